@@ -1,0 +1,37 @@
+"""Checks of what a caller asks for, made once, at the door."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import SupportsIndex
+
+
+def whole_number(name: str, value: object, *, at_least: int) -> int:
+    """Return `value` as an int.
+
+    Raises TypeError where it is not a whole number (bool included) and ValueError where it is
+    below `at_least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    number = operator.index(value)
+    if number < at_least:
+        raise ValueError(f"{name} is {number}; raise it to at least {at_least}")
+    return number
+
+
+def fraction(name: str, value: float) -> float:
+    """Return `value` as a float in [0, 1); TypeError for other types, ValueError outside."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name} is {number:g}; choose it from 0 (dense) up to, not including, 1")
+    return number
+
+
+def at_most(name: str, value: int, limit: int, what: str) -> None:
+    """Raise ValueError where `value` exceeds `limit`, the number that `what` describes."""
+    if value > limit:
+        raise ValueError(f"{name} is {value}, but {what} {limit}; lower {name} to at most {limit}")

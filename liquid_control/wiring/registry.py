@@ -1,0 +1,73 @@
+"""Wirings from data: a kind's name and its arguments, as recipes and saved runs hold them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from liquid_control.wiring.layered import auto_ncp, ncp
+from liquid_control.wiring.single_layer import dense, sparse_random
+from liquid_control.wiring.wiring import Wiring
+from liquid_control.wiring.worm import tap_withdrawal
+
+
+def explicit(wiring: Mapping[str, Any]) -> Wiring:
+    """Return the wiring that `Wiring.to_dict` described."""
+    return Wiring.from_dict(wiring)
+
+
+KINDS: Mapping[str, Callable[..., Wiring]] = MappingProxyType(
+    {
+        kind.__name__: kind
+        for kind in (ncp, auto_ncp, dense, sparse_random, tap_withdrawal, explicit)
+    }
+)
+
+
+def make_wiring(
+    spec: Mapping[str, Any], *, sensory: int | None = None, motor: int | None = None
+) -> Wiring:
+    """Build the wiring that `spec` asks for, such as {"kind": "auto_ncp", "neurons": 64}.
+
+    `spec` names one of `KINDS` and its arguments. `sensory` and `motor` fill these two arguments
+    where the kind takes them and `spec` leaves them open; a kind of fixed size ignores them.
+
+    Raises ValueError for an unknown kind or key and for a missing key, naming the known ones, and
+    whatever the kind itself raises.
+    """
+    if "kind" not in spec:
+        raise ValueError(f"a wiring needs a kind, one of {_list(KINDS)}; got {dict(spec)}")
+    name = spec["kind"]
+    if not isinstance(name, str) or name not in KINDS:
+        raise ValueError(f"unknown kind of wiring {name!r}; choose one of {_list(KINDS)}")
+    kind = KINDS[name]
+    parameters = inspect.signature(kind).parameters
+    given = {key: value for key, value in spec.items() if key != "kind"}
+    offered = {"sensory": sensory, "motor": motor}
+    arguments = {
+        key: value for key, value in offered.items() if value is not None and key in parameters
+    } | given
+    _check_arguments(name, arguments, parameters)
+    return kind(**arguments)
+
+
+def _check_arguments(
+    kind: str, arguments: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]
+) -> None:
+    if unknown := arguments.keys() - parameters.keys():
+        raise ValueError(
+            f"unknown {_list(sorted(unknown))} in a wiring of kind {kind!r}, "
+            f"which takes {_list(parameters) or 'no arguments'}"
+        )
+    required = {key for key, value in parameters.items() if value.default is value.empty}
+    if missing := required - arguments.keys():
+        raise ValueError(
+            f"a wiring of kind {kind!r} also needs {_list(sorted(missing))}; "
+            f"got {_list(arguments) or 'nothing'}"
+        )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
