@@ -1,0 +1,145 @@
+"""Speed of our circuits against ncps and nn.LSTM: forward and backward, and one acting step.
+
+    python benchmarks/neurons.py
+
+Every circuit has 64 neurons, 24 inputs and 8 outputs. Ours get an elapsed time for every step and
+sequence, as in training at a variable rate; ncps, which cannot take one per sequence, and nn.LSTM
+get none. All sides run in one process, in turns, on one torch thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import ncps.torch
+import torch
+import tyro
+from ncps.wirings import AutoNCP
+from table import print_table
+from timing import Turns, in_turns
+from torch import Tensor, nn
+
+from liquid_control.neurons import CTRNN, LSTM, LTC, CfC, Circuit
+from liquid_control.wiring import auto_ncp, dense
+
+SENSORY, NEURONS, MOTOR = 24, 64, 8
+SHAPES = ((16, 64), (64, 32), (8, 256))  # batch, time
+BASELINE = "nn.LSTM"
+
+
+@dataclass
+class Arguments:
+    """Speed of our circuits against ncps and nn.LSTM."""
+
+    rounds: int = 7
+    """Rounds in which every side runs once; the table shows medians over them."""
+
+    seconds: float = 0.1
+    """Least processor time per side and round; slow sides run once a round."""
+
+
+def our_circuits() -> dict[str, Circuit]:
+    """Return the circuits under test."""
+    wired = auto_ncp(SENSORY, NEURONS, MOTOR)
+    full = dense(SENSORY, NEURONS, MOTOR)
+    return {
+        "NCP-CfC": CfC(wired),
+        "dense CfC": CfC(full),
+        "NCP-LTC, 6 steps": LTC(wired, ode_steps=6),
+        "NCP-CT-RNN": CTRNN(wired),
+        "LSTM": LSTM(full),
+    }
+
+
+def ncps_circuits() -> dict[str, nn.Module]:
+    """Return what ncps offers for the same neurons and sizes, under our names."""
+    return {
+        "NCP-CfC": ncps.torch.CfC(SENSORY, AutoNCP(NEURONS, MOTOR), batch_first=False),
+        "dense CfC": ncps.torch.CfC(
+            SENSORY, NEURONS, proj_size=MOTOR, backbone_layers=0, batch_first=False
+        ),
+        "NCP-LTC, 6 steps": ncps.torch.LTC(SENSORY, AutoNCP(NEURONS, MOTOR), batch_first=False),
+    }
+
+
+def training_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> Callable[[], object]:
+    """Return a function that unrolls `module` over a sequence and back-propagates through it."""
+
+    def run() -> None:
+        module.zero_grad(set_to_none=True)
+        outputs, _ = module(inputs, *times)
+        outputs.sum().backward()
+
+    return run
+
+
+def acting_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> Callable[[], object]:
+    """Return a function that takes one control step, as an agent does that only acts."""
+
+    @torch.no_grad()
+    def run() -> None:
+        module(inputs, *times)
+
+    return run
+
+
+def sides(
+    batch: int, time: int, step: Callable[..., Callable[[], object]]
+) -> dict[str, Callable[[], object]]:
+    """Return every side's work on sequences of one shape, our sides under their plain names."""
+    inputs = torch.randn(time, batch, SENSORY)
+    elapsed_time = torch.rand(time, batch) + 0.5
+    ours = {
+        name: step(circuit, inputs, circuit.initial_state(batch), elapsed_time)
+        for name, circuit in our_circuits().items()
+    }
+    theirs = {f"ncps {name}": step(module, inputs) for name, module in ncps_circuits().items()}
+    return {BASELINE: step(nn.LSTM(SENSORY, NEURONS), inputs), **ours, **theirs}
+
+
+def rows(what: str, turns: Turns, steps: int) -> list[list[str]]:
+    """Return the table's rows for one kind of work of `steps` steps, in microseconds per step."""
+
+    def microseconds(side: str) -> str:
+        return f"{turns.median(side) / steps * 1e6:.1f}" if side in turns.seconds else ""
+
+    return [
+        [
+            name,
+            what,
+            microseconds(name),
+            microseconds(BASELINE),
+            microseconds(f"ncps {name}"),
+            f"{turns.ratio(name, BASELINE):.2f}",
+            f"{turns.ratio(f'ncps {name}', name):.1f}" if f"ncps {name}" in turns.seconds else "",
+        ]
+        for name in our_circuits()
+    ]
+
+
+def main(arguments: Arguments) -> None:
+    """Measure every shape and print one table."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    def measure(batch: int, time: int, step: Callable[..., Callable[[], object]]) -> Turns:
+        work: Mapping[str, Callable[[], object]] = sides(batch, time, step)
+        return in_turns(work, rounds=arguments.rounds, seconds=arguments.seconds)
+
+    table = [
+        row
+        for batch, time in SHAPES
+        for row in rows(
+            f"train B{batch} T{time}", measure(batch, time, training_step), batch * time
+        )
+    ]
+    table += rows("act B1", measure(1, 1, acting_step), 1)
+    print("CPU microseconds per step and sequence, one thread\n")
+    print_table(
+        ("circuit", "work", "ours", BASELINE, "ncps", f"ours / {BASELINE}", "ncps / ours"), table
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
