@@ -1,0 +1,18 @@
+"""Settings that every test runs under."""
+
+from __future__ import annotations
+
+import os
+
+# Read when the libraries load. Tests run tiny tensors: more threads only make them wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+
+# The same examples in every run, and no deadline: shared machines are not punctual.
+settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("tests")

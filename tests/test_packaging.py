@@ -1,0 +1,134 @@
+"""What people install: the sdist, the wheel built from it, and that wheel at work elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import liquid_control
+
+ROOT = Path(__file__).parent.parent
+RECIPE = Path("configs/inverted_pendulum/ncp_ppo.yaml")
+NOT_SOURCE = (".git", ".venv", "runs", "build", "dist", "*.egg-info", ".*_cache", "__pycache__")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command that must succeed, away from the checkout; return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel built from it; without the network."""
+    folder = tmp_path_factory.mktemp("packaging")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(built: Path) -> Path:
+    (path,) = built.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts folder of a new environment that has the wheel, and borrows its dependencies."""
+    home = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", home, cwd=home)
+    scripts = home / ("Scripts" if os.name == "nt" else "bin")
+    pip = (sys.executable, "-m", "pip", "--python", scripts / "python")
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=home)
+    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+    # A path that is added this way comes last, and .pth files inside it are not read.
+    (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return scripts
+
+
+def test_the_wheel_adds_one_name_with_types(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"liquid_control"}
+    assert "liquid_control/py.typed" in names
+
+
+def test_the_wheel_holds_every_module_of_the_package(wheel: Path) -> None:
+    package = ROOT / "liquid_control"
+    modules = {path.relative_to(ROOT).as_posix() for path in package.rglob("*.py")}
+    assert modules <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_wheel_says_version_licence_and_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (info,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+    metadata = archive.read(f"{info}/METADATA").decode().splitlines()
+    assert f"Version: {liquid_control.__version__}" in metadata
+    assert "License-Expression: Apache-2.0" in metadata
+    scripts = archive.read(f"{info}/entry_points.txt").decode()
+    assert "liquid-control = liquid_control.cli:main" in scripts
+
+
+def test_the_sdist_holds_recipes_tests_and_build_files(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {"/".join(name.split("/")[1:]) for name in archive.getnames()}
+    recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert recipes
+    files = {"LICENSE", "CHANGELOG.md", "Makefile", "constraints.txt", "tests/test_packaging.py"}
+    assert names >= recipes | files
+    assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
+
+
+@pytest.mark.parametrize("command", [["liquid-control"], ["python", "-m", "liquid_control"]])
+def test_the_installed_command_explains_itself(
+    installed: Path, tmp_path: Path, command: list[str]
+) -> None:
+    program, *arguments = command
+    text = run(installed / program, *arguments, "--help", cwd=tmp_path)
+    assert "train" in text
+    assert "evaluate" in text
+
+
+def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
+    installed: Path, sdist: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (recipe,) = (tmp_path / "unpacked").glob(f"*/{RECIPE}")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
+    tiny += ["env.num_envs=2", "evaluation.episodes=2", "agent.n_epochs=1"]
+    run(installed / "liquid-control", "train", recipe, "--set", *tiny, "--quiet", cwd=empty)
+    assert [path.name for path in empty.iterdir()] == ["runs"]
+    (evaluation,) = empty.glob("runs/inverted_pendulum-ncp_ppo/*/evaluation.json")
+    assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"
+
+
+def test_the_links_at_the_root_lead_into_the_package() -> None:
+    for name in ("envs", "agents"):
+        link = ROOT / name
+        if not link.exists():
+            pytest.skip("an unpacked sdist has no links")
+        assert link.resolve() == ROOT / "liquid_control" / name
