@@ -1,0 +1,21 @@
+"""Neuron models: how the state of a wired circuit moves through time.
+
+Every model is an `nn.Module` with one contract,
+`outputs, state = circuit(inputs, state, elapsed_time, episode_start)`; see `Circuit`.
+"""
+
+from liquid_control.neurons.baselines import GRU, LSTM
+from liquid_control.neurons.cfc import CfC
+from liquid_control.neurons.circuit import Circuit
+from liquid_control.neurons.ctrnn import CTRNN
+from liquid_control.neurons.ltc import LTC
+
+NEURONS: dict[str, type[Circuit]] = {
+    "cfc": CfC,
+    "ltc": LTC,
+    "ctrnn": CTRNN,
+    "lstm": LSTM,
+    "gru": GRU,
+}
+
+__all__ = ["CTRNN", "GRU", "LSTM", "LTC", "NEURONS", "CfC", "Circuit"]

@@ -1,0 +1,69 @@
+"""Closed-form continuous-time neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.neurons.circuit import check_option
+from liquid_control.neurons.layered import LayeredCircuit
+from liquid_control.wiring import Wiring
+
+GATES = {"default": 4, "no_gate": 4, "pure": 1}
+CANDIDATES = 2  # the gates g and h, which start with the wiring's polarity; the time gate follows
+
+
+class CfC(LayeredCircuit):
+    """Closed-form continuous-time neurons (Hasani et al. 2022, Nature Machine Intelligence 4).
+
+    With g, h, a and b affine in what a neuron hears, t the elapsed time over `time_scale`:
+
+    - "default" (eq. 10): x = (1 - s) tanh(g) + s tanh(h), with the time gate s = sigmoid(a t + b)
+    - "no_gate": x = tanh(g) + s tanh(h)
+    - "pure" (eq. 2, the solution of the LTC equation): x = A - A g exp(-t (|w| + |g|)), with w and
+      the reversal potential A of each neuron
+
+    Every sum, the time gate's included, runs over the neuron's own synapses and no others. A neuron
+    without a synapse from its own layer or a later one has no memory.
+
+    Args:
+        wiring: who talks to whom.
+        mode: "default", "no_gate" or "pure".
+        **options: as for `Circuit`.
+    """
+
+    def __init__(self, wiring: Wiring, *, mode: str = "default", **options: Any) -> None:
+        check_option("mode", mode, tuple(GATES))
+        super().__init__(wiring, gates=GATES[mode], signed=CANDIDATES, **options)
+        self.mode = mode
+        self._update = {
+            "default": self._default,
+            "no_gate": self._no_gate,
+            "pure": self._pure,
+        }[mode]
+        if mode == "pure":
+            self.leak = nn.Parameter(torch.zeros(wiring.neuron_count))
+            self.reversal = nn.Parameter(torch.ones(wiring.neuron_count))
+        self._apply_plasticity()
+
+    def update(
+        self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
+    ) -> tuple[Tensor, ...]:
+        """The closed form of the chosen mode; it needs no state but through synapses."""
+        return (self._update(gates, elapsed, neurons),)
+
+    def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
+        g, h, a, b = gates.chunk(4, dim=-1)
+        return torch.lerp(g.tanh(), h.tanh(), torch.addcmul(b, a, elapsed).sigmoid())
+
+    def _no_gate(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
+        g, h, a, b = gates.chunk(4, dim=-1)
+        return g.tanh() + torch.addcmul(b, a, elapsed).sigmoid() * h.tanh()
+
+    def _pure(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
+        reversal = self.reversal[neurons]
+        decay = torch.exp(-elapsed * (self.leak[neurons].abs() + gates.abs()))
+        return reversal - reversal * decay * gates

@@ -1,0 +1,238 @@
+"""What every circuit of neurons has in common: one contract, whatever the neuron model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.neurons.blocks import Block
+from liquid_control.neurons.memory import Memory
+from liquid_control.neurons.unroll import Step, resets, unroll
+from liquid_control.wiring import Wiring
+
+MAPPINGS = (None, "linear", "affine")
+PLASTICITIES = ("full", "readout")
+
+
+class Mapping(nn.Module):
+    """A gain, and with `kind="affine"` an offset, for each channel; it starts as the identity."""
+
+    def __init__(self, size: int, kind: str) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(size))
+        self.offset = nn.Parameter(torch.zeros(size)) if kind == "affine" else None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (..., size) channel by channel."""
+        scaled = values * self.gain
+        return scaled if self.offset is None else scaled + self.offset
+
+
+class Circuit(nn.Module, ABC):
+    """Neurons x wiring: inputs and elapsed time in, motor activity out, the state passed through.
+
+    A subclass is a neuron model. It prepares one step function for each block of layers, with all
+    that does not depend on the state computed for the whole sequence at once; the loop over time
+    is in `unroll`.
+
+    Args:
+        wiring: who talks to whom.
+        time_scale: the circuit's unit of time, in seconds.
+        input_mapping: None, "linear" (a gain for each sensory neuron) or "affine" (and an offset).
+        output_mapping: the same for the motor neurons.
+        memory: None, or "lstm" for the mixed memory of CfC-mmRNN (Lechner & Hasani 2020): an LSTM
+            along the same synapses updates the neurons before their own dynamics do.
+        plasticity: "full", or "readout" to freeze everything but the output mapping, which makes
+            the circuit a liquid state machine (reservoir).
+
+    Raises:
+        TypeError: `wiring` is no Wiring.
+        ValueError: an option has no such value, or `time_scale` is not positive and finite.
+    """
+
+    state_parts = 1  # neuron-sized pieces of the state; the first is what other neurons see
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        time_scale: float = 1.0,
+        input_mapping: str | None = None,
+        output_mapping: str | None = None,
+        memory: str | None = None,
+        plasticity: str = "full",
+    ) -> None:
+        super().__init__()
+        if not isinstance(wiring, Wiring):
+            raise TypeError(
+                f"wiring must be a Wiring, got {type(wiring).__name__}; "
+                "make one with liquid_control.wiring"
+            )
+        if not 0 < time_scale < float("inf"):
+            raise ValueError(f"time_scale must be a positive number of seconds, got {time_scale}")
+        check_option("input_mapping", input_mapping, MAPPINGS)
+        check_option("output_mapping", output_mapping, MAPPINGS)
+        check_option("memory", memory, (None, "lstm"))
+        check_option("plasticity", plasticity, PLASTICITIES)
+        self.wiring = wiring
+        self.time_scale = float(time_scale)
+        self.plasticity = plasticity
+        self.input_mapping = Mapping(wiring.sensory_count, input_mapping) if input_mapping else None
+        self.output_mapping = (
+            Mapping(wiring.motor_count, output_mapping) if output_mapping else None
+        )
+        self.memory = Memory(wiring) if memory else None
+        self.state_size = (self.state_parts + (memory is not None)) * wiring.neuron_count
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """The state at the start of an episode: zeros (batch_size, state_size)."""
+        return self._reference.new_zeros(batch_size, self.state_size)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        state: Tensor | None = None,
+        elapsed_time: Tensor | None = None,
+        episode_start: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Unroll the circuit over a sequence.
+
+        Args:
+            inputs: (time, batch, sensory).
+            state: (batch, state_size), or None for the initial state.
+            elapsed_time: (time, batch) seconds since the previous input; None: one time scale each.
+            episode_start: (time, batch), nonzero where the state resets *before* that step.
+
+        Returns:
+            outputs (time, batch, motor), and the state (batch, state_size) after the last step.
+
+        Raises:
+            ValueError: a shape does not fit the others or the wiring.
+        """
+        activity, state = self.activity(inputs, state, elapsed_time, episode_start)
+        return self.readout(activity), state
+
+    def readout(self, activity: Tensor) -> Tensor:
+        """The motor neurons' mapped activity: (..., neurons) -> (..., motor)."""
+        motor = activity[..., -self.wiring.motor_count :]
+        return motor if self.output_mapping is None else self.output_mapping(motor)
+
+    def activity(
+        self,
+        inputs: Tensor,
+        state: Tensor | None = None,
+        elapsed_time: Tensor | None = None,
+        episode_start: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Like `forward`, but with every neuron's activity, (time, batch, neurons), as outputs."""
+        steps, batch = self._check(inputs, state, elapsed_time, episode_start)
+        if state is None:
+            state = self.initial_state(batch)
+        if elapsed_time is None:
+            elapsed = inputs.new_ones(steps, batch, 1)
+        else:
+            elapsed = (elapsed_time / self.time_scale).unsqueeze(-1)
+        if self.input_mapping is not None:
+            inputs = self.input_mapping(inputs)
+        keep = resets(episode_start, steps)
+        parts = state.unflatten(1, (-1, self.wiring.neuron_count))
+        weights = self._weights()
+
+        activities: list[Tensor] = []
+        last: list[Tensor] = []
+        for block in self._blocks():
+            step, drives = self._prepare(block, weights, inputs, activities, elapsed)
+            if self.memory is not None:
+                step, drives = self.memory.before(step, drives, inputs)
+            if block.recurrent:
+                start = parts[:, :, block.neurons].flatten(1)
+                trajectory, final = unroll(step, start, elapsed, keep, drives)
+            else:
+                trajectory = step(None, elapsed, *drives)
+                final = trajectory[-1]
+            activities.append(trajectory[..., : block.size])
+            last.append(final.unflatten(1, (-1, block.size)))
+        return torch.cat(activities, dim=-1), torch.cat(last, dim=-1).flatten(1)
+
+    @abstractmethod
+    def _blocks(self) -> Sequence[Block]:
+        """The blocks of layers, in the order of computation."""
+
+    @abstractmethod
+    def _weights(self) -> Any:
+        """What `_prepare` needs of the parameters, made once for the whole sequence."""
+
+    @abstractmethod
+    def _prepare(
+        self,
+        block: Block,
+        weights: Any,
+        inputs: Tensor,
+        upstream: Sequence[Tensor],
+        elapsed: Tensor,
+    ) -> tuple[Step, tuple[Tensor, ...]]:
+        """The block's step function, and the drives (time, batch, ...) that it takes at each step.
+
+        Args:
+            block: its layers.
+            weights: from `_weights`.
+            inputs: (time, batch, sensory), mapped.
+            upstream: the activity (time, batch, neurons) of each block before this one.
+            elapsed: (time, batch, 1) in time scales.
+        """
+
+    @property
+    def _reference(self) -> Tensor:
+        """Any parameter: it tells the device and the dtype."""
+        return next(self.parameters())
+
+    def _apply_plasticity(self) -> None:
+        """Freeze what `plasticity` says; a subclass calls it once its parameters exist."""
+        if self.plasticity == "readout":
+            self.requires_grad_(False)
+            if self.output_mapping is not None:
+                self.output_mapping.requires_grad_(True)
+
+    def _check(
+        self,
+        inputs: Tensor,
+        state: Tensor | None,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor | None,
+    ) -> tuple[int, int]:
+        """Check the shapes against each other and return (time, batch)."""
+        sensory = self.wiring.sensory_count
+        if inputs.dim() != 3 or inputs.shape[2] != sensory or inputs.shape[0] == 0:
+            raise ValueError(
+                f"inputs must be (time, batch, {sensory}) with at least one step, "
+                f"got {tuple(inputs.shape)}"
+            )
+        steps, batch = inputs.shape[0], inputs.shape[1]
+        if state is not None and state.shape != (batch, self.state_size):
+            raise ValueError(
+                f"state must be (batch, state_size) = ({batch}, {self.state_size}), got "
+                f"{tuple(state.shape)}; start from circuit.initial_state({batch})"
+            )
+        for name, value in (
+            ("elapsed_time", elapsed_time),
+            ("episode_start", episode_start),
+        ):
+            if value is not None and value.shape != (steps, batch):
+                raise ValueError(
+                    f"{name} must be (time, batch) = ({steps}, {batch}), got {tuple(value.shape)}"
+                )
+        return steps, batch
+
+    def extra_repr(self) -> str:
+        """Show what the parameters do not tell."""
+        return f"{self.wiring!r}, time_scale={self.time_scale}"
+
+
+def check_option(name: str, value: object, options: Sequence[object]) -> None:
+    """Raise a ValueError that lists the options unless `value` is one of them."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")

@@ -1,0 +1,77 @@
+"""Neurons that follow an ordinary differential equation, integrated over the elapsed time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from liquid_control.neurons.blocks import Block, whole
+from liquid_control.neurons.circuit import Circuit, check_option
+from liquid_control.neurons.solvers import SOLVERS, Field
+from liquid_control.neurons.unroll import Step
+from liquid_control.wiring import Wiring
+
+
+class ContinuousCircuit(Circuit):
+    """A circuit whose neurons obey dx/dt = drive(x) - decay(x) x while the input is held.
+
+    All neurons move at once; a sensation crosses one synapse per solver step, so `ode_steps` of at
+    least the number of layers lets it reach the motor neurons in the control step it is felt.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        ode_steps: int = 6,
+        solver: str = "semi_implicit",
+        **options: Any,
+    ) -> None:
+        super().__init__(wiring, **options)
+        if isinstance(ode_steps, bool) or not isinstance(ode_steps, int):
+            raise TypeError(f"ode_steps must be a whole number, got {ode_steps!r}")
+        if ode_steps < 1:
+            raise ValueError(f"ode_steps must be at least 1, got {ode_steps}")
+        check_option("solver", solver, tuple(SOLVERS))
+        self.ode_steps = ode_steps
+        self.solver = solver
+        self._advance = SOLVERS[solver]
+        self._whole = whole(wiring)
+
+    @property
+    @abstractmethod
+    def time_constants(self) -> Tensor:
+        """Each neuron's time constant without input, (neurons,), in seconds."""
+
+    @abstractmethod
+    def _sensed(self, weights: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the sensory synapses do, (time, batch, ...), for all steps."""
+
+    @abstractmethod
+    def _field(self, weights: Any) -> Callable[..., Field]:
+        """From what is sensed in one step to the field that holds during it."""
+
+    def _blocks(self) -> Sequence[Block]:
+        return self._whole
+
+    def _prepare(
+        self,
+        block: Block,
+        weights: Any,
+        inputs: Tensor,
+        upstream: Sequence[Tensor],
+        elapsed: Tensor,
+    ) -> tuple[Step, tuple[Tensor, ...]]:
+        field_under = self._field(weights)
+
+        def integrate(state: Tensor, elapsed: Tensor, *sensed: Tensor) -> Tensor:
+            field = field_under(*sensed)
+            step = elapsed / self.ode_steps
+            for _ in range(self.ode_steps):
+                state = self._advance(field, state, step)
+            return state
+
+        return integrate, self._sensed(weights, inputs)

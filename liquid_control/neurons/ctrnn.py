@@ -1,0 +1,61 @@
+"""Continuous-time recurrent neurons: leaky integrators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.solvers import Field
+from liquid_control.neurons.synapses import Synapses, fan_in
+from liquid_control.wiring import Wiring
+
+
+class CTRNN(ContinuousCircuit):
+    """Leaky neurons, dx/dt = (-x + tanh(W x + U i + b)) / tau (Funahashi & Nakamura 1993, eq. 1).
+
+    The time constants are trainable and start between half and twice `time_scale`; the weights
+    start with the wiring's polarity.
+
+    Args:
+        wiring: who talks to whom.
+        ode_steps: solver steps in each control step.
+        solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
+        **options: as for `Circuit`.
+    """
+
+    def __init__(self, wiring: Wiring, **options: Any) -> None:
+        super().__init__(wiring, **options)
+        self.sensory = Synapses(wiring.sensory, 1, fan_in(wiring), signed=1)
+        self.recurrent = Synapses(wiring.recurrent, 1, fan_in(wiring), signed=1)
+        self.bias = nn.Parameter(torch.zeros(wiring.neuron_count))
+        octave = math.log(2)
+        self.log_tau = nn.Parameter(torch.empty(wiring.neuron_count).uniform_(-octave, octave))
+        self._apply_plasticity()
+
+    @property
+    def time_constants(self) -> Tensor:
+        """Tau, (neurons,), in seconds."""
+        return self.log_tau.exp() * self.time_scale
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return self.sensory.matrix().squeeze(1), self.recurrent.matrix().squeeze(1)
+
+    def _sensed(self, weights: tuple[Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
+        return (inputs @ weights[0] + self.bias,)
+
+    def _field(self, weights: tuple[Tensor, Tensor]) -> Callable[..., Field]:
+        recurrent = weights[1]
+        decay = torch.exp(-self.log_tau)
+
+        def under(sensed: Tensor) -> Field:
+            def field(state: Tensor) -> tuple[Tensor, Tensor]:
+                return decay * torch.addmm(sensed, state, recurrent).tanh(), decay
+
+            return field
+
+        return under

@@ -1,0 +1,137 @@
+"""Liquid time-constant neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, softplus
+
+from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.solvers import Field
+from liquid_control.wiring import Wiring
+
+
+class _Conductances(nn.Module):
+    """Graded chemical synapses: conductance times a sigmoid of the source, towards a reversal.
+
+    Parameters, one per synapse: `conductance` (through a softplus, so that it stays positive),
+    `steepness` and `midpoint` of the sigmoid, and the `reversal` potential, which starts at the
+    wiring's polarity. They start in the ranges of Lechner et al. 2020.
+    """
+
+    sources: Tensor
+    targets: Tensor
+
+    def __init__(self, polarity: NDArray[np.int8]) -> None:
+        super().__init__()
+        sources, targets = np.nonzero(polarity)
+        self.neurons = polarity.shape[1]
+        self.register_buffer("sources", torch.as_tensor(sources), persistent=False)
+        self.register_buffer("targets", torch.as_tensor(targets), persistent=False)
+        count = len(sources)
+        self.conductance = nn.Parameter(inverse_softplus(_uniform(count, 0.001, 1.0)))
+        self.steepness = nn.Parameter(_uniform(count, 3.0, 8.0))
+        self.midpoint = nn.Parameter(_uniform(count, 0.3, 0.8))
+        self.reversal = nn.Parameter(torch.as_tensor(polarity[sources, targets]).float())
+
+    def into_neurons(self) -> Tensor:
+        """(synapses, 2 * neurons): what an open synapse adds to its target's drive and decay."""
+        weight = one_hot(self.targets, self.neurons) * softplus(self.conductance)[:, None]
+        return torch.cat([weight * self.reversal[:, None], weight], dim=1)
+
+    def opening(self, activity: Tensor) -> Tensor:
+        """How far each synapse is open, 0 to 1: (..., sources) -> (..., synapses)."""
+        heard = activity.index_select(-1, self.sources)
+        return torch.sigmoid(self.steepness * (heard - self.midpoint))
+
+
+class _Weights(NamedTuple):
+    sensory: Tensor  # (sensory synapses, 2 * neurons)
+    recurrent: Tensor  # (recurrent synapses, 2 * neurons)
+    rest: Tensor  # (2 * neurons,): the leak's drive and decay
+    capacitance: Tensor  # (2 * neurons,)
+
+
+class LTC(ContinuousCircuit):
+    """Liquid time-constant neurons (Hasani et al. 2021, AAAI; synapses as in Lechner et al. 2020).
+
+    C dx/dt = g (E_leak - x) + sum_j w_j f_j (E_j - x), with f_j = sigmoid(s_j (x_j - m_j)) over the
+    synapses j that enter the neuron: capacitance C, leak g, conductance w, reversal potential E.
+    In the form dx/dt = -(1/tau + f) x + f A, every input changes the time constant. Under the fused
+    semi-implicit solver a state stays between the lowest and highest reversal potential for any
+    elapsed time; explicit solvers need steps that are short against the time constants.
+
+    Args:
+        wiring: who talks to whom; polarities are where the reversal potentials start.
+        ode_steps: solver steps in each control step.
+        solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
+        **options: as for `Circuit`; inputs and outputs are mapped affinely unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        ode_steps: int = 6,
+        solver: str = "semi_implicit",
+        input_mapping: str | None = "affine",
+        output_mapping: str | None = "affine",
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            wiring,
+            ode_steps=ode_steps,
+            solver=solver,
+            input_mapping=input_mapping,
+            output_mapping=output_mapping,
+            **options,
+        )
+        neurons = wiring.neuron_count
+        self.sensory = _Conductances(wiring.sensory)
+        self.recurrent = _Conductances(wiring.recurrent)
+        self.capacitance = nn.Parameter(inverse_softplus(_uniform(neurons, 0.4, 0.6)))
+        self.leak = nn.Parameter(inverse_softplus(_uniform(neurons, 0.001, 1.0)))
+        self.leak_reversal = nn.Parameter(_uniform(neurons, -0.2, 0.2))
+        self._apply_plasticity()
+
+    @property
+    def time_constants(self) -> Tensor:
+        """Capacitance over leak, (neurons,), in seconds; open synapses shorten it."""
+        return softplus(self.capacitance) / softplus(self.leak) * self.time_scale
+
+    def _weights(self) -> _Weights:
+        leak = softplus(self.leak)
+        return _Weights(
+            self.sensory.into_neurons(),
+            self.recurrent.into_neurons(),
+            torch.cat([leak * self.leak_reversal, leak]),
+            softplus(self.capacitance).repeat(2),
+        )
+
+    def _sensed(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
+        return (self.sensory.opening(inputs) @ weights.sensory + weights.rest,)
+
+    def _field(self, weights: _Weights) -> Callable[..., Field]:
+        def under(sensed: Tensor) -> Field:
+            def field(state: Tensor) -> tuple[Tensor, Tensor]:
+                heard = torch.addmm(sensed, self.recurrent.opening(state), weights.recurrent)
+                drive, decay = (heard / weights.capacitance).chunk(2, dim=-1)
+                return drive, decay
+
+            return field
+
+        return under
+
+
+def inverse_softplus(value: Tensor) -> Tensor:
+    """The x with softplus(x) = value, for positive values."""
+    return value + torch.log(-torch.expm1(-value))
+
+
+def _uniform(count: int, low: float, high: float) -> Tensor:
+    return torch.empty(count).uniform_(low, high)

@@ -1,0 +1,60 @@
+"""The long short-term memory, ahead of other neurons (mixed memory) or alone (the baseline)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.neurons.synapses import Synapses, fan_in
+from liquid_control.neurons.unroll import Step
+from liquid_control.wiring import Wiring
+
+LSTM_GATES = 4
+
+
+def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden and cell after one LSTM step (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    Args:
+        gates: (..., 4 neurons): input, forget, candidate and output gate, as nn.LSTM orders them.
+        cell: (..., neurons).
+    """
+    write, keep, candidate, read = gates.chunk(LSTM_GATES, dim=-1)
+    cell = keep.sigmoid() * cell + write.sigmoid() * candidate.tanh()
+    return read.sigmoid() * cell.tanh(), cell
+
+
+def lstm_bias(neurons: int) -> nn.Parameter:
+    """Biases (4, neurons) of an LSTM: zero, but one at the forget gate (Jozefowicz et al. 2015)."""
+    bias = torch.zeros(LSTM_GATES, neurons)
+    bias[1] = 1.0
+    return nn.Parameter(bias)
+
+
+class Memory(nn.Module):
+    """Mixed memory: an LSTM along the wiring's synapses, ahead of the neurons' own dynamics.
+
+    The ODE's gradient vanishes or explodes over long sequences; the cell's does not (Lechner &
+    Hasani 2020, "Learning long-term dependencies in irregularly-sampled time series", alg. 1).
+    The state is (hidden, cell), both (batch, neurons).
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__()
+        self.sensory = Synapses(wiring.sensory, LSTM_GATES, fan_in(wiring))
+        self.recurrent = Synapses(wiring.recurrent, LSTM_GATES, fan_in(wiring))
+        self.bias = lstm_bias(wiring.neuron_count)
+
+    def before(
+        self, step: Step, drives: tuple[Tensor, ...], inputs: Tensor
+    ) -> tuple[Step, tuple[Tensor, ...]]:
+        """Put the memory ahead of `step`; the drives gain the memory's as their first."""
+        weight = self.recurrent.matrix().flatten(1)
+        drive = inputs @ self.sensory.matrix().flatten(1) + self.bias.flatten()
+
+        def remember(state: Tensor, elapsed: Tensor, drive: Tensor, *drives: Tensor) -> Tensor:
+            hidden, cell = state.chunk(2, dim=-1)
+            hidden, cell = lstm_update(torch.addmm(drive, hidden, weight), cell)
+            return torch.cat([step(hidden, elapsed, *drives), cell], dim=-1)
+
+        return remember, (drive, *drives)

@@ -1,0 +1,72 @@
+"""Weights that exist only where the wiring has a synapse."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from liquid_control.wiring import Wiring
+
+
+class Synapses(nn.Module):
+    """Trainable weights of the synapses in one polarity matrix, `gates` weights per synapse.
+
+    A synapse that the matrix does not have has no parameter. `weight` is (gates, synapses), in the
+    row-major order of the matrix; `sources` and `targets` say which neurons a synapse joins.
+
+    Args:
+        polarity: (sources, targets) with entries -1, 0 or +1.
+        gates: weights per synapse; a gated neuron sums its input once for each gate.
+        fan_in: (targets,) incoming synapses over *all* matrices that feed the neuron. Weights start
+            uniform with variance 1 / fan_in, which keeps the summed input near unit variance.
+        signed: how many leading gates start with the wiring's polarity; the others start with
+            either sign.
+    """
+
+    sources: Tensor
+    targets: Tensor
+    _entries: Tensor
+
+    def __init__(
+        self,
+        polarity: NDArray[np.int8],
+        gates: int,
+        fan_in: NDArray[np.int64],
+        signed: int = 0,
+    ) -> None:
+        super().__init__()
+        sources, targets = np.nonzero(polarity)
+        source_count, self.target_count = polarity.shape
+        self.gates = gates
+        self.register_buffer("sources", torch.as_tensor(sources), persistent=False)
+        self.register_buffer("targets", torch.as_tensor(targets), persistent=False)
+        entries = (sources * gates + np.arange(gates)[:, None]) * self.target_count + targets
+        self.register_buffer("_entries", torch.as_tensor(entries.ravel()), persistent=False)
+        self._shape = (source_count, gates, self.target_count)
+
+        bound = torch.as_tensor(np.sqrt(3.0 / np.maximum(fan_in, 1))[targets], dtype=torch.float32)
+        weight = (2 * torch.rand(gates, len(sources)) - 1) * bound
+        sign = torch.as_tensor(polarity[sources, targets], dtype=torch.float32)
+        weight[:signed] = weight[:signed].abs() * sign
+        self.weight = nn.Parameter(weight)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def matrix(self) -> Tensor:
+        """The weights as a dense (sources, gates, targets) tensor, zero where no synapse is.
+
+        Differentiable, and made once per unroll: the gradient reaches the synapses alone.
+        """
+        dense = self.weight.new_zeros(int(np.prod(self._shape)))
+        return dense.index_copy(0, self._entries, self.weight.flatten()).view(self._shape)
+
+
+def fan_in(wiring: Wiring) -> NDArray[np.int64]:
+    """Incoming synapses of each neuron, (neurons,), sensory and recurrent together."""
+    incoming: NDArray[np.int64] = np.count_nonzero(
+        np.concatenate([wiring.sensory, wiring.recurrent]), axis=0
+    )
+    return incoming

@@ -1,0 +1,51 @@
+"""The one time loop of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Step = Callable[..., Tensor]
+"""(state, elapsed, *drives) -> state, one control step of a batch."""
+
+
+def resets(episode_start: Tensor | None, steps: int) -> list[Tensor | None]:
+    """Which states survive into each step, (batch, 1); None for a step where all of them do.
+
+    Most steps reset nobody; leaving those out saves an operation per step in both directions.
+    """
+    if episode_start is None:
+        return [None] * steps
+    anyone = episode_start.any(dim=1).tolist()
+    keep = (episode_start == 0).unsqueeze(-1)
+    return [keep[t] if resetting else None for t, resetting in enumerate(anyone)]
+
+
+def unroll(
+    step: Step,
+    state: Tensor,
+    elapsed: Tensor,
+    keep: Sequence[Tensor | None],
+    drives: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Run `step` over time and return all states (time, batch, size) and the last one.
+
+    Args:
+        step: advances the state by one control step.
+        state: (batch, size) at the start.
+        elapsed: (time, batch, 1) in units of the circuit's time scale.
+        keep: per step None or (batch, 1), False where the state is zeroed before the step.
+        drives: tensors (time, batch, ...) computed for all steps beforehand.
+    """
+    trajectory = []
+    for kept, now, *driven in zip(
+        keep, elapsed.unbind(0), *(drive.unbind(0) for drive in drives), strict=True
+    ):
+        if kept is not None:
+            # Not a product: a NaN state must not outlive the reset of its episode.
+            state = torch.where(kept, state, 0.0)
+        state = step(state, now, *driven)
+        trajectory.append(state)
+    return torch.stack(trajectory), state

@@ -1,0 +1,67 @@
+"""Circuits of every kind, and random sequences for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.wiring import Wiring, auto_ncp, dense
+
+SENSORY, NEURONS, MOTOR = 3, 10, 2
+
+BUILDERS: dict[str, Callable[[Wiring], Circuit]] = {
+    "cfc-default": CfC,
+    "cfc-pure": lambda wiring: CfC(wiring, mode="pure"),
+    "cfc-no_gate": lambda wiring: CfC(wiring, mode="no_gate"),
+    "cfc-memory": lambda wiring: CfC(wiring, memory="lstm"),
+    "cfc-pure-memory": lambda wiring: CfC(wiring, mode="pure", memory="lstm"),
+    "cfc-affine": lambda wiring: CfC(wiring, input_mapping="affine", output_mapping="linear"),
+    "ltc": LTC,
+    "ltc-rk4": lambda wiring: LTC(wiring, solver="rk4", ode_steps=8),
+    "ltc-memory": lambda wiring: LTC(wiring, memory="lstm", ode_steps=2),
+    "ctrnn": CTRNN,
+    "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler", ode_steps=8),
+    "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm", ode_steps=2),
+    "lstm": LSTM,
+    "gru": GRU,
+}
+WIRINGS: dict[str, Wiring] = {
+    "ncp": auto_ncp(SENSORY, NEURONS, MOTOR, sparsity=0.4, seed=3),
+    "dense": dense(SENSORY, NEURONS, MOTOR, seed=3),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=WIRINGS)
+def wiring(request: pytest.FixtureRequest) -> Wiring:
+    return WIRINGS[request.param]
+
+
+@pytest.fixture(params=BUILDERS)
+def circuit(request: pytest.FixtureRequest, wiring: Wiring) -> Circuit:
+    """A circuit in float64 whose parameters are all away from their special starting values."""
+    made = BUILDERS[request.param](wiring).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.fixture
+def sequence() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """Inputs, elapsed times from 0.2 to 2 and sparse resets for so many steps and samples."""
+
+    def make(steps: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        inputs = torch.randn(steps, batch, SENSORY, dtype=torch.float64)
+        elapsed = 0.2 + 1.8 * torch.rand(steps, batch, dtype=torch.float64)
+        return inputs, elapsed, (torch.rand(steps, batch) < 0.2).double()
+
+    return make
