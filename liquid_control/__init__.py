@@ -1,0 +1,9 @@
+"""Sparse, wired circuits of liquid neurons as recurrent policies for robots in simulation."""
+
+from liquid_control import envs
+from liquid_control.agents import LiquidPPO
+from liquid_control.policies import LiquidPolicy
+
+__version__ = "0.1.0"
+
+__all__ = ["LiquidPPO", "LiquidPolicy", "__version__", "envs"]

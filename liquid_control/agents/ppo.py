@@ -1,0 +1,422 @@
+"""LiquidPPO: proximal policy optimisation of recurrent policies, at any control rate."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.sequences import Minibatch, SequenceBuffer
+from liquid_control.policies import LiquidPolicy
+
+LONGEST_DEFAULT_SEQUENCE = 256
+
+SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
+
+
+class LiquidPPO(PPO):
+    """SB3's PPO (Schulman et al. 2017) for policies with a state and tasks with a variable rate.
+
+    A rollout is cut into sequences of `sequence_length` steps; each is unrolled from the state the
+    rollout had there, through any episode starts within, and back-propagated as a whole. Gamma and
+    lambda are per nominal control interval: a step of n intervals discounts by gamma ** n. An
+    episode cut short (truncated) is bootstrapped from its terminal observation, whose own elapsed
+    time and the state before it are taken into account.
+
+    Constructor arguments are those of SB3's PPO, with `batch_size` in control steps (a multiple of
+    the sequence length), and these.
+
+    Args:
+        sequence_length: control steps of truncated back-propagation; divides `n_steps` and
+            `batch_size`. None: their greatest common divisor, halved until at most 256.
+        normalize_observations: keep running moments of the observations in the policy.
+        normalize_returns: scale rewards by the running deviation of the discounted return.
+
+    Raises:
+        ValueError: lengths that do not divide each other, gSDE, or a rollout that is not finite.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": LiquidPolicy}
+    policy: LiquidPolicy  # type: ignore[assignment]
+    rollout_buffer: SequenceBuffer  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str | type[LiquidPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        n_steps: int = 2048,
+        batch_size: int = 512,
+        n_epochs: int = 10,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        clip_range_vf: float | Schedule | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.0,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        rollout_buffer_class: None = None,
+        rollout_buffer_kwargs: None = None,
+        target_kl: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+        *,
+        sequence_length: int | None = None,
+        normalize_observations: bool = True,
+        normalize_returns: bool = True,
+    ) -> None:
+        if use_sde:
+            raise ValueError("use_sde is not supported by LiquidPPO; leave it False")
+        if rollout_buffer_class is not None or rollout_buffer_kwargs is not None:
+            raise ValueError(
+                "LiquidPPO keeps rollouts as sequences in a buffer of its own; leave out "
+                "rollout_buffer_class and rollout_buffer_kwargs"
+            )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            normalize_advantage=normalize_advantage,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=sde_sample_freq,
+            target_kl=target_kl,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        self.sequence_length = sequence_length or default_sequence_length(n_steps, batch_size)
+        self.normalize_returns = normalize_returns
+        if self.env is not None:
+            self.policy_kwargs.setdefault("nominal_interval", nominal_interval(self.env))
+        self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.batch_size % self.sequence_length:
+            raise ValueError(
+                f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
+                f"a minibatch holds whole sequences, got {self.batch_size}"
+            )
+        super()._setup_model()
+        self.rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
+        self.return_normalizer = ReturnNormalizer().to(self.device)
+        self._state: Tensor | None = None
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: SequenceBuffer,  # type: ignore[override]
+        n_rollout_steps: int,
+    ) -> bool:
+        """Fill the buffer with one rollout, advantages included; False if a callback stopped it."""
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        state = self._state
+        if state is None or len(state) != env.num_envs:
+            state = self.policy.initial_state(env.num_envs)
+        features, elapsed_time = self._observe(self._last_obs)
+        for _ in range(n_rollout_steps):
+            starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
+            with torch.no_grad():
+                actions, values, log_prob, after = self.policy(
+                    features, elapsed_time, state, starts
+                )
+            new_obs, rewards, dones, infos = env.step(self._for_env(actions))
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+
+            step = {"features": features, "actions": actions, "values": values}
+            if elapsed_time is not None:
+                step["elapsed_time"] = elapsed_time
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+            features, elapsed_time = self._observe(new_obs)
+            rollout_buffer.add(
+                state,
+                **step,
+                log_prob=log_prob,
+                episode_start=starts,
+                rewards=torch.as_tensor(rewards, device=self.device),
+                **self._transition(elapsed_time, after, dones, infos),
+            )
+            state = after
+        self._state = state
+
+        with torch.no_grad():
+            starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
+            last_values = self.policy.predict_values(features, elapsed_time, state, starts)
+        self._estimate_advantages(last_values)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def train(self) -> None:
+        """Update the policy from the rollout in the buffer; logs SB3's tags."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        statistics: dict[str, list[float]] = defaultdict(list)
+        for epoch in range(self.n_epochs):
+            if not self._epoch(statistics):
+                if self.verbose >= 1:
+                    kl = statistics["approx_kl"][-1]
+                    print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                break
+        if self.policy.normalizer is not None:
+            # Between iterations only, so that the first epoch's ratios are exactly one.
+            self.policy.normalizer.update(self.rollout_buffer["features"])
+        self._log_training(statistics)
+
+    def _epoch(self, statistics: dict[str, list[float]]) -> bool:
+        """Every sequence once; False if the policy moved too far (`target_kl`)."""
+        self._n_updates += 1
+        for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
+            loss, figures = self._loss(minibatch)
+            for name, figure in figures.items():
+                statistics[name].append(figure.item())
+            if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
+                return False
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+        return True
+
+    def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The clipped surrogate objective (Schulman et al. 2017, eq. 9), and what to log of it."""
+        values, log_prob, entropy = self.policy.evaluate_actions(
+            minibatch.features,
+            minibatch.elapsed_time,
+            minibatch.state,
+            minibatch.episode_start,
+            minibatch.actions,
+        )
+        advantages = minibatch.advantages
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        clip_range = self._now(self.clip_range)
+        log_ratio = log_prob - minibatch.log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+        policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+
+        if self.clip_range_vf is not None:
+            change = self._now(self.clip_range_vf)
+            values = minibatch.values + (values - minibatch.values).clamp(-change, change)
+        value_loss = mse_loss(minibatch.returns, values)
+        entropy_loss = log_prob.mean() if entropy is None else -entropy.mean()
+        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        with torch.no_grad():
+            figures = {
+                "entropy_loss": entropy_loss,
+                "policy_gradient_loss": policy_loss,
+                "value_loss": value_loss,
+                "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman's estimator k3
+                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
+                "loss": loss,
+            }
+        return loss, figures
+
+    def _transition(
+        self,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        dones: NDArray[np.bool_],
+        infos: list[dict[str, Any]],
+    ) -> dict[str, Tensor]:
+        """How a step ended, each (num_envs,): its duration, its ends, the value it was cut off at.
+
+        Args:
+            elapsed_time: (num_envs,) seconds that led to the new observations, which are those of
+                the next episode where one ended.
+            state: (num_envs, state_size) after the step.
+            dones: (num_envs,), where an episode ended.
+            infos: what SB3 says of it.
+        """
+        count = len(dones)
+        duration = (
+            torch.ones(count, device=self.device)
+            if elapsed_time is None
+            else elapsed_time / self.policy.nominal_interval
+        )
+        truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos]) & dones
+        bootstrap = torch.zeros(count, device=self.device)
+        if dones.any():
+            (ended,) = np.nonzero(dones)
+            terminal = _stack([infos[i]["terminal_observation"] for i in ended])
+            features, elapsed_time = self._observe(terminal)
+            if elapsed_time is not None:
+                duration = duration.clone()
+                duration[ended] = elapsed_time / self.policy.nominal_interval
+            if truncated.any():
+                with torch.no_grad():
+                    bootstrap[ended] = self.policy.predict_values(
+                        features,
+                        elapsed_time,
+                        state[ended],
+                        torch.zeros(len(ended), device=self.device),
+                    )
+        return {
+            "duration": duration,
+            "ended": torch.as_tensor(dones, device=self.device),
+            "terminated": torch.as_tensor(dones & ~truncated, device=self.device),
+            "bootstrap": bootstrap,
+        }
+
+    def _estimate_advantages(self, last_values: Tensor) -> None:
+        """Complete the rollout with advantages and returns, from time-aware discounts."""
+        rollout = self.rollout_buffer
+        check_finite(rollout, self.num_timesteps)
+        ended, values = rollout["ended"], rollout["values"]
+        discounts = per_step(self.gamma, rollout["duration"])
+        rewards = rollout["rewards"]
+        if self.normalize_returns:
+            rewards = self.return_normalizer(rewards, discounts, ended)
+        next_values = torch.cat([values[1:], last_values[None]])
+        next_values = torch.where(ended, rollout["bootstrap"], next_values)
+        discounts = torch.where(rollout["terminated"], 0.0, discounts)
+        traces = torch.where(ended, 0.0, discounts * per_step(self.gae_lambda, rollout["duration"]))
+        rollout["advantages"] = gae(rewards, values, next_values, discounts, traces)
+        rollout["returns"] = rollout["advantages"] + values
+
+    def _log_training(self, statistics: dict[str, list[float]]) -> None:
+        figures = {name: float(np.mean(series)) for name, series in statistics.items()}
+        figures["loss"] = statistics["loss"][-1]  # as SB3: the last one
+        rollout = self.rollout_buffer
+        figures["explained_variance"] = explained_variance(
+            rollout["values"].flatten().cpu().numpy(),
+            rollout["returns"].flatten().cpu().numpy(),
+        )
+        if self.policy.log_std is not None:
+            figures["std"] = self.policy.log_std.exp().mean().item()
+        figures["clip_range"] = self._now(self.clip_range)
+        if self.clip_range_vf is not None:
+            figures["clip_range_vf"] = self._now(self.clip_range_vf)
+        for name, figure in figures.items():
+            self.logger.record(f"train/{name}", figure)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _now(self, schedule: float | Schedule) -> float:
+        """The value of a schedule at this point of training."""
+        assert callable(schedule)  # SB3's set-up wraps numbers
+        return schedule(self._current_progress_remaining)
+
+    def _observe(self, observation: Any) -> tuple[Tensor, Tensor | None]:
+        return self.policy.observe(obs_as_tensor(observation, self.device))
+
+    def _for_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions as the environment takes them: continuous ones within their bounds."""
+        array: NDArray[Any] = actions.cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            array = np.clip(array, self.action_space.low, self.action_space.high)
+        return array
+
+    def learn(
+        self: SelfLiquidPPO,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "LiquidPPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfLiquidPPO:
+        """Train for so many control steps over all environments; arguments as in SB3."""
+        return super().learn(
+            total_timesteps,
+            callback,
+            log_interval,
+            tb_log_name,
+            reset_num_timesteps,
+            progress_bar,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "return_normalizer", "_state"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, tensors = super()._get_torch_save_params()
+        return [*modules, "return_normalizer"], tensors
+
+
+def default_sequence_length(n_steps: int, batch_size: int) -> int:
+    """The longest sequence that divides both, halved until it is at most 256 steps."""
+    length = math.gcd(n_steps, batch_size)
+    while length > LONGEST_DEFAULT_SEQUENCE and length % 2 == 0:
+        length //= 2
+    return length
+
+
+def nominal_interval(env: VecEnv) -> float:
+    """Seconds between two observations at the task's own rate; 1.0 where the task does not say.
+
+    Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks).
+    """
+    for name in ("nominal_interval", "dt"):
+        try:
+            return float(env.get_attr(name, indices=[0])[0])
+        except AttributeError:
+            continue
+    return 1.0
+
+
+def check_finite(rollout: SequenceBuffer, timesteps: int) -> None:
+    """Raise a ValueError before a number that is not finite reaches the weights."""
+    for name in ("features", "rewards", "duration", "actions", "values"):
+        finite = torch.isfinite(
+            rollout[name].flatten(2) if rollout[name].dim() > 2 else rollout[name][..., None]
+        ).all(-1)
+        if not finite.all():
+            step, env = (int(index) for index in torch.nonzero(~finite)[0])
+            raise ValueError(
+                f"{name} of environment {env} are not finite at step {step} of the rollout that "
+                f"ends at {timesteps} timesteps; no weight was changed. Look at the environment, "
+                "or lower the learning rate"
+            )
+
+
+def _stack(observations: list[Any]) -> Any:
+    """Single observations as a batch."""
+    if isinstance(observations[0], dict):
+        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
+    return np.stack(observations)

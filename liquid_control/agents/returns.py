@@ -1,0 +1,78 @@
+"""Discounting when steps last differently long."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from liquid_control.policies.moments import RunningMoments
+
+
+def per_step(rate: float, elapsed: Tensor) -> Tensor:
+    """A discount or trace `rate` per nominal interval, for steps of `elapsed` nominal intervals."""
+    return torch.as_tensor(rate, dtype=elapsed.dtype, device=elapsed.device) ** elapsed
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    discounts: Tensor,
+    traces: Tensor,
+) -> Tensor:
+    """Generalised advantage estimates with a discount of its own for each step.
+
+    A_t = delta_t + traces_t A_{t+1}, delta_t = rewards_t + discounts_t next_values_t - values_t
+    (Schulman et al. 2016, eq. 16, with gamma and lambda raised to the time that a step takes).
+
+    Args:
+        rewards: (time, batch), of the step that leaves state t.
+        values: (time, batch), of state t.
+        next_values: (time, batch), of the state that the step led to, before any reset.
+        discounts: (time, batch), zero where the episode terminated.
+        traces: (time, batch), discount times lambda, zero where an episode ended in any way.
+
+    Returns:
+        Advantages (time, batch).
+    """
+    advantages = rewards + discounts * next_values - values
+    for t in range(len(advantages) - 2, -1, -1):
+        advantages[t] += traces[t] * advantages[t + 1]
+    return advantages
+
+
+class ReturnNormalizer(RunningMoments):
+    """Scales rewards so that the discounted return has unit variance, whatever the control rate.
+
+    Args:
+        clip: largest normalised reward.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, clip: float = 10.0, epsilon: float = 1e-8) -> None:
+        super().__init__(1)
+        self.clip = clip
+        self.epsilon = epsilon
+        self.discounted: Tensor | None = None  # (batch,), the returns so far of episodes under way
+
+    @torch.no_grad()
+    def forward(self, rewards: Tensor, discounts: Tensor, ended: Tensor) -> Tensor:
+        """Count in a rollout's returns, then scale its rewards.
+
+        Args:
+            rewards: (time, batch).
+            discounts: (time, batch), of each step.
+            ended: (time, batch), true where the step was the last of its episode.
+        """
+        returns = torch.empty_like(rewards)
+        discounted = self.discounted
+        if discounted is None or discounted.shape != rewards.shape[1:]:
+            discounted = torch.zeros_like(rewards[0])
+        for t in range(len(rewards)):
+            discounted = discounted * discounts[t] + rewards[t]
+            returns[t] = discounted
+            discounted = torch.where(ended[t], 0.0, discounted)
+        self.discounted = discounted
+        self.update(returns.unsqueeze(-1))
+        scale = torch.rsqrt(self.variance + self.epsilon).to(rewards.dtype)
+        return (rewards * scale).clamp(-self.clip, self.clip)

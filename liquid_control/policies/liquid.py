@@ -1,0 +1,320 @@
+"""LiquidPolicy: a wired circuit of liquid neurons as an SB3 actor-critic policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution, make_proba_distribution
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from liquid_control.neurons import Circuit
+from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes
+from liquid_control.policies.observations import Observation, feature_count, split
+
+DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
+
+
+class LiquidPolicy(BasePolicy):
+    """Actor and critic with circuits of liquid neurons, and the normaliser of their observations.
+
+    Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
+    `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons' clocks; an
+    observation without it is taken to come at the nominal interval. Actions may be of any kind that
+    SB3's PPO takes. All arguments but the spaces and the schedule are JSON-able.
+
+    Args:
+        observation_space: as in SB3.
+        action_space: as in SB3.
+        lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
+        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
+        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
+        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
+        encoder: sizes of tanh layers ahead of the circuit; the last one's are sensory neurons.
+        critic: "twin" (a circuit of its own), "shared" (a head on the actor's neurons) or "mlp" (a
+            feed-forward network over the observation and what the actor's neurons remember).
+        critic_wiring: wiring of a twin, if it differs from the actor's.
+        critic_layers: sizes of tanh layers between the neurons and the value.
+        nominal_interval: seconds; the circuits' unit of time. `LiquidPPO` takes it from the task.
+        normalize_observations: keep running moments of the observations and normalise with them.
+        log_std_init: logarithm of the initial standard deviation of continuous actions.
+        optimizer_kwargs: arguments of Adam beside the learning rate.
+        use_sde: must be False; SB3 passes it.
+
+    Raises:
+        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        neurons: str = "cfc",
+        wiring: Mapping[str, Any] = DEFAULT_WIRING,
+        neuron_kwargs: Mapping[str, Any] | None = None,
+        encoder: Sequence[int] | None = None,
+        critic: str = "twin",
+        critic_wiring: Mapping[str, Any] | None = None,
+        critic_layers: Sequence[int] | None = None,
+        nominal_interval: float = 1.0,
+        normalize_observations: bool = True,
+        log_std_init: float = 0.0,
+        optimizer_kwargs: Mapping[str, Any] | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_kwargs={"eps": 1e-5, **(optimizer_kwargs or {})},
+        )
+        if use_sde:
+            raise ValueError("use_sde is not supported by LiquidPolicy; leave it False")
+        if critic not in CRITICS:
+            raise ValueError(f"critic must be one of {', '.join(CRITICS)}, got {critic!r}")
+        if critic_wiring is not None and critic != "twin":
+            raise ValueError(f"critic_wiring needs critic='twin', got critic={critic!r}")
+        self._arguments = {
+            "neurons": neurons,
+            "wiring": wiring,
+            "neuron_kwargs": neuron_kwargs,
+            "encoder": encoder,
+            "critic": critic,
+            "critic_wiring": critic_wiring,
+            "critic_layers": critic_layers,
+            "nominal_interval": nominal_interval,
+            "normalize_observations": normalize_observations,
+            "log_std_init": log_std_init,
+            "optimizer_kwargs": optimizer_kwargs,
+        }
+        features = feature_count(observation_space)
+        motor = action_parameters(action_space)
+        sizes = check_sizes("encoder", encoder)
+        layers = check_sizes("critic_layers", critic_layers)
+        actor = CircuitSpec(neurons, wiring, sizes, nominal_interval, neuron_kwargs or {})
+        twin = CircuitSpec(
+            neurons,
+            critic_wiring or wiring,
+            sizes,
+            nominal_interval,
+            neuron_kwargs or {},
+        )
+
+        self.nominal_interval = nominal_interval
+        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
+        self.actor = actor.build(features, motor)
+        self.critic = CRITICS[critic](features, motor, self.actor_circuit, twin, layers)
+        self.distribution = make_proba_distribution(action_space)
+        self.action_net, self.log_std = self._action_head(log_std_init)
+        self._initialise_heads()
+        self.state_size = self.actor_circuit.state_size + self.critic.state_size
+        trainable = [weight for weight in self.parameters() if weight.requires_grad]
+        self.optimizer = self.optimizer_class(trainable, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    @property
+    def actor_circuit(self) -> Circuit:
+        """The circuit whose motor neurons act."""
+        return self.actor.circuit
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """State of actor and critic at the start of an episode, (batch_size, state_size)."""
+        return self._float_reference.new_zeros(batch_size, self.state_size)
+
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
+        return split(observation, self.observation_space)
+
+    def forward(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One control step of a batch, as a rollout needs it.
+
+        Args:
+            features: (batch, features), from `observe`.
+            elapsed_time: (batch,) seconds, or None.
+            state: (batch, state_size).
+            episode_start: (batch,), nonzero where the state resets first.
+            deterministic: take the most likely action.
+
+        Returns:
+            actions (batch, ...), values (batch,), log-probabilities (batch,), and the next state.
+        """
+        signal = self._one_step(features, elapsed_time, episode_start)
+        latent, values, state = self._unroll(signal, state)
+        distribution = self._distribution(latent[0])
+        actions = distribution.get_actions(deterministic=deterministic)
+        return actions, values[0], distribution.log_prob(actions), state
+
+    def evaluate_actions(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+        actions: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Judge the actions of whole sequences with the policy as it is now.
+
+        Args:
+            features: (time, batch, features).
+            elapsed_time: (time, batch) seconds, or None.
+            state: (batch, state_size) before the first step.
+            episode_start: (time, batch).
+            actions: (time, batch, ...).
+
+        Returns:
+            values, log-probabilities and entropies (None where there is no closed form), each
+            (time, batch).
+        """
+        latent, values, _ = self._unroll(
+            (self._normalize(features), elapsed_time, episode_start), state
+        )
+        distribution = self._distribution(latent.flatten(0, 1))
+        log_prob = distribution.log_prob(actions.flatten(0, 1)).view_as(values)
+        entropy = distribution.entropy()
+        return values, log_prob, None if entropy is None else entropy.view_as(values)
+
+    def predict_values(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+    ) -> Tensor:
+        """Values (batch,) of one observation per sequence; arguments as in `forward`."""
+        _, values, _ = self._unroll(self._one_step(features, elapsed_time, episode_start), state)
+        return values[0]
+
+    def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: NDArray[np.float32] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Act on one observation, or on one of each environment, and pass the state on.
+
+        Args:
+            observation: as the environment gives it; a batch or a single one.
+            state: (batch, size) from the previous call, None at the start of all episodes.
+            episode_start: (batch,), true where an episode begins; None: nowhere.
+            deterministic: take the most likely action.
+
+        Returns:
+            actions, clipped to the action space, and the state for the next call.
+
+        Raises:
+            ValueError: the state does not fit the observations.
+        """
+        self.set_training_mode(False)
+        tensors, vectorized = self.obs_to_tensor(observation)
+        with torch.no_grad():
+            features, elapsed_time = self.observe(tensors)
+            batch = len(features)
+            before = self._actor_state(state, batch)
+            starts = torch.zeros(batch, device=self.device)
+            if episode_start is not None:
+                starts = starts + torch.as_tensor(np.asarray(episode_start), device=self.device)
+            signal = self._one_step(features, elapsed_time, starts)
+            activity, after = self.actor(signal, before)
+            distribution = self._distribution(self.actor_circuit.readout(activity[0]))
+            actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
+        actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        if isinstance(self.action_space, spaces.Box):
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return actions if vectorized else actions[0], after.cpu().numpy()
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """SB3's stateless call: the action at the start of an episode."""
+        features, elapsed_time = self.observe(observation)
+        state = self.initial_state(len(features))
+        starts = torch.ones(len(features), device=self.device)
+        return self.forward(features, elapsed_time, state, starts, deterministic)[0]
+
+    def _one_step(
+        self, features: Tensor, elapsed_time: Tensor | None, episode_start: Tensor
+    ) -> Signal:
+        """A batch of single observations as sequences of one step, normalised."""
+        elapsed_time = None if elapsed_time is None else elapsed_time[None]
+        return self._normalize(features)[None], elapsed_time, episode_start[None]
+
+    def _unroll(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Motor activity, values and the next state of normalised sequences."""
+        actor_size = self.actor_circuit.state_size
+        activity, actor_state = self.actor(signal, state[:, :actor_size])
+        values, critic_state = self.critic(signal, state[:, actor_size:], activity)
+        after = torch.cat([actor_state, critic_state], dim=1)
+        return self.actor_circuit.readout(activity), values, after
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        return features if self.normalizer is None else self.normalizer(features)
+
+    def _distribution(self, motor: Tensor) -> Distribution:
+        parameters = self.action_net(motor)
+        if self.log_std is None:
+            return self.distribution.proba_distribution(parameters)
+        return self.distribution.proba_distribution(parameters, self.log_std)
+
+    def _action_head(self, log_std_init: float) -> tuple[nn.Module, nn.Parameter | None]:
+        motor = self.actor_circuit.wiring.motor_count
+        options = (
+            {"log_std_init": log_std_init} if isinstance(self.action_space, spaces.Box) else {}
+        )
+        head: Any = self.distribution.proba_distribution_net(latent_dim=motor, **options)
+        return head if isinstance(head, tuple) else (head, None)
+
+    def _initialise_heads(self) -> None:
+        """Orthogonal weights as in SB3; small for actions, so that exploration is symmetric."""
+        for module in (*self.actor.encoder, *self.critic.modules()):
+            if isinstance(module, nn.Linear):
+                self.init_weights(module, gain=2**0.5)
+        self.init_weights(self.critic.head[-1], gain=1.0)
+        self.init_weights(self.action_net, gain=0.01)
+
+    def _actor_state(self, state: NDArray[np.float32] | None, batch: int) -> Tensor:
+        size = self.actor_circuit.state_size
+        if state is None:
+            return self._float_reference.new_zeros(batch, size)
+        if np.shape(state) != (batch, size):
+            raise ValueError(
+                f"state must be (batch, size) = ({batch}, {size}), got {np.shape(state)}; pass the "
+                "state that the previous predict returned, or None to start afresh"
+            )
+        return torch.as_tensor(state, device=self.device)
+
+    @property
+    def _float_reference(self) -> Tensor:
+        return next(self.parameters())
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        spaces_ = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+        }
+        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
+
+
+def action_parameters(space: spaces.Space[Any]) -> int:
+    """How many numbers describe the distribution's centre: the default number of motor neurons."""
+    if isinstance(space, spaces.Box):
+        return int(np.prod(space.shape))
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    if isinstance(space, spaces.MultiBinary):
+        return int(np.prod(space.shape))
+    raise ValueError(f"actions must be Box, Discrete, MultiDiscrete or MultiBinary, got {space}")

@@ -1,0 +1,54 @@
+"""Running mean and variance, kept where the weights are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningMoments(nn.Module):
+    """Mean and variance of all rows seen so far (Chan, Golub & LeVeque 1979, eq. 2.1).
+
+    They are buffers: saved with the weights, moved with the device, and never trained.
+    Before the first update the mean is zero and the variance one.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> None:
+        """Count in more rows (..., size)."""
+        rows = rows.detach().flatten(0, -2).double()
+        if len(rows) == 0:
+            return
+        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        total = self.count + len(rows)
+        share = len(rows) / total
+        shift = mean - self.mean
+        self.variance.copy_(
+            torch.lerp(self.variance, variance, share) + share * (1 - share) * shift**2
+        )
+        self.mean.add_(share * shift)
+        self.count.copy_(total)
+
+
+class ObservationNormalizer(RunningMoments):
+    """Bring features (..., size) to zero mean and unit variance, clipped to +-`clip`."""
+
+    def __init__(self, size: int, clip: float = 10.0, epsilon: float = 1e-8) -> None:
+        super().__init__(size)
+        self.clip = clip
+        self.epsilon = epsilon
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise with the moments as they are now."""
+        scale = torch.rsqrt(self.variance + self.epsilon).to(features.dtype)
+        return ((features - self.mean.to(features.dtype)) * scale).clamp(-self.clip, self.clip)

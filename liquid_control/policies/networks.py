@@ -1,0 +1,184 @@
+"""The parts of a policy: an encoder, the actor's circuit, and three kinds of critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.neurons import NEURONS, Circuit
+from liquid_control.wiring import make_wiring
+
+Signal = tuple[Tensor, Tensor | None, Tensor | None]
+"""Features (time, batch, features), elapsed time and episode starts, (time, batch) or None."""
+
+
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers with tanh after each; `sizes` from the input to the last layer."""
+    layers: list[nn.Module] = []
+    for size, following in pairwise(sizes):
+        layers += [nn.Linear(size, following), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
+    """Layer sizes as a tuple; None means no layer."""
+    sizes = tuple(sizes or ())
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
+        )
+    return sizes
+
+
+@dataclass(frozen=True)
+class CircuitSpec:
+    """How to build one encoded circuit: all of it names and numbers.
+
+    Attributes:
+        neurons: a name in `NEURONS`.
+        wiring: arguments of `make_wiring`; sensory and motor count are filled in.
+        encoder: sizes of the encoder's layers; the last one is the number of sensory neurons.
+        time_scale: the circuit's unit of time, seconds.
+        options: further arguments of the neurons.
+    """
+
+    neurons: str
+    wiring: Mapping[str, Any]
+    encoder: tuple[int, ...]
+    time_scale: float
+    options: Mapping[str, Any]
+
+    def build(self, features: int, motor: int) -> EncodedCircuit:
+        """The modules, for so many features and (where the wiring leaves it open) motor neurons."""
+        if self.neurons not in NEURONS:
+            raise ValueError(f"neurons must be one of {', '.join(NEURONS)}, got {self.neurons!r}")
+        sensory = self.encoder[-1] if self.encoder else features
+        wiring = make_wiring(self.wiring, sensory=sensory, motor=motor)
+        if wiring.sensory_count != sensory:
+            raise ValueError(
+                f"the wiring has {wiring.sensory_count} sensory neurons but {sensory} signals; "
+                f"end the encoder with as many, such as encoder=[{wiring.sensory_count}]"
+            )
+        circuit = NEURONS[self.neurons](wiring, time_scale=self.time_scale, **self.options)
+        return EncodedCircuit(mlp((features, *self.encoder)), circuit)
+
+
+class EncodedCircuit(nn.Module):
+    """A feed-forward encoder whose outputs are the sensory neurons of a circuit."""
+
+    def __init__(self, encoder: nn.Sequential, circuit: Circuit) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.circuit = circuit
+        if circuit.plasticity == "readout":
+            self.encoder.requires_grad_(False)
+
+    def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Every neuron's activity (time, batch, neurons), and the state after the last step."""
+        features, elapsed_time, episode_start = signal
+        return self.circuit.activity(self.encoder(features), state, elapsed_time, episode_start)
+
+
+class Critic(nn.Module):
+    """A value function of the observations so far, with a state of its own or the actor's.
+
+    Args:
+        width: number of signals that the value head reads.
+        layers: hidden layers of the value head.
+    """
+
+    state_size = 0
+
+    def __init__(self, width: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.head = nn.Sequential(mlp((width, *layers)), nn.Linear((width, *layers)[-1], 1))
+
+    def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (time, batch), and the critic's state after the last step.
+
+        Args:
+            signal: what the actor sees, normalised.
+            state: (batch, state_size).
+            actor: the activity of the actor's circuit, (time, batch, neurons).
+        """
+        raise NotImplementedError
+
+
+class TwinCritic(Critic):
+    """A circuit of its own, of the same make as the actor's; its head reads all of its neurons."""
+
+    def __init__(
+        self,
+        features: int,
+        motor: int,
+        actor: Circuit,
+        spec: CircuitSpec,
+        layers: Sequence[int],
+    ) -> None:
+        body = spec.build(features, motor)
+        super().__init__(body.circuit.wiring.neuron_count, layers)
+        self.body = body
+        self.state_size = body.circuit.state_size
+
+    def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
+        """The values of the critic's own circuit."""
+        activity, state = self.body(signal, state)
+        return self.head(activity).squeeze(-1), state
+
+
+class SharedCritic(Critic):
+    """A head on the actor's neurons, which learn from both losses."""
+
+    def __init__(
+        self,
+        features: int,
+        motor: int,
+        actor: Circuit,
+        spec: CircuitSpec,
+        layers: Sequence[int],
+    ) -> None:
+        super().__init__(actor.wiring.neuron_count, layers)
+
+    def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
+        """Values read off the actor's neurons."""
+        return self.head(actor).squeeze(-1), state
+
+
+class MlpCritic(Critic):
+    """A feed-forward network over the observation, its elapsed time and what the actor remembers.
+
+    The actor's neurons are an input here, not a path for the value's gradient.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        motor: int,
+        actor: Circuit,
+        spec: CircuitSpec,
+        layers: Sequence[int],
+    ) -> None:
+        super().__init__(features + 1 + actor.wiring.neuron_count, layers)
+        self.time_scale = spec.time_scale
+
+    def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of what is seen now and what the actor remembers."""
+        features, elapsed_time, _ = signal
+        if elapsed_time is None:
+            clock = features.new_zeros(*features.shape[:2], 1)
+        else:
+            clock = elapsed_time.unsqueeze(-1) / self.time_scale - 1
+        seen = torch.cat([features, clock, actor.detach()], dim=-1)
+        return self.head(seen).squeeze(-1), state
+
+
+CRITICS: dict[str, Callable[..., Critic]] = {
+    "twin": TwinCritic,
+    "shared": SharedCritic,
+    "mlp": MlpCritic,
+}

@@ -1,0 +1,67 @@
+"""From an SB3 observation to what a circuit takes: features, and the elapsed time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import (
+    get_flattened_obs_dim,
+    is_image_space,
+    preprocess_obs,
+)
+from torch import Tensor
+
+ELAPSED_TIME = "elapsed_time"
+
+Observation = Tensor | dict[str, Tensor]
+
+
+def feature_count(space: spaces.Space[Any]) -> int:
+    """Size of the flat features of a space, the elapsed time not counted.
+
+    Raises:
+        ValueError: the space holds images, or nothing but the elapsed time.
+    """
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    parts.pop(ELAPSED_TIME, None)
+    for key, part in parts.items():
+        if is_image_space(part):
+            raise ValueError(
+                f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
+                "vectors; extract features in an observation wrapper"
+            )
+    if not parts:
+        raise ValueError("the observation space holds nothing but elapsed_time; add an observation")
+    return sum(get_flattened_obs_dim(part) for part in parts.values())
+
+
+def carries_time(space: spaces.Space[Any]) -> bool:
+    """Whether observations of this space tell the elapsed time."""
+    if not isinstance(space, spaces.Dict) or ELAPSED_TIME not in space.spaces:
+        return False
+    shape = space[ELAPSED_TIME].shape
+    if shape is None or math.prod(shape) != 1:
+        raise ValueError(
+            f"elapsed_time must be one number of seconds, got a space of shape {shape}"
+        )
+    return True
+
+
+def split(observation: Observation, space: spaces.Space[Any]) -> tuple[Tensor, Tensor | None]:
+    """Features (batch, features) and elapsed time (batch,) in seconds, None where there is none."""
+    parts = dict(observation) if isinstance(observation, dict) else {"": observation}
+    elapsed = parts.pop(ELAPSED_TIME).float().flatten() if carries_time(space) else None
+    features = [
+        _flat(part, space[key] if isinstance(space, spaces.Dict) else space)
+        for key, part in parts.items()
+    ]
+    return features[0] if len(features) == 1 else torch.cat(features, dim=1), elapsed
+
+
+def _flat(part: Tensor, space: spaces.Space[Any]) -> Tensor:
+    processed = preprocess_obs(part, space)
+    assert isinstance(processed, Tensor)
+    return processed.flatten(1)
