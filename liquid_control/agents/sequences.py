@@ -88,9 +88,6 @@ class SequenceBuffer:
         """Add a column that was computed from the others."""
         self._columns[name] = value
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._columns
-
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
         """Every sequence once, in random order, so many at a time (the last may be smaller)."""
         cut = {name: self._cut(self._columns[name]) for name in COLUMNS if name in self._columns}

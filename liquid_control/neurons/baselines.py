@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from liquid_control.neurons.layered import LayeredCircuit
 from liquid_control.neurons.memory import LSTM_GATES, lstm_bias, lstm_update
@@ -29,6 +30,9 @@ class _GatedCircuit(LayeredCircuit):
             raise TypeError(f"{type(self).__name__} has a memory of its own; leave out memory=")
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
+
+    def _own_parameters(self) -> tuple[Tensor, ...]:
+        return (self.elapsed_weight,)
 
     def _hear_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         return torch.addcmul(gates, elapsed - 1, self.elapsed_weight[:, neurons].flatten())
@@ -75,9 +79,17 @@ class GRU(_GatedCircuit):
         self.recurrent_bias = nn.Parameter(torch.zeros(wiring.neuron_count))
         self._apply_plasticity()
 
-    def hear(self, drive: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-        """Both sums side by side, as the reset gate scales but one: (batch, 2 * gates * n)."""
-        return torch.cat([drive, hidden @ weight], dim=-1)
+    def _own_parameters(self) -> tuple[Tensor, ...]:
+        return (*super()._own_parameters(), self.recurrent_bias)
+
+    def _apart(
+        self, drives: list[Tensor], columns: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Both sums side by side, as the reset gate scales but one: 2 * gates * n of them."""
+        return (
+            [pad(drive, (0, drive.shape[-1])) for drive in drives],
+            [pad(column, (column.shape[-1], 0)) for column in columns],
+        )
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice

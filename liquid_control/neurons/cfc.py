@@ -55,6 +55,9 @@ class CfC(LayeredCircuit):
         """The closed form of the chosen mode; it needs no state but through synapses."""
         return (self._update(gates, elapsed, neurons),)
 
+    def _own_parameters(self) -> tuple[Tensor, ...]:
+        return (self.leak, self.reversal) if self.mode == "pure" else ()
+
     def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         g, h, a, b = gates.chunk(4, dim=-1)
         return torch.lerp(g.tanh(), h.tanh(), torch.addcmul(b, a, elapsed).sigmoid())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from liquid_control.neurons.blocks import Block, layered
 from liquid_control.neurons.circuit import Circuit
 from liquid_control.neurons.synapses import Synapses, fan_in
-from liquid_control.neurons.unroll import Step
+from liquid_control.neurons.unroll import ElementwiseStep, Step
 from liquid_control.wiring import Wiring
 
 Weights = tuple[Tensor, Tensor]
@@ -36,16 +37,6 @@ class LayeredCircuit(Circuit):
         self.recurrent = Synapses(wiring.recurrent, gates, incoming, signed)
         self.bias = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
         self._layered = layered(wiring, together=self.memory is not None, remembers=self.remembers)
-
-    def hear(self, drive: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-        """What reaches some neurons in one step, gate by gate: (batch, gates * n).
-
-        Args:
-            drive: (batch, gates * n), the part from outside the block.
-            hidden: (batch, block), the block's neurons.
-            weight: (block, gates * n), their synapses.
-        """
-        return torch.addmm(drive, hidden, weight)
 
     @abstractmethod
     def update(
@@ -74,30 +65,46 @@ class LayeredCircuit(Circuit):
         upstream: Sequence[Tensor],
         elapsed: Tensor,
     ) -> tuple[Step, tuple[Tensor, ...]]:
-        within = [slice(block.start + s.start, block.start + s.stop) for s in block.layers]
-        drives = tuple(self._drive(block, layer, weights, inputs, upstream) for layer in within)
+        layers = [slice(block.start + s.start, block.start + s.stop) for s in block.layers]
+        drives = [self._drive(block, layer, weights, inputs, upstream) for layer in layers]
+        updates = [partial(self.update, neurons=layer) for layer in layers]
         if not block.recurrent:
-            (layer,) = within
 
             def at_once(state: None, elapsed: Tensor, drive: Tensor) -> Tensor:
-                return self.update(drive, (), elapsed, layer)[0]
+                return updates[0](drive, (), elapsed)[0]
 
-            return at_once, drives
+            return at_once, tuple(drives)
         sources = weights[1][block.neurons]
-        columns = [sources[:, :, layer].flatten(1) for layer in within]
+        columns = [sources[:, :, layer].flatten(1) for layer in layers]
+        drives, columns = self._apart(drives, columns)
+        if len(layers) == 1:
+            step = ElementwiseStep(updates[0], columns[0], self.state_parts, self._own_parameters())
+            return step, tuple(drives)
 
         def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
-            parts: Sequence[Tensor] = state.chunk(self.state_parts, dim=-1)
-            for drive, weight, local, layer in zip(
-                drives, columns, block.layers, within, strict=True
+            parts = state.chunk(self.state_parts, dim=-1)
+            for drive, weight, layer, update in zip(
+                drives, columns, block.layers, updates, strict=True
             ):
-                gates = self.hear(drive, parts[0], weight)
-                own = parts if len(within) == 1 else [part[:, local] for part in parts]
-                new = self.update(gates, own, elapsed, layer)
-                parts = [_replace(*pair, local) for pair in zip(parts, new, strict=True)]
-            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)  # type: ignore[arg-type]
+                own = [part[:, layer] for part in parts]
+                new = update(torch.addmm(drive, parts[0], weight), own, elapsed)
+                parts = tuple(
+                    torch.cat([old[:, : layer.start], part, old[:, layer.stop :]], dim=-1)
+                    for old, part in zip(parts, new, strict=True)
+                )
+            return torch.cat(parts, dim=-1)
 
-        return sweep, drives
+        return sweep, tuple(drives)
+
+    def _own_parameters(self) -> tuple[Tensor, ...]:
+        """The parameters that `update` uses."""
+        return ()
+
+    def _apart(
+        self, drives: list[Tensor], columns: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Choose which gates hear the drives and which the block's synapses; here all hear both."""
+        return drives, columns
 
     def _drive(
         self,
@@ -116,10 +123,3 @@ class LayeredCircuit(Circuit):
             heard = torch.cat(list(upstream), dim=-1)
             drive = drive + heard @ recurrent[: block.start, :, layer].flatten(1)
         return drive
-
-
-def _replace(whole: Tensor, piece: Tensor, where: slice) -> Tensor:
-    """`whole` (batch, n) with the columns `where` exchanged for `piece`."""
-    if piece.shape == whole.shape:
-        return piece
-    return torch.cat([whole[:, : where.start], piece, whole[:, where.stop :]], dim=-1)

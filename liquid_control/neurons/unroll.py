@@ -1,14 +1,45 @@
-"""The one time loop of the project."""
+"""The one time loop of the project, and its adjoint for neurons that can do with a cheap one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Step = Callable[..., Tensor]
 """(state, elapsed, *drives) -> state, one control step of a batch."""
+
+Update = Callable[[Tensor, Sequence[Tensor], Tensor], tuple[Tensor, ...]]
+"""(gates, own state parts, elapsed) -> new state parts, each neuron from its own entries alone."""
+
+Keep = Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class ElementwiseStep:
+    """A step in which neurons hear each other through one matrix only, and else are on their own.
+
+    Attributes:
+        update: what a neuron makes of what it hears.
+        weight: (neurons, gates * neurons), from the first state part to the gates.
+        parts: neuron-sized pieces of the state.
+        parameters: the parameters that `update` uses.
+    """
+
+    update: Update
+    weight: Tensor
+    parts: int
+    parameters: tuple[Tensor, ...]
+
+    def __call__(self, state: Tensor, elapsed: Tensor, drive: Tensor) -> Tensor:
+        """Advance the state (batch, parts * neurons) by one step."""
+        own = state.chunk(self.parts, dim=-1)
+        new = self.update(torch.addmm(drive, own[0], self.weight), own, elapsed)
+        return new[0] if self.parts == 1 else torch.cat(new, dim=-1)
 
 
 def resets(episode_start: Tensor | None, steps: int) -> list[Tensor | None]:
@@ -24,28 +55,131 @@ def resets(episode_start: Tensor | None, steps: int) -> list[Tensor | None]:
 
 
 def unroll(
-    step: Step,
-    state: Tensor,
-    elapsed: Tensor,
-    keep: Sequence[Tensor | None],
-    drives: Sequence[Tensor],
+    step: Step, state: Tensor, elapsed: Tensor, keep: Keep, drives: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Run `step` over time and return all states (time, batch, size) and the last one.
 
     Args:
-        step: advances the state by one control step.
+        step: advances the state by one control step; an `ElementwiseStep` has a faster gradient.
         state: (batch, size) at the start.
         elapsed: (time, batch, 1) in units of the circuit's time scale.
         keep: per step None or (batch, 1), False where the state is zeroed before the step.
         drives: tensors (time, batch, ...) computed for all steps beforehand.
     """
+    if isinstance(step, ElementwiseStep) and torch.is_grad_enabled():
+        (drive,) = drives
+        trajectory = _Adjoint.apply(
+            step.update, step.parts, keep, drive, step.weight, state, elapsed, *step.parameters
+        )
+    else:
+        trajectory = _loop(step, state, elapsed, keep, drives)
+    return trajectory, trajectory[-1]
+
+
+def _loop(
+    step: Step, state: Tensor, elapsed: Tensor, keep: Keep, drives: Sequence[Tensor]
+) -> Tensor:
     trajectory = []
     for kept, now, *driven in zip(
         keep, elapsed.unbind(0), *(drive.unbind(0) for drive in drives), strict=True
     ):
-        if kept is not None:
-            # Not a product: a NaN state must not outlive the reset of its episode.
-            state = torch.where(kept, state, 0.0)
-        state = step(state, now, *driven)
+        state = step(_kept(state, kept), now, *driven)
         trajectory.append(state)
-    return torch.stack(trajectory), state
+    return torch.stack(trajectory)
+
+
+def _kept(value: Tensor, keep: Tensor | None) -> Tensor:
+    # Not a product: a NaN must not outlive the reset of its episode.
+    return value if keep is None else torch.where(keep, value, 0.0)
+
+
+class _Adjoint(torch.autograd.Function):
+    """Back-propagation through time whose loop carries the gradient of the state and nothing else.
+
+    Since each neuron is updated from its own entries, the derivatives of all steps are the
+    gradient of one sum, taken for the whole sequence at once. What is left of the loop is a product
+    with them and one with the weights; the gradients of weights and drives form afterwards.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        update: Update,
+        parts: int,
+        keep: Keep,
+        drive: Tensor,
+        weight: Tensor,
+        state: Tensor,
+        elapsed: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        step = ElementwiseStep(update, weight, parts, parameters)
+        trajectory = _loop(step, state, elapsed, keep, (drive,))
+        ctx.update, ctx.parts, ctx.keep = update, parts, keep
+        ctx.save_for_backward(drive, weight, state, elapsed, trajectory, *parameters)
+        return trajectory
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        drive, weight, state, elapsed, trajectory, *parameters = ctx.saved_tensors
+        size = weight.shape[0]
+        before = torch.stack(
+            [
+                _kept(previous, keep)
+                for previous, keep in zip([state, *trajectory[:-1]], ctx.keep, strict=True)
+            ]
+        )
+        hidden = before[..., :size]
+        gates = torch.matmul(hidden, weight).add_(drive).requires_grad_()
+        own = before.detach().requires_grad_()
+        time = elapsed.detach().requires_grad_()
+        with torch.enable_grad():
+            new = ctx.update(gates, own.chunk(ctx.parts, dim=-1), time)
+        slopes = [_slopes(part, gates, own) for part in new]
+        of_state, of_gates, carried = _carry(gradient, slopes, weight.T.contiguous(), ctx.keep)
+        of_rest = torch.autograd.grad(
+            new, (time, *parameters), of_state.chunk(ctx.parts, dim=-1), allow_unused=True
+        )
+        of_weight = hidden.flatten(0, 1).T @ of_gates.flatten(0, 1)
+        return (None, None, None, of_gates, of_weight, carried, *of_rest)
+
+
+def _slopes(new: Tensor, gates: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Derivatives of a state part, (time, batch, ., n): by each gate, and by each own part."""
+    by_gates, by_own = torch.autograd.grad(
+        new, (gates, own), torch.ones_like(new), retain_graph=True, allow_unused=True
+    )
+    shape = (*new.shape[:-1], -1, new.shape[-1])
+    return by_gates.view(shape), None if by_own is None else by_own.view(shape)
+
+
+def _carry(
+    gradient: Tensor, slopes: Sequence[tuple[Tensor, Tensor | None]], back: Tensor, keep: Keep
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loop backwards in time.
+
+    Args:
+        gradient: (time, batch, parts * n), of the loss by each state directly.
+        slopes: of each part, from `_slopes`.
+        back: (gates * n, n), the transposed weights.
+        keep: as in `unroll`.
+
+    Returns:
+        Gradients by each state and each step's gates, in time, and by the state at the start.
+    """
+    of_state = torch.empty_like(gradient)
+    of_gates = gradient.new_empty(*gradient.shape[:2], back.shape[0])
+    carried = torch.zeros_like(gradient[0])
+    for t in range(len(gradient) - 1, -1, -1):
+        total = torch.add(gradient[t], carried, out=of_state[t])
+        parts = [part.unsqueeze(-2) for part in total.chunk(len(slopes), dim=-1)]
+        by_gates = sum(slope[t] * part for (slope, _), part in zip(slopes, parts, strict=True))
+        of_gates[t] = by_gates.flatten(-2)
+        carried = of_gates[t] @ back
+        if slopes[0][1] is not None:
+            by_own = sum(slope[t] * part for (_, slope), part in zip(slopes, parts, strict=True))
+            by_own[:, 0] += carried
+            carried = by_own.flatten(-2)
+        carried = _kept(carried, keep[t])
+    return of_state, of_gates, carried

@@ -1,0 +1,65 @@
+"""The rollout buffer, filled with values that say where they come from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from liquid_control.agents.sequences import COLUMNS, SequenceBuffer
+
+STEPS, ENVS, LENGTH = 12, 3, 4
+
+
+@pytest.fixture
+def buffer() -> SequenceBuffer:
+    """Each entry is 100 * environment + step; each state, of the step that it precedes."""
+    buffer = SequenceBuffer(STEPS, LENGTH)
+    for step in range(STEPS):
+        label = 100.0 * torch.arange(ENVS) + step
+        columns = dict.fromkeys(COLUMNS, label) | {"features": label[:, None].repeat(1, 2)}
+        buffer.add(label[:, None], **columns)
+    return buffer
+
+
+@pytest.mark.parametrize("sequences", [1, 2, 9])
+def test_every_step_once_in_order_and_with_the_state_before_it(
+    buffer: SequenceBuffer, sequences: int
+) -> None:
+    seen = []
+    for minibatch in buffer.minibatches(sequences):
+        labels = minibatch.returns
+        assert labels.shape[0] == LENGTH
+        assert labels.shape[1] <= sequences
+        assert_close(labels[1:] - labels[:-1], torch.ones_like(labels[1:]))
+        assert_close(minibatch.state[:, 0], labels[0])
+        for name in COLUMNS:
+            column = getattr(minibatch, name)
+            assert_close(column[..., 0] if name == "features" else column, labels)
+        seen += labels.flatten().tolist()
+    expected = [100.0 * env + step for env in range(ENVS) for step in range(STEPS)]
+    assert sorted(seen) == expected
+
+
+def test_order_is_random_but_seeded(buffer: SequenceBuffer) -> None:
+    def order(seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        return [batch.returns[0, 0].item() for batch in buffer.minibatches(1)]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_reset_starts_over_in_the_same_memory(buffer: SequenceBuffer) -> None:
+    place = buffer["returns"].data_ptr()
+    buffer.reset()
+    for _ in range(STEPS):
+        buffer.add(torch.zeros(ENVS, 1), returns=torch.zeros(ENVS))
+    assert buffer["returns"].data_ptr() == place
+    assert (buffer["returns"] == 0).all()
+
+
+@pytest.mark.parametrize("length", [0, 5, 24])
+def test_length_that_does_not_divide_the_rollout(length: int) -> None:
+    with pytest.raises(ValueError, match=f"must divide n_steps = 12, got {length}"):
+        SequenceBuffer(STEPS, length)
