@@ -1,0 +1,10 @@
+"""`python -m liquid_control` is the command `liquid-control`."""
+
+from __future__ import annotations
+
+import sys
+
+from liquid_control.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""Recipes: what to train, on which task and with which numbers, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from gymnasium.error import Error as GymnasiumError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents import LiquidPPO
+from liquid_control.envs import Interval, interval_from, make_vec
+from liquid_control.envs.intervals import IntervalLike
+from liquid_control.recipe_text import (
+    RecipeError,
+    explain,
+    one_line,
+    parse_yaml,
+    read_text,
+    set_key,
+    short,
+    to_yaml,
+)
+
+
+def _check_interval(value: Any) -> Any:
+    """Let `interval_from` judge, so that its complaint carries the key's path."""
+    try:
+        interval_from(value)
+    except (TypeError, OSError) as error:  # pydantic reports ValueErrors only
+        raise ValueError(str(error)) from error
+    return value
+
+
+# YAML holds lists; they become tuples, for a recipe does not change.
+Ints: TypeAlias = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
+Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+IntervalSpec: TypeAlias = Annotated[
+    float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
+]
+
+
+class Section(BaseModel):
+    """A part of a recipe: it knows all of its keys, and it does not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Linear(Section):
+    """A number that moves in a straight line while the agent learns."""
+
+    start: NonNegativeFloat
+    end: NonNegativeFloat
+
+
+Rate: TypeAlias = NonNegativeFloat | Linear
+
+
+class EnvSection(Section):
+    """The environments to train in; see `liquid_control.envs.make_vec`."""
+
+    observe: Literal["full", "positions", "velocities"] | Indices = "full"
+    interval: IntervalSpec = None
+    """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
+    num_envs: PositiveInt = 1
+    kwargs: dict[str, JsonValue] = {}
+    """Arguments of the task's constructor."""
+
+    @property
+    def rule(self) -> Interval:
+        """The interval as an object."""
+        return interval_from(self.interval)
+
+
+class AgentSection(Section):
+    """The algorithm and its arguments; names and defaults are those of `LiquidPPO`."""
+
+    algorithm: Literal["ppo"] = "ppo"
+    total_timesteps: PositiveInt
+    """Control steps to learn from, over all environments."""
+    learning_rate: Rate = 3e-4
+    n_steps: PositiveInt = 2048
+    batch_size: PositiveInt = 512
+    n_epochs: PositiveInt = 10
+    gamma: Share = 0.99
+    gae_lambda: Share = 0.95
+    clip_range: Rate = 0.2
+    clip_range_vf: Rate | None = None
+    normalize_advantage: bool = True
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: PositiveFloat = 0.5
+    target_kl: PositiveFloat | None = None
+    stats_window_size: PositiveInt = 100
+    device: str = "auto"
+    sequence_length: PositiveInt | None = None
+    normalize_observations: bool = True
+    normalize_returns: bool = True
+
+
+class PolicySection(Section):
+    """`policy_kwargs` of the agent; a key that is left out has the default of `LiquidPolicy`."""
+
+    neurons: str | None = None
+    wiring: dict[str, JsonValue] | None = None
+    neuron_kwargs: dict[str, JsonValue] | None = None
+    encoder: Ints | None = None
+    critic: str | None = None
+    critic_wiring: dict[str, JsonValue] | None = None
+    critic_layers: Ints | None = None
+    nominal_interval: PositiveFloat | None = None
+    log_std_init: float | None = None
+    optimizer_kwargs: dict[str, JsonValue] | None = None
+
+
+class EvaluationSection(Section):
+    """How the trained agent is examined."""
+
+    episodes: PositiveInt = 20
+    """Episodes at each rate."""
+    ratios: Ratios = (0.5, 1.0, 2.0)
+    """Fixed intervals to try, as multiples of the nominal one."""
+
+
+class Recipe(Section):
+    """All that a training run depends on."""
+
+    name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
+    """The folder of its runs; by default made of the recipe's folder and file name."""
+    task: str
+    env: EnvSection = EnvSection()
+    agent: AgentSection
+    policy: PolicySection = PolicySection()
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint_every: PositiveInt | None = None
+    """Control steps, over all environments, between two saved models."""
+    seed: Seed = 0
+    threads: PositiveInt = 1
+    """Threads of PyTorch; one is fastest for small circuits."""
+
+    def to_yaml(self) -> str:
+        """Return the whole recipe, defaults included, as YAML that `load_recipe` reads."""
+        data = self.model_dump(mode="json")
+        data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
+        return to_yaml(data)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, and change what `overrides` say.
+
+    Args:
+        path: A YAML file.
+        overrides: Texts such as "agent.n_steps=128": a dotted path and a YAML value.
+
+    Raises:
+        RecipeError: If the file is missing or no YAML, or if a key is unknown, missing, repeated,
+            or holds what it cannot hold.
+    """
+    path = Path(path)
+    data = parse_yaml(read_text(path), str(path))
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, got {short(data)}")
+    for override in overrides:
+        set_key(data, override)
+    absolute = path.absolute()
+    data.setdefault("name", f"{absolute.parent.name}-{absolute.stem}")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {explain(error, data, Recipe)}") from error
+
+
+def build_env(
+    recipe: Recipe,
+    *,
+    num_envs: int | None = None,
+    seed: int | None = None,
+    interval: IntervalLike | Literal["trained"] = "trained",
+) -> VecEnv:
+    """Build a recipe's environments, or others like them.
+
+    Args:
+        recipe: What to build.
+        num_envs: Instead of the recipe's number.
+        seed: Instead of the recipe's seed.
+        interval: Instead of the recipe's interval, "trained".
+
+    Raises:
+        RecipeError: If the task cannot be built so.
+    """
+    env = recipe.env
+    if interval == "trained":
+        interval = env.interval
+    try:
+        return make_vec(
+            recipe.task,
+            num_envs or env.num_envs,
+            observe=env.observe,
+            interval=interval,
+            seed=recipe.seed if seed is None else seed,
+            **env.kwargs,
+        )
+    except (ValueError, TypeError, GymnasiumError) as error:
+        raise RecipeError(f"task and env: {one_line(error)}") from error
+
+
+def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO:
+    """Build a recipe's agent, untrained.
+
+    Raises:
+        RecipeError: If agent and policy cannot be built so for this env.
+    """
+    agent = recipe.agent
+    arguments = agent.model_dump(exclude={"algorithm", "total_timesteps"})
+    for name in ("learning_rate", "clip_range", "clip_range_vf"):
+        arguments[name] = _schedule(getattr(agent, name))
+    policy = recipe.policy.model_dump(mode="json", exclude_none=True)
+    try:
+        return LiquidPPO("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        # Ours; then SB3's word for an argument that cannot be, and torch's for a device.
+        raise RecipeError(f"agent and policy: {one_line(error)}") from error
+
+
+def _schedule(rate: float | Linear | None) -> float | LinearSchedule | None:
+    return LinearSchedule(rate.start, rate.end, 1.0) if isinstance(rate, Linear) else rate

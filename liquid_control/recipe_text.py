@@ -1,0 +1,159 @@
+"""Recipes as text: YAML in and out, dotted keys, and what is wrong in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message is one line and names the key."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, and reads 3e-4 as the number it is in YAML 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key_node, _), key in zip(node.value, keys, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML with lists on one line."""
+
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style=True)
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Write JSON-able data as YAML that `parse_yaml` reads back, keys in their order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Read YAML; a RecipeError says where in `source` it is malformed or gives a key twice."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{source}: line {mark.line + 1}" if mark else source
+        raise RecipeError(f"{where}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{source}: no YAML: {one_line(error)}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a file; a RecipeError says why that failed, and names files that are called alike."""
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe{_near_files(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {one_line(error)}") from error
+
+
+def set_key(data: dict[str, Any], override: str) -> None:
+    """Set "dotted.key=YAML value" in nested mappings, in place; RecipeError if that cannot be."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"--set {override}: write it as key=value, such as agent.n_steps=128")
+    for depth, key in enumerate(keys[:-1], start=1):
+        below = data.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise RecipeError(
+                f"--set {override}: {'.'.join(keys[:depth])} is {short(below)}, which has no keys"
+            )
+        data = below
+    data[keys[-1]] = parse_yaml(text, f"--set {path}")
+
+
+def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Say in one line what pydantic found wrong with `data`: the key's dotted path, and why.
+
+    Of several complaints it is the deepest, for of a union that is the form that was meant.
+    """
+    details = [(_path(each, data), each) for each in error.errors(include_url=False)]
+    path, detail = max(details, key=lambda complaint: len(complaint[0]))
+    if detail["type"] == "extra_forbidden":
+        text = f"unknown key{_suggestion(path, model)}"
+    elif detail["type"] == "missing":
+        text = "this key is needed"
+    else:
+        text = f"{detail['msg'].removeprefix('Value error, ')}, got {short(detail['input'])}"
+    others = sorted({".".join(other) for other, _ in details} - {".".join(path)})
+    more = f" (also look at {', '.join(others)})" if others else ""
+    return f"{'.'.join(path)}: {text}{more}"
+
+
+def _path(detail: ErrorDetails, data: Any) -> tuple[str, ...]:
+    """The keys that lead to an error, without the names pydantic adds for members of a union."""
+    path = []
+    for step in detail["loc"]:
+        below = dict(enumerate(data)) if isinstance(data, list) else data
+        if isinstance(below, Mapping) and step in below:
+            data = below[step]
+        elif not (detail["type"] == "missing" and step == detail["loc"][-1]):
+            continue
+        path.append(str(step))
+    return tuple(path)
+
+
+def _suggestion(path: Sequence[str], model: type[BaseModel]) -> str:
+    """Name the known key that an unknown one resembles: among its siblings, or anywhere."""
+    known = sorted(_known_paths(model))
+    siblings = [each for each in known if each.rpartition(".")[0] == ".".join(path[:-1])]
+    for candidates in (siblings, known):
+        by_name = {each.rpartition(".")[2]: each for each in candidates}
+        if near := difflib.get_close_matches(path[-1], by_name, n=1):
+            return f"; did you mean {by_name[near[0]]}?"
+    return f"; known here: {', '.join(each.rpartition('.')[2] for each in siblings)}"
+
+
+def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of every key that a model and the models inside it know."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _known_paths(part, f"{prefix}{name}.")
+
+
+def _near_files(path: Path) -> str:
+    """Name YAML files whose path resembles one that does not exist."""
+    folder = next((each for each in path.parents if each.is_dir()), Path())
+    there = [str(each) for pattern in ("*.yaml", "*/*.yaml") for each in folder.glob(pattern)]
+    near = difflib.get_close_matches(str(path), sorted(there), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line."""
+    return " ".join(str(error).split())
+
+
+def short(value: Any) -> str:
+    """Show a value in at most sixty characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
