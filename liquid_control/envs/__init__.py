@@ -1,0 +1,36 @@
+"""MuJoCo tasks whose control rate varies and whose observation may be partial."""
+
+from __future__ import annotations
+
+from liquid_control.envs.factory import make, make_vec
+from liquid_control.envs.intervals import (
+    DroppedFrames,
+    Endpoints,
+    Fixed,
+    Interval,
+    Jitter,
+    LogUniform,
+    PerEpisode,
+    Trace,
+    Uniform,
+    interval_from,
+)
+from liquid_control.envs.observe_only import ObserveOnly
+from liquid_control.envs.variable_rate import VariableRate
+
+__all__ = [
+    "DroppedFrames",
+    "Endpoints",
+    "Fixed",
+    "Interval",
+    "Jitter",
+    "LogUniform",
+    "ObserveOnly",
+    "PerEpisode",
+    "Trace",
+    "Uniform",
+    "VariableRate",
+    "interval_from",
+    "make",
+    "make_vec",
+]

@@ -1,0 +1,87 @@
+"""The one place where seconds become whole physics steps."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from liquid_control.envs.intervals import Interval
+
+UNLIMITED_COUNT = 4096
+"""Intervals that are drawn for an episode without a horizon; they repeat when they run out."""
+
+# Decimal fractions such as 0.1 * 0.05 miss their multiple of the physics step by rounding only.
+_RELATIVE_ERROR = 1e-6
+
+
+def to_substeps(seconds: ArrayLike, timestep: float) -> NDArray[np.int64]:
+    """Round seconds to the nearest whole number of physics steps, and to at least one.
+
+    Args:
+        seconds: Durations of any shape; infinity is allowed.
+        timestep: Duration of a physics step in seconds.
+
+    Returns:
+        Substeps of the same shape, at most what MuJoCo's 32-bit step count can hold.
+    """
+    steps = np.rint(np.asarray(seconds, dtype=np.float64) / timestep)
+    return np.clip(steps, 1, np.iinfo(np.int32).max).astype(np.int64)
+
+
+def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
+    """Refuse intervals shorter than a physics step, and warn of those that must be rounded.
+
+    Durations are seconds. Raises ValueError if an interval may last less than `timestep`. Warns
+    if an interval that is asked for by number is no multiple of `timestep`; a range is rounded
+    silently, because no single one of its intervals was asked for.
+    """
+    shortest, longest = interval.bounds(nominal)
+    if shortest < timestep * (1 - _RELATIVE_ERROR):
+        raise ValueError(
+            f"interval {shortest:.6g} s is shorter than one physics step of {timestep:.6g} s; "
+            f"use at least {timestep:.6g}"
+        )
+    if not interval.aims_at_bounds:
+        return
+    for seconds in dict.fromkeys((shortest, longest)):
+        used = int(to_substeps(seconds, timestep)) * timestep
+        if not math.isclose(used, seconds, rel_tol=_RELATIVE_ERROR):
+            warnings.warn(
+                f"interval {seconds:.6g} s is no multiple of the physics step of {timestep:.6g} s; "
+                f"{used:.6g} s is used",
+                stacklevel=3,
+            )
+
+
+def draw_substeps(
+    interval: Interval,
+    rng: np.random.Generator,
+    nominal: float,
+    timestep: float,
+    horizon: int | None,
+) -> NDArray[np.int64]:
+    """Draw the physics steps of each control interval of one episode.
+
+    Args:
+        interval: The rule that draws them, already checked by `check_interval`.
+        rng: The generator of the env that will live the episode.
+        nominal: The task's nominal interval in seconds.
+        timestep: Duration of a physics step in seconds.
+        horizon: Physics steps in the episode, or None for an episode without an end.
+
+    Returns:
+        Substeps, (intervals,). They add up to `horizon`, for which the last interval is
+        shortened; without a horizon there are `UNLIMITED_COUNT` of them.
+    """
+    if horizon is None:
+        return to_substeps(interval.schedule(rng, UNLIMITED_COUNT, nominal), timestep)
+    shortest = int(to_substeps(interval.bounds(nominal)[0], timestep))
+    count = math.ceil(horizon / shortest)
+    substeps = to_substeps(interval.schedule(rng, count, nominal), timestep)
+    ends = np.cumsum(substeps)
+    last = int(np.searchsorted(ends, horizon))
+    substeps[last] -= ends[last] - horizon
+    return substeps[: last + 1]

@@ -1,0 +1,316 @@
+"""How long each control interval of an episode lasts.
+
+An interval is a frozen description without state: given a generator it draws the schedule of a
+whole episode at once, so that a step draws nothing and the schedule array is all there is to save.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquid_control.envs.trace import read_intervals
+
+Seconds: TypeAlias = NDArray[np.float64]
+
+
+class Interval(ABC):
+    """The rule by which control intervals are drawn; all durations are seconds."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw consecutive intervals, (count,) in seconds, for a task of `nominal` interval."""
+
+    @abstractmethod
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return the shortest and the longest interval in seconds that `schedule` may draw."""
+
+    @property
+    def aims_at_bounds(self) -> bool:
+        """Whether the bounds are themselves requested, so that rounding one must be said."""
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able mapping from which `interval_from` builds an equal interval."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        return {"kind": self.kind} | {
+            name: value.to_dict() if isinstance(value, Interval) else value
+            for name, value in fields.items()
+        }
+
+
+@dataclass(frozen=True)
+class Fixed(Interval):
+    """Every interval lasts `seconds`; None means the task's nominal interval."""
+
+    kind = "fixed"
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            _keep_seconds(self, "seconds")
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Return equal intervals, (count,) in seconds; nothing is drawn."""
+        return np.full(count, self.bounds(nominal)[0])
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return the one interval twice, in seconds."""
+        seconds = nominal if self.seconds is None else self.seconds
+        return seconds, seconds
+
+    @property
+    def aims_at_bounds(self) -> bool:
+        """True: the interval is its own bound."""
+        return True
+
+
+@dataclass(frozen=True)
+class _Range(Interval):
+    """Intervals between `low` and `high` seconds."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _keep_seconds(self, "low")
+        _keep_seconds(self, "high")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} s is above high {self.high} s; swap them")
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return `low` and `high` in seconds."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Uniform(_Range):
+    """Each interval is uniform between `low` and `high` seconds."""
+
+    kind = "uniform"
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw intervals, (count,) in seconds."""
+        return rng.uniform(self.low, self.high, count)
+
+
+@dataclass(frozen=True)
+class LogUniform(_Range):
+    """Each interval's logarithm is uniform: half and twice a rate are equally likely."""
+
+    kind = "log_uniform"
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw intervals, (count,) in seconds."""
+        seconds = np.exp(rng.uniform(np.log(self.low), np.log(self.high), count))
+        # exp(log(x)) may miss x by a rounding error, and the bounds are a promise.
+        return np.clip(seconds, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Endpoints(_Range):
+    """Mostly `low` or `high` seconds, equally likely; a share `middle` is uniform between."""
+
+    kind = "endpoints"
+    middle: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _keep_number(self, "middle")
+        if not 0 <= self.middle <= 1:
+            raise ValueError(f"middle is a share between 0 and 1, got {self.middle}")
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw intervals, (count,) in seconds."""
+        choice = rng.random(count)
+        between = rng.uniform(self.low, self.high, count)
+        extreme = np.where(choice < (1 + self.middle) / 2, self.low, self.high)
+        return np.where(choice < self.middle, between, extreme)
+
+    @property
+    def aims_at_bounds(self) -> bool:
+        """True: most intervals are one of the bounds."""
+        return True
+
+
+@dataclass(frozen=True)
+class Jitter(Interval):
+    """Nominal intervals with Gaussian noise, as a loaded control loop has.
+
+    `std` and `limit` are shares of the nominal interval: an interval is nominal * (1 + noise),
+    and noise is clipped to plus or minus `limit`.
+    """
+
+    kind = "jitter"
+    std: float = 0.1
+    limit: float = 0.5
+
+    def __post_init__(self) -> None:
+        _keep_number(self, "std")
+        _keep_number(self, "limit")
+        if not 0 <= self.std < np.inf:
+            raise ValueError(f"std is a share of the nominal interval, at least 0; got {self.std}")
+        if not 0 <= self.limit < 1:
+            raise ValueError(
+                f"limit is a share of the nominal interval, at least 0 and below 1; "
+                f"got {self.limit}"
+            )
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw intervals, (count,) in seconds."""
+        noise = self.std * rng.standard_normal(count)
+        return nominal * (1 + np.clip(noise, -self.limit, self.limit))
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return nominal * (1 - limit) and nominal * (1 + limit), in seconds."""
+        return nominal * (1 - self.limit), nominal * (1 + self.limit)
+
+
+@dataclass(frozen=True)
+class DroppedFrames(Interval):
+    """Nominal ticks that are each missed with `probability`; a missed tick holds the last action.
+
+    The intervals are therefore multiples of the nominal one with a geometric distribution.
+    """
+
+    kind = "dropped_frames"
+    probability: float
+
+    def __post_init__(self) -> None:
+        _keep_number(self, "probability")
+        if not 0 <= self.probability < 1:
+            raise ValueError(f"probability is at least 0 and below 1, got {self.probability}")
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw intervals, (count,) in seconds."""
+        ticks = rng.geometric(1 - self.probability, count)
+        return nominal * ticks.astype(np.float64)
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return the nominal interval and infinity, in seconds."""
+        return nominal, np.inf
+
+
+@dataclass(frozen=True)
+class Trace(Interval):
+    """Intervals recorded on a real robot, replayed from a random place and around.
+
+    `path` names a CSV of increasing timestamps in seconds: the column `timestamp`, or else the
+    first one; a header is optional. A missing file raises FileNotFoundError, a file that holds no
+    such column of numbers ValueError with the line.
+    """
+
+    kind = "trace"
+    path: str
+    seconds: Seconds = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fspath(self.path))
+        object.__setattr__(self, "seconds", read_intervals(self.path))
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Return recorded intervals, (count,) in seconds; only where to start is drawn."""
+        start = rng.integers(len(self.seconds))
+        return np.take(self.seconds, start + np.arange(count), mode="wrap")
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return the shortest and the longest recorded interval in seconds."""
+        return float(self.seconds.min()), float(self.seconds.max())
+
+
+@dataclass(frozen=True)
+class PerEpisode(Interval):
+    """One interval, drawn from `interval`, for the whole of an episode."""
+
+    kind = "per_episode"
+    interval: Interval
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.interval, Interval):
+            raise TypeError(
+                f"PerEpisode takes an Interval such as Uniform(0.01, 0.1), got {self.interval!r}"
+            )
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Draw one interval and repeat it, (count,) in seconds."""
+        return np.repeat(self.interval.schedule(rng, 1, nominal), count)
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return the bounds of the inner interval in seconds."""
+        return self.interval.bounds(nominal)
+
+    @property
+    def aims_at_bounds(self) -> bool:
+        """Whether the inner interval aims at its bounds."""
+        return self.interval.aims_at_bounds
+
+
+IntervalLike: TypeAlias = Interval | float | Mapping[str, Any] | None
+
+KINDS: dict[str, type[Interval]] = {
+    cls.kind: cls
+    for cls in (Fixed, Uniform, LogUniform, Jitter, DroppedFrames, Endpoints, Trace, PerEpisode)
+}
+
+
+def interval_from(value: IntervalLike) -> Interval:
+    """Build an interval from what a recipe may hold.
+
+    None is the nominal interval, a number that many seconds, a mapping
+    {"kind": "uniform", "low": 0.02, "high": 0.08} the class of that kind with those arguments.
+    An Interval is returned as it is. Raises ValueError for an unknown kind or key, TypeError for
+    any other type.
+    """
+    if isinstance(value, Interval):
+        return value
+    if isinstance(value, Mapping):
+        return _from_mapping(value)
+    if value is None or (isinstance(value, Real) and not isinstance(value, bool)):
+        return Fixed(value)
+    raise TypeError(
+        f"an interval is an Interval, a number of seconds, a mapping with a kind, or None for "
+        f"the nominal interval; got {value!r}"
+    )
+
+
+def _from_mapping(mapping: Mapping[str, Any]) -> Interval:
+    arguments = dict(mapping)
+    kind = arguments.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"interval kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
+    fields = [f for f in dataclasses.fields(KINDS[kind]) if f.init]  # type: ignore[arg-type]
+    known = [f.name for f in fields]
+    required = [f.name for f in fields if f.default is dataclasses.MISSING]
+    if unknown := [key for key in arguments if key not in known]:
+        raise ValueError(f"interval kind {kind!r} has no key {unknown[0]!r}; it has {known}")
+    if missing := [key for key in required if key not in arguments]:
+        raise ValueError(f"interval kind {kind!r} lacks key {missing[0]!r}; it needs {required}")
+    if "interval" in arguments:
+        arguments["interval"] = interval_from(arguments["interval"])
+    return KINDS[kind](**arguments)
+
+
+def _keep_number(interval: Interval, name: str) -> None:
+    """Check that a field is a number, and store it as the float that JSON gives back."""
+    value = getattr(interval, name)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    object.__setattr__(interval, name, float(value))
+
+
+def _keep_seconds(interval: Interval, name: str) -> None:
+    """Check that a field is a duration, and store it as a float."""
+    _keep_number(interval, name)
+    value = getattr(interval, name)
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} must be a finite number of seconds above 0, got {value}")

@@ -1,0 +1,179 @@
+"""Lets the control rate of a MuJoCo task vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.wrappers import TimeLimit
+from numpy.typing import NDArray
+
+from liquid_control.envs.grid import check_interval, draw_substeps
+from liquid_control.envs.intervals import IntervalLike, interval_from
+
+TimedObservation = dict[str, Any]
+
+
+class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructorArgs):
+    """Holds each action for an interval that the env's own generator draws.
+
+    The observation becomes a Dict of `observation` (the task's own) and `elapsed_time`, (1,)
+    float32 seconds since the previous observation; at the first observation of an episode it is
+    the nominal interval. A step's reward is the task's times interval / nominal. `info` gains
+    `elapsed_time` and `physical_time`, the seconds since the reset.
+
+    An episode truncates after the same physical time at every rate, max_episode_steps nominal
+    intervals, for which the last interval is shortened. The limit is that of the `TimeLimit`
+    inside, whose place this wrapper takes: it is removed from the stack, for it counts steps.
+    A `TimeLimit` put around this wrapper would again count steps, however long they are.
+
+    All intervals of an episode are drawn at its reset, after the task has drawn its own initial
+    state; at the nominal interval nothing is drawn and the task is Gymnasium's bit for bit.
+    An episode without a limit repeats its first 4096 intervals.
+
+    Args:
+        env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
+            `self.frame_skip` physics steps, as all of Gymnasium's do.
+        interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
+
+    Attributes:
+        nominal_interval: The task's own control interval, in seconds.
+        horizon: The physical time in seconds after which an episode truncates, or None.
+        interval: The Interval.
+
+    Raises:
+        TypeError: If the env is no MujocoEnv.
+        ValueError: If an interval may be shorter than a physics step, or the rate of this env
+            varies already.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], interval: IntervalLike = None) -> None:
+        RecordConstructorArgs.__init__(self, interval=interval)
+        task = env.unwrapped
+        if not isinstance(task, MujocoEnv):
+            raise TypeError(
+                f"VariableRate needs a Gymnasium MujocoEnv, whose frame_skip it sets; "
+                f"got {type(task).__name__}"
+            )
+        if any(isinstance(layer, VariableRate) for layer in layers(env)):
+            raise ValueError("the rate of this env varies already; wrap it in VariableRate once")
+        env, max_episode_steps = _without_time_limits(env)
+        super().__init__(env)
+
+        self.interval = interval_from(interval)
+        self.nominal_interval = float(task.dt)
+        self._task = task
+        self._timestep = float(task.model.opt.timestep)
+        self._nominal_substeps = int(task.frame_skip)
+        check_interval(self.interval, self.nominal_interval, self._timestep)
+
+        self._max_episode_steps = max_episode_steps
+        self._horizon_substeps = (
+            None if max_episode_steps is None else max_episode_steps * self._nominal_substeps
+        )
+        self.horizon = (
+            None if self._horizon_substeps is None else self._horizon_substeps * self._timestep
+        )
+        self.observation_space = gym.spaces.Dict(
+            {
+                "observation": env.observation_space,
+                "elapsed_time": gym.spaces.Box(0.0, np.inf, shape=(1,), dtype=np.float32),
+            }
+        )
+        self._schedule: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._elapsed_time: NDArray[np.float32] = np.empty((0, 1), dtype=np.float32)
+        self._tick = 0
+        self._substeps_since_reset = 0
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """The specification from which `gymnasium.make` builds this env again, limit included."""
+        spec = super().spec
+        if spec is not None:
+            spec.max_episode_steps = self._max_episode_steps
+        return spec
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[TimedObservation, dict[str, Any]]:
+        """Reset the task and draw the intervals of the coming episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._schedule = draw_substeps(
+            self.interval,
+            self._task.np_random,
+            self.nominal_interval,
+            self._timestep,
+            self._horizon_substeps,
+        )
+        self._elapsed_time = (self._schedule[:, None] * self._timestep).astype(np.float32)
+        self._tick = 0
+        self._substeps_since_reset = 0
+        info["elapsed_time"] = self.nominal_interval
+        info["physical_time"] = 0.0
+        elapsed_time = np.array([self.nominal_interval], dtype=np.float32)
+        return {"observation": observation, "elapsed_time": elapsed_time}, info
+
+    def step(
+        self, action: Any
+    ) -> tuple[TimedObservation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Hold the action for the interval that is due.
+
+        Raises ResetNeeded before the first reset and after the horizon.
+        """
+        tick = self._tick
+        if tick == len(self._schedule):
+            tick = self._start_over()
+        substeps = self._schedule.item(tick)
+        self._task.frame_skip = substeps
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        finally:
+            # Between steps the task's dt is read as its nominal interval, by renderers and users.
+            self._task.frame_skip = self._nominal_substeps
+        # A row of the episode's array that is handed out once: no allocation, and no one else's.
+        elapsed_time = self._elapsed_time[tick]
+        self._tick = tick + 1
+        self._substeps_since_reset += substeps
+        info["elapsed_time"] = substeps * self._timestep
+        info["physical_time"] = self._substeps_since_reset * self._timestep
+        return (
+            {"observation": observation, "elapsed_time": elapsed_time},
+            float(reward) * (substeps / self._nominal_substeps),
+            terminated,
+            truncated or self._substeps_since_reset == self._horizon_substeps,
+            info,
+        )
+
+    def _start_over(self) -> int:
+        """Return to the first interval of an endless episode, whose schedule has run out."""
+        if self._horizon_substeps is not None or not len(self._schedule):
+            raise ResetNeeded("no episode is under way; call reset() before step()")
+        self._elapsed_time = self._elapsed_time.copy()
+        return 0
+
+
+def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
+    """Walk from the outermost wrapper down to the task itself."""
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env
+
+
+def _without_time_limits(env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], int | None]:
+    """Take every TimeLimit out of a stack of wrappers, and return the smallest limit."""
+    limits: list[int] = []
+    while isinstance(env, TimeLimit):
+        limits.append(env._max_episode_steps)
+        env = env.env
+    for layer in layers(env):
+        while isinstance(layer, gym.Wrapper) and isinstance(layer.env, TimeLimit):
+            limits.append(layer.env._max_episode_steps)
+            layer.env = layer.env.env
+    return env, min(limits, default=None)
