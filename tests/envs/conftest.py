@@ -1,0 +1,34 @@
+"""What the tests of the environments share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TASKS = (
+    "Ant-v5",
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Humanoid-v5",
+    "HumanoidStandup-v5",
+    "InvertedDoublePendulum-v5",
+    "InvertedPendulum-v5",
+    "Pusher-v5",
+    "Reacher-v5",
+    "Swimmer-v5",
+    "Walker2d-v5",
+)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Gymnasium's own HalfCheetah write its MUJOCO_LOG.TXT where it does no harm."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    """Each of Gymnasium's eleven MuJoCo v5 tasks."""
+    name: str = request.param
+    return name
