@@ -68,7 +68,7 @@ def unroll(
     """
     if isinstance(step, ElementwiseStep) and torch.is_grad_enabled():
         (drive,) = drives
-        trajectory = _Adjoint.apply(
+        trajectory: Tensor = _Adjoint.apply(  # type: ignore[no-untyped-call]
             step.update, step.parts, keep, drive, step.weight, state, elapsed, *step.parameters
         )
     else:
@@ -120,7 +120,7 @@ class _Adjoint(torch.autograd.Function):
         return trajectory
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         drive, weight, state, elapsed, trajectory, *parameters = ctx.saved_tensors
         size = weight.shape[0]
@@ -136,8 +136,10 @@ class _Adjoint(torch.autograd.Function):
         time = elapsed.detach().requires_grad_()
         with torch.enable_grad():
             new = ctx.update(gates, own.chunk(ctx.parts, dim=-1), time)
-        slopes = [_slopes(part, gates, own) for part in new]
-        of_state, of_gates, carried = _carry(gradient, slopes, weight.T.contiguous(), ctx.keep)
+        to_gates, to_own = _slopes(new, gates, own)
+        of_state, of_gates, carried = _carry(
+            gradient, to_gates, to_own, weight.T.contiguous(), ctx.keep
+        )
         of_rest = torch.autograd.grad(
             new, (time, *parameters), of_state.chunk(ctx.parts, dim=-1), allow_unused=True
         )
@@ -145,23 +147,33 @@ class _Adjoint(torch.autograd.Function):
         return (None, None, None, of_gates, of_weight, carried, *of_rest)
 
 
-def _slopes(new: Tensor, gates: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Derivatives of a state part, (time, batch, ., n): by each gate, and by each own part."""
-    by_gates, by_own = torch.autograd.grad(
-        new, (gates, own), torch.ones_like(new), retain_graph=True, allow_unused=True
-    )
-    shape = (*new.shape[:-1], -1, new.shape[-1])
-    return by_gates.view(shape), None if by_own is None else by_own.view(shape)
+def _slopes(new: tuple[Tensor, ...], gates: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Derivatives of each state part by each gate, and by each own part if there are any.
+
+    They are (time, batch, parts, gates, n) and (time, batch, parts, parts, n).
+    """
+    shape = (*gates.shape[:2], -1, new[0].shape[-1])
+    by_gates, by_own = [], []
+    for part in new:
+        of_gates, of_own = torch.autograd.grad(
+            part, (gates, own), torch.ones_like(part), retain_graph=True, allow_unused=True
+        )
+        by_gates.append(of_gates.view(shape))
+        if of_own is not None:
+            by_own.append(of_own.view(shape))
+    # Either all parts follow from the neurons' own past or, as in CfC, none.
+    return torch.stack(by_gates, dim=2), torch.stack(by_own, dim=2) if by_own else None
 
 
 def _carry(
-    gradient: Tensor, slopes: Sequence[tuple[Tensor, Tensor | None]], back: Tensor, keep: Keep
+    gradient: Tensor, to_gates: Tensor, to_own: Tensor | None, back: Tensor, keep: Keep
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loop backwards in time.
 
     Args:
         gradient: (time, batch, parts * n), of the loss by each state directly.
-        slopes: of each part, from `_slopes`.
+        to_gates: from `_slopes`.
+        to_own: from `_slopes`.
         back: (gates * n, n), the transposed weights.
         keep: as in `unroll`.
 
@@ -170,16 +182,15 @@ def _carry(
     """
     of_state = torch.empty_like(gradient)
     of_gates = gradient.new_empty(*gradient.shape[:2], back.shape[0])
+    of_part = of_state.view(*to_gates.shape[:3], 1, -1)
     carried = torch.zeros_like(gradient[0])
     for t in range(len(gradient) - 1, -1, -1):
-        total = torch.add(gradient[t], carried, out=of_state[t])
-        parts = [part.unsqueeze(-2) for part in total.chunk(len(slopes), dim=-1)]
-        by_gates = sum(slope[t] * part for (slope, _), part in zip(slopes, parts, strict=True))
-        of_gates[t] = by_gates.flatten(-2)
+        torch.add(gradient[t], carried, out=of_state[t])
+        torch.sum(to_gates[t] * of_part[t], dim=1, out=of_gates[t].view_as(to_gates[t, :, 0]))
         carried = of_gates[t] @ back
-        if slopes[0][1] is not None:
-            by_own = sum(slope[t] * part for (_, slope), part in zip(slopes, parts, strict=True))
-            by_own[:, 0] += carried
-            carried = by_own.flatten(-2)
+        if to_own is not None:
+            past = (to_own[t] * of_part[t]).sum(dim=1)
+            past[:, 0] += carried
+            carried = past.flatten(1)
         carried = _kept(carried, keep[t])
     return of_state, of_gates, carried
