@@ -21,12 +21,14 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, and reads 3e-4 as the number it is in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for (key_node, _), key in zip(node.value, keys, strict=True):
-            if keys.count(key) > 1:
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
                     problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
                 )
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 

@@ -159,10 +159,10 @@ def plot_rates(
     rates = [1 / each.interval for each in ordered]
     axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
     axes.set_xlabel("control rate (Hz)")
-    axes.set_ylabel("return of an episode (mean ± standard deviation)")
+    axes.set_ylabel("return of an episode, mean ± std")
     axes.set_title(task)
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=150)
 
 

@@ -1,0 +1,265 @@
+"""The command line, run for real with very little training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liquid_control import LiquidPPO, __version__, cli, runs
+from liquid_control.config import load_recipe
+
+RECIPE = Path(__file__).parent.parent / "configs/inverted_pendulum/ncp_ppo.yaml"
+TINY = [
+    "agent.total_timesteps=128",
+    "agent.n_steps=32",
+    "agent.batch_size=32",
+    "agent.n_epochs=1",
+    "env.num_envs=2",
+    "evaluation.episodes=3",
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every command runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*arguments: str) -> Path:
+    """Train a little; return the folder of the run."""
+    before = set(Path("runs").glob("*/*"))
+    assert cli.main(["train", str(RECIPE), "--set", *TINY, *arguments]) == 0
+    (folder,) = set(Path("runs").glob("*/*")) - before
+    return folder
+
+
+def test_a_training_leaves_one_folder_with_everything() -> None:
+    folder = train("--seed", "3", "--quiet", "--set", "checkpoint_every=64")
+    assert re.fullmatch(
+        r"inverted_pendulum-ncp_ppo/\d{8}-\d{6}-3", folder.relative_to("runs").as_posix()
+    )
+    assert {path.name.split(".")[0] for path in folder.iterdir()} == {
+        "config",
+        "progress",
+        "events",
+        "checkpoints",
+        "evaluation",
+    }
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        "final.zip",
+        "model_64_steps.zip",
+        "model_128_steps.zip",
+    }
+    recipe = load_recipe(folder / "config.yaml")
+    assert recipe == load_recipe(RECIPE, [*TINY, "seed=3", "checkpoint_every=64"])
+    rows = list(csv.DictReader((folder / "progress.csv").open()))
+    assert [row["time/total_timesteps"] for row in rows] == ["64", "128"]
+
+
+def test_the_evaluation_is_of_the_rates_that_were_asked_for() -> None:
+    folder = train("--quiet", "--set", "evaluation.ratios=[0.5, 2]")
+    figures = json.loads((folder / "evaluation.json").read_text())
+    assert figures["task"] == "InvertedPendulum-v5"
+    assert [each["interval_s"] for each in figures["intervals"]] == [0.02, 0.08]
+    assert [each["ratio"] for each in figures["intervals"]] == [0.5, 2.0]
+    for each in (*figures["intervals"], figures["trained"]):
+        assert each["episodes"] == 3
+        assert 0 < each["mean_return"] <= 1000
+    assert 0.02 <= figures["trained"]["interval_s"] <= 0.08
+
+
+def test_the_screen_says_what_is_trained_where_and_how_to_watch(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = train()
+    shown = capsys.readouterr().out
+    recipe = load_recipe(folder / "config.yaml")
+    env = cli.build_env(recipe)
+    wiring = cli.build_agent(recipe, env).policy.actor_circuit.wiring
+    env.close()
+    for text in (
+        "InvertedPendulum-v5, observing positions",
+        "uniform, 20 ms to 80 ms (12.5 to 50 Hz); nominal 40 ms (25 Hz)",
+        f"{wiring.neuron_count} neurons",
+        f"{wiring.synapse_count:,} synapses",
+        "128 control steps in 2 environments",
+        f"tensorboard --logdir {folder.parent}",
+        str(folder / "checkpoints" / "final.zip"),
+        "total_timesteps",  # the table of SB3
+        "mean return",
+        f"evaluate {folder}",
+    ):
+        assert text in shown
+
+
+def test_quiet_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    train("--quiet")
+    out, err = capfd.readouterr()
+    assert out + err == ""
+
+
+def test_the_resolved_recipe_trains_the_same_agent_under_the_same_name() -> None:
+    first = train("--quiet")
+    assert cli.main(["train", str(first / "config.yaml"), "--quiet"]) == 0
+    (second,) = set(first.parent.iterdir()) - {first}
+    weights = [
+        LiquidPPO.load(each / "checkpoints" / "final.zip").get_parameters()["policy"]
+        for each in (first, second)
+    ]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_evaluate_repeats_itself_and_takes_other_seeds() -> None:
+    folder = train("--quiet")
+    path = folder / "evaluation.json"
+
+    def evaluated(*arguments: str) -> Any:
+        assert cli.main(["evaluate", str(folder), "--quiet", *arguments]) == 0
+        return json.loads(path.read_text())
+
+    after_training = json.loads(path.read_text())
+    assert evaluated() == after_training
+    more = evaluated("--episodes", "5", "--ratios", "1", "1.5", "--seed", "9")
+    assert [each["interval_s"] for each in more["intervals"]] == [0.04, 0.06]
+    assert {each["episodes"] for each in more["intervals"]} == {5}
+
+
+def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[range] = []
+    build_env = cli.build_env
+
+    def spy(recipe: Any, *, num_envs: int | None = None, **kwargs: Any) -> Any:
+        first = kwargs.get("seed", recipe.seed)
+        seeds.append(range(first, first + (num_envs or recipe.env.num_envs)))
+        return build_env(recipe, num_envs=num_envs, **kwargs)
+
+    monkeypatch.setattr(cli, "build_env", spy)
+    train("--quiet", "--seed", "5")
+    training, *evaluations = seeds
+    assert len(evaluations) == 4  # as trained, and at three fixed rates
+    assert not set(training) & set(chain(*evaluations))
+
+
+def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = train("--quiet", "--set", "evaluation.ratios=[1.2]")
+    assert "note: interval 0.048 s is no multiple" in capsys.readouterr().err
+    (each,) = json.loads((folder / "evaluation.json").read_text())["intervals"]
+    assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
+
+
+def test_interrupting_saves_the_model_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect = LiquidPPO.collect_rollouts
+
+    def interrupted(self: LiquidPPO, *args: Any, **kwargs: Any) -> bool:
+        if self.num_timesteps:
+            raise KeyboardInterrupt
+        return collect(self, *args, **kwargs)
+
+    monkeypatch.setattr(LiquidPPO, "collect_rollouts", interrupted)
+    assert cli.main(["train", str(RECIPE), "--set", *TINY]) == 130
+    (model,) = Path("runs").glob("*/*/checkpoints/final.zip")
+    assert f"the model is saved: {model}" in capsys.readouterr().out
+    assert LiquidPPO.load(model).num_timesteps == 64
+    assert cli.main(["evaluate", str(model.parents[1]), "--quiet"]) == 0
+
+
+def test_two_runs_in_one_second_are_two_folders(tmp_path: Path) -> None:
+    folders = {runs.new_run(tmp_path, "recipe", 0).folder for _ in range(5)}
+    assert len(folders) == 5
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    runs.write_json(path, {"a": 1})
+
+    def write_half() -> None:
+        with runs.replacing(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def failing(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must end with exit code 2, one line of error and no trace."""
+    code = cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert not Path("runs").exists()
+    return err
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("agent.n_stepz=3", "agent.n_stepz: unknown key; did you mean agent.n_steps?"),
+        ("agent.n_steps=few", "agent.n_steps: "),
+        ("env.interval={kind: sometimes}", "env.interval: "),
+        ("task=NoSuchTask-v5", "NoSuchTask-v5"),
+        ("policy.wiring={kind: dense, neurons: [1, 2]}", "agent and policy: "),
+        ("policy.neurons='[red]spiking'", "[red]spiking"),
+    ],
+)
+def test_a_mistake_in_a_recipe_ends_with_one_line(
+    override: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in failing("train", str(RECIPE), "--set", override, capsys=capsys)
+
+
+def test_missing_files_end_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = str(RECIPE).replace("ncp_ppo", "npc_ppo")
+    assert f"did you mean {RECIPE}" in failing("train", wrong, capsys=capsys)
+    assert "nowhere" in failing("evaluate", "nowhere", capsys=capsys)
+
+
+def test_a_run_without_a_fitting_model_ends_with_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = train("--quiet")
+    config, model = folder / "config.yaml", folder / "checkpoints" / "final.zip"
+    config.write_text(config.read_text().replace("neurons: 64", "neurons: 32"))
+    assert cli.main(["evaluate", str(folder)]) == 2
+    model.write_bytes(b"no zip file")
+    assert cli.main(["evaluate", str(folder)]) == 2
+    model.unlink()
+    assert cli.main(["evaluate", str(folder)]) == 2
+    mismatch, broken, missing = capsys.readouterr().err.splitlines()
+    assert "does not fit" in mismatch
+    assert "does not fit" in broken
+    assert "no model was saved" in missing
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["train", "x", "--sed", "1"]])
+def test_a_wrong_command_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_set_may_be_repeated_and_take_several() -> None:
+    more = ["--set", "agent.gamma=0.5", "--set", "agent.vf_coef=1", "agent.ent_coef=0.25"]
+    folder = train("--quiet", *more)
+    agent = load_recipe(folder / "config.yaml").agent
+    assert (agent.gamma, agent.vf_coef, agent.ent_coef) == (0.5, 1.0, 0.25)
