@@ -39,22 +39,29 @@ class _Conductances(nn.Module):
         self.midpoint = nn.Parameter(_uniform(count, 0.3, 0.8))
         self.reversal = nn.Parameter(torch.as_tensor(polarity[sources, targets]).float())
 
-    def into_neurons(self) -> Tensor:
+    def into_neurons(self, capacitance: Tensor) -> Tensor:
         """(synapses, 2 * neurons): what an open synapse adds to its target's drive and decay."""
         weight = one_hot(self.targets, self.neurons) * softplus(self.conductance)[:, None]
+        weight = weight / capacitance
         return torch.cat([weight * self.reversal[:, None], weight], dim=1)
 
-    def opening(self, activity: Tensor) -> Tensor:
+    def threshold(self) -> Tensor:
+        """The constant part of the sigmoid's argument, (synapses,)."""
+        return -self.steepness * self.midpoint
+
+    def opening(self, activity: Tensor, threshold: Tensor) -> Tensor:
         """How far each synapse is open, 0 to 1: (..., sources) -> (..., synapses)."""
         heard = activity.index_select(-1, self.sources)
-        return torch.sigmoid(self.steepness * (heard - self.midpoint))
+        return torch.addcmul(threshold, self.steepness, heard).sigmoid()
 
 
 class _Weights(NamedTuple):
+    """What does not change during a sequence; all of it over the capacitance of the target."""
+
     sensory: Tensor  # (sensory synapses, 2 * neurons)
     recurrent: Tensor  # (recurrent synapses, 2 * neurons)
+    threshold: Tensor  # (recurrent synapses,)
     rest: Tensor  # (2 * neurons,): the leak's drive and decay
-    capacitance: Tensor  # (2 * neurons,)
 
 
 class LTC(ContinuousCircuit):
@@ -105,22 +112,24 @@ class LTC(ContinuousCircuit):
         return softplus(self.capacitance) / softplus(self.leak) * self.time_scale
 
     def _weights(self) -> _Weights:
-        leak = softplus(self.leak)
+        capacitance = softplus(self.capacitance)
+        leak = softplus(self.leak) / capacitance
         return _Weights(
-            self.sensory.into_neurons(),
-            self.recurrent.into_neurons(),
+            self.sensory.into_neurons(capacitance),
+            self.recurrent.into_neurons(capacitance),
+            self.recurrent.threshold(),
             torch.cat([leak * self.leak_reversal, leak]),
-            softplus(self.capacitance).repeat(2),
         )
 
     def _sensed(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.sensory.opening(inputs) @ weights.sensory + weights.rest,)
+        opening = self.sensory.opening(inputs, self.sensory.threshold())
+        return (opening @ weights.sensory + weights.rest,)
 
     def _field(self, weights: _Weights) -> Callable[..., Field]:
         def under(sensed: Tensor) -> Field:
             def field(state: Tensor) -> tuple[Tensor, Tensor]:
-                heard = torch.addmm(sensed, self.recurrent.opening(state), weights.recurrent)
-                drive, decay = (heard / weights.capacitance).chunk(2, dim=-1)
+                opening = self.recurrent.opening(state, weights.threshold)
+                drive, decay = torch.addmm(sensed, opening, weights.recurrent).chunk(2, dim=-1)
                 return drive, decay
 
             return field
