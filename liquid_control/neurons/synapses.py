@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,7 +62,7 @@ class Synapses(nn.Module):
 
         Differentiable, and made once per unroll: the gradient reaches the synapses alone.
         """
-        dense = self.weight.new_zeros(int(np.prod(self._shape)))
+        dense = self.weight.new_zeros(math.prod(self._shape))
         return dense.index_copy(0, self._entries, self.weight.flatten()).view(self._shape)
 
 
