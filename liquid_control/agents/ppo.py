@@ -114,13 +114,15 @@ class LiquidPPO(PPO):
             target_kl=target_kl,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
+            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
             verbose=verbose,
             seed=seed,
             device=device,
             _init_setup_model=False,
         )
-        self.sequence_length = sequence_length or default_sequence_length(n_steps, batch_size)
+        if sequence_length is None:
+            sequence_length = default_sequence_length(n_steps, batch_size)
+        self.sequence_length = sequence_length
         self.normalize_returns = normalize_returns
         if self.env is not None:
             self.policy_kwargs.setdefault("nominal_interval", nominal_interval(self.env))
@@ -129,13 +131,14 @@ class LiquidPPO(PPO):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
         if self.batch_size % self.sequence_length:
             raise ValueError(
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
-        self.rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
+        self.rollout_buffer = rollout_buffer
         self.return_normalizer = ReturnNormalizer().to(self.device)
         self._state: Tensor | None = None
 
@@ -181,8 +184,7 @@ class LiquidPPO(PPO):
                 rewards=torch.as_tensor(rewards, device=self.device),
                 **self._transition(elapsed_time, after, dones, infos),
             )
-            state = after
-        self._state = state
+            state = self._state = after
 
         with torch.no_grad():
             starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
@@ -233,7 +235,7 @@ class LiquidPPO(PPO):
             minibatch.actions,
         )
         advantages = minibatch.advantages
-        if self.normalize_advantage:
+        if self.normalize_advantage and advantages.numel() > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         clip_range = self._now(self.clip_range)
         log_ratio = log_prob - minibatch.log_prob
@@ -281,6 +283,7 @@ class LiquidPPO(PPO):
             else elapsed_time / self.policy.nominal_interval
         )
         truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos]) & dones
+        terminated = torch.as_tensor(dones & ~truncated, device=self.device)
         bootstrap = torch.zeros(count, device=self.device)
         if dones.any():
             (ended,) = np.nonzero(dones)
@@ -300,24 +303,24 @@ class LiquidPPO(PPO):
         return {
             "duration": duration,
             "ended": torch.as_tensor(dones, device=self.device),
-            "terminated": torch.as_tensor(dones & ~truncated, device=self.device),
-            "bootstrap": bootstrap,
+            "terminated": terminated,
+            "bootstrap": torch.where(terminated, 0.0, bootstrap),
         }
 
     def _estimate_advantages(self, last_values: Tensor) -> None:
         """Complete the rollout with advantages and returns, from time-aware discounts."""
         rollout = self.rollout_buffer
-        check_finite(rollout, self.num_timesteps)
         ended, values = rollout["ended"], rollout["values"]
+        next_values = torch.cat([values[1:], last_values[None]])
+        rollout["next_values"] = torch.where(ended, rollout["bootstrap"], next_values)
+        check_finite(rollout, self.num_timesteps)
         discounts = per_step(self.gamma, rollout["duration"])
         rewards = rollout["rewards"]
         if self.normalize_returns:
             rewards = self.return_normalizer(rewards, discounts, ended)
-        next_values = torch.cat([values[1:], last_values[None]])
-        next_values = torch.where(ended, rollout["bootstrap"], next_values)
         discounts = torch.where(rollout["terminated"], 0.0, discounts)
         traces = torch.where(ended, 0.0, discounts * per_step(self.gae_lambda, rollout["duration"]))
-        rollout["advantages"] = gae(rewards, values, next_values, discounts, traces)
+        rollout["advantages"] = gae(rewards, values, rollout["next_values"], discounts, traces)
         rollout["returns"] = rollout["advantages"] + values
 
     def _log_training(self, statistics: dict[str, list[float]]) -> None:
@@ -346,8 +349,8 @@ class LiquidPPO(PPO):
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
     def _for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions as the environment takes them: continuous ones within their bounds."""
-        array: NDArray[Any] = actions.cpu().numpy()
+        """Actions as the environment takes them: in its shape, continuous ones within bounds."""
+        array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
         if isinstance(self.action_space, spaces.Box):
             array = np.clip(array, self.action_space.low, self.action_space.high)
         return array
@@ -393,16 +396,14 @@ def nominal_interval(env: VecEnv) -> float:
     Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks).
     """
     for name in ("nominal_interval", "dt"):
-        try:
+        if env.has_attr(name):  # asking a subprocess for what it lacks would end it
             return float(env.get_attr(name, indices=[0])[0])
-        except AttributeError:
-            continue
     return 1.0
 
 
 def check_finite(rollout: SequenceBuffer, timesteps: int) -> None:
     """Raise a ValueError before a number that is not finite reaches the weights."""
-    for name in ("features", "rewards", "duration", "actions", "values"):
+    for name in ("features", "rewards", "duration", "actions", "values", "next_values"):
         finite = torch.isfinite(
             rollout[name].flatten(2) if rollout[name].dim() > 2 else rollout[name][..., None]
         ).all(-1)

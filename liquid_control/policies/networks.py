@@ -27,6 +27,8 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 
 def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
     """Layer sizes as a tuple; None means no layer."""
+    if sizes is not None and not isinstance(sizes, Sequence):
+        raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
     sizes = tuple(sizes or ())
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
         raise ValueError(

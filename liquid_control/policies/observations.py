@@ -51,14 +51,16 @@ def carries_time(space: spaces.Space[Any]) -> bool:
 
 
 def split(observation: Observation, space: spaces.Space[Any]) -> tuple[Tensor, Tensor | None]:
-    """Features (batch, features) and elapsed time (batch,) in seconds, None where there is none."""
-    parts = dict(observation) if isinstance(observation, dict) else {"": observation}
-    elapsed = parts.pop(ELAPSED_TIME).float().flatten() if carries_time(space) else None
-    features = [
-        _flat(part, space[key] if isinstance(space, spaces.Dict) else space)
-        for key, part in parts.items()
-    ]
-    return features[0] if len(features) == 1 else torch.cat(features, dim=1), elapsed
+    """Features (batch, features) and elapsed time (batch,) in seconds, None where there is none.
+
+    The parts of a Dict come in the order of the space, whatever the order of the observation.
+    """
+    if isinstance(observation, Tensor):
+        return _flat(observation, space), None
+    assert isinstance(space, spaces.Dict)
+    elapsed = observation[ELAPSED_TIME].float().flatten() if carries_time(space) else None
+    features = [_flat(observation[key], part) for key, part in space.items() if key != ELAPSED_TIME]
+    return torch.cat(features, dim=1), elapsed
 
 
 def _flat(part: Tensor, space: spaces.Space[Any]) -> Tensor:
