@@ -8,11 +8,6 @@ BENCHMARKS ?= neurons training
 BIN := .venv/bin
 READY := .venv/.ready
 
-# The versions of constraints.txt hold for the build of the package itself as well.
-export PIP_CONSTRAINT := constraints.txt
-export PIP_BUILD_CONSTRAINT := constraints.txt
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-slow check format bench clean
@@ -46,6 +41,10 @@ clean: ## remove build products and caches; .venv and runs stay
 	find liquid_control tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is the last step, so that a set-up that was interrupted starts again.
+# The versions of constraints.txt hold for what builds the package as well.
+$(READY): export PIP_CONSTRAINT := constraints.txt
+$(READY): export PIP_BUILD_CONSTRAINT := constraints.txt
+$(READY): export PIP_DISABLE_PIP_VERSION_CHECK := 1
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "liquid_control needs Python 3.11 or newer; '$(PYTHON)' is" \
@@ -57,5 +56,5 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $@
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet pip setuptools
-	$(BIN)/python -m pip install --progress-bar on --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
