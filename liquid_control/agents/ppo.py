@@ -288,7 +288,7 @@ class LiquidPPO(PPO):
         if dones.any():
             (ended,) = np.nonzero(dones)
             terminal = _stack([infos[i]["terminal_observation"] for i in ended])
-            features, elapsed_time = self._observe(terminal)
+            features, elapsed_time = self.policy.observe(obs_as_tensor(terminal, self.device))
             if elapsed_time is not None:
                 duration = duration.clone()
                 duration[ended] = elapsed_time / self.policy.nominal_interval
@@ -346,6 +346,13 @@ class LiquidPPO(PPO):
         return schedule(self._current_progress_remaining)
 
     def _observe(self, observation: Any) -> tuple[Tensor, Tensor | None]:
+        """Features and elapsed time of observations to act on."""
+        parts = observation if isinstance(observation, dict) else {"observation": observation}
+        for name, values in parts.items():
+            finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            if not finite.all():
+                env, step = int(finite.argmin()), self.rollout_buffer.position
+                raise not_finite(name, env, step, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
     def _for_env(self, actions: Tensor) -> NDArray[Any]:
@@ -403,17 +410,21 @@ def nominal_interval(env: VecEnv) -> float:
 
 def check_finite(rollout: SequenceBuffer, timesteps: int) -> None:
     """Raise a ValueError before a number that is not finite reaches the weights."""
-    for name in ("features", "rewards", "duration", "actions", "values", "next_values"):
-        finite = torch.isfinite(
-            rollout[name].flatten(2) if rollout[name].dim() > 2 else rollout[name][..., None]
-        ).all(-1)
+    for name in ("rewards", "duration", "actions", "values", "next_values"):
+        column = rollout[name]
+        finite = torch.isfinite(column.reshape(*column.shape[:2], -1)).all(dim=-1)
         if not finite.all():
             step, env = (int(index) for index in torch.nonzero(~finite)[0])
-            raise ValueError(
-                f"{name} of environment {env} are not finite at step {step} of the rollout that "
-                f"ends at {timesteps} timesteps; no weight was changed. Look at the environment, "
-                "or lower the learning rate"
-            )
+            raise not_finite(name, env, step, timesteps)
+
+
+def not_finite(name: str, env: int, step: int, timesteps: int) -> ValueError:
+    """The error that tells where in a rollout a number is NaN or infinite."""
+    return ValueError(
+        f"{name} of environment {env} not finite at step {step} of the rollout, at {timesteps} "
+        "timesteps in all; no weight was changed by it. Look at the environment, or lower the "
+        "learning rate"
+    )
 
 
 def _stack(observations: list[Any]) -> Any:
