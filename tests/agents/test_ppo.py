@@ -1,0 +1,672 @@
+"""LiquidPPO: its mathematics on scripted episodes, and its habits, which are those of SB3's PPO."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    EvalCallback,
+    StopTrainingOnMaxEpisodes,
+)
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from torch.testing import assert_close
+
+from liquid_control import LiquidPPO, envs
+from liquid_control.agents.sequences import Minibatch
+
+pytestmark = [  # the sizes are chosen to be small and odd
+    pytest.mark.filterwarnings("ignore:You have specified a mini-batch size"),
+    pytest.mark.filterwarnings("ignore:rich is experimental"),
+]
+
+NOMINAL = 0.05
+STEPS, LENGTH = 12, 4
+WIRING = {"kind": "auto_ncp", "neurons": 10}
+SPACE = spaces.Dict(
+    {
+        "observation": spaces.Box(-np.inf, np.inf, (2,)),
+        "elapsed_time": spaces.Box(0.0, np.inf, (1,)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a scripted step leads to."""
+
+    ratio: float  # elapsed time in nominal intervals
+    reward: float
+    ending: str = ""  # "terminated", "truncated", or nothing: the episode goes on
+    broken: bool = False  # the observation is not a number
+
+
+class Scripted(gym.Env[dict[str, np.ndarray], np.ndarray]):
+    """Plays the steps of a script, whatever the actions, and remembers each episode's observations.
+
+    The first feature counts the observations of all episodes, the second looks random.
+    """
+
+    observation_space = SPACE
+    action_space = spaces.Box(-100.0, 100.0, (2,))
+    nominal_interval = NOMINAL
+
+    def __init__(self, script: list[Step]) -> None:
+        self.script = script
+        self.played = 0
+        self.count = 0
+        self.episodes: list[list[dict[str, np.ndarray]]] = []
+
+    def _observe(self, ratio: float, broken: bool = False) -> dict[str, np.ndarray]:
+        features = [np.nan if broken else 0.1 * self.count, np.sin(7.0 * self.count)]
+        self.count += 1
+        self.episodes[-1].append(
+            {
+                "elapsed_time": np.array([ratio * NOMINAL], np.float32),
+                "observation": np.array(features, np.float32),
+            }
+        )
+        return self.episodes[-1][-1]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.episodes.append([])
+        return self._observe(1.0), {}
+
+    def step(self, action: np.ndarray) -> Any:
+        now = self.script[self.played % len(self.script)]
+        self.played += 1
+        observation = self._observe(now.ratio, now.broken)
+        ended = (now.ending == "terminated", now.ending == "truncated")
+        return observation, now.reward, *ended, {}
+
+
+SCRIPTS = [
+    # An episode that terminates within a sequence, one truncated within, one that goes on.
+    [
+        *(Step(0.5, 1.0), Step(2.0, -1.0), Step(1.5, 3.0, "terminated")),
+        *(Step(1.0, 2.0), Step(3.0, 0.5), Step(0.7, -2.0, "truncated")),
+        *(Step(1.2, 1.0), Step(0.6, 1.5), Step(1.0, 2.0), Step(2.5, 1.0), Step(1, 1), Step(2, 4)),
+    ],
+    # Ends where sequences end; the last step of the rollout truncates.
+    [
+        *(Step(0.9, 1.0), Step(1.1, 1.0), Step(2.0, 1.0), Step(0.5, 5.0, "truncated")),
+        *(Step(1.3, 1.0), Step(1.0, -1.0), Step(2.0, 2.0), Step(0.5, 5.0, "terminated")),
+        *(Step(0.4, 1.0), Step(1.8, 2.0), Step(2.0, 3.0), Step(1.7, 5.0, "truncated")),
+    ],
+    # One long episode, cut by the end of the rollout.
+    [Step(0.5 + 0.2 * t, float(t)) for t in range(STEPS)],
+]
+
+
+def scripted(scripts: list[list[Step]] = SCRIPTS) -> DummyVecEnv:
+    return DummyVecEnv([lambda script=script: Scripted(script) for script in scripts])
+
+
+def build(env: Any = None, **options: Any) -> LiquidPPO:
+    """An agent whose actions and values differ clearly from one state to another."""
+    policy_kwargs = {"wiring": WIRING, "log_std_init": -1.0} | options.pop("policy_kwargs", {})
+    options = {
+        "n_steps": STEPS,
+        "batch_size": 3 * STEPS,
+        "sequence_length": LENGTH,
+        "n_epochs": 2,
+        "seed": 0,
+        "device": "cpu",
+    } | options
+    model = LiquidPPO(
+        "LiquidPolicy",
+        scripted() if env is None else env,
+        policy_kwargs=policy_kwargs,
+        **options,
+    )
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(100)
+    return model
+
+
+def roll(model: LiquidPPO) -> LiquidPPO:
+    """Collect one rollout and leave the weights as they are."""
+    model.train = lambda: None  # type: ignore[method-assign]
+    assert model.env is not None
+    return model.learn(model.n_steps * model.env.num_envs)
+
+
+def weights(model: LiquidPPO) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def updates(model: LiquidPPO) -> int:
+    """How many steps the optimizer has made."""
+    return int(model.policy.optimizer.state[next(model.policy.actor.parameters())]["step"])
+
+
+def episode_values(model: LiquidPPO, episode: list[dict[str, np.ndarray]]) -> torch.Tensor:
+    """The value of each observation of an episode, unrolled from its start."""
+    stacked = {key: np.stack([each[key] for each in episode]) for key in SPACE}
+    features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
+    assert elapsed is not None
+    with torch.no_grad():
+        values, _, _ = model.policy.evaluate_actions(
+            features[:, None],
+            elapsed[:, None],
+            model.policy.initial_state(1),
+            torch.zeros(len(episode), 1),
+            torch.zeros(len(episode), 1, 2),
+        )
+    return values[:, 0]
+
+
+class TestRollout:
+    @pytest.mark.parametrize("gamma", [0.9, 1.0])
+    @pytest.mark.parametrize("critic", ["twin", "shared", "mlp"])
+    def test_returns_are_discounted_sums_by_time_bootstrapped_where_cut(
+        self, gamma: float, critic: str
+    ) -> None:
+        model = build(
+            gamma=gamma,
+            gae_lambda=1.0,
+            normalize_returns=False,
+            policy_kwargs={"critic": critic},
+        )
+        roll(model)
+        for env, script in enumerate(SCRIPTS):
+            expected = []
+            step = 0
+            for episode in model.env.envs[env].episodes:  # type: ignore[union-attr]
+                played = script[step : step + len(episode) - 1]
+                if not played:  # it began as the rollout ended
+                    continue
+                values = episode_values(model, episode)
+                reached = 0.0 if played[-1].ending == "terminated" else values[-1].item()
+                sums = []
+                for past in reversed(played):
+                    reached = past.reward + gamma**past.ratio * reached
+                    sums.append(reached)
+                expected += reversed(sums)
+                step += len(played)
+            assert_close(
+                model.rollout_buffer["returns"][:, env],
+                torch.tensor(expected),
+                rtol=1e-4,
+                atol=1e-4,
+            )
+
+    @pytest.mark.parametrize("critic", ["twin", "mlp"])
+    def test_sequences_start_from_the_state_that_their_episode_led_to(self, critic: str) -> None:
+        model = roll(build(policy_kwargs={"critic": critic}))
+        found = 0
+        for minibatch in model.rollout_buffer.minibatches(1):
+            if minibatch.episode_start[0, 0]:
+                continue  # the state resets before it is used
+            assert not minibatch.state.requires_grad
+            label = minibatch.features[0, 0]
+            (episode,) = (
+                episode
+                for env in model.env.envs  # type: ignore[union-attr]
+                for episode in env.episodes
+                if np.allclose(minibatch.values[0], self.value_of(model, episode, label), atol=1e-5)
+            )
+            state = model.policy.initial_state(1)
+            for past in episode:
+                features, elapsed = model.policy.observe(model.policy.obs_to_tensor(past)[0])
+                if torch.equal(features[0], label):
+                    break
+                with torch.no_grad():
+                    _, _, _, state = model.policy(features, elapsed, state, torch.zeros(1))
+            assert state.abs().max() > 1e-3
+            assert_close(minibatch.state, state, rtol=1e-5, atol=1e-6)
+            found += 1
+        assert found == 4  # of nine; the others start with their episodes
+
+    @staticmethod
+    def value_of(
+        model: LiquidPPO, episode: list[dict[str, np.ndarray]], label: torch.Tensor
+    ) -> float:
+        """Value at the observation that looks like `label`, or NaN if the episode has none."""
+        here = [np.array_equal(each["observation"], label.numpy()) for each in episode]
+        return episode_values(model, episode)[here.index(True)].item() if any(here) else np.nan
+
+    def test_the_first_epoch_starts_at_ratios_of_one(self) -> None:
+        """Also through episode starts within sequences; not so from another state."""
+        model = roll(build())
+        (minibatch,) = model.rollout_buffer.minibatches(9)
+        inside = minibatch.episode_start[1:]
+        assert inside.any()
+        assert not inside.all(dim=1).any()
+        assert_close(self.log_ratio(model, minibatch, minibatch.state), torch.zeros(4, 9))
+        elsewhere = self.log_ratio(model, minibatch, torch.zeros_like(minibatch.state))
+        assert elsewhere.abs().max() > 1e-2
+
+    @staticmethod
+    def log_ratio(model: LiquidPPO, minibatch: Minibatch, state: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            _, log_prob, _ = model.policy.evaluate_actions(
+                minibatch.features,
+                minibatch.elapsed_time,
+                state,
+                minibatch.episode_start,
+                minibatch.actions,
+            )
+        return torch.where((log_prob - minibatch.log_prob).abs() < 1e-4, 0.0, log_prob)
+
+    def test_gradients_go_back_to_the_episodes_or_the_sequences_start_and_no_further(self) -> None:
+        model = roll(build())
+        for minibatch in model.rollout_buffer.minibatches(1):
+            features = minibatch.features.clone().requires_grad_()
+            values, log_prob, _ = model.policy.evaluate_actions(
+                features,
+                minibatch.elapsed_time,
+                minibatch.state,
+                minibatch.episode_start,
+                minibatch.actions,
+            )
+            (gradient,) = torch.autograd.grad(values[-1, 0] + log_prob[-1, 0], features)
+            starts = torch.nonzero(minibatch.episode_start[:, 0]).flatten().tolist()
+            first = starts[-1] if starts else 0
+            assert (gradient[:first] == 0).all()
+            assert (gradient[first:].abs().sum(dim=(1, 2)) > 0).all()
+
+    def test_observations_seen_make_the_moments_but_for_elapsed_time(self) -> None:
+        model = build(n_epochs=1)
+        seen = roll(model).rollout_buffer["features"].flatten(0, 1).numpy().astype(np.float64)
+        assert seen.shape == (3 * STEPS, 2)
+        del model.train
+        model.train()
+        assert model.policy.normalizer is not None
+        np.testing.assert_allclose(model.policy.normalizer.mean, seen.mean(axis=0))
+        np.testing.assert_allclose(model.policy.normalizer.variance, seen.var(axis=0))
+
+    def test_terminal_observations_in_another_order_of_keys_mean_the_same(self) -> None:
+        """Scripted episodes name elapsed_time first, the space last; three parts tell the order."""
+
+        class Reordered(gym.ObservationWrapper):  # type: ignore[type-arg]
+            observation_space = spaces.Dict({**SPACE.spaces, "extra": spaces.Box(-9, 9, (1,))})
+            reverse = False
+
+            def observation(self, observation: Any) -> Any:
+                full = {**observation, "extra": np.array([3.0], np.float32)}
+                return dict(reversed(full.items())) if self.reverse else full
+
+        class Reversed(Reordered):
+            reverse = True
+
+        def returns(wrapper: type[Reordered]) -> torch.Tensor:
+            vec = DummyVecEnv([lambda s=s: wrapper(Scripted(s)) for s in SCRIPTS])
+            return roll(build(vec)).rollout_buffer["returns"]
+
+        assert_close(returns(Reversed), returns(Reordered), rtol=0, atol=0)
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize(
+        ("broken", "quantity"),
+        [
+            (Step(1.0, np.nan), "rewards"),
+            (Step(1.0, np.inf), "rewards"),
+            (Step(np.nan, 1.0), "elapsed_time"),
+            (Step(np.nan, 1.0, "truncated"), "duration"),
+            (Step(1.0, 1.0, broken=True), "observation"),
+            (Step(1.0, 1.0, "truncated", broken=True), "next_values"),
+        ],
+    )
+    def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
+        script = [Step(1.0, 1.0) for _ in range(STEPS)]
+        script[3] = broken
+        model = build(scripted([SCRIPTS[0], script]))
+        before = weights(model)
+        with pytest.raises(ValueError, match=f"{quantity} of environment 1 not finite at step 3"):
+            model.learn(2 * STEPS)
+        assert_close(weights(model), before, rtol=0, atol=0)
+        assert model.return_normalizer.count == 0
+
+    def test_what_a_terminated_episode_ended_in_does_not_count(self) -> None:
+        """Beside a truncated one, so that a value is asked for."""
+        falls = [Step(1.0, 1.0, "terminated", broken=True)] * STEPS
+        runs = [Step(1.0, 1.0, "truncated")] * STEPS
+        model = build(scripted([falls, runs])).learn(2 * STEPS)
+        assert all(torch.isfinite(weight).all() for weight in model.policy.parameters())
+
+
+class TestUpdate:
+    def test_seeded_runs_agree_bit_for_bit(self) -> None:
+        def run(seed: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+            model = build(seed=seed).learn(6 * STEPS)
+            return weights(model), dict(model.logger.name_to_value)
+
+        one, same, other = run(1), run(1), run(2)
+        assert_close(one[0], same[0], rtol=0, atol=0)
+        assert one[1] == same[1]
+        assert one[1]["train/loss"] != other[1]["train/loss"]
+
+    def test_first_minibatch_has_moved_nowhere(self) -> None:
+        model = build(n_epochs=1).learn(3 * STEPS)
+        assert abs(model.logger.name_to_value["train/approx_kl"]) < 1e-6
+        assert model.logger.name_to_value["train/clip_fraction"] == 0
+        assert updates(model) == 1
+
+    @pytest.mark.parametrize(("target_kl", "expected"), [(None, 40), (1e9, 40), (1e-4, 39)])
+    def test_target_kl_stops_updating(self, target_kl: float | None, expected: int) -> None:
+        """Nine sequences by twos make five minibatches; with 8 epochs, 40 steps."""
+        options = {"batch_size": 2 * LENGTH, "n_epochs": 8, "learning_rate": 1e-2}
+        model = build(target_kl=target_kl, **options).learn(3 * STEPS)
+        assert updates(model) <= expected
+        assert (updates(model) == 40) == (expected == 40)
+
+    def test_values_past_their_clip_range_learn_no_more(self) -> None:
+        """With next to no range, every epoch's error is that of the values in the rollout."""
+        model = build(clip_range_vf=1e-6, n_epochs=5, learning_rate=1e-2, vf_coef=10.0)
+        model.learn(3 * STEPS)
+        rollout = model.rollout_buffer
+        error = (rollout["returns"] - rollout["values"]).square().mean().item()
+        assert model.logger.name_to_value["train/value_loss"] == pytest.approx(error, rel=1e-4)
+        free = build(n_epochs=5, learning_rate=1e-2, vf_coef=10.0).learn(3 * STEPS)
+        assert free.logger.name_to_value["train/value_loss"] < 0.95 * error
+
+    def test_entropy_is_worth_its_coefficient(self) -> None:
+        before = build().policy.log_std.detach()  # type: ignore[union-attr]
+        model = build(ent_coef=100.0).learn(3 * STEPS)
+        assert (model.policy.log_std > before).all()  # type: ignore[operator]
+
+    def test_schedules_follow_the_progress(self) -> None:
+        model = build(
+            learning_rate=LinearSchedule(1e-3, 0.0, 1.0), clip_range=LinearSchedule(0.4, 0.2, 1.0)
+        )
+        model.learn(6 * STEPS)
+        assert model.logger.name_to_value["train/learning_rate"] == pytest.approx(0.0)
+        assert model.logger.name_to_value["train/clip_range"] == pytest.approx(0.2)
+
+    def test_a_minibatch_of_one_step_leaves_the_weights_finite(self) -> None:
+        model = build(
+            scripted(SCRIPTS[:1]), n_steps=5, batch_size=2, sequence_length=1, n_epochs=1
+        ).learn(5)
+        assert updates(model) == 3
+        assert all(torch.isfinite(weight).all() for weight in model.policy.parameters())
+
+    def test_returns_scale_out_of_the_update(self) -> None:
+        """With normalised returns the unit of the reward is of no importance."""
+
+        def run(scale: float) -> dict[str, torch.Tensor]:
+            scripts = [
+                [Step(s.ratio, scale * s.reward, s.ending) for s in each] for each in SCRIPTS
+            ]
+            return weights(build(scripted(scripts)).learn(6 * STEPS))
+
+        assert_close(run(4.0), run(256.0), rtol=1e-4, atol=1e-5)
+
+
+class Tick(gym.Env[np.ndarray, Any]):
+    """Plain observations of a sine; episodes of 8 steps; the reward is the first action."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,))
+    action_space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.tick = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(np.asarray(action).astype(self.action_space.dtype))
+        self.tick += 1
+        return self._observe(), float(np.ravel(action)[0]), False, self.tick == 8, {}
+
+    def _observe(self) -> np.ndarray:
+        return np.sin([self.tick, 2.0 * self.tick]).astype(np.float32)
+
+
+class TestHabits:
+    """What users of SB3's PPO rely on."""
+
+    def test_arguments_of_ppo_come_first_and_ours_by_name(self) -> None:
+        theirs = list(inspect.signature(PPO.__init__).parameters.values())
+        ours = list(inspect.signature(LiquidPPO.__init__).parameters.values())
+        assert [(p.name, p.kind) for p in ours[: len(theirs)]] == [(p.name, p.kind) for p in theirs]
+        assert {p.kind for p in ours[len(theirs) :]} == {inspect.Parameter.KEYWORD_ONLY}
+        different = {p.name for p, q in zip(theirs, ours, strict=False) if p.default != q.default}
+        assert different == {"batch_size"}
+        assert inspect.signature(LiquidPPO.learn).replace().parameters.keys() == (
+            inspect.signature(PPO.learn).parameters.keys()
+        )
+
+    @pytest.mark.parametrize(
+        "space",
+        [
+            spaces.Box(-0.5, 0.5, (2, 3)),
+            spaces.Discrete(3),
+            spaces.MultiDiscrete([2, 3]),
+            spaces.MultiBinary(4),
+        ],
+    )
+    def test_every_action_space_of_ppo(self, space: spaces.Space[Any]) -> None:
+        env = Tick()
+        env.action_space = space
+        model = build(env, n_steps=16, batch_size=16, policy_kwargs={"log_std_init": 1.0}).learn(16)
+        action, _ = model.predict(env.reset()[0])
+        assert space.contains(np.asarray(action).astype(space.dtype))
+
+    @pytest.mark.parametrize(
+        ("task", "interval"),
+        [("CartPole-v1", 1.0), ("Pendulum-v1", 0.05), ("InvertedPendulum-v5", 0.04)],
+    )
+    def test_tasks_by_their_gymnasium_names(self, task: str, interval: float) -> None:
+        model = LiquidPPO("LiquidPolicy", task, n_steps=32, batch_size=32, n_epochs=1, seed=0)
+        model.learn(32)
+        assert model.num_timesteps == 32
+        assert model.policy.nominal_interval == pytest.approx(interval)
+        assert model.policy.actor_circuit.time_scale == pytest.approx(interval)
+
+    def test_tasks_with_a_variable_rate_tell_their_nominal_interval(self) -> None:
+        env = envs.make("InvertedPendulum-v5", interval=envs.Uniform(0.02, 0.08), seed=0)
+        model = build(env, n_steps=32, batch_size=32).learn(32)
+        assert model.policy.nominal_interval == pytest.approx(0.04)
+        durations = model.rollout_buffer["duration"]
+        assert durations.std() > 0.1
+        assert 0.5 <= durations.min() < durations.max() <= 2.0
+
+    def test_subprocesses_that_know_no_interval_survive_the_question(self) -> None:
+        env = SubprocVecEnv([Tick], start_method="fork")
+        try:
+            assert build(env).learn(STEPS).policy.nominal_interval == 1.0
+        finally:
+            env.close()
+
+    def test_the_callers_policy_kwargs_stay_as_they_are(self) -> None:
+        policy_kwargs = {"wiring": WIRING}
+        LiquidPPO("LiquidPolicy", scripted(), n_steps=4, batch_size=4, policy_kwargs=policy_kwargs)
+        assert policy_kwargs == {"wiring": WIRING}
+
+    def test_saved_and_loaded_it_acts_the_same_and_goes_on(self, tmp_path: Path) -> None:
+        model = build(n_epochs=1).learn(6 * STEPS)
+        model.save(tmp_path / "model")
+        loaded = LiquidPPO.load(tmp_path / "model", env=scripted())
+        assert_close(weights(loaded), weights(model), rtol=0, atol=0)
+        assert loaded.policy.optimizer.state_dict()["state"].keys()
+        assert_close(
+            loaded.policy.optimizer.state_dict()["state"],
+            model.policy.optimizer.state_dict()["state"],
+        )
+        assert_close(loaded.return_normalizer.state_dict(), model.return_normalizer.state_dict())
+        assert loaded.return_normalizer.count == 6 * STEPS
+        assert (loaded.sequence_length, loaded.normalize_returns) == (LENGTH, True)
+
+        observations = scripted()
+        seen, states = observations.reset(), [None, None]
+        for t in range(8):
+            acts = [
+                m.predict(seen, states[i], np.full(3, t == 0), deterministic=True)
+                for i, m in enumerate((model, loaded))
+            ]
+            np.testing.assert_array_equal(acts[0][0], acts[1][0])
+            states = [state for _, state in acts]
+            seen, *_ = observations.step(acts[0][0])
+
+        loaded.learn(3 * STEPS, reset_num_timesteps=False)
+        assert loaded.num_timesteps == 9 * STEPS
+        assert updates(loaded) == updates(model) + 1
+
+    def test_another_environment_with_another_number_of_copies(self) -> None:
+        model = build(make_vec_env(Tick, n_envs=2)).learn(2 * STEPS)
+        model.set_env(make_vec_env(Tick, n_envs=2))
+        model.learn(2 * STEPS, reset_num_timesteps=False)
+        loaded = build(make_vec_env(Tick, n_envs=2))
+        loaded.set_parameters(model.get_parameters())
+        assert_close(weights(loaded), weights(model), rtol=0, atol=0)
+
+    def test_evaluation_keeps_the_state_of_each_environment(self) -> None:
+        model = build(Tick(), n_steps=16, batch_size=16).learn(16)
+        state, total = None, 0.0
+        env = Monitor(Tick())
+        observation, _ = env.reset()
+        for _ in range(8):
+            action, state = model.predict(observation, state, deterministic=True)
+            observation, reward, *_ = env.step(action)
+            total += float(reward)
+        for copies in (1, 3):
+            mean, deviation = evaluate_policy(
+                model, make_vec_env(Tick, n_envs=copies), n_eval_episodes=6
+            )
+            assert mean == pytest.approx(total, rel=1e-4)
+            assert deviation == pytest.approx(0.0, abs=1e-4)
+
+    def test_callbacks_see_what_sb3_shows_them(self) -> None:
+        class Witness(BaseCallback):
+            def __init__(self) -> None:
+                super().__init__()
+                self.events: list[str] = []
+
+            def _on_rollout_start(self) -> None:
+                self.events.append("start")
+
+            def _on_step(self) -> bool:
+                assert {"infos", "dones", "rewards", "new_obs", "actions", "env"} <= set(
+                    self.locals
+                )
+                assert self.locals["rewards"].shape == self.locals["dones"].shape == (3,)
+                if self.locals["dones"].any():
+                    self.events.append("done")
+                return True
+
+            def _on_rollout_end(self) -> None:
+                assert self.model.rollout_buffer["returns"].shape == (STEPS, 3)
+                self.events.append("end")
+
+        witness = Witness()
+        build().learn(3 * STEPS, callback=witness)
+        assert witness.events == ["start", *["done"] * 5, "end"]
+
+    def test_a_callback_that_says_no_stops(self) -> None:
+        class Stop(BaseCallback):
+            def _on_step(self) -> bool:
+                return self.n_calls < 5
+
+        model = build()
+        before = weights(model)
+        model.learn(3 * STEPS, callback=Stop())
+        assert model.num_timesteps == 15
+        assert_close(weights(model), before, rtol=0, atol=0)
+
+    def test_going_on_after_a_stop_keeps_the_state(self) -> None:
+        """The state is that of the last observation, and not that of the rollout's start."""
+
+        class Stop(BaseCallback):
+            def _on_step(self) -> bool:
+                return self.n_calls < 7
+
+        model = build(scripted(SCRIPTS[2:])).learn(STEPS, callback=Stop())
+        (episode,) = model.env.envs[0].episodes  # type: ignore[union-attr]
+        features, elapsed = model.policy.observe(model.policy.obs_to_tensor(model._last_obs)[0])
+        assert model._state is not None
+        with torch.no_grad():
+            value = model.policy.predict_values(features, elapsed, model._state, torch.zeros(1))
+        assert_close(value[0], episode_values(model, episode)[6])
+
+    def test_callbacks_of_sb3(self, tmp_path: Path) -> None:
+        model = build(make_vec_env(Tick, n_envs=2))
+        evaluation = EvalCallback(
+            make_vec_env(Tick, n_envs=2),
+            n_eval_episodes=2,
+            eval_freq=10,
+            best_model_save_path=str(tmp_path),
+            verbose=0,
+        )
+        episodes = StopTrainingOnMaxEpisodes(max_episodes=3)
+        model.learn(10_000, callback=[evaluation, episodes])
+        assert model.num_timesteps == 6 * 8  # three episodes of each environment
+        assert evaluation.best_mean_reward > -np.inf
+        best = LiquidPPO.load(tmp_path / "best_model")
+        assert best.policy.state_size == model.policy.state_size
+
+    def test_progress_bar(self, capfd: pytest.CaptureFixture[str]) -> None:
+        build().learn(3 * STEPS, progress_bar=True)
+        captured = capfd.readouterr()
+        assert "36/36" in captured.out + captured.err
+
+    def test_tensorboard_shows_what_sb3_shows(self, tmp_path: Path) -> None:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        def tags(name: str, algorithm: Callable[..., Any]) -> set[str]:
+            env = make_vec_env(Tick, n_envs=2)
+            model = algorithm(env, tensorboard_log=str(tmp_path), clip_range_vf=0.2)
+            model.learn(4 * STEPS)
+            events = EventAccumulator(str(tmp_path / f"{name}_1"))
+            events.Reload()
+            for tag in events.Tags()["scalars"]:
+                assert all(np.isfinite(event.value) for event in events.Scalars(tag)), tag
+            return set(events.Tags()["scalars"])
+
+        ours = tags("LiquidPPO", build)
+        theirs = tags(
+            "PPO",
+            lambda env, **options: PPO(
+                "MlpPolicy", env, n_steps=STEPS, batch_size=STEPS, **options
+            ),
+        )
+        assert ours == theirs
+        assert {"rollout/ep_rew_mean", "train/std", "train/explained_variance"} <= ours
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"batch_size": 10}, "batch_size must be a multiple of sequence_length = 4.* got 10"),
+            ({"batch_size": 2}, "batch_size must be a multiple of sequence_length = 4.* got 2"),
+            ({"sequence_length": 5}, "sequence_length must divide n_steps = 12, got 5"),
+            ({"sequence_length": 0}, "sequence_length must divide n_steps = 12, got 0"),
+            ({"sequence_length": -4}, "sequence_length must divide n_steps = 12, got -4"),
+            ({"sequence_length": 24}, "sequence_length must divide n_steps = 12, got 24"),
+            ({"use_sde": True}, "use_sde is not supported"),
+            ({"rollout_buffer_class": RolloutBuffer}, "leave out rollout_buffer_class"),
+            ({"rollout_buffer_kwargs": {}}, "leave out rollout_buffer_class"),
+            ({"policy_kwargs": {"critic": "big"}}, "critic must be one of"),
+        ],
+    )
+    def test_what_cannot_work_is_refused_at_construction(
+        self, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            build(**options)
+
+    @pytest.mark.parametrize(
+        ("n_steps", "batch_size", "length"),
+        [(2048, 512, 256), (128, 512, 128), (96, 64, 32), (12, 9, 3)],
+    )
+    def test_default_sequences_fit_rollout_and_minibatch(
+        self, n_steps: int, batch_size: int, length: int
+    ) -> None:
+        model = build(n_steps=n_steps, batch_size=batch_size, sequence_length=None)
+        assert model.sequence_length == length
