@@ -382,7 +382,7 @@ class LiquidPPO(PPO):
         )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "return_normalizer", "_state"]
+        return [*super()._excluded_save_params(), "_state"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()
