@@ -282,6 +282,19 @@ class TestCritic:
         assert ((base - remembering).abs() > 1e-4).all()
 
 
+def test_an_mlp_critic_hears_the_clock_itself() -> None:
+    """And not only by what it does to the actor's neurons."""
+    policy = make_policy(critic="mlp")
+    features, activity = torch.randn(1, BATCH, 3), torch.randn(1, BATCH, 12)
+    state, elapsed = torch.zeros(BATCH, 0), torch.full((1, BATCH), NOMINAL)
+    untold, on_time, late = (
+        policy.critic((features, time, None), state, activity)[0]
+        for time in (None, elapsed, 2 * elapsed)
+    )
+    assert_close(untold, on_time, rtol=1e-5, atol=1e-6)
+    assert ((late - on_time).abs() > 1e-3).all()
+
+
 def test_a_wiring_of_fixed_size_fits_between_encoder_and_action_head() -> None:
     policy = make_policy(wiring={"kind": "tap_withdrawal"}, encoder=[4])
     assert predict_all(policy, draw(PLAIN, STEPS, BATCH), starts()).shape == (STEPS, BATCH, 2)
