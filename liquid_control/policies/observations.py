@@ -23,10 +23,11 @@ def feature_count(space: spaces.Space[Any]) -> int:
     """Size of the flat features of a space, the elapsed time not counted.
 
     Raises:
-        ValueError: the space holds images, or nothing but the elapsed time.
+        ValueError: the space holds images, nothing but the elapsed time, or several of those.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
-    parts.pop(ELAPSED_TIME, None)
+    if carries_time(space):
+        del parts[ELAPSED_TIME]
     for key, part in parts.items():
         if is_image_space(part):
             raise ValueError(

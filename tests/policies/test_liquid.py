@@ -301,6 +301,7 @@ def test_a_wiring_of_fixed_size_fits_between_encoder_and_action_head() -> None:
 
 
 IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+CLOCK = TIMED["elapsed_time"]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,11 @@ IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
         ({"wiring": {"kind": "tap_withdrawal"}}, r"4 sensory .* but 3 .* encoder=\[4\]"),
         ({"observations": IMAGE}, "is an image"),
         ({"observations": spaces.Dict({"eye": IMAGE, "joints": PLAIN})}, "'eye' is an image"),
-        ({"observations": spaces.Dict({"elapsed_time": PLAIN})}, "nothing but elapsed_time"),
+        ({"observations": spaces.Dict({"elapsed_time": CLOCK})}, "nothing but elapsed_time"),
+        (
+            {"observations": spaces.Dict({"joints": PLAIN, "elapsed_time": PLAIN})},
+            r"elapsed_time must be one number of seconds, got a space of shape \(3,\)",
+        ),
         ({"use_sde": True}, "use_sde is not supported"),
         ({"encoder": [8, 0]}, r"encoder must list positive layer sizes.*got \[8, 0\]"),
         ({"encoder": [True]}, "encoder must list positive layer sizes"),
