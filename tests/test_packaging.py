@@ -95,7 +95,7 @@ def test_the_sdist_holds_recipes_tests_and_build_files(sdist: Path) -> None:
         names = {"/".join(name.split("/")[1:]) for name in archive.getnames()}
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert recipes
-    files = {"LICENSE", "CHANGELOG.md", "Makefile", "constraints.txt", "tests/test_packaging.py"}
+    files = {"README.md", "LICENSE", "Makefile", "constraints.txt", "tests/test_packaging.py"}
     assert names >= recipes | files
     assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
 
