@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections import defaultdict
 from typing import Any, ClassVar, TypeVar
 
@@ -19,11 +19,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from liquid_control.agents.finite import check_column, check_observation
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
-from liquid_control.agents.sequences import Minibatch, SequenceBuffer
+from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy
-
-LONGEST_DEFAULT_SEQUENCE = 256
+from liquid_control.policies.observations import carries_time
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
@@ -121,11 +121,11 @@ class LiquidPPO(PPO):
             _init_setup_model=False,
         )
         if sequence_length is None:
-            sequence_length = default_sequence_length(n_steps, batch_size)
+            sequence_length = default_length(n_steps, batch_size)
         self.sequence_length = sequence_length
         self.normalize_returns = normalize_returns
-        if self.env is not None:
-            self.policy_kwargs.setdefault("nominal_interval", nominal_interval(self.env))
+        if self.env is not None and "nominal_interval" not in self.policy_kwargs:
+            self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
@@ -213,6 +213,7 @@ class LiquidPPO(PPO):
     def _epoch(self, statistics: dict[str, list[float]]) -> bool:
         """Every sequence once; False if the policy moved too far (`target_kl`)."""
         self._n_updates += 1
+        statistics["approx_kl"].clear()  # as SB3: the divergence after the last epoch
         for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
             loss, figures = self._loss(minibatch)
             for name, figure in figures.items():
@@ -313,7 +314,8 @@ class LiquidPPO(PPO):
         ended, values = rollout["ended"], rollout["values"]
         next_values = torch.cat([values[1:], last_values[None]])
         rollout["next_values"] = torch.where(ended, rollout["bootstrap"], next_values)
-        check_finite(rollout, self.num_timesteps)
+        for name in ("rewards", "duration", "actions", "values", "next_values"):
+            check_column(name, rollout[name], self.num_timesteps)
         discounts = per_step(self.gamma, rollout["duration"])
         rewards = rollout["rewards"]
         if self.normalize_returns:
@@ -347,12 +349,7 @@ class LiquidPPO(PPO):
 
     def _observe(self, observation: Any) -> tuple[Tensor, Tensor | None]:
         """Features and elapsed time of observations to act on."""
-        parts = observation if isinstance(observation, dict) else {"observation": observation}
-        for name, values in parts.items():
-            finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            if not finite.all():
-                env, step = int(finite.argmin()), self.rollout_buffer.position
-                raise not_finite(name, env, step, self.num_timesteps)
+        check_observation(observation, self.rollout_buffer.position, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
     def _for_env(self, actions: Tensor) -> NDArray[Any]:
@@ -389,42 +386,22 @@ class LiquidPPO(PPO):
         return [*modules, "return_normalizer"], tensors
 
 
-def default_sequence_length(n_steps: int, batch_size: int) -> int:
-    """The longest sequence that divides both, halved until it is at most 256 steps."""
-    length = math.gcd(n_steps, batch_size)
-    while length > LONGEST_DEFAULT_SEQUENCE and length % 2 == 0:
-        length //= 2
-    return length
-
-
 def nominal_interval(env: VecEnv) -> float:
     """Seconds between two observations at the task's own rate; 1.0 where the task does not say.
 
-    Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks).
+    Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks). Warns if
+    there is neither and the observations carry an elapsed time, which then has no scale.
     """
     for name in ("nominal_interval", "dt"):
         if env.has_attr(name):  # asking a subprocess for what it lacks would end it
             return float(env.get_attr(name, indices=[0])[0])
+    if carries_time(env.observation_space):
+        warnings.warn(
+            "the environment tells elapsed_time but not its nominal interval, so one second is "
+            "taken; give it an attribute nominal_interval, in seconds, or set it in policy_kwargs",
+            stacklevel=3,
+        )
     return 1.0
-
-
-def check_finite(rollout: SequenceBuffer, timesteps: int) -> None:
-    """Raise a ValueError before a number that is not finite reaches the weights."""
-    for name in ("rewards", "duration", "actions", "values", "next_values"):
-        column = rollout[name]
-        finite = torch.isfinite(column.reshape(*column.shape[:2], -1)).all(dim=-1)
-        if not finite.all():
-            step, env = (int(index) for index in torch.nonzero(~finite)[0])
-            raise not_finite(name, env, step, timesteps)
-
-
-def not_finite(name: str, env: int, step: int, timesteps: int) -> ValueError:
-    """The error that tells where in a rollout a number is NaN or infinite."""
-    return ValueError(
-        f"{name} of environment {env} not finite at step {step} of the rollout, at {timesteps} "
-        "timesteps in all; no weight was changed by it. Look at the environment, or lower the "
-        "learning rate"
-    )
 
 
 def _stack(observations: list[Any]) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+LONGEST_DEFAULT, SHORTEST_USEFUL = 256, 16
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,21 @@ class SequenceBuffer:
 
 
 COLUMNS = tuple(field.name for field in fields(Minibatch) if field.name != "state")
+
+
+def default_length(n_steps: int, batch_size: int) -> int:
+    """The longest sequence that divides both, halved until it is at most 256 steps.
+
+    Warns if less than 16 steps are left, too few for back-propagation to teach a memory.
+    """
+    length = math.gcd(n_steps, batch_size)
+    while length > LONGEST_DEFAULT and length % 2 == 0:
+        length //= 2
+    if length < min(SHORTEST_USEFUL, n_steps):
+        warnings.warn(
+            f"sequences are {length} steps long, the most that divides both n_steps = {n_steps} "
+            f"and batch_size = {batch_size}; choose numbers with a larger common divisor, or set "
+            "sequence_length",
+            stacklevel=3,
+        )
+    return length

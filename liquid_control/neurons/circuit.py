@@ -145,7 +145,7 @@ class Circuit(nn.Module, ABC):
         activities: list[Tensor] = []
         last: list[Tensor] = []
         for block in self._blocks():
-            step, drives = self._prepare(block, weights, inputs, activities, elapsed)
+            step, drives = self._prepare(block, weights, inputs, activities)
             if self.memory is not None:
                 step, drives = self.memory.before(step, drives, inputs)
             if block.recurrent:
@@ -173,7 +173,6 @@ class Circuit(nn.Module, ABC):
         weights: Any,
         inputs: Tensor,
         upstream: Sequence[Tensor],
-        elapsed: Tensor,
     ) -> tuple[Step, tuple[Tensor, ...]]:
         """The block's step function, and the drives (time, batch, ...) that it takes at each step.
 
@@ -182,7 +181,6 @@ class Circuit(nn.Module, ABC):
             weights: from `_weights`.
             inputs: (time, batch, sensory), mapped.
             upstream: the activity (time, batch, neurons) of each block before this one.
-            elapsed: (time, batch, 1) in time scales.
         """
 
     @property

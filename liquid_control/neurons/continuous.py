@@ -63,7 +63,6 @@ class ContinuousCircuit(Circuit):
         weights: Any,
         inputs: Tensor,
         upstream: Sequence[Tensor],
-        elapsed: Tensor,
     ) -> tuple[Step, tuple[Tensor, ...]]:
         field_under = self._field(weights)
 

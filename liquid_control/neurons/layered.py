@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from liquid_control.neurons.blocks import Block, layered
 from liquid_control.neurons.circuit import Circuit
 from liquid_control.neurons.synapses import Synapses, fan_in
-from liquid_control.neurons.unroll import ElementwiseStep, Step
+from liquid_control.neurons.unroll import ElementwiseStep, Step, Update
 from liquid_control.wiring import Wiring
 
 Weights = tuple[Tensor, Tensor]
@@ -63,7 +63,6 @@ class LayeredCircuit(Circuit):
         weights: Weights,
         inputs: Tensor,
         upstream: Sequence[Tensor],
-        elapsed: Tensor,
     ) -> tuple[Step, tuple[Tensor, ...]]:
         layers = [slice(block.start + s.start, block.start + s.stop) for s in block.layers]
         drives = [self._drive(block, layer, weights, inputs, upstream) for layer in layers]
@@ -81,20 +80,7 @@ class LayeredCircuit(Circuit):
             step = ElementwiseStep(updates[0], columns[0], self.state_parts, self._own_parameters())
             return step, tuple(drives)
 
-        def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
-            parts = state.chunk(self.state_parts, dim=-1)
-            for drive, weight, layer, update in zip(
-                drives, columns, block.layers, updates, strict=True
-            ):
-                own = [part[:, layer] for part in parts]
-                new = update(torch.addmm(drive, parts[0], weight), own, elapsed)
-                parts = tuple(
-                    torch.cat([old[:, : layer.start], part, old[:, layer.stop :]], dim=-1)
-                    for old, part in zip(parts, new, strict=True)
-                )
-            return torch.cat(parts, dim=-1)
-
-        return sweep, tuple(drives)
+        return _sweep(block.layers, updates, columns, self.state_parts), tuple(drives)
 
     def _own_parameters(self) -> tuple[Tensor, ...]:
         """The parameters that `update` uses."""
@@ -123,3 +109,22 @@ class LayeredCircuit(Circuit):
             heard = torch.cat(list(upstream), dim=-1)
             drive = drive + heard @ recurrent[: block.start, :, layer].flatten(1)
         return drive
+
+
+def _sweep(
+    layers: Sequence[slice], updates: Sequence[Update], columns: Sequence[Tensor], parts: int
+) -> Step:
+    """A step of several layers, each of which hears what the ones before it do by now."""
+
+    def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
+        whole = state.chunk(parts, dim=-1)
+        for drive, weight, layer, update in zip(drives, columns, layers, updates, strict=True):
+            own = [part[:, layer] for part in whole]
+            new = update(torch.addmm(drive, whole[0], weight), own, elapsed)
+            whole = tuple(
+                torch.cat([old[:, : layer.start], piece, old[:, layer.stop :]], dim=-1)
+                for old, piece in zip(whole, new, strict=True)
+            )
+        return torch.cat(whole, dim=-1)
+
+    return sweep

@@ -219,6 +219,11 @@ class LiquidPolicy(BasePolicy):
         Raises:
             ValueError: the state does not fit the observations.
         """
+        if isinstance(observation, tuple):
+            raise ValueError(
+                "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
+                "(observation, info), a VecEnv's the observation alone"
+            )
         self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():

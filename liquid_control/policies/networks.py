@@ -45,7 +45,7 @@ class CircuitSpec:
         neurons: a name in `NEURONS`.
         wiring: arguments of `make_wiring`; sensory and motor count are filled in.
         encoder: sizes of the encoder's layers; the last one is the number of sensory neurons.
-        time_scale: the circuit's unit of time, seconds.
+        time_scale: the circuit's unit of time in seconds, unless the options set another.
         options: further arguments of the neurons.
     """
 
@@ -66,7 +66,8 @@ class CircuitSpec:
                 f"the wiring has {wiring.sensory_count} sensory neurons but {sensory} signals; "
                 f"end the encoder with as many, such as encoder=[{wiring.sensory_count}]"
             )
-        circuit = NEURONS[self.neurons](wiring, time_scale=self.time_scale, **self.options)
+        options = {"time_scale": self.time_scale, **self.options}
+        circuit = NEURONS[self.neurons](wiring, **options)
         return EncodedCircuit(mlp((features, *self.encoder)), circuit)
 
 

@@ -479,6 +479,19 @@ class TestHabits:
         assert durations.std() > 0.1
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
+    def test_a_clock_without_a_nominal_interval_is_said_aloud(self) -> None:
+        class Unscaled(Scripted):
+            def __init__(self) -> None:
+                super().__init__(SCRIPTS[0])
+
+            def __getattribute__(self, name: str) -> Any:
+                if name == "nominal_interval":
+                    raise AttributeError(name)
+                return super().__getattribute__(name)
+
+        with pytest.warns(UserWarning, match="not its nominal interval"):
+            assert build(Unscaled()).policy.nominal_interval == 1.0
+
     def test_subprocesses_that_know_no_interval_survive_the_question(self) -> None:
         env = SubprocVecEnv([Tick], start_method="fork")
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from liquid_control.agents.sequences import COLUMNS, SequenceBuffer
+from liquid_control.agents.sequences import COLUMNS, SequenceBuffer, default_length
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 
@@ -63,3 +65,19 @@ def test_reset_starts_over_in_the_same_memory(buffer: SequenceBuffer) -> None:
 def test_length_that_does_not_divide_the_rollout(length: int) -> None:
     with pytest.raises(ValueError, match=f"must divide n_steps = 12, got {length}"):
         SequenceBuffer(STEPS, length)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "batch_size", "length"),
+    [(2048, 512, 256), (128, 512, 128), (96, 64, 32), (4, 8, 4)],
+)
+def test_default_length_is_the_longest_that_fits(
+    n_steps: int, batch_size: int, length: int
+) -> None:
+    with warnings.catch_warnings(action="error"):
+        assert default_length(n_steps, batch_size) == length
+
+
+def test_default_length_that_is_too_short_to_learn_from_is_said_aloud() -> None:
+    with pytest.warns(UserWarning, match="4 steps long"):
+        assert default_length(100, 512) == 4

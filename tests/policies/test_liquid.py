@@ -349,3 +349,9 @@ def test_a_state_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     policy = make_policy()
     with pytest.raises(ValueError, match=r"state must be \(batch, size\) = \(3, 12\), got"):
         policy.predict(draw(PLAIN, 1, BATCH)[0], np.zeros(shape, np.float32))
+
+
+def test_neurons_may_have_a_time_scale_of_their_own() -> None:
+    policy = make_policy(nominal_interval=0.05, neuron_kwargs={"time_scale": 0.4})
+    assert policy.actor_circuit.time_scale == 0.4
+    assert make_policy(nominal_interval=0.05).actor_circuit.time_scale == 0.05

@@ -1,0 +1,40 @@
+"""Numbers that are not finite, found before they reach a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def check_observation(observation: Any, step: int, timesteps: int) -> None:
+    """Raise a ValueError if an observation of several environments holds NaN or infinity.
+
+    Args:
+        observation: (num_envs, ...), or a dict of such arrays.
+        step: of the rollout, for the message.
+        timesteps: of the training, for the message.
+    """
+    parts = observation if isinstance(observation, dict) else {"observation": observation}
+    for name, values in parts.items():
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if not finite.all():
+            raise _not_finite(name, int(finite.argmin()), step, timesteps)
+
+
+def check_column(name: str, column: Tensor, timesteps: int) -> None:
+    """Raise a ValueError if a rollout's column (steps, num_envs, ...) holds NaN or infinity."""
+    finite = torch.isfinite(column.reshape(*column.shape[:2], -1)).all(dim=-1)
+    if not finite.all():
+        step, env = (int(index) for index in torch.nonzero(~finite)[0])
+        raise _not_finite(name, env, step, timesteps)
+
+
+def _not_finite(name: str, env: int, step: int, timesteps: int) -> ValueError:
+    return ValueError(
+        f"{name} of environment {env} not finite at step {step} of the rollout, at {timesteps} "
+        "timesteps in all; no weight was changed by it. Look at the environment, or lower the "
+        "learning rate"
+    )
