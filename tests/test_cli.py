@@ -234,7 +234,8 @@ def test_a_run_without_a_fitting_model_ends_with_one_line(
 ) -> None:
     folder = train("--quiet")
     config, model = folder / "config.yaml", folder / "checkpoints" / "final.zip"
-    config.write_text(config.read_text().replace("neurons: 64", "neurons: 32"))
+    other = load_recipe(config, ["policy.wiring={kind: dense, neurons: 5}"])
+    config.write_text(other.to_yaml())
     assert cli.main(["evaluate", str(folder)]) == 2
     model.write_bytes(b"no zip file")
     assert cli.main(["evaluate", str(folder)]) == 2
