@@ -19,6 +19,7 @@ TINY = [
     "agent.total_timesteps=128",
     "agent.n_steps=32",
     "agent.batch_size=32",
+    "agent.sequence_length=32",
     "agent.n_epochs=1",
     "env.num_envs=2",
     "evaluation.episodes=3",

@@ -119,7 +119,12 @@ def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
     empty = tmp_path / "empty"
     empty.mkdir()
     tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
-    tiny += ["env.num_envs=2", "evaluation.episodes=2", "agent.n_epochs=1"]
+    tiny += [
+        "env.num_envs=2",
+        "evaluation.episodes=2",
+        "agent.n_epochs=1",
+        "agent.sequence_length=32",
+    ]
     run(installed / "liquid-control", "train", recipe, "--set", *tiny, "--quiet", cwd=empty)
     assert [path.name for path in empty.iterdir()] == ["runs"]
     (evaluation,) = empty.glob("runs/inverted_pendulum-ncp_ppo/*/evaluation.json")
