@@ -21,7 +21,8 @@ class _Conductances(nn.Module):
 
     Parameters, one per synapse: `conductance` (through a softplus, so that it stays positive),
     `steepness` and `midpoint` of the sigmoid, and the `reversal` potential, which starts at the
-    wiring's polarity. They start in the ranges of Lechner et al. 2020.
+    wiring's polarity. They start in the ranges of Lechner et al. 2020, but for the midpoints: those
+    lie around zero, where states and normalised observations are, so that synapses respond.
     """
 
     sources: Tensor
@@ -36,7 +37,7 @@ class _Conductances(nn.Module):
         count = len(sources)
         self.conductance = nn.Parameter(inverse_softplus(_uniform(count, 0.001, 1.0)))
         self.steepness = nn.Parameter(_uniform(count, 3.0, 8.0))
-        self.midpoint = nn.Parameter(_uniform(count, 0.3, 0.8))
+        self.midpoint = nn.Parameter(_uniform(count, -0.25, 0.25))
         self.reversal = nn.Parameter(torch.as_tensor(polarity[sources, targets]).float())
 
     def into_neurons(self, capacitance: Tensor) -> Tensor:
