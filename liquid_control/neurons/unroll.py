@@ -140,11 +140,15 @@ class _Adjoint(torch.autograd.Function):
         of_state, of_gates, carried = _carry(
             gradient, to_gates, to_own, weight.T.contiguous(), ctx.keep
         )
-        of_rest = torch.autograd.grad(
-            new, (time, *parameters), of_state.chunk(ctx.parts, dim=-1), allow_unused=True
+        wanted = ctx.needs_input_grad[-len(parameters) :] if parameters else ()
+        trained = [each for each, needed in zip(parameters, wanted, strict=True) if needed]
+        of_elapsed, *of_trained = torch.autograd.grad(
+            new, (time, *trained), of_state.chunk(ctx.parts, dim=-1), allow_unused=True
         )
+        rest = iter(of_trained)
+        of_parameters = [next(rest) if needed else None for needed in wanted]
         of_weight = hidden.flatten(0, 1).T @ of_gates.flatten(0, 1)
-        return (None, None, None, of_gates, of_weight, carried, *of_rest)
+        return (None, None, None, of_gates, of_weight, carried, of_elapsed, *of_parameters)
 
 
 def _slopes(new: tuple[Tensor, ...], gates: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:

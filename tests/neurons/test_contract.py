@@ -206,6 +206,15 @@ def test_readout_plasticity_trains_the_readout_alone(model: type[Circuit], wirin
     assert trainable == {"output_mapping.gain", "output_mapping.offset"}
 
 
+def test_a_frozen_circuit_still_passes_gradients_to_its_inputs(circuit: Circuit, sequence) -> None:
+    inputs, elapsed, starts = sequence(3, 2)
+    inputs.requires_grad_()
+    (expected,) = torch.autograd.grad(circuit(inputs, None, elapsed, starts)[0].sum(), inputs)
+    circuit.requires_grad_(False)
+    (gradient,) = torch.autograd.grad(circuit(inputs, None, elapsed, starts)[0].sum(), inputs)
+    assert_close(gradient, expected, **EXACT)
+
+
 def test_mappings_start_as_the_identity(wiring: Wiring, sequence) -> None:
     inputs, elapsed, _ = sequence(3, 2)
     plain = CfC(wiring).double()
