@@ -37,7 +37,8 @@ class LiquidPolicy(BasePolicy):
         neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
         wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of the circuit; the last one's are sensory neurons.
+        encoder: sizes of tanh layers ahead of the circuit, which see the elapsed time as well; the
+            last one's outputs are the sensory neurons.
         critic: "twin" (a circuit of its own), "shared" (a head on the actor's neurons) or "mlp" (a
             feed-forward network over the observation and what the actor's neurons remember).
         critic_wiring: wiring of a twin, if it differs from the actor's.
@@ -283,7 +284,7 @@ class LiquidPolicy(BasePolicy):
 
     def _initialise_heads(self) -> None:
         """Orthogonal weights as in SB3; small for actions, so that exploration is symmetric."""
-        for module in (*self.actor.encoder, *self.critic.modules()):
+        for module in (*(self.actor.encoder or ()), *self.critic.modules()):
             if isinstance(module, nn.Linear):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)

@@ -68,23 +68,43 @@ class CircuitSpec:
             )
         options = {"time_scale": self.time_scale, **self.options}
         circuit = NEURONS[self.neurons](wiring, **options)
-        return EncodedCircuit(mlp((features, *self.encoder)), circuit)
+        encoder = mlp((features + 1, *self.encoder)) if self.encoder else None
+        return EncodedCircuit(encoder, circuit, self.time_scale)
 
 
 class EncodedCircuit(nn.Module):
-    """A feed-forward encoder whose outputs are the sensory neurons of a circuit."""
+    """A circuit whose sensory neurons are the outputs of a feed-forward encoder, if there is one.
 
-    def __init__(self, encoder: nn.Sequential, circuit: Circuit) -> None:
+    The encoder sees the elapsed time beside the features, so that what a sensation means may depend
+    on how long ago the one before it was.
+    """
+
+    def __init__(self, encoder: nn.Sequential | None, circuit: Circuit, time_scale: float) -> None:
         super().__init__()
         self.encoder = encoder
         self.circuit = circuit
-        if circuit.plasticity == "readout":
-            self.encoder.requires_grad_(False)
+        self.time_scale = time_scale
+        if encoder is not None and circuit.plasticity == "readout":
+            encoder.requires_grad_(False)
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Every neuron's activity (time, batch, neurons), and the state after the last step."""
         features, elapsed_time, episode_start = signal
-        return self.circuit.activity(self.encoder(features), state, elapsed_time, episode_start)
+        if self.encoder is not None:
+            features = self.encoder(with_clock(features, elapsed_time, self.time_scale))
+        return self.circuit.activity(features, state, elapsed_time, episode_start)
+
+
+def with_clock(features: Tensor, elapsed_time: Tensor | None, time_scale: float) -> Tensor:
+    """Features with one more: how much longer than `time_scale` the last interval was, relatively.
+
+    It is zero at the nominal interval, and where the observation does not tell the time.
+    """
+    if elapsed_time is None:
+        clock = features.new_zeros(*features.shape[:-1], 1)
+    else:
+        clock = elapsed_time.unsqueeze(-1) / time_scale - 1
+    return torch.cat([features, clock], dim=-1)
 
 
 class Critic(nn.Module):
@@ -172,11 +192,7 @@ class MlpCritic(Critic):
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
         """Values of what is seen now and what the actor remembers."""
         features, elapsed_time, _ = signal
-        if elapsed_time is None:
-            clock = features.new_zeros(*features.shape[:2], 1)
-        else:
-            clock = elapsed_time.unsqueeze(-1) / self.time_scale - 1
-        seen = torch.cat([features, clock, actor.detach()], dim=-1)
+        seen = torch.cat([with_clock(features, elapsed_time, self.time_scale), actor.detach()], -1)
         return self.head(seen).squeeze(-1), state
 
 

@@ -355,3 +355,20 @@ def test_neurons_may_have_a_time_scale_of_their_own() -> None:
     policy = make_policy(nominal_interval=0.05, neuron_kwargs={"time_scale": 0.4})
     assert policy.actor_circuit.time_scale == 0.4
     assert make_policy(nominal_interval=0.05).actor_circuit.time_scale == 0.05
+
+
+@pytest.mark.parametrize("encoder", [None, [6]])
+def test_an_encoder_sees_the_elapsed_time_and_a_bare_circuit_gets_features_alone(
+    encoder: list[int] | None,
+) -> None:
+    policy = make_policy(TIMED, encoder=encoder, neurons="gru")
+    policy.actor_circuit.elapsed_weight.data.zero_()  # the neurons' own ear for the time
+    features = torch.randn(1, BATCH, 3)
+    state = policy.actor_circuit.initial_state(BATCH)
+
+    def activity(intervals: float | None) -> torch.Tensor:
+        elapsed = None if intervals is None else torch.full((1, BATCH), intervals * NOMINAL)
+        return policy.actor((features, elapsed, None), state)[0]
+
+    assert_close(activity(None), activity(1.0))
+    assert torch.equal(activity(2.0), activity(1.0)) == (encoder is None)
