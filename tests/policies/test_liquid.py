@@ -363,7 +363,7 @@ def test_an_encoder_sees_the_elapsed_time_and_a_bare_circuit_gets_features_alone
 ) -> None:
     policy = make_policy(TIMED, encoder=encoder, neurons="gru")
     policy.actor_circuit.elapsed_weight.data.zero_()  # the neurons' own ear for the time
-    features = torch.randn(1, BATCH, 3)
+    features = torch.randn(1, BATCH, len(policy.normalizer.mean))
     state = policy.actor_circuit.initial_state(BATCH)
 
     def activity(intervals: float | None) -> torch.Tensor:
