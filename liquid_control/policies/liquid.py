@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes
+from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
 from liquid_control.policies.observations import Observation, feature_count, split
 
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
@@ -112,7 +112,7 @@ class LiquidPolicy(BasePolicy):
         self.nominal_interval = nominal_interval
         self.normalizer = ObservationNormalizer(features) if normalize_observations else None
         self.actor = actor.build(features, motor)
-        self.critic = CRITICS[critic](features, motor, self.actor_circuit, twin, layers)
+        self.critic = make_critic(critic, features, motor, self.actor_circuit, twin, layers)
         self.distribution = make_proba_distribution(action_space)
         self.action_net, self.log_std = self._action_head(log_std_init)
         self._initialise_heads()

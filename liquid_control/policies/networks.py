@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -135,15 +135,7 @@ class Critic(nn.Module):
 class TwinCritic(Critic):
     """A circuit of its own, of the same make as the actor's; its head reads all of its neurons."""
 
-    def __init__(
-        self,
-        features: int,
-        motor: int,
-        actor: Circuit,
-        spec: CircuitSpec,
-        layers: Sequence[int],
-    ) -> None:
-        body = spec.build(features, motor)
+    def __init__(self, body: EncodedCircuit, layers: Sequence[int]) -> None:
         super().__init__(body.circuit.wiring.neuron_count, layers)
         self.body = body
         self.state_size = body.circuit.state_size
@@ -157,14 +149,7 @@ class TwinCritic(Critic):
 class SharedCritic(Critic):
     """A head on the actor's neurons, which learn from both losses."""
 
-    def __init__(
-        self,
-        features: int,
-        motor: int,
-        actor: Circuit,
-        spec: CircuitSpec,
-        layers: Sequence[int],
-    ) -> None:
+    def __init__(self, actor: Circuit, layers: Sequence[int]) -> None:
         super().__init__(actor.wiring.neuron_count, layers)
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,15 +164,10 @@ class MlpCritic(Critic):
     """
 
     def __init__(
-        self,
-        features: int,
-        motor: int,
-        actor: Circuit,
-        spec: CircuitSpec,
-        layers: Sequence[int],
+        self, features: int, actor: Circuit, time_scale: float, layers: Sequence[int]
     ) -> None:
         super().__init__(features + 1 + actor.wiring.neuron_count, layers)
-        self.time_scale = spec.time_scale
+        self.time_scale = time_scale
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
         """Values of what is seen now and what the actor remembers."""
@@ -196,8 +176,24 @@ class MlpCritic(Critic):
         return self.head(seen).squeeze(-1), state
 
 
-CRITICS: dict[str, Callable[..., Critic]] = {
-    "twin": TwinCritic,
-    "shared": SharedCritic,
-    "mlp": MlpCritic,
-}
+CRITICS = ("twin", "shared", "mlp")
+
+
+def make_critic(
+    kind: str, features: int, motor: int, actor: Circuit, spec: CircuitSpec, layers: Sequence[int]
+) -> Critic:
+    """A critic beside an actor's circuit.
+
+    Args:
+        kind: one of `CRITICS`.
+        features: size of an observation.
+        motor: motor neurons of a twin, unless its wiring says otherwise.
+        actor: the actor's circuit.
+        spec: how to build a twin.
+        layers: hidden layers of the value head.
+    """
+    if kind == "twin":
+        return TwinCritic(spec.build(features, motor), layers)
+    if kind == "shared":
+        return SharedCritic(actor, layers)
+    return MlpCritic(features, actor, spec.time_scale, layers)

@@ -676,7 +676,7 @@ class TestHabits:
 
     @pytest.mark.parametrize(
         ("n_steps", "batch_size", "length"),
-        [(2048, 512, 256), (128, 512, 128), (96, 64, 32), (12, 9, 3)],
+        [(2048, 512, 256), (128, 512, 128), (96, 64, 32), (48, 32, 16)],
     )
     def test_default_sequences_fit_rollout_and_minibatch(
         self, n_steps: int, batch_size: int, length: int
