@@ -21,10 +21,11 @@ class CfC(LayeredCircuit):
 
     With g, h, a and b affine in what a neuron hears, t the elapsed time over `time_scale`:
 
-    - "default" (eq. 10): x = (1 - s) tanh(g) + s tanh(h), with the time gate s = sigmoid(a t + b)
+    - "default", the CfC model: x = (1 - s) tanh(g) + s tanh(h), with the time gate
+      s = sigmoid(a t + b)
     - "no_gate": x = tanh(g) + s tanh(h)
-    - "pure" (eq. 2, the solution of the LTC equation): x = A - A g exp(-t (|w| + |g|)), with w and
-      the reversal potential A of each neuron
+    - "pure", the approximate solution of the LTC equation: x = A - A g exp(-t (|w| + |g|)), with w
+      and the reversal potential A of each neuron
 
     Every sum, the time gate's included, runs over the neuron's own synapses and no others. A neuron
     without a synapse from its own layer or a later one has no memory.
