@@ -37,8 +37,9 @@ class LiquidPPO(PPO):
     episode cut short (truncated) is bootstrapped from its terminal observation, whose own elapsed
     time and the state before it are taken into account.
 
-    Constructor arguments are those of SB3's PPO, with `batch_size` in control steps (a multiple of
-    the sequence length), and these.
+    Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
+    steps, a multiple of the sequence length; its default is 512, as a minibatch of SB3's 64 steps
+    would be one short sequence.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
