@@ -1,0 +1,3 @@
+#define LIQUID_MODULE _plain
+#define LIQUID_INSTRUCTION_SET "plain"
+#include "module.h"

@@ -1,0 +1,55 @@
+"""Compile the kernels: one extension module for each instruction set, all from the same headers.
+
+`LIQUID_CONTROL_BUILD` says what to do about them: `optional` (the default) installs the package
+without those that do not compile, `required` fails instead, and `sanitize` is `required` with
+AddressSanitizer and UndefinedBehaviorSanitizer.
+"""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension, build_ext
+from setuptools import setup
+
+SOURCES = Path("liquid_control/kernels/src")
+OPTIMISED = ["-O3", "-ffp-contract=fast"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+UNIX = {
+    "plain": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"],
+}
+MSVC = {"plain": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+
+
+def extensions(build: str) -> list[Pybind11Extension]:
+    """The modules that this platform can have."""
+    if build not in {"optional", "required", "sanitize"}:
+        raise SystemExit(
+            f"LIQUID_CONTROL_BUILD={build}: unknown; use optional, required or sanitize"
+        )
+    x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
+    flags, general = (MSVC, ["/O2"]) if sys.platform == "win32" else (UNIX, OPTIMISED)
+    if build == "sanitize":
+        general = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
+    return [
+        Pybind11Extension(
+            f"liquid_control.kernels._{name}",
+            [str(SOURCES / f"{name}.cpp")],
+            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            cxx_std=17,
+            extra_compile_args=[*general, *flags[name]],
+            extra_link_args=SANITIZERS if build == "sanitize" else [],
+            optional=build == "optional",
+        )
+        for name in (flags if x86 else ["plain"])
+    ]
+
+
+setup(
+    ext_modules=extensions(os.environ.get("LIQUID_CONTROL_BUILD", "optional")),
+    cmdclass={"build_ext": build_ext},
+    options={"build_ext": {"parallel": True}},
+)
