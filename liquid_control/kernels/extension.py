@@ -1,0 +1,136 @@
+"""The compiled kernels: which are built, which the processor can run, and which are used."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+VARIABLE = "LIQUID_CONTROL_KERNELS"
+INSTRUCTION_SETS = ("avx512", "avx2", "plain")  # the best first
+
+FOLDER = Path(__file__).parent
+
+# The C++ sources lie beside the modules in a checkout alone. pip keeps the wheels that it builds,
+# and would install the one without kernels again.
+REBUILD = (
+    "pip install --editable ."
+    if (FOLDER / "src").is_dir()
+    else "pip install --force-reinstall --no-deps --no-cache-dir liquid-control"
+)
+REMEDY = f"install a C++ compiler, then run `{REBUILD}`"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernels that were chosen, and from what."""
+
+    asked: str
+    """What `LIQUID_CONTROL_KERNELS` says: an instruction set, "auto" or "off"."""
+
+    supported: tuple[str, ...]
+    """Instruction sets that the processor has, the best first."""
+
+    built: tuple[str, ...]
+    """Instruction sets that this installation has a module for, the best first."""
+
+    module: ModuleType | None
+    """The module in use; None where PyTorch does the work."""
+
+    problems: tuple[str, ...] = ()
+    """Why something better is not in use, where that is not what was asked for."""
+
+    @property
+    def in_use(self) -> str | None:
+        """The instruction set in use; None where PyTorch does the work."""
+        return None if self.module is None else str(self.module.instruction_set)
+
+
+@cache
+def load() -> ModuleType | None:
+    """Return the compiled kernels for this processor; None if PyTorch is to do their work.
+
+    The environment variable `LIQUID_CONTROL_KERNELS` forces an instruction set (avx512, avx2,
+    plain) or PyTorch (off); it is read once. Where kernels are missing or broken and were not
+    turned off, a RuntimeWarning says so, once.
+
+    Raises:
+        ValueError: If `LIQUID_CONTROL_KERNELS` has no meaning.
+        RuntimeError: If it asks for kernels that cannot run here.
+    """
+    choice = choose()
+    if choice.problems:
+        instead = choice.in_use or "slower PyTorch"
+        warnings.warn(
+            f"compiled kernels: {'; '.join(choice.problems)}; using {instead} instead. To have "
+            f"them, {REMEDY}; `liquid-control doctor` shows more",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return choice.module
+
+
+def choose() -> Choice:
+    """Choose the kernels as `load` does, but without a warning, and afresh.
+
+    Raises:
+        ValueError: If `LIQUID_CONTROL_KERNELS` has no meaning.
+        RuntimeError: If it asks for kernels that cannot run here.
+    """
+    asked = os.environ.get(VARIABLE, "auto")
+    supported, built = supported_sets(torch.backends.cpu.get_cpu_capability()), built_sets(FOLDER)
+    if asked == "off":
+        return Choice(asked, supported, built, None)
+    if asked == "auto":
+        return _best(supported, built)
+    if asked not in INSTRUCTION_SETS:
+        known = ", ".join(("auto", *INSTRUCTION_SETS, "off"))
+        raise ValueError(f"{VARIABLE}={asked}: unknown; use one of {known}")
+    if asked not in supported:
+        raise RuntimeError(
+            f"{VARIABLE}={asked}: this processor cannot run it; use one of auto, "
+            f"{', '.join(supported)}"
+        )
+    if asked not in built:
+        raise RuntimeError(f"{VARIABLE}={asked}: not built; {REMEDY}, or use auto")
+    try:
+        return Choice(asked, supported, built, _import(asked))
+    except ImportError as error:
+        raise RuntimeError(f"{VARIABLE}={asked}: does not load ({error}); {REMEDY}") from error
+
+
+def supported_sets(capability: str) -> tuple[str, ...]:
+    """Instruction sets, the best first, of a processor that has what PyTorch calls `capability`."""
+    best = capability.lower()
+    return INSTRUCTION_SETS[INSTRUCTION_SETS.index(best if best in INSTRUCTION_SETS else "plain") :]
+
+
+def built_sets(folder: Path) -> tuple[str, ...]:
+    """Instruction sets, the best first, that `folder` has a module for; they are not loaded."""
+    return tuple(
+        name
+        for name in INSTRUCTION_SETS
+        if any((folder / f"_{name}{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    )
+
+
+def _best(supported: tuple[str, ...], built: tuple[str, ...]) -> Choice:
+    names = [name for name in supported if name in built]
+    problems: tuple[str, ...] = () if names else ("none are built for this processor and Python",)
+    for name in names:
+        try:
+            return Choice("auto", supported, built, _import(name), problems)
+        except ImportError as error:
+            problems += (f"{name} does not load ({error})",)
+    return Choice("auto", supported, built, None, problems)
+
+
+def _import(name: str) -> ModuleType:
+    return import_module(f"{__package__}._{name}")
