@@ -6,11 +6,14 @@ ARGS ?=
 BENCHMARKS ?= neurons training
 
 BIN := .venv/bin
+INSTALLED := .venv/.installed
 READY := .venv/.ready
+KERNELS := $(wildcard liquid_control/kernels/src/*)
+SANITIZED := build/sanitize
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow check format bench clean
+.PHONY: help train test test-slow sanitize check format bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +26,19 @@ test: $(READY) ## run the tests, without the slow ones
 
 test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy references
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# AddressSanitizer's library must be the first one that Python loads, and the C++ library beside
+# it, whose exceptions it watches; Python itself leaks. The tests run in the folder of this build,
+# which holds a package of its own, so that no other test can meet it.
+sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
+	rm -rf $(SANITIZED)
+	LIQUID_CONTROL_BUILD=sanitize $(BIN)/python setup.py --quiet build \
+		--build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)
+	cp -R tests pyproject.toml $(SANITIZED)
+	cd $(SANITIZED) && \
+		LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+		$(CURDIR)/$(BIN)/python -m pytest tests/kernels --capture=sys $(ARGS)
 
 check: $(READY) ## check format, lint and types
 	$(BIN)/ruff format --check .
@@ -38,14 +54,22 @@ bench: $(READY) ## run the benchmarks: make bench BENCHMARKS=neurons
 
 clean: ## remove build products and caches; .venv and runs stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f $(READY) liquid_control/kernels/*.so
 	find liquid_control tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# Kernels are compiled anew when their sources change. Where there is a compiler they must compile.
+$(READY): export LIQUID_CONTROL_BUILD ?= $(if $(shell command -v $(CXX)),required,optional)
+$(READY): $(INSTALLED) setup.py $(KERNELS)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
 
 # The stamp is the last step, so that a set-up that was interrupted starts again.
 # The versions of constraints.txt hold for what builds the package as well.
-$(READY): export PIP_CONSTRAINT := constraints.txt
-$(READY): export PIP_BUILD_CONSTRAINT := constraints.txt
-$(READY): export PIP_DISABLE_PIP_VERSION_CHECK := 1
-$(READY): pyproject.toml constraints.txt
+$(INSTALLED): export PIP_CONSTRAINT := constraints.txt
+$(INSTALLED): export PIP_BUILD_CONSTRAINT := constraints.txt
+$(INSTALLED): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(INSTALLED): export LIQUID_CONTROL_BUILD := off
+$(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "liquid_control needs Python 3.11 or newer; '$(PYTHON)' is" \
 			"$$($(PYTHON) --version 2>/dev/null || echo missing). Name another: make PYTHON=python3.13" >&2; \

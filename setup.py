@@ -1,8 +1,8 @@
 """Compile the kernels: one extension module for each instruction set, all from the same headers.
 
 `LIQUID_CONTROL_BUILD` says what to do about them: `optional` (the default) installs the package
-without those that do not compile, `required` fails instead, and `sanitize` is `required` with
-AddressSanitizer and UndefinedBehaviorSanitizer.
+without those that do not compile, `required` fails instead, `sanitize` is `required` with
+AddressSanitizer and UndefinedBehaviorSanitizer, and `off` compiles none.
 """
 
 import os
@@ -26,9 +26,11 @@ MSVC = {"plain": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
 
 def extensions(build: str) -> list[Pybind11Extension]:
     """The modules that this platform can have."""
+    if build == "off":
+        return []
     if build not in {"optional", "required", "sanitize"}:
         raise SystemExit(
-            f"LIQUID_CONTROL_BUILD={build}: unknown; use optional, required or sanitize"
+            f"LIQUID_CONTROL_BUILD={build}: unknown; use optional, required, sanitize or off"
         )
     x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
     flags, general = (MSVC, ["/O2"]) if sys.platform == "win32" else (UNIX, OPTIMISED)
@@ -38,7 +40,7 @@ def extensions(build: str) -> list[Pybind11Extension]:
         Pybind11Extension(
             f"liquid_control.kernels._{name}",
             [str(SOURCES / f"{name}.cpp")],
-            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            depends=["setup.py", *sorted(map(str, SOURCES.glob("*.h")))],
             cxx_std=17,
             extra_compile_args=[*general, *flags[name]],
             extra_link_args=SANITIZERS if build == "sanitize" else [],
