@@ -1,4 +1,4 @@
-"""The command `liquid-control`: train a recipe, evaluate a run."""
+"""The command `liquid-control`: train a recipe, evaluate a run, examine the installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import tyro
@@ -24,7 +24,8 @@ from liquid_control.agents import LiquidPPO
 from liquid_control.agents.evaluation import evaluate_rates, plot_rates
 from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe, build_agent, build_env, load_recipe
-from liquid_control.display import command, plan, results, training_progress
+from liquid_control.display import command, diagnosis, plan, results, training_progress
+from liquid_control.doctor import diagnose
 from liquid_control.recipe_text import RecipeError, one_line
 from liquid_control.runs import Run, new_run, replacing, write_json, write_text
 
@@ -133,6 +134,19 @@ class Evaluate:
         return 0
 
 
+@dataclass(frozen=True)
+class Doctor:
+    """Show what this installation has and lacks, with remedies. Exits with 0 if it can train."""
+
+    quiet: ClassVar[bool] = False
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        findings = diagnose()
+        say(diagnosis(findings))
+        return FAILED if any(each.fatal for each in findings) else 0
+
+
 def learn(recipe: Recipe, agent: LiquidPPO, run: Run, *, quiet: bool) -> bool:
     """Train, with logs and checkpoints in the run's folder; False if Ctrl-C ended it."""
     formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
@@ -213,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     chosen = tyro.cli(
-        Train | Evaluate,
+        Train | Evaluate | Doctor,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",

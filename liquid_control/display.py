@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from liquid_control.agents import LiquidPPO
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe
+from liquid_control.doctor import Finding
 from liquid_control.runs import Run
 
 
@@ -54,6 +55,17 @@ def results(evaluations: Mapping[str, Evaluation]) -> Table:
         mean, deviation = f"{each.mean:.1f}", f"{each.deviation:.1f}"
         table.add_row(name, interval, rate, str(len(each.returns)), mean, deviation)
     return table
+
+
+def diagnosis(findings: Iterable[Finding]) -> str:
+    """Say what an installation has and lacks; a line for each thing, with the remedy of a lack."""
+
+    def line(each: Finding) -> str:
+        colour = "red" if each.fatal else "yellow"
+        remedy = f"; [{colour}]remedy: {escape(each.remedy)}[/]" if each.remedy else ""
+        return f"[bold]{each.name:<18}[/]{escape(each.found)}{remedy}"
+
+    return "\n".join(map(line, findings))
 
 
 def command(name: str) -> str:

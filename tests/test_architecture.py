@@ -22,6 +22,7 @@ FLOORS = {
     "recipe_text": 4,
     "config": 4,
     "display": 4,
+    "doctor": 4,
     "cli": 4,
     "__main__": 4,
 }
