@@ -1,4 +1,4 @@
-"""What people install: the sdist, the wheel built from it, and that wheel at work elsewhere."""
+"""What people install: the sdist, the wheel built from it, and both at work elsewhere."""
 
 from __future__ import annotations
 
@@ -15,20 +15,47 @@ from pathlib import Path
 import pytest
 
 import liquid_control
+from liquid_control.kernels import extension
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path("configs/inverted_pendulum/ncp_ppo.yaml")
 NOT_SOURCE = (".git", ".venv", "runs", "build", "dist", "*.egg-info", ".*_cache", "__pycache__")
+OURS = ("PYTHONPATH", "LIQUID_CONTROL_BUILD", extension.VARIABLE)  # settings of this run of tests
+NO_COMPILER = {"PATH": "", "CC": "no-such-compiler", "CXX": "no-such-compiler"}
+
+needs_no_compiler = pytest.mark.skipif(os.name == "nt", reason="its compiler cannot be hidden")
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed, away from the checkout; return what it prints."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+def attempt(*command: str | Path, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command away from the checkout, with some variables of the environment set."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    return subprocess.run(
+        command, cwd=cwd, env=environment | settings, capture_output=True, text=True, timeout=600
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+
+
+def run(*command: str | Path, cwd: Path, **settings: str) -> str:
+    """Run a command that must succeed; return what it prints, errors and warnings included."""
+    done = attempt(*command, cwd=cwd, **settings)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    return text
+
+
+def environment(home: Path) -> Path:
+    """Make an environment that borrows what this one has, but for our package; its scripts."""
+    run(sys.executable, "-m", "venv", "--without-pip", home, cwd=home)
+    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+    # A path that is added this way comes last, and .pth files inside it are not read.
+    (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / ("Scripts" if os.name == "nt" else "bin")
+
+
+def install(package: Path, scripts: Path, **settings: str) -> None:
+    """Install an sdist or a wheel without the network."""
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--no-cache-dir")
+    pip = (sys.executable, "-m", "pip", "--python", scripts / "python")
+    run(*pip, "install", *offline, package, cwd=scripts, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +83,8 @@ def wheel(built: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts folder of a new environment that has the wheel, and borrows its dependencies."""
-    home = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", "--without-pip", home, cwd=home)
-    scripts = home / ("Scripts" if os.name == "nt" else "bin")
-    pip = (sys.executable, "-m", "pip", "--python", scripts / "python")
-    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=home)
-    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
-    # A path that is added this way comes last, and .pth files inside it are not read.
-    (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    scripts = environment(tmp_path_factory.mktemp("environment"))
+    install(wheel, scripts)
     return scripts
 
 
@@ -78,6 +99,17 @@ def test_the_wheel_holds_every_module_of_the_package(wheel: Path) -> None:
     package = ROOT / "liquid_control"
     modules = {path.relative_to(ROOT).as_posix() for path in package.rglob("*.py")}
     assert modules <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_wheel_is_for_this_platform_and_holds_the_kernels_but_not_their_sources(
+    wheel: Path, tmp_path: Path
+) -> None:
+    assert not wheel.name.endswith("-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in names if name.endswith((".cpp", ".h")) or "/src/" in name]
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    built = extension.built_sets(tmp_path / "liquid_control" / "kernels")
+    assert built == extension.built_sets(extension.FOLDER)
 
 
 def test_the_wheel_says_version_licence_and_command(wheel: Path) -> None:
@@ -96,8 +128,11 @@ def test_the_sdist_holds_recipes_tests_and_build_files(sdist: Path) -> None:
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert recipes
     files = {"README.md", "LICENSE", "Makefile", "constraints.txt", "tests/test_packaging.py"}
-    assert names >= recipes | files
+    kernels = {path.relative_to(ROOT).as_posix() for path in extension.FOLDER.glob("src/*")}
+    assert any(name.endswith(".h") for name in kernels)
+    assert names >= recipes | files | kernels | {"setup.py"}
     assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
+    assert not any(name.endswith((".so", ".pyd")) for name in names)
 
 
 @pytest.mark.parametrize("command", [["liquid-control"], ["python", "-m", "liquid_control"]])
@@ -108,6 +143,61 @@ def test_the_installed_command_explains_itself(
     text = run(installed / program, *arguments, "--help", cwd=tmp_path)
     assert "train" in text
     assert "evaluate" in text
+
+
+def test_the_installed_command_uses_the_same_kernels_as_the_checkout(
+    installed: Path, tmp_path: Path
+) -> None:
+    report = run(installed / "liquid-control", "doctor", cwd=tmp_path)
+    used = extension.choose().in_use or "PyTorch"
+    assert any(line.split()[:2] == ["kernels", used] for line in report.splitlines())
+
+
+CIRCUIT = """
+import torch
+from liquid_control.kernels import extension
+from liquid_control.neurons import CfC
+from liquid_control.wiring import dense
+for _ in range(2):
+    extension.load()
+    circuit = CfC(dense(sensory=3, neurons=5, motor=2))
+    outputs, _ = circuit(torch.ones(4, 2, 3), circuit.initial_state(2))
+print(*outputs.shape)
+"""
+
+
+@needs_no_compiler
+def test_the_sdist_installs_without_a_compiler_and_says_once_that_it_is_slower(
+    sdist: Path, tmp_path: Path
+) -> None:
+    scripts = environment(tmp_path)
+    install(sdist, scripts, **NO_COMPILER)
+    text = run(scripts / "python", "-c", CIRCUIT, cwd=tmp_path)
+    assert "4 2 2" in text
+    assert text.count("RuntimeWarning: compiled kernels: none are built") == 1
+    assert text.count("pip install --force-reinstall") == 1
+
+
+@needs_no_compiler
+@pytest.mark.parametrize(
+    ("build", "fails"),
+    [("optional", False), ("off", False), ("required", True), ("sanitize", True), ("yes", True)],
+)
+def test_a_build_that_requires_kernels_fails_without_a_compiler(
+    built: Path, tmp_path: Path, build: str, fails: bool
+) -> None:
+    command = (
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        "--build-lib",
+        tmp_path,
+        "--build-temp",
+        tmp_path,
+    )
+    done = attempt(*command, cwd=built / "source", LIQUID_CONTROL_BUILD=build, **NO_COMPILER)
+    assert bool(done.returncode) == fails, done.stdout + done.stderr
+    assert ("no-such-compiler" in done.stdout + done.stderr) == (build not in {"off", "yes"})
 
 
 def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
