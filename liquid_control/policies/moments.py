@@ -41,14 +41,36 @@ class RunningMoments(nn.Module):
 
 
 class ObservationNormalizer(RunningMoments):
-    """Bring features (..., size) to zero mean and unit variance, clipped to +-`clip`."""
+    """Bring features (..., size) to zero mean and unit variance, clipped to +-`clip`.
+
+    What it takes is kept ready in single precision, since it is needed at every step of a rollout.
+    """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, size: int, clip: float = 10.0, epsilon: float = 1e-8) -> None:
         super().__init__(size)
         self.clip = clip
         self.epsilon = epsilon
+        self.register_buffer("shift", torch.zeros(size), persistent=False)
+        self.register_buffer("scale", torch.ones(size), persistent=False)
+        self.register_load_state_dict_post_hook(_loaded)
+
+    def update(self, rows: Tensor) -> None:
+        """Count in more rows (..., size)."""
+        super().update(rows)
+        self._get_ready()
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise with the moments as they are now."""
-        scale = torch.rsqrt(self.variance + self.epsilon).to(features.dtype)
-        return ((features - self.mean.to(features.dtype)) * scale).clamp(-self.clip, self.clip)
+        return ((features - self.shift) * self.scale).clamp(-self.clip, self.clip)
+
+    def _get_ready(self) -> None:
+        self.shift.copy_(self.mean)
+        self.scale.copy_(torch.rsqrt(self.variance + self.epsilon))
+
+
+def _loaded(normalizer: nn.Module, _: object) -> None:
+    assert isinstance(normalizer, ObservationNormalizer)
+    normalizer._get_ready()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,19 @@ def test_normalised_features_have_zero_mean_and_unit_variance_and_are_clipped() 
     assert_close(mean, torch.zeros(3).double(), rtol=0, atol=1e-2)
     assert_close(variance, torch.ones(3).double(), rtol=2e-2, atol=0)
     assert_close(normalizer(rows + 1e6), torch.full_like(rows, 4.0))
+
+
+def test_loaded_or_copied_moments_normalise_alike() -> None:
+    normalizer, loaded = ObservationNormalizer(3), ObservationNormalizer(3)
+    normalizer.update(100 * torch.randn(10, 3) + 5)
+    loaded.load_state_dict(normalizer.state_dict())
+    assert set(loaded.state_dict()) == {"mean", "variance", "count"}
+    copied = copy.deepcopy(loaded)
+    rows = torch.randn(4, 3)
+    assert_close(loaded(rows), normalizer(rows), rtol=0, atol=0)
+    copied.load_state_dict(RunningMoments(3).state_dict())
+    assert_close(copied(rows), rows)
+    assert_close(loaded(rows), normalizer(rows), rtol=0, atol=0)
 
 
 def test_normalisation_is_no_path_for_training() -> None:
