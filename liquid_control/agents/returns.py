@@ -13,6 +13,15 @@ def per_step(rate: float, elapsed: Tensor) -> Tensor:
     return torch.as_tensor(rate, dtype=elapsed.dtype, device=elapsed.device) ** elapsed
 
 
+def accumulate(values: Tensor, factors: Tensor, start: Tensor) -> Tensor:
+    """The sums so far, y_t = values_t + factors_t y_{t-1}, (time, batch); `start` is y_{-1}."""
+    sums = []
+    for value, factor in zip(values.unbind(0), factors.unbind(0), strict=True):
+        start = torch.addcmul(value, factor, start)
+        sums.append(start)
+    return torch.stack(sums)
+
+
 def gae(
     rewards: Tensor,
     values: Tensor,
@@ -35,10 +44,8 @@ def gae(
     Returns:
         Advantages (time, batch).
     """
-    advantages = rewards + discounts * next_values - values
-    for t in range(len(advantages) - 2, -1, -1):
-        advantages[t] += traces[t] * advantages[t + 1]
-    return advantages
+    deltas = rewards + discounts * next_values - values
+    return accumulate(deltas.flip(0), traces.flip(0), torch.zeros_like(deltas[0])).flip(0)
 
 
 class ReturnNormalizer(RunningMoments):
@@ -64,15 +71,11 @@ class ReturnNormalizer(RunningMoments):
             discounts: (time, batch), of each step.
             ended: (time, batch), true where the step was the last of its episode.
         """
-        returns = torch.empty_like(rewards)
-        discounted = self.discounted
-        if discounted is None or discounted.shape != rewards.shape[1:]:
-            discounted = torch.zeros_like(rewards[0])
-        for t in range(len(rewards)):
-            discounted = discounted * discounts[t] + rewards[t]
-            returns[t] = discounted
-            discounted = torch.where(ended[t], 0.0, discounted)
-        self.discounted = discounted
+        if self.discounted is None or self.discounted.shape != rewards.shape[1:]:
+            self.discounted = torch.zeros_like(rewards[0])
+        starts = torch.cat([torch.zeros_like(ended[:1]), ended[:-1]])
+        returns = accumulate(rewards, torch.where(starts, 0.0, discounts), self.discounted)
+        self.discounted = torch.where(ended[-1], 0.0, returns[-1])
         self.update(returns.unsqueeze(-1))
         scale = torch.rsqrt(self.variance + self.epsilon).to(rewards.dtype)
         return (rewards * scale).clamp(-self.clip, self.clip)

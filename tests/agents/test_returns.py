@@ -71,6 +71,7 @@ def test_returns_are_normalised_to_unit_variance_over_rollouts() -> None:
     normalizer = ReturnNormalizer()
     rewards = 50 * torch.randn(400, 4)
     ended = torch.rand(400, 4) < 0.05
+    ended[199, 0] = True  # where the first rollout stops
     discounts = 0.5 + 0.5 * torch.rand(400, 4)
     expected = []
     running = torch.zeros(4)
