@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.distributions import Distribution, make_proba_distribution
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
+from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
 from liquid_control.policies.observations import Observation, feature_count, split
@@ -113,7 +114,7 @@ class LiquidPolicy(BasePolicy):
         self.normalizer = ObservationNormalizer(features) if normalize_observations else None
         self.actor = actor.build(features, motor)
         self.critic = make_critic(critic, features, motor, self.actor_circuit, twin, layers)
-        self.distribution = make_proba_distribution(action_space)
+        self.distribution = make_distribution(action_space)
         self.action_net, self.log_std = self._action_head(log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
