@@ -76,7 +76,7 @@ class LiquidPolicy(BasePolicy):
         super().__init__(
             observation_space,
             action_space,
-            optimizer_kwargs={"eps": 1e-5, **(optimizer_kwargs or {})},
+            optimizer_kwargs={"eps": 1e-5, "fused": True, **(optimizer_kwargs or {})},
         )
         if use_sde:
             raise ValueError("use_sde is not supported by LiquidPolicy; leave it False")
