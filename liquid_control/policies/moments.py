@@ -55,7 +55,7 @@ class ObservationNormalizer(RunningMoments):
         self.epsilon = epsilon
         self.register_buffer("shift", torch.zeros(size), persistent=False)
         self.register_buffer("scale", torch.ones(size), persistent=False)
-        self.register_load_state_dict_post_hook(_loaded)
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def update(self, rows: Tensor) -> None:
         """Count in more rows (..., size)."""
