@@ -19,9 +19,10 @@ def check_observation(observation: Any, step: int, timesteps: int) -> None:
     """
     parts = observation if isinstance(observation, dict) else {"observation": observation}
     for name, values in parts.items():
-        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        finite = np.isfinite(values)
         if not finite.all():
-            raise _not_finite(name, int(finite.argmin()), step, timesteps)
+            env = int(np.argwhere(~finite)[0, 0])
+            raise _not_finite(name, env, step, timesteps)
 
 
 def check_column(name: str, column: Tensor, timesteps: int) -> None:

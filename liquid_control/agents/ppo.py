@@ -6,10 +6,7 @@ import warnings
 from collections import defaultdict
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -18,8 +15,10 @@ from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.functional import mse_loss
+from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.finite import check_column, check_observation
+from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy
@@ -154,43 +153,40 @@ class LiquidPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        state = self._state
-        if state is None or len(state) != env.num_envs:
-            state = self.policy.initial_state(env.num_envs)
-        features, elapsed_time = self._observe(self._last_obs)
-        for _ in range(n_rollout_steps):
-            starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
+        if self._state is None or len(self._state) != env.num_envs:
+            self._state = self.policy.initial_state(env.num_envs)
+        state = self.policy.actor_state(self._state)
+        endings: list[Ending] = []
+        features, elapsed_time = self._observe(self._last_obs, 0)
+        for step in range(n_rollout_steps):
+            starts = torch.as_tensor(self._last_episode_starts, device=self.device)
             with torch.no_grad():
-                actions, values, log_prob, after = self.policy(
-                    features, elapsed_time, state, starts
-                )
-            new_obs, rewards, dones, infos = env.step(self._for_env(actions))
+                actions, state = self.policy(features, elapsed_time, state, starts)
+            new_obs, rewards, dones, infos = env.step(self.policy.for_env(actions))
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
+                self._state = judge(self.policy, rollout_buffer, self._state)
                 return False
             self._update_info_buffer(infos, dones)
 
-            step = {"features": features, "actions": actions, "values": values}
-            if elapsed_time is not None:
-                step["elapsed_time"] = elapsed_time
+            seen = {} if elapsed_time is None else {"elapsed_time": elapsed_time}
+            rollout_buffer.add(
+                features=features,
+                **seen,
+                episode_start=starts,
+                actions=actions,
+                rewards=torch.as_tensor(rewards, dtype=torch.float32),
+                ended=torch.as_tensor(dones),
+            )
+            endings += endings_of(step, dones, infos)
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
-            features, elapsed_time = self._observe(new_obs)
-            rollout_buffer.add(
-                state,
-                **step,
-                log_prob=log_prob,
-                episode_start=starts,
-                rewards=torch.as_tensor(rewards, device=self.device),
-                **self._transition(elapsed_time, after, dones, infos),
-            )
-            state = self._state = after
+            features, elapsed_time = self._observe(new_obs, step)
 
-        with torch.no_grad():
-            starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
-            last_values = self.policy.predict_values(features, elapsed_time, state, starts)
-        self._estimate_advantages(last_values)
+        self._state = judge(self.policy, rollout_buffer, self._state)
+        look_ahead(self.policy, rollout_buffer, self._state, features, elapsed_time, endings)
+        self._estimate_advantages()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -199,7 +195,7 @@ class LiquidPPO(PPO):
         """Update the policy from the rollout in the buffer; logs SB3's tags."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        statistics: dict[str, list[float]] = defaultdict(list)
+        statistics: dict[str, list[Tensor]] = defaultdict(list)
         for epoch in range(self.n_epochs):
             if not self._epoch(statistics):
                 if self.verbose >= 1:
@@ -211,25 +207,25 @@ class LiquidPPO(PPO):
             self.policy.normalizer.update(self.rollout_buffer["features"])
         self._log_training(statistics)
 
-    def _epoch(self, statistics: dict[str, list[float]]) -> bool:
+    def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
         """Every sequence once; False if the policy moved too far (`target_kl`)."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as SB3: the divergence after the last epoch
         for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
             loss, figures = self._loss(minibatch)
             for name, figure in figures.items():
-                statistics[name].append(figure.item())
+                statistics[name].append(figure.detach())
             if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
                 return False
             self.policy.optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         return True
 
     def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped surrogate objective (Schulman et al. 2017, eq. 9), and what to log of it."""
-        values, log_prob, entropy = self.policy.evaluate_actions(
+        values, log_prob, entropy, _ = self.policy.evaluate_actions(
             minibatch.features,
             minibatch.elapsed_time,
             minibatch.state,
@@ -262,61 +258,12 @@ class LiquidPPO(PPO):
             }
         return loss, figures
 
-    def _transition(
-        self,
-        elapsed_time: Tensor | None,
-        state: Tensor,
-        dones: NDArray[np.bool_],
-        infos: list[dict[str, Any]],
-    ) -> dict[str, Tensor]:
-        """How a step ended, each (num_envs,): its duration, its ends, the value it was cut off at.
-
-        Args:
-            elapsed_time: (num_envs,) seconds that led to the new observations, which are those of
-                the next episode where one ended.
-            state: (num_envs, state_size) after the step.
-            dones: (num_envs,), where an episode ended.
-            infos: what SB3 says of it.
-        """
-        count = len(dones)
-        duration = (
-            torch.ones(count, device=self.device)
-            if elapsed_time is None
-            else elapsed_time / self.policy.nominal_interval
-        )
-        truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos]) & dones
-        terminated = torch.as_tensor(dones & ~truncated, device=self.device)
-        bootstrap = torch.zeros(count, device=self.device)
-        if dones.any():
-            (ended,) = np.nonzero(dones)
-            terminal = _stack([infos[i]["terminal_observation"] for i in ended])
-            features, elapsed_time = self.policy.observe(obs_as_tensor(terminal, self.device))
-            if elapsed_time is not None:
-                duration = duration.clone()
-                duration[ended] = elapsed_time / self.policy.nominal_interval
-            if truncated.any():
-                with torch.no_grad():
-                    bootstrap[ended] = self.policy.predict_values(
-                        features,
-                        elapsed_time,
-                        state[ended],
-                        torch.zeros(len(ended), device=self.device),
-                    )
-        return {
-            "duration": duration,
-            "ended": torch.as_tensor(dones, device=self.device),
-            "terminated": terminated,
-            "bootstrap": torch.where(terminated, 0.0, bootstrap),
-        }
-
-    def _estimate_advantages(self, last_values: Tensor) -> None:
+    def _estimate_advantages(self) -> None:
         """Complete the rollout with advantages and returns, from time-aware discounts."""
         rollout = self.rollout_buffer
-        ended, values = rollout["ended"], rollout["values"]
-        next_values = torch.cat([values[1:], last_values[None]])
-        rollout["next_values"] = torch.where(ended, rollout["bootstrap"], next_values)
         for name in ("rewards", "duration", "actions", "values", "next_values"):
             check_column(name, rollout[name], self.num_timesteps)
+        ended, values = rollout["ended"], rollout["values"]
         discounts = per_step(self.gamma, rollout["duration"])
         rewards = rollout["rewards"]
         if self.normalize_returns:
@@ -326,9 +273,9 @@ class LiquidPPO(PPO):
         rollout["advantages"] = gae(rewards, values, rollout["next_values"], discounts, traces)
         rollout["returns"] = rollout["advantages"] + values
 
-    def _log_training(self, statistics: dict[str, list[float]]) -> None:
-        figures = {name: float(np.mean(series)) for name, series in statistics.items()}
-        figures["loss"] = statistics["loss"][-1]  # as SB3: the last one
+    def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
+        figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
+        figures["loss"] = statistics["loss"][-1].item()  # as SB3: the last one
         rollout = self.rollout_buffer
         figures["explained_variance"] = explained_variance(
             rollout["values"].flatten().cpu().numpy(),
@@ -348,17 +295,10 @@ class LiquidPPO(PPO):
         assert callable(schedule)  # SB3's set-up wraps numbers
         return schedule(self._current_progress_remaining)
 
-    def _observe(self, observation: Any) -> tuple[Tensor, Tensor | None]:
-        """Features and elapsed time of observations to act on."""
-        check_observation(observation, self.rollout_buffer.position, self.num_timesteps)
+    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor | None]:
+        """Features and elapsed time of observations to act on, from a step of the rollout."""
+        check_observation(observation, step, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
-
-    def _for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions as the environment takes them: in its shape, continuous ones within bounds."""
-        array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            array = np.clip(array, self.action_space.low, self.action_space.high)
-        return array
 
     def learn(
         self: SelfLiquidPPO,
@@ -403,10 +343,3 @@ def nominal_interval(env: VecEnv) -> float:
             stacklevel=3,
         )
     return 1.0
-
-
-def _stack(observations: list[Any]) -> Any:
-    """Single observations as a batch."""
-    if isinstance(observations[0], dict):
-        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
-    return np.stack(observations)

@@ -43,13 +43,16 @@ class Minibatch:
 class SequenceBuffer:
     """What a rollout of `steps` x `num_envs` saw, cut into sequences for back-propagation.
 
-    A sequence is `length` consecutive steps of one environment, whatever episodes begin in it;
-    the recurrent state is stored where each sequence starts. Tensors are allocated once, at the
-    first step.
+    A sequence is `length` consecutive steps of one environment, whatever episodes begin in it.
+    Steps are listed as they come, and become columns (steps, num_envs, ...) when the rollout is
+    over; further columns are computed from them.
 
     Args:
         steps: control steps per environment in a rollout.
         length: steps per sequence; divides `steps`.
+
+    Attributes:
+        states: the recurrent state (num_envs, state_size) before each sequence, in order of time.
     """
 
     def __init__(self, steps: int, length: int) -> None:
@@ -60,49 +63,54 @@ class SequenceBuffer:
             )
         self.steps = steps
         self.length = length
-        self.position = 0
-        self._columns: dict[str, Tensor] = {}
-        self._states: list[Tensor] = []
+        self.reset()
 
     def reset(self) -> None:
-        """Forget the rollout; the memory stays."""
+        """Forget the rollout."""
         self.position = 0
-        self._states.clear()
+        self.states: list[Tensor] = []
+        self._listed: dict[str, list[Tensor]] = {}
+        self._columns: dict[str, Tensor] = {}
 
-    def add(self, state: Tensor, **columns: Tensor) -> None:
-        """Append one step of all environments.
+    def add(self, **columns: Tensor) -> None:
+        """Append one step of all environments: (num_envs, ...) each, of the same names each time.
 
-        Args:
-            state: (num_envs, state_size) before the step; kept where a sequence starts.
-            **columns: (num_envs, ...) each, the same names at every step.
+        The tensors are kept, not copied.
         """
-        if self.position % self.length == 0:
-            self._states.append(state)
         for name, value in columns.items():
-            if name not in self._columns or self._columns[name].shape[1:] != value.shape:
-                self._columns[name] = value.new_empty(self.steps, *value.shape)
-            self._columns[name][self.position] = value
+            self._listed.setdefault(name, []).append(value)
         self.position += 1
 
+    def stack(self, device: torch.device) -> None:
+        """Make columns of the steps so far, on `device`."""
+        self._columns = {name: torch.stack(each).to(device) for name, each in self._listed.items()}
+        self._listed = {}
+
     def __getitem__(self, name: str) -> Tensor:
-        """One column of the full rollout, (steps, num_envs, ...)."""
+        """One column of the rollout, (steps, num_envs, ...)."""
         return self._columns[name]
 
     def __setitem__(self, name: str, value: Tensor) -> None:
         """Add a column that was computed from the others."""
         self._columns[name] = value
 
+    def spans(self) -> Iterator[dict[str, Tensor]]:
+        """The columns, a sequence of all environments at a time, in order of time."""
+        for start in range(0, self.position, self.length):
+            now = slice(start, start + self.length)
+            yield {name: column[now] for name, column in self._columns.items()}
+
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
         """Every sequence once, in random order, so many at a time (the last may be smaller)."""
         cut = {name: self._cut(self._columns[name]) for name in COLUMNS if name in self._columns}
-        states = torch.stack(self._states).flatten(0, 1)
+        states = torch.cat(self.states)
         order = torch.randperm(len(states)).to(states.device)
         for chosen in order.split(sequences):
-            picked = {name: column[:, chosen] for name, column in cut.items()}
+            picked = {name: column.index_select(1, chosen) for name, column in cut.items()}
             yield Minibatch(state=states[chosen], **picked)
 
     def _cut(self, column: Tensor) -> Tensor:
-        """(steps, num_envs, ...) to (length, sequences, ...), sequences as in the stored states."""
+        """(steps, num_envs, ...) to (length, sequences, ...), sequences as in the states."""
         cut: Tensor = column.unflatten(0, (-1, self.length)).transpose(0, 1).flatten(1, 2)
         return cut
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from liquid_control.neurons import Circuit
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
+from liquid_control.policies.networks import CRITICS, CircuitSpec, check_sizes, make_critic
 from liquid_control.policies.observations import Observation, feature_count, split
 
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
@@ -130,6 +130,10 @@ class LiquidPolicy(BasePolicy):
         """State of actor and critic at the start of an episode, (batch_size, state_size)."""
         return self._float_reference.new_zeros(batch_size, self.state_size)
 
+    def actor_state(self, state: Tensor) -> Tensor:
+        """The actor's part of a state, which is all that acting takes."""
+        return state[:, : self.actor_circuit.state_size]
+
     def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
         return split(observation, self.observation_space)
@@ -141,24 +145,24 @@ class LiquidPolicy(BasePolicy):
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One control step of a batch, as a rollout needs it.
+    ) -> tuple[Tensor, Tensor]:
+        """Act: one control step of a batch, by the actor alone.
 
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds, or None.
-            state: (batch, state_size).
+            state: (batch, state_size) of the actor, see `actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
 
         Returns:
-            actions (batch, ...), values (batch,), log-probabilities (batch,), and the next state.
+            actions (batch, ...), and the actor's next state.
         """
-        signal = self._one_step(features, elapsed_time, episode_start)
-        latent, values, state = self._unroll(signal, state)
-        distribution = self._distribution(latent[0])
-        actions = distribution.get_actions(deterministic=deterministic)
-        return actions, values[0], distribution.log_prob(actions), state
+        elapsed_time = None if elapsed_time is None else elapsed_time[None]
+        signal = self._normalize(features)[None], elapsed_time, episode_start[None]
+        activity, state = self.actor(signal, state)
+        distribution = self._distribution(self.actor_circuit.readout(activity[0]))
+        return distribution.get_actions(deterministic=deterministic), state
 
     def evaluate_actions(
         self,
@@ -167,7 +171,7 @@ class LiquidPolicy(BasePolicy):
         state: Tensor,
         episode_start: Tensor,
         actions: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Judge the actions of whole sequences with the policy as it is now.
 
         Args:
@@ -179,15 +183,13 @@ class LiquidPolicy(BasePolicy):
 
         Returns:
             values, log-probabilities and entropies (None where there is no closed form), each
-            (time, batch).
+            (time, batch), and the state after the last step.
         """
-        latent, values, _ = self._unroll(
-            (self._normalize(features), elapsed_time, episode_start), state
-        )
+        latent, values, state = self._unroll(features, elapsed_time, state, episode_start)
         distribution = self._distribution(latent.flatten(0, 1))
         log_prob = distribution.log_prob(actions.flatten(0, 1)).view_as(values)
         entropy = distribution.entropy()
-        return values, log_prob, None if entropy is None else entropy.view_as(values)
+        return values, log_prob, None if entropy is None else entropy.view_as(values), state
 
     def predict_values(
         self,
@@ -196,9 +198,8 @@ class LiquidPolicy(BasePolicy):
         state: Tensor,
         episode_start: Tensor,
     ) -> Tensor:
-        """Values (batch,) of one observation per sequence; arguments as in `forward`."""
-        _, values, _ = self._unroll(self._one_step(features, elapsed_time, episode_start), state)
-        return values[0]
+        """Values (time, batch) of whole sequences; arguments as in `evaluate_actions`."""
+        return self._unroll(features, elapsed_time, state, episode_start)[1]
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,
@@ -231,38 +232,40 @@ class LiquidPolicy(BasePolicy):
         with torch.no_grad():
             features, elapsed_time = self.observe(tensors)
             batch = len(features)
-            before = self._actor_state(state, batch)
+            before = self._given_state(state, batch)
             starts = torch.zeros(batch, device=self.device)
             if episode_start is not None:
-                starts = starts + torch.as_tensor(np.asarray(episode_start), device=self.device)
-            signal = self._one_step(features, elapsed_time, starts)
-            activity, after = self.actor(signal, before)
-            distribution = self._distribution(self.actor_circuit.readout(activity[0]))
-            actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
-        actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+                starts = torch.as_tensor(episode_start, device=self.device).expand(batch)
+            chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
+        actions = self.for_env(chosen)
         return actions if vectorized else actions[0], after.cpu().numpy()
+
+    def for_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions as the environment takes them: in its shape, continuous ones within bounds."""
+        array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        if isinstance(self.action_space, spaces.Box):
+            array = array.clip(self.action_space.low, self.action_space.high)
+        return array
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """SB3's stateless call: the action at the start of an episode."""
         features, elapsed_time = self.observe(observation)
-        state = self.initial_state(len(features))
+        state = self.actor_circuit.initial_state(len(features))
         starts = torch.ones(len(features), device=self.device)
         return self.forward(features, elapsed_time, state, starts, deterministic)[0]
 
-    def _one_step(
-        self, features: Tensor, elapsed_time: Tensor | None, episode_start: Tensor
-    ) -> Signal:
-        """A batch of single observations as sequences of one step, normalised."""
-        elapsed_time = None if elapsed_time is None else elapsed_time[None]
-        return self._normalize(features)[None], elapsed_time, episode_start[None]
-
-    def _unroll(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Motor activity, values and the next state of normalised sequences."""
-        actor_size = self.actor_circuit.state_size
-        activity, actor_state = self.actor(signal, state[:, :actor_size])
-        values, critic_state = self.critic(signal, state[:, actor_size:], activity)
+    def _unroll(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Motor activity, values and the next state of sequences."""
+        signal = self._normalize(features), elapsed_time, episode_start
+        activity, actor_state = self.actor(signal, self.actor_state(state))
+        critic_state = state[:, self.actor_circuit.state_size :]
+        values, critic_state = self.critic(signal, critic_state, activity)
         after = torch.cat([actor_state, critic_state], dim=1)
         return self.actor_circuit.readout(activity), values, after
 
@@ -291,7 +294,7 @@ class LiquidPolicy(BasePolicy):
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
 
-    def _actor_state(self, state: NDArray[np.float32] | None, batch: int) -> Tensor:
+    def _given_state(self, state: NDArray[np.float32] | None, batch: int) -> Tensor:
         size = self.actor_circuit.state_size
         if state is None:
             return self._float_reference.new_zeros(batch, size)

@@ -162,7 +162,7 @@ def episode_values(model: LiquidPPO, episode: list[dict[str, np.ndarray]]) -> to
     features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
     assert elapsed is not None
     with torch.no_grad():
-        values, _, _ = model.policy.evaluate_actions(
+        values, *_ = model.policy.evaluate_actions(
             features[:, None],
             elapsed[:, None],
             model.policy.initial_state(1),
@@ -228,7 +228,13 @@ class TestRollout:
                 if torch.equal(features[0], label):
                     break
                 with torch.no_grad():
-                    _, _, _, state = model.policy(features, elapsed, state, torch.zeros(1))
+                    *_, state = model.policy.evaluate_actions(
+                        features[None],
+                        elapsed[None],
+                        state,
+                        torch.zeros(1, 1),
+                        torch.zeros(1, 1, 2),
+                    )
             assert state.abs().max() > 1e-3
             assert_close(minibatch.state, state, rtol=1e-5, atol=1e-6)
             found += 1
@@ -256,7 +262,7 @@ class TestRollout:
     @staticmethod
     def log_ratio(model: LiquidPPO, minibatch: Minibatch, state: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            _, log_prob, _ = model.policy.evaluate_actions(
+            _, log_prob, *_ = model.policy.evaluate_actions(
                 minibatch.features,
                 minibatch.elapsed_time,
                 state,
@@ -269,7 +275,7 @@ class TestRollout:
         model = roll(build())
         for minibatch in model.rollout_buffer.minibatches(1):
             features = minibatch.features.clone().requires_grad_()
-            values, log_prob, _ = model.policy.evaluate_actions(
+            values, log_prob, *_ = model.policy.evaluate_actions(
                 features,
                 minibatch.elapsed_time,
                 minibatch.state,
@@ -606,8 +612,10 @@ class TestHabits:
         features, elapsed = model.policy.observe(model.policy.obs_to_tensor(model._last_obs)[0])
         assert model._state is not None
         with torch.no_grad():
-            value = model.policy.predict_values(features, elapsed, model._state, torch.zeros(1))
-        assert_close(value[0], episode_values(model, episode)[6])
+            value = model.policy.predict_values(
+                features[None], elapsed[None], model._state, torch.zeros(1, 1)
+            )
+        assert_close(value[0, 0], episode_values(model, episode)[6])
 
     def test_callbacks_of_sb3(self, tmp_path: Path) -> None:
         model = build(make_vec_env(Tick, n_envs=2))

@@ -20,7 +20,9 @@ def buffer() -> SequenceBuffer:
     for step in range(STEPS):
         label = 100.0 * torch.arange(ENVS) + step
         columns = dict.fromkeys(COLUMNS, label) | {"features": label[:, None].repeat(1, 2)}
-        buffer.add(label[:, None], **columns)
+        buffer.add(**columns)
+    buffer.stack(torch.device("cpu"))
+    buffer.states = [span["features"][0, :, :1] for span in buffer.spans()]
     return buffer
 
 
@@ -52,13 +54,25 @@ def test_order_is_random_but_seeded(buffer: SequenceBuffer) -> None:
     assert order(1) != order(2)
 
 
-def test_reset_starts_over_in_the_same_memory(buffer: SequenceBuffer) -> None:
-    place = buffer["returns"].data_ptr()
+def test_spans_are_the_steps_so_far_in_order() -> None:
+    buffer = SequenceBuffer(STEPS, LENGTH)
+    for step in range(LENGTH + 2):
+        buffer.add(rewards=torch.full((ENVS,), float(step)))
+    buffer.stack(torch.device("cpu"))
+    spans = [span["rewards"] for span in buffer.spans()]
+    assert [span.shape for span in spans] == [(LENGTH, ENVS), (2, ENVS)]
+    assert_close(torch.cat(spans)[:, 1], torch.arange(LENGTH + 2.0))
+
+
+def test_reset_starts_over(buffer: SequenceBuffer) -> None:
     buffer.reset()
+    assert list(buffer.spans()) == []
     for _ in range(STEPS):
-        buffer.add(torch.zeros(ENVS, 1), returns=torch.zeros(ENVS))
-    assert buffer["returns"].data_ptr() == place
-    assert (buffer["returns"] == 0).all()
+        buffer.add(returns=torch.zeros(ENVS))
+    buffer.stack(torch.device("cpu"))
+    assert_close(buffer["returns"], torch.zeros(STEPS, ENVS))
+    with pytest.raises(KeyError):
+        buffer["features"]
 
 
 @pytest.mark.parametrize("length", [0, 5, 24])

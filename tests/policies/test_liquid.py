@@ -81,20 +81,27 @@ def test_predicting_step_by_step_takes_the_likeliest_action_of_the_unroll(
 def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str) -> None:
     policy = make_policy(observations, ACTIONS["box"], critic=critic, encoder=[7])
     features, elapsed = observe(policy, draw(observations, STEPS, BATCH))
-    started = torch.as_tensor(starts()).float()
-    state = torch.randn(BATCH, policy.state_size)
-    before, steps = state, []
+    started = torch.as_tensor(starts())
+    whole = torch.randn(BATCH, policy.state_size)
+    before, acting, steps, means = whole, policy.actor_state(whole), [], []
+    actions = torch.randn(STEPS, BATCH, 2)
     for t in range(STEPS):
         now = None if elapsed is None else elapsed[t]
-        value = policy.predict_values(features[t], now, state, started[t])
-        action, same, log_prob, state = policy(features[t], now, state, started[t])
-        assert_close(value, same)
-        steps.append((action, same, log_prob))
-    actions, values, log_probs = (torch.stack(column) for column in zip(*steps, strict=True))
+        mean, acting = policy(features[t], now, acting, started[t], deterministic=True)
+        means.append(mean)
+        step = slice(t, t + 1)
+        seen = features[step], None if elapsed is None else elapsed[step], before, started[step]
+        *judged, before = policy.evaluate_actions(*seen, actions[step])
+        assert_close(policy.predict_values(*seen), judged[0])
+        assert_close(policy.actor_state(before), acting)
+        steps.append(judged)
 
-    unrolled = policy.evaluate_actions(features, elapsed, before, started, actions)
-    assert_close(unrolled[0], values, rtol=1e-5, atol=1e-6)
-    assert_close(unrolled[1], log_probs, rtol=1e-5, atol=1e-5)
+    *unrolled, after = policy.evaluate_actions(features, elapsed, whole, started, actions)
+    assert_close(after, before, rtol=1e-5, atol=1e-6)
+    for unroll, column in zip(unrolled, zip(*steps, strict=True), strict=True):
+        assert_close(unroll, torch.cat(column), rtol=1e-5, atol=1e-5)
+    likeliest = policy.evaluate_actions(features, elapsed, whole, started, torch.stack(means))[1]
+    assert_close(likeliest, torch.full_like(likeliest, -math.log(2 * math.pi)))
 
 
 @pytest.mark.parametrize("observations", OBSERVATIONS.values(), ids=OBSERVATIONS)
@@ -189,7 +196,7 @@ def test_every_neuron_model_learns_from_both_losses(neurons: str, critic: str) -
     policy = make_policy(TIMED, neurons=neurons, critic=critic, encoder=[5], critic_layers=[4])
     features, elapsed = observe(policy, draw(TIMED, STEPS, BATCH))
     actions = torch.randn(STEPS, BATCH, 2)
-    values, log_prob, entropy = policy.evaluate_actions(
+    values, log_prob, entropy, _ = policy.evaluate_actions(
         features, elapsed, policy.initial_state(BATCH), torch.as_tensor(starts()), actions
     )
     assert entropy is not None
@@ -208,7 +215,7 @@ def test_a_reservoir_trains_nothing_but_its_heads() -> None:
     )
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     features, elapsed = observe(policy, draw(PLAIN, STEPS, BATCH))
-    values, log_prob, _ = policy.evaluate_actions(
+    values, log_prob, *_ = policy.evaluate_actions(
         features,
         elapsed,
         policy.initial_state(BATCH),
@@ -231,7 +238,7 @@ class TestCritic:
         """The size of the gradient by each weight, of the values or of the log-probabilities."""
         policy = make_policy(critic=critic, encoder=[6])
         features, elapsed = observe(policy, draw(PLAIN, STEPS, BATCH))
-        values, log_prob, _ = policy.evaluate_actions(
+        values, log_prob, *_ = policy.evaluate_actions(
             features,
             elapsed,
             policy.initial_state(BATCH),
@@ -273,11 +280,11 @@ class TestCritic:
     def test_values_hear_the_past_and_the_elapsed_time(self, critic: str) -> None:
         policy = make_policy(critic=critic)
         features, _ = observe(policy, draw(PLAIN, 1, BATCH))
-        fresh, now = torch.ones(BATCH), torch.full((BATCH,), NOMINAL)
-        base = policy.predict_values(features[0], now, policy.initial_state(BATCH), fresh)
-        late = policy.predict_values(features[0], 2 * now, policy.initial_state(BATCH), fresh)
+        fresh, now = torch.ones(1, BATCH), torch.full((1, BATCH), NOMINAL)
+        base = policy.predict_values(features, now, policy.initial_state(BATCH), fresh)
+        late = policy.predict_values(features, 2 * now, policy.initial_state(BATCH), fresh)
         state = torch.ones(BATCH, policy.state_size)
-        remembering = policy.predict_values(features[0], now, state, 0 * fresh)
+        remembering = policy.predict_values(features, now, state, 0 * fresh)
         assert ((base - late).abs() > 1e-4).all()
         assert ((base - remembering).abs() > 1e-4).all()
 
