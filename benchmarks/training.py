@@ -7,11 +7,15 @@ steps, 10 epochs, observations and rewards normalised (by LiquidPPO itself, by V
 others). RecurrentPPO back-propagates through whole rollouts of 256 steps, and so does LiquidPPO
 here. Everybody has an actor and a critic of their own, of 64 neurons. All sides run in one process,
 in turns of one iteration (collect, then train), on one torch thread.
+
+A second table shows where the time of an iteration goes in LiquidPPO's first agent, which then
+trains for as many iterations again.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +29,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 from table import print_table
-from timing import in_turns
+from timing import Clock, in_turns
 
 from liquid_control import LiquidPPO
 
@@ -37,7 +41,8 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
     "seed": 0,
 }
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+LIQUID = "LiquidPPO, NCP-CfC 64"
 RECURRENT, FEEDFORWARD = "RecurrentPPO, LSTM 64", "PPO, MLP 64-64"
 
 
@@ -58,7 +63,7 @@ class Arguments:
     """What a second is: of the clock on the wall, or of processor time on a machine others use."""
 
 
-def liquid(arguments: Arguments, neurons: str, wiring: dict[str, Any]) -> OnPolicyAlgorithm:
+def liquid(arguments: Arguments, neurons: str, wiring: dict[str, Any]) -> LiquidPPO:
     """Return a LiquidPPO agent with the given circuit."""
     return LiquidPPO(
         "LiquidPolicy",
@@ -77,7 +82,7 @@ def agents(arguments: Arguments) -> dict[str, OnPolicyAlgorithm]:
 
     full, sparse = {"kind": "dense", "neurons": 64}, {"kind": "auto_ncp", "neurons": 64}
     return {
-        "LiquidPPO, NCP-CfC 64": liquid(arguments, "cfc", sparse),
+        LIQUID: liquid(arguments, "cfc", sparse),
         "LiquidPPO, dense CfC 64": liquid(arguments, "cfc", full),
         "LiquidPPO, LSTM 64": liquid(arguments, "lstm", full),
         RECURRENT: RecurrentPPO(
@@ -97,13 +102,61 @@ def iteration(agent: OnPolicyAlgorithm) -> Callable[[], object]:
     return lambda: agent.learn(ENVS * STEPS, reset_num_timesteps=False)
 
 
+def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
+    """Return seconds of an iteration of `agent` by where they go, the mean of some `rounds`."""
+    seconds: Counter[str] = Counter()
+
+    def time_calls(part: str, owner: object, name: str) -> None:
+        work = getattr(owner, name)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            start = clock()
+            result = work(*arguments, **options)
+            seconds[part] += clock() - start
+            return result
+
+        setattr(owner, name, timed)
+
+    time_calls("environment", agent.env, "step")
+    time_calls("acting", agent.policy, "forward")
+    time_calls("collecting", agent, "collect_rollouts")
+    time_calls("learning", agent, "train")
+    for _ in range(rounds):
+        iteration(agent)()
+        start = clock()
+        unroll_circuits(agent)
+        seconds["circuits"] += clock() - start
+    parts = {
+        "environment, with Gymnasium and DummyVecEnv": seconds["environment"],
+        "acting": seconds["acting"],
+        "collecting, the rest": seconds["collecting"] - seconds["environment"] - seconds["acting"],
+        "learning, circuits": seconds["circuits"],
+        "learning, the rest": seconds["learning"] - seconds["circuits"],
+    }
+    return {part: total / rounds for part, total in parts.items()}
+
+
+def unroll_circuits(agent: LiquidPPO) -> None:
+    """Do of an iteration's learning what the circuits have in it, forwards and backwards."""
+    for _ in range(agent.n_epochs):
+        for minibatch in agent.rollout_buffer.minibatches(
+            agent.batch_size // agent.sequence_length
+        ):
+            signal = minibatch.features, minibatch.elapsed_time, minibatch.episode_start
+            for body in (agent.policy.actor, agent.policy.critic.body):
+                state = body.circuit.initial_state(len(minibatch.state))
+                activity, _ = body(signal, state)
+                activity.sum().backward()
+
+
 def main(arguments: Arguments) -> None:
-    """Measure every agent and print one table."""
+    """Measure every agent and print both tables."""
     torch.set_num_threads(1)
     # Gymnasium's half_cheetah.xml uses an attribute that mujoco 4 deprecates; 80 envs would say so.
     mujoco.set_mju_user_warning(lambda message: None)
-    work = {name: iteration(agent) for name, agent in agents(arguments).items()}
-    turns = in_turns(work, rounds=arguments.rounds, clock=CLOCKS[arguments.clock])
+    clock, trained = CLOCKS[arguments.clock], agents(arguments)
+    work = {name: iteration(agent) for name, agent in trained.items()}
+    turns = in_turns(work, rounds=arguments.rounds, clock=clock)
     rows = [
         [
             name,
@@ -115,6 +168,17 @@ def main(arguments: Arguments) -> None:
     ]
     print(f"{arguments.task}, {arguments.clock} time, one torch thread\n")
     print_table(("agent", "steps/s", "x RecurrentPPO", "x PPO"), rows)
+
+    parts = breakdown(trained[LIQUID], arguments.rounds, clock)
+    total = sum(parts.values())
+    print()
+    print_table(
+        (f"an iteration of {LIQUID}", "ms", "%"),
+        [
+            [part, f"{1000 * seconds:.0f}", f"{100 * seconds / total:.0f}"]
+            for part, seconds in parts.items()
+        ],
+    )
 
 
 if __name__ == "__main__":
