@@ -14,8 +14,9 @@ from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
 
 SOURCES = Path("liquid_control/kernels/src")
-OPTIMISED = ["-O3", "-ffp-contract=fast"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+OPTIMISED = ["-O3", "-ffp-contract=fast", "-pthread"]
+SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-pthread", *SANITIZERS]
 UNIX = {
     "plain": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -33,9 +34,12 @@ def extensions(build: str) -> list[Pybind11Extension]:
             f"LIQUID_CONTROL_BUILD={build}: unknown; use optional, required, sanitize or off"
         )
     x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
-    flags, general = (MSVC, ["/O2"]) if sys.platform == "win32" else (UNIX, OPTIMISED)
-    if build == "sanitize":
-        general = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
+    if sys.platform == "win32":
+        flags, general, link = MSVC, ["/O2"], []
+    elif build == "sanitize":
+        flags, general, link = UNIX, SANITIZED, ["-pthread", *SANITIZERS]
+    else:
+        flags, general, link = UNIX, OPTIMISED, ["-pthread"]
     return [
         Pybind11Extension(
             f"liquid_control.kernels._{name}",
@@ -43,7 +47,7 @@ def extensions(build: str) -> list[Pybind11Extension]:
             depends=["setup.py", *sorted(map(str, SOURCES.glob("*.h")))],
             cxx_std=17,
             extra_compile_args=[*general, *flags[name]],
-            extra_link_args=SANITIZERS if build == "sanitize" else [],
+            extra_link_args=link,
             optional=build == "optional",
         )
         for name in (flags if x86 else ["plain"])

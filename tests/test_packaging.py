@@ -172,7 +172,7 @@ def test_the_sdist_installs_without_a_compiler_and_says_once_that_it_is_slower(
 ) -> None:
     scripts = environment(tmp_path)
     install(sdist, scripts, **NO_COMPILER)
-    text = run(scripts / "python", "-c", CIRCUIT, cwd=tmp_path)
+    text = run(scripts / "python", "-W", "always", "-c", CIRCUIT, cwd=tmp_path)
     assert "4 2 2" in text
     assert text.count("RuntimeWarning: compiled kernels: none are built") == 1
     assert text.count("pip install --force-reinstall") == 1
