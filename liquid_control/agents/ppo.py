@@ -176,7 +176,7 @@ class LiquidPPO(PPO):
                 **seen,
                 episode_start=starts,
                 actions=actions,
-                rewards=torch.as_tensor(rewards, dtype=torch.float32),
+                rewards=torch.tensor(rewards, dtype=torch.float32),
                 ended=torch.as_tensor(dones),
             )
             endings += endings_of(step, dones, infos)
