@@ -128,7 +128,7 @@ class LiquidPolicy(BasePolicy):
 
     def initial_state(self, batch_size: int) -> Tensor:
         """State of actor and critic at the start of an episode, (batch_size, state_size)."""
-        return self._float_reference.new_zeros(batch_size, self.state_size)
+        return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
     def actor_state(self, state: Tensor) -> Tensor:
         """The actor's part of a state, which is all that acting takes."""
@@ -227,15 +227,15 @@ class LiquidPolicy(BasePolicy):
                 "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
                 "(observation, info), a VecEnv's the observation alone"
             )
-        self.set_training_mode(False)
+        if self.training:  # asked first, since telling every module takes longer than acting
+            self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
             features, elapsed_time = self.observe(tensors)
-            batch = len(features)
-            before = self._given_state(state, batch)
-            starts = torch.zeros(batch, device=self.device)
+            before = self._given_state(state, features)
+            starts = features.new_zeros(len(features))
             if episode_start is not None:
-                starts = torch.as_tensor(episode_start, device=self.device).expand(batch)
+                starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
         return actions if vectorized else actions[0], after.cpu().numpy()
@@ -294,20 +294,16 @@ class LiquidPolicy(BasePolicy):
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
 
-    def _given_state(self, state: NDArray[np.float32] | None, batch: int) -> Tensor:
-        size = self.actor_circuit.state_size
+    def _given_state(self, state: NDArray[np.float32] | None, features: Tensor) -> Tensor:
+        batch, size = len(features), self.actor_circuit.state_size
         if state is None:
-            return self._float_reference.new_zeros(batch, size)
+            return self.actor_circuit.initial_state(batch)
         if np.shape(state) != (batch, size):
             raise ValueError(
                 f"state must be (batch, size) = ({batch}, {size}), got {np.shape(state)}; pass the "
                 "state that the previous predict returned, or None to start afresh"
             )
-        return torch.as_tensor(state, device=self.device)
-
-    @property
-    def _float_reference(self) -> Tensor:
-        return next(self.parameters())
+        return torch.as_tensor(state, device=features.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces_ = {

@@ -117,6 +117,13 @@ def test_a_single_observation_is_a_batch_of_one(observations: spaces.Space[Any])
             np.testing.assert_allclose(action, together[t, b], rtol=1e-5, atol=1e-5)
 
 
+def test_predicting_ends_the_training_mode() -> None:
+    policy = make_policy()
+    policy.set_training_mode(True)
+    policy.predict(draw(PLAIN, 1, BATCH)[0])
+    assert not any(module.training for module in policy.modules())
+
+
 def test_the_past_matters_until_an_episode_starts() -> None:
     policy = make_policy()
     seen = draw(PLAIN, STEPS, BATCH)
