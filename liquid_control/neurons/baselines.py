@@ -31,7 +31,8 @@ class _GatedCircuit(LayeredCircuit):
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
 
-    def _own_parameters(self) -> tuple[Tensor, ...]:
+    def own_parameters(self) -> tuple[Tensor, ...]:
+        """The weight of the elapsed time, (gates, neurons)."""
         return (self.elapsed_weight,)
 
     def _hear_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
@@ -79,8 +80,9 @@ class GRU(_GatedCircuit):
         self.recurrent_bias = nn.Parameter(torch.zeros(wiring.neuron_count))
         self._apply_plasticity()
 
-    def _own_parameters(self) -> tuple[Tensor, ...]:
-        return (*super()._own_parameters(), self.recurrent_bias)
+    def own_parameters(self) -> tuple[Tensor, ...]:
+        """The weight of the elapsed time, and the bias of what the reset gate scales."""
+        return (*super().own_parameters(), self.recurrent_bias)
 
     def _apart(
         self, drives: list[Tensor], columns: list[Tensor]

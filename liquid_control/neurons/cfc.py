@@ -56,7 +56,8 @@ class CfC(LayeredCircuit):
         """The closed form of the chosen mode; it needs no state but through synapses."""
         return (self._update(gates, elapsed, neurons),)
 
-    def _own_parameters(self) -> tuple[Tensor, ...]:
+    def own_parameters(self) -> tuple[Tensor, ...]:
+        """Leak and reversal of mode "pure", (neurons,) each; no others have any."""
         return (self.leak, self.reversal) if self.mode == "pure" else ()
 
     def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:

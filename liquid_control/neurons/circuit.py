@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,14 @@ from liquid_control.wiring import Wiring
 
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
+
+
+Fused = Callable[
+    ["Circuit", Tensor, Tensor | None, Tensor | None, Tensor | None, int],
+    tuple[Tensor, Tensor] | None,
+]
+"""(circuit, mapped inputs, state, elapsed_time, episode_start, first neuron wanted) to the activity
+from that neuron on and the last state, or None where it does not know how."""
 
 
 class Mapping(nn.Module):
@@ -55,6 +63,8 @@ class Circuit(nn.Module, ABC):
     """
 
     state_parts = 1  # neuron-sized pieces of the state; the first is what other neurons see
+    blocks: Sequence[Block]  # its layers in the order of computation
+    fused: ClassVar[Fused | None] = None  # tried before the reference; the kernels set it
 
     def __init__(
         self,
@@ -113,12 +123,15 @@ class Circuit(nn.Module, ABC):
         Raises:
             ValueError: a shape does not fit the others or the wiring.
         """
-        activity, state = self.activity(inputs, state, elapsed_time, episode_start)
-        return self.readout(activity), state
+        first = self.wiring.neuron_count - self.wiring.motor_count
+        motor, state = self._run(inputs, state, elapsed_time, episode_start, first)
+        return self._mapped(motor), state
 
     def readout(self, activity: Tensor) -> Tensor:
         """The motor neurons' mapped activity: (..., neurons) -> (..., motor)."""
-        motor = activity[..., -self.wiring.motor_count :]
+        return self._mapped(activity[..., -self.wiring.motor_count :])
+
+    def _mapped(self, motor: Tensor) -> Tensor:
         return motor if self.output_mapping is None else self.output_mapping(motor)
 
     def activity(
@@ -129,22 +142,49 @@ class Circuit(nn.Module, ABC):
         episode_start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Like `forward`, but with every neuron's activity, (time, batch, neurons), as outputs."""
-        steps, batch = self._check(inputs, state, elapsed_time, episode_start)
+        return self._run(inputs, state, elapsed_time, episode_start, 0)
+
+    def _run(
+        self,
+        inputs: Tensor,
+        state: Tensor | None,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor | None,
+        first: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The activity of the neurons from `first` on, and the last state."""
+        self._check(inputs, state, elapsed_time, episode_start)
+        if self.input_mapping is not None:
+            inputs = self.input_mapping(inputs)
+        if Circuit.fused is not None:
+            result = Circuit.fused(self, inputs, state, elapsed_time, episode_start, first)
+            if result is not None:
+                return result
+        activity, state = self._unroll(inputs, state, elapsed_time, episode_start)
+        return activity[..., first:], state
+
+    def _unroll(
+        self,
+        inputs: Tensor,
+        state: Tensor | None,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The reference in PyTorch: every neuron's activity, and the last state."""
+        steps, batch, _ = inputs.shape
         if state is None:
             state = self.initial_state(batch)
         if elapsed_time is None:
             elapsed = inputs.new_ones(steps, batch, 1)
         else:
             elapsed = (elapsed_time / self.time_scale).unsqueeze(-1)
-        if self.input_mapping is not None:
-            inputs = self.input_mapping(inputs)
         keep = resets(episode_start, steps)
         parts = state.unflatten(1, (-1, self.wiring.neuron_count))
         weights = self._weights()
 
         activities: list[Tensor] = []
         last: list[Tensor] = []
-        for block in self._blocks():
+        for block in self.blocks:
             step, drives = self._prepare(block, weights, inputs, activities)
             if self.memory is not None:
                 step, drives = self.memory.before(step, drives, inputs)
@@ -157,10 +197,6 @@ class Circuit(nn.Module, ABC):
             activities.append(trajectory[..., : block.size])
             last.append(final.unflatten(1, (-1, block.size)))
         return torch.cat(activities, dim=-1), torch.cat(last, dim=-1).flatten(1)
-
-    @abstractmethod
-    def _blocks(self) -> Sequence[Block]:
-        """The blocks of layers, in the order of computation."""
 
     @abstractmethod
     def _weights(self) -> Any:
@@ -201,8 +237,8 @@ class Circuit(nn.Module, ABC):
         state: Tensor | None,
         elapsed_time: Tensor | None,
         episode_start: Tensor | None,
-    ) -> tuple[int, int]:
-        """Check the shapes against each other and return (time, batch)."""
+    ) -> None:
+        """Check the shapes against each other."""
         sensory = self.wiring.sensory_count
         if inputs.dim() != 3 or inputs.shape[2] != sensory or inputs.shape[0] == 0:
             raise ValueError(
@@ -223,7 +259,6 @@ class Circuit(nn.Module, ABC):
                 raise ValueError(
                     f"{name} must be (time, batch) = ({steps}, {batch}), got {tuple(value.shape)}"
                 )
-        return steps, batch
 
     def extra_repr(self) -> str:
         """Show what the parameters do not tell."""

@@ -39,7 +39,7 @@ class ContinuousCircuit(Circuit):
         self.ode_steps = ode_steps
         self.solver = solver
         self._advance = SOLVERS[solver]
-        self._whole = whole(wiring)
+        self.blocks = whole(wiring)
 
     @property
     @abstractmethod
@@ -53,9 +53,6 @@ class ContinuousCircuit(Circuit):
     @abstractmethod
     def _field(self, weights: Any) -> Callable[..., Field]:
         """From what is sensed in one step to the field that holds during it."""
-
-    def _blocks(self) -> Sequence[Block]:
-        return self._whole
 
     def _prepare(
         self,

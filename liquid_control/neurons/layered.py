@@ -36,7 +36,7 @@ class LayeredCircuit(Circuit):
         self.sensory = Synapses(wiring.sensory, gates, incoming, signed)
         self.recurrent = Synapses(wiring.recurrent, gates, incoming, signed)
         self.bias = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
-        self._layered = layered(wiring, together=self.memory is not None, remembers=self.remembers)
+        self.blocks = layered(wiring, together=self.memory is not None, remembers=self.remembers)
 
     @abstractmethod
     def update(
@@ -50,9 +50,6 @@ class LayeredCircuit(Circuit):
             elapsed: (..., 1) in time scales.
             neurons: which ones they are.
         """
-
-    def _blocks(self) -> Sequence[Block]:
-        return self._layered
 
     def _weights(self) -> Weights:
         return self.sensory.matrix(), self.recurrent.matrix()
@@ -77,12 +74,12 @@ class LayeredCircuit(Circuit):
         columns = [sources[:, :, layer].flatten(1) for layer in layers]
         drives, columns = self._apart(drives, columns)
         if len(layers) == 1:
-            step = ElementwiseStep(updates[0], columns[0], self.state_parts, self._own_parameters())
+            step = ElementwiseStep(updates[0], columns[0], self.state_parts, self.own_parameters())
             return step, tuple(drives)
 
         return _sweep(block.layers, updates, columns, self.state_parts), tuple(drives)
 
-    def _own_parameters(self) -> tuple[Tensor, ...]:
+    def own_parameters(self) -> tuple[Tensor, ...]:
         """The parameters that `update` uses."""
         return ()
 

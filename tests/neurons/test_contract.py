@@ -184,7 +184,7 @@ def test_synapses_back_to_an_earlier_layer_carry_the_previous_step(together: boo
     recurrent[2, 0] = 1 if together else 0
     layers = (("inter", 1), ("command", 1), ("motor", 1))
     circuit = CfC(Wiring(np.array([[1, 0, 0]], dtype=np.int8), recurrent, 1, layers)).double()
-    assert [block.recurrent for block in circuit._blocks()] == ([True] if together else [False] * 3)
+    assert [block.recurrent for block in circuit.blocks] == ([True] if together else [False] * 3)
     inputs = torch.randn(2, 1, 1, dtype=torch.float64, requires_grad=True)
     activity, _ = circuit.activity(inputs)
     first = torch.autograd.grad(activity[1].sum(), inputs, retain_graph=True)[0][0, 0, 0]
@@ -194,9 +194,9 @@ def test_synapses_back_to_an_earlier_layer_carry_the_previous_step(together: boo
 
 
 def test_layers_without_recurrence_need_no_loop() -> None:
-    blocks = CfC(auto_ncp(3, 12, 2))._blocks()
+    blocks = CfC(auto_ncp(3, 12, 2)).blocks
     assert [block.recurrent for block in blocks] == [False, True, False]
-    assert len(CfC(auto_ncp(3, 12, 2), memory="lstm")._blocks()) == 1
+    assert len(CfC(auto_ncp(3, 12, 2), memory="lstm").blocks) == 1
 
 
 @pytest.mark.parametrize("model", [CfC, LTC, CTRNN])

@@ -1,0 +1,249 @@
+// A circuit as the kernels see it: layers in the order of computation, and who listens to whom.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cells.h"
+#include "synapses.h"
+
+namespace liquid {
+
+enum class Kind { cfc_default, cfc_no_gate, cfc_pure, lstm, ctrnn, ltc };
+
+/// Calls `function` with the cell and the kind of synapse of a kind of neuron.
+template <class Function>
+LIQUID_INLINE auto with_kind(Kind kind, Function function) {
+    switch (kind) {
+        case Kind::cfc_default: return function(ClosedForm<true>{}, Linear<4>{});
+        case Kind::cfc_no_gate: return function(ClosedForm<false>{}, Linear<4>{});
+        case Kind::cfc_pure: return function(PureClosedForm{}, Linear<1>{});
+        case Kind::lstm: return function(LongShortTerm{}, Linear<4>{});
+        case Kind::ctrnn: return function(Leaky{}, Linear<1>{});
+        default: return function(Liquid{}, Conductance{});
+    }
+}
+
+/// How many vectors of sums are kept in registers at a time.
+constexpr int kTile = kRegisters / 2;
+
+/// Synapses with the same far ends: `near` ones are computed together, in registers. The numbers of
+/// the synapse between far[j] and near[m] start at weight + j * parameters * near.size() + m and
+/// are near.size() apart.
+struct Bundle {
+    std::vector<int> near, far;
+    int weight;
+};
+using Bundles = std::vector<Bundle>;
+
+/// Neurons that are updated at once. `row` is the first of their rows of sums: sum s of neuron i
+/// of the layer is row + i * sums + s. `saved` likewise counts the rows kept for going backward.
+struct Layer {
+    Kind kind;
+    int first, last, block;
+    int row, saved;
+    Bundles sensory, upstream, within;  // by target: from inputs, earlier blocks, their own block
+    Bundles back;                       // those within, by source
+
+    int size() const { return last - first; }
+};
+
+/// Consecutive layers that synapses lead back among; they take each step together. If none do
+/// (not coupled), every neuron can take all steps of a chunk on its own.
+struct Block {
+    int first, last;
+    bool coupled;
+};
+
+/// The synapses of one parameter tensor (parameters, count): slots they hear, and their targets.
+struct Bank {
+    std::vector<int> slots, targets;
+    int parameters;
+};
+
+struct Plan {
+    /// A slot is something to hear: an input, a neuron's activity now, or that of the step before.
+    /// Neurons are those of the mixed memory, then the visible ones. The parameters of a call are
+    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own.
+    struct Description {
+        int inputs, memory, visible, substeps;
+        std::vector<Layer> layers;
+        std::vector<Bank> banks;
+    };
+
+    int inputs, memory, visible, neurons, substeps;
+    int rows = 0, saved_rows = 0, own = 0, own_start = 0;
+    bool conductances = false;
+    std::vector<Layer> layers;
+    std::vector<Block> blocks;
+    std::vector<int> parameter_sizes;       // of each tensor
+    std::vector<int> forward, backward;     // parameter of each packed number, by target, by source
+    std::vector<int> bias;                  // parameter of each row of sums
+    std::vector<int> carried;               // neurons whose activity the next step needs
+    std::vector<int> carried_row;           // of each neuron, its place among those, or -1
+
+    explicit Plan(Description from)
+        : inputs(from.inputs),
+          memory(from.memory),
+          visible(from.visible),
+          neurons(from.memory + from.visible),
+          substeps(from.substeps),
+          layers(std::move(from.layers)) {
+        lay_out();
+        connect(from.banks);
+    }
+
+    int parameter_count() const {
+        int count = 0;
+        for (int size : parameter_sizes) count += size;
+        return count;
+    }
+    int slots() const { return inputs + 2 * neurons; }
+    int now(int neuron) const { return inputs + neuron; }
+    int before(int neuron) const { return inputs + neurons + neuron; }
+
+  private:
+    void lay_out() {
+        for (Layer& layer : layers) {
+            layer.row = rows;
+            layer.saved = saved_rows;
+            with_kind(layer.kind, [&](auto cell, auto) {
+                using Cell = decltype(cell);
+                rows += layer.size() * Cell::sums;
+                saved_rows += layer.size() * Cell::saved_with_time;
+                own = std::max(own, Cell::own);
+            });
+            conductances = conductances || layer.kind == Kind::ltc;
+            if (blocks.size() <= static_cast<std::size_t>(layer.block)) blocks.resize(layer.block + 1);
+        }
+        for (int b = 0; b < static_cast<int>(blocks.size()); ++b) {
+            const auto in_block = [b](const Layer& layer) { return layer.block == b; };
+            const auto first = std::find_if(layers.begin(), layers.end(), in_block);
+            const auto last = std::find_if_not(first, layers.end(), in_block);
+            blocks[b] = {int(first - layers.begin()), int(last - layers.begin()), false};
+        }
+    }
+
+    struct Synapse {
+        int parameter, apart;  // its first parameter, and how far apart they lie
+    };
+    using Ends = std::map<int, std::map<int, Synapse>>;  // near end to far ends
+
+    void connect(const std::vector<Bank>& banks) {
+        std::vector<int> layer_of(neurons, -1);
+        for (int l = 0; l < static_cast<int>(layers.size()); ++l) {
+            for (int n = layers[l].first; n < layers[l].last; ++n) layer_of.at(n) = l;
+        }
+        std::vector<Ends> sensory(layers.size()), upstream(layers.size()), within(layers.size()),
+            back(layers.size());
+        std::vector<bool> is_carried(neurons, false);
+        int start = 0;
+        for (const Bank& bank : banks) {
+            const int count = static_cast<int>(bank.targets.size());
+            for (int i = 0; i < count; ++i) {
+                const int slot = bank.slots[i], target = bank.targets[i];
+                if (slot < 0 || slot >= slots() || target < 0 || target >= neurons ||
+                    layer_of[target] < 0) {
+                    throw std::invalid_argument("a synapse leads out of the circuit");
+                }
+                const int l = layer_of[target];
+                const Synapse synapse{start + i, count};
+                if (slot < inputs) {
+                    sensory[l][target][slot] = synapse;
+                    continue;
+                }
+                const int source = (slot - inputs) % neurons;
+                if (slot >= before(0)) is_carried[source] = true;
+                if (layers[layer_of[source]].block == layers[l].block) {
+                    within[l][target][slot] = synapse;
+                    back[l][slot][target] = synapse;
+                    blocks[layers[l].block].coupled = true;
+                } else {
+                    upstream[l][target][slot] = synapse;
+                }
+            }
+            parameter_sizes.push_back(bank.parameters * count);
+            start += parameter_sizes.back();
+        }
+        add_biases(start);
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            Layer& layer = layers[l];
+            with_kind(layer.kind, [&](auto cell, auto kind) {
+                using Cell = decltype(cell);
+                constexpr int parameters = decltype(kind)::parameters;
+                const int tile = conductances ? 1 : kTile;
+                layer.sensory = bundle(sensory[l], parameters, 1, forward);
+                layer.upstream = bundle(upstream[l], parameters, 1, forward);
+                layer.within = bundle(within[l], parameters, std::max(1, tile / Cell::sums), forward);
+                layer.back = bundle(back[l], parameters, tile, backward);
+                for (int n = layer.first; n < layer.last; ++n) {
+                    if (Cell::past == Past::activity) is_carried[n] = true;
+                }
+            });
+        }
+        for (int n = 0; n < neurons; ++n) {
+            carried_row.push_back(is_carried[n] ? static_cast<int>(carried.size()) : -1);
+            if (is_carried[n]) carried.push_back(n);
+        }
+    }
+
+    void add_biases(int start) {
+        bias.resize(rows);
+        for (const auto& [first, count] : {std::pair{0, memory}, std::pair{memory, visible}}) {
+            int sums = 0;
+            for (const Layer& layer : layers) {
+                if (layer.first < first || layer.first >= first + count) continue;
+                with_kind(layer.kind, [&](auto cell, auto) { sums = decltype(cell)::sums; });
+                for (int n = layer.first; n < layer.last; ++n) {
+                    for (int s = 0; s < sums; ++s) {
+                        bias[layer.row + (n - layer.first) * sums + s] =
+                            start + s * count + (n - first);
+                    }
+                }
+            }
+            if (count > 0) parameter_sizes.push_back(sums * count);
+            start += sums * count;
+        }
+        own_start = start;
+        if (own > 0) parameter_sizes.push_back(own * visible);
+    }
+
+    /// Group near ends that have the same far ends, `tile` at a time, and lay out their numbers.
+    static Bundles bundle(const Ends& ends, int parameters, int tile, std::vector<int>& order) {
+        Bundles bundles;
+        for (auto first = ends.begin(); first != ends.end();) {
+            auto last = first;
+            int count = 0;
+            while (last != ends.end() && count < tile && same_ends(first->second, last->second)) {
+                ++last, ++count;
+            }
+            if (count < tile) last = std::next(first), count = 1;
+            Bundle made;
+            made.weight = static_cast<int>(order.size());
+            for (auto near = first; near != last; ++near) made.near.push_back(near->first);
+            for (const auto& [far, unused] : first->second) {
+                made.far.push_back(far);
+                for (int p = 0; p < parameters; ++p) {
+                    for (auto near = first; near != last; ++near) {
+                        const Synapse synapse = near->second.at(far);
+                        order.push_back(synapse.parameter + p * synapse.apart);
+                    }
+                }
+            }
+            bundles.push_back(std::move(made));
+            first = last;
+        }
+        return bundles;
+    }
+
+    static bool same_ends(const std::map<int, Synapse>& a, const std::map<int, Synapse>& b) {
+        return a.size() == b.size() &&
+               std::equal(a.begin(), a.end(), b.begin(),
+                          [](const auto& x, const auto& y) { return x.first == y.first; });
+    }
+};
+
+}  // namespace liquid

@@ -1,0 +1,76 @@
+// What a synapse tells its target, and what it learns from it.
+//
+// A synapse has `parameters` numbers and adds to the `sums` of its target. `hear` is the forward
+// direction; `learn` takes the gradient by the target's sums, adds to those by the parameters, and
+// returns the gradient by the source. Both see the parameters as `prepare` left them.
+#pragma once
+
+#include "functions.h"
+
+namespace liquid {
+
+/// A weight for each sum of the target.
+template <int count>
+struct Linear {
+    static constexpr int sums = count, parameters = count;
+
+    template <class T>
+    static T prepare(int, T parameter) {
+        return parameter;
+    }
+    template <class X, class T>
+    static LIQUID_INLINE void hear(X source, const T* weight, int stride, X* sum) {
+        for (int s = 0; s < sums; ++s) sum[s] += source * X(weight[s * stride]);
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X d_source(X, const T* weight, int stride, const X* d_sums) {
+        X result = d_sums[0] * X(weight[0]);
+        for (int s = 1; s < sums; ++s) result += d_sums[s] * X(weight[s * stride]);
+        return result;
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X learn(X source, const T* weight, const X* d_sums, X* d_weight) {
+        for (int s = 0; s < sums; ++s) d_weight[s] += source * d_sums[s];
+        return d_source(source, weight, 1, d_sums);
+    }
+};
+
+/// A graded chemical synapse (Lechner et al. 2020): sigmoid(steepness * source + threshold), times
+/// one number into the target's drive and one into its decay; in this order.
+struct Conductance {
+    static constexpr int sums = 2, parameters = 4;
+
+    template <class T>
+    static T prepare(int which, T parameter) {
+        return which < 2 ? parameter * -kLog2E<T> : parameter;
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X opening(X source, const T* p, int stride) {
+        return sigmoid_of_power(source * X(p[0]) + X(p[stride]));
+    }
+    template <class X, class T>
+    static LIQUID_INLINE void hear(X source, const T* p, int stride, X* sum) {
+        const X open = opening(source, p, stride);
+        sum[0] += open * X(p[2 * stride]);
+        sum[1] += open * X(p[3 * stride]);
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X d_source(X source, const T* p, int stride, const X* d_sums) {
+        const X open = opening(source, p, stride);
+        const X d_open = d_sums[0] * X(p[2 * stride]) + d_sums[1] * X(p[3 * stride]);
+        return d_open * (open - open * open) * X(p[0] * (T(-1) / kLog2E<T>));
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X learn(X source, const T* p, const X* d_sums, X* d_p) {
+        const X open = opening(source, p, 1);
+        const X d_open = d_sums[0] * X(p[2]) + d_sums[1] * X(p[3]);
+        const X slope = d_open * (open - open * open);
+        d_p[0] += slope * source;
+        d_p[1] += slope;
+        d_p[2] += open * d_sums[0];
+        d_p[3] += open * d_sums[1];
+        return slope * X(p[0] * (T(-1) / kLog2E<T>));
+    }
+};
+
+}  // namespace liquid
