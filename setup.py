@@ -16,7 +16,7 @@ from setuptools import setup
 SOURCES = Path("liquid_control/kernels/src")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 OPTIMISED = ["-O3", "-ffp-contract=fast", "-pthread"]
-SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-pthread", *SANITIZERS]
+SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-pthread", *SANITIZERS]
 UNIX = {
     "plain": [],
     "avx2": ["-mavx2", "-mfma"],
