@@ -36,7 +36,7 @@ def unroll(
 
     Args:
         circuit: the neurons.
-        inputs: (time, batch, sensory), mapped.
+        inputs: (time, batch, sensory).
         state: (batch, state_size), or None for zeros.
         elapsed_time: (time, batch) seconds, or None.
         episode_start: (time, batch), or None.
@@ -49,9 +49,17 @@ def unroll(
     program = _program(circuit)
     if program is None or torch.compiler.is_compiling():
         return None
-    tensors = _of_one_kind(inputs, state, elapsed_time, *program.parameters())
-    if tensors is None:
-        return None
+    if circuit.input_mapping is not None and not program.maps_inputs:
+        inputs = circuit.input_mapping(inputs)
+    dtype = inputs.dtype
+    tensors = [inputs, state, elapsed_time, *program.parameters()]
+    for i, tensor in enumerate(tensors):
+        if tensor is None:
+            continue
+        if tensor.dtype is not dtype or dtype not in IS_DOUBLE or not tensor.is_cpu:
+            return None
+        if not tensor.is_contiguous():
+            tensors[i] = tensor.contiguous()
     starts = None if episode_start is None else (episode_start != 0).contiguous()
     call = _Call(program.kernel, circuit.time_scale, circuit.state_size, first, starts)
     if torch.is_grad_enabled():
@@ -69,22 +77,6 @@ def _program(circuit: Circuit) -> Program | None:
         program = None if module is None else compile_circuit(circuit, module)
         _programs[circuit] = program
         return program
-
-
-def _of_one_kind(inputs: Tensor, *others: Tensor | None) -> list[Tensor | None] | None:
-    """The tensors, contiguous, if all of them are on the CPU and of one type that kernels know."""
-    dtype = inputs.dtype
-    if dtype not in IS_DOUBLE:
-        return None
-    tensors: list[Tensor | None] = []
-    for tensor in (inputs, *others):
-        if tensor is None:
-            tensors.append(None)
-        elif tensor.dtype is dtype and tensor.is_cpu:
-            tensors.append(tensor.contiguous())
-        else:
-            return None
-    return tensors
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import softplus
+from torch import Tensor, nn
 
 from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
 from liquid_control.neurons.blocks import Block, layered
@@ -25,7 +24,11 @@ Layer = tuple[str, int, int, int]
 Bank = tuple[list[int], list[int], int]
 """Slots heard, targets, numbers per synapse: the synapses of one tensor (numbers, synapses)."""
 
-Parameters = tuple[Tensor, ...]
+Parameters = list[Tensor | None]
+
+
+Place = tuple[nn.Module | None, str]
+"""A module and the name of a parameter in it."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Program:
     Attributes:
         kernel: the compiled plan, with `forward` and `backward`.
         parameters: the tensors that the plan takes, made from the circuit's parameters as they are.
+        maps_inputs: whether that includes the mapping of the inputs.
     """
 
     kernel: Any
     parameters: Callable[[], Parameters]
+    maps_inputs: bool = False
 
 
 def compile_circuit(circuit: Circuit, extension: ModuleType) -> Program | None:
@@ -50,6 +55,22 @@ def compile_circuit(circuit: Circuit, extension: ModuleType) -> Program | None:
         known = circuit.solver == "semi_implicit" and circuit.memory is None
         return _continuous(circuit, extension) if known else None
     return None
+
+
+class _Lookup:
+    """Parameters by module and name, as they are when it is called; None for a missing module.
+
+    An attribute of a module is looked for among its parameters last of all, which takes longer than
+    the kernels take for an acting step. So they are looked up there at once.
+    """
+
+    def __init__(self, *places: Place) -> None:
+        self.places = [
+            ({} if module is None else module._parameters, name) for module, name in places
+        ]
+
+    def __call__(self) -> Parameters:
+        return [parameters.get(name) for parameters, name in self.places]
 
 
 @dataclass(frozen=True)
@@ -128,16 +149,19 @@ def _closed_form(circuit: CfC, extension: ModuleType) -> Program:
         ]
         layers = [("lstm", 0, first, 0), *layers]
 
-    sensory, recurrent = circuit.sensory, circuit.recurrent
+    places: list[Place] = [
+        (circuit.sensory, "weight"),
+        (circuit.recurrent, "weight"),
+        (circuit, "bias"),
+    ]
+    if memory is not None:
+        places = [(memory.sensory, "weight"), (memory.recurrent, "weight"), *places]
+        places.insert(-1, (memory, "bias"))
+    lookup = _Lookup(*places)
 
     def parameters() -> Parameters:
-        synapses: Parameters = (sensory.weight, recurrent.weight)
-        biases: Parameters = (circuit.bias,)
-        if memory is not None:
-            synapses = (memory.sensory.weight, memory.recurrent.weight, *synapses)
-            biases = (memory.bias, *biases)
         own = circuit.own_parameters()
-        return (*synapses, *biases, torch.stack(own)) if own else (*synapses, *biases)
+        return [*lookup(), torch.stack(own)] if own else lookup()
 
     return Program(slots.plan(extension, 1, layers, banks), parameters)
 
@@ -147,34 +171,31 @@ def _continuous(circuit: LTC | CTRNN, extension: ModuleType) -> Program:
     wiring = circuit.wiring
     slots = _Slots(wiring)
     sources, _ = np.nonzero(wiring.recurrent)
-    kind, numbers, parameters = (
-        ("ltc", 4, partial(_conductances, circuit))
-        if isinstance(circuit, LTC)
-        else ("ctrnn", 1, partial(_leaks, circuit))
-    )
+    if isinstance(circuit, LTC):
+        kind, numbers, parameters = "ltc", 4, _conductances(circuit)
+    else:
+        kind, numbers, parameters = "ctrnn", 1, partial(_leaks, circuit)
     banks = [
         slots.sensory(numbers, into=0),
         slots.recurrent(slots.before + sources, numbers, into=0),
     ]
     layers = _layers(kind, layered(wiring, remembers=True))
-    return Program(slots.plan(extension, circuit.ode_steps, layers, banks), parameters)
+    plan = slots.plan(extension, circuit.ode_steps, layers, banks)
+    return Program(plan, parameters, maps_inputs=isinstance(circuit, LTC))
 
 
-def _conductances(circuit: LTC) -> Parameters:
-    """Per synapse steepness, threshold and what it adds to drive and decay when open; the leak."""
-    capacitance = softplus(circuit.capacitance)
-    leak = softplus(circuit.leak) / capacitance
-
-    def bank(synapses: Any) -> Tensor:
-        decay = softplus(synapses.conductance) / capacitance[synapses.targets]
-        drive = decay * synapses.reversal
-        return torch.stack([synapses.steepness, synapses.threshold(), drive, decay])
-
-    rest = torch.stack([leak * circuit.leak_reversal, leak])
-    return bank(circuit.sensory), bank(circuit.recurrent), rest
+def _conductances(circuit: LTC) -> Callable[[], Parameters]:
+    """What `conductances.h` lists; the sensory synapses take over the mapping of the inputs."""
+    synapses = ("steepness", "midpoint", "conductance", "reversal")
+    neurons = ("capacitance", "leak", "leak_reversal")
+    return _Lookup(
+        *((module, name) for module in (circuit.sensory, circuit.recurrent) for name in synapses),
+        *((circuit, name) for name in neurons),
+        *((circuit.input_mapping, name) for name in ("gain", "offset")),
+    )
 
 
 def _leaks(circuit: CTRNN) -> Parameters:
     """Weights, biases and the neurons' decay."""
     decay = torch.exp(-circuit.log_tau)
-    return circuit.sensory.weight, circuit.recurrent.weight, circuit.bias, decay
+    return [circuit.sensory.weight, circuit.recurrent.weight, circuit.bias, decay]

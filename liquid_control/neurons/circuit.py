@@ -22,7 +22,7 @@ Fused = Callable[
     ["Circuit", Tensor, Tensor | None, Tensor | None, Tensor | None, int],
     tuple[Tensor, Tensor] | None,
 ]
-"""(circuit, mapped inputs, state, elapsed_time, episode_start, first neuron wanted) to the activity
+"""(circuit, inputs, state, elapsed_time, episode_start, first neuron wanted) to the activity
 from that neuron on and the last state, or None where it does not know how."""
 
 
@@ -154,8 +154,6 @@ class Circuit(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """The activity of the neurons from `first` on, and the last state."""
         self._check(inputs, state, elapsed_time, episode_start)
-        if self.input_mapping is not None:
-            inputs = self.input_mapping(inputs)
         if Circuit.fused is not None:
             result = Circuit.fused(self, inputs, state, elapsed_time, episode_start, first)
             if result is not None:
@@ -172,6 +170,8 @@ class Circuit(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """The reference in PyTorch: every neuron's activity, and the last state."""
         steps, batch, _ = inputs.shape
+        if self.input_mapping is not None:
+            inputs = self.input_mapping(inputs)
         if state is None:
             state = self.initial_state(batch)
         if elapsed_time is None:
@@ -240,29 +240,31 @@ class Circuit(nn.Module, ABC):
     ) -> None:
         """Check the shapes against each other."""
         sensory = self.wiring.sensory_count
-        if inputs.dim() != 3 or inputs.shape[2] != sensory or inputs.shape[0] == 0:
+        shape = inputs.shape
+        if len(shape) != 3 or shape[2] != sensory or shape[0] == 0:
             raise ValueError(
                 f"inputs must be (time, batch, {sensory}) with at least one step, "
-                f"got {tuple(inputs.shape)}"
+                f"got {tuple(shape)}"
             )
-        steps, batch = inputs.shape[0], inputs.shape[1]
+        batch = shape[1]
         if state is not None and state.shape != (batch, self.state_size):
             raise ValueError(
                 f"state must be (batch, state_size) = ({batch}, {self.state_size}), got "
                 f"{tuple(state.shape)}; start from circuit.initial_state({batch})"
             )
-        for name, value in (
-            ("elapsed_time", elapsed_time),
-            ("episode_start", episode_start),
-        ):
-            if value is not None and value.shape != (steps, batch):
-                raise ValueError(
-                    f"{name} must be (time, batch) = ({steps}, {batch}), got {tuple(value.shape)}"
-                )
+        if elapsed_time is not None and elapsed_time.shape != shape[:2]:
+            raise _mismatch("elapsed_time", elapsed_time, inputs)
+        if episode_start is not None and episode_start.shape != shape[:2]:
+            raise _mismatch("episode_start", episode_start, inputs)
 
     def extra_repr(self) -> str:
         """Show what the parameters do not tell."""
         return f"{self.wiring!r}, time_scale={self.time_scale}"
+
+
+def _mismatch(name: str, value: Tensor, inputs: Tensor) -> ValueError:
+    expected, got = tuple(inputs.shape[:2]), tuple(value.shape)
+    return ValueError(f"{name} must be (time, batch) = {expected}, got {got}")
 
 
 def check_option(name: str, value: object, options: Sequence[object]) -> None:

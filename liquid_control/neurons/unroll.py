@@ -156,7 +156,8 @@ def _slopes(new: tuple[Tensor, ...], gates: Tensor, own: Tensor) -> tuple[Tensor
 
     They are (time, batch, parts, gates, n) and (time, batch, parts, parts, n).
     """
-    shape = (*gates.shape[:2], -1, new[0].shape[-1])
+    neurons = new[0].shape[-1]
+    shape = (*gates.shape[:2], gates.shape[-1] // neurons, neurons)
     by_gates, by_own = [], []
     for part in new:
         of_gates, of_own = torch.autograd.grad(
@@ -164,7 +165,7 @@ def _slopes(new: tuple[Tensor, ...], gates: Tensor, own: Tensor) -> tuple[Tensor
         )
         by_gates.append(of_gates.view(shape))
         if of_own is not None:
-            by_own.append(of_own.view(shape))
+            by_own.append(of_own.unflatten(-1, (-1, neurons)))
     # Either all parts follow from the neurons' own past or, as in CfC, none.
     return torch.stack(by_gates, dim=2), torch.stack(by_own, dim=2) if by_own else None
 

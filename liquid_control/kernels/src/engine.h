@@ -1,8 +1,7 @@
 // A call from start to end: weights gathered, the batch cut into tiles, tiles on threads.
 #pragma once
 
-#include <numeric>
-
+#include "conductances.h"
 #include "threads.h"
 #include "tile.h"
 
@@ -45,20 +44,21 @@ class Engine {
   public:
     Engine(const Plan& plan, const std::vector<const T*>& parameters, const Call<T>& call,
            std::size_t threads)
-        : plan_(plan), call_(call), threads_(threads), cuts_(cut<T>(call.batch)) {
-        gather(parameters);
-        std::size_t kept = 0, scratch = 0;
+        : plan_(plan), parameters_(parameters), call_(call), cuts_(cut<T>(call.batch)) {
+        threads_ = std::max<std::size_t>(1, std::min(threads, cuts_.size()));
+        std::size_t kept = 0;
         for (const Cut& each : cuts_) {
             with_width<T>(each.width, [&](auto width) {
                 using Part = Tile<T, decltype(width)::value>;
                 kept_.push_back(kept);
                 kept += Part::kept_size(plan, call.time);
-                scratch = std::max(scratch, Part::scratch_size(plan, call.time));
+                scratch_ = std::max(scratch_, Part::scratch_size(plan, call.time));
             });
         }
-        scratch_size_ = scratch;
+        gather();
     }
 
+    /// Numbers of `Call::kept` for a whole batch.
     static std::size_t kept_size(const Plan& plan, std::size_t time, std::size_t batch) {
         std::size_t size = 0;
         for (const Cut& each : cut<T>(batch)) {
@@ -83,7 +83,7 @@ class Engine {
             tile.backward(mine, mine + synapses, mine + synapses + rows);
         });
         // Tile by tile, so that the sum is the same whoever computed them.
-        std::vector<T> total(weights_.flat.size());
+        std::vector<T> total(plan_.parameter_count());
         for (std::size_t i = 0; i < cuts_.size(); ++i) {
             const T* from = learned.data() + i * size;
             for (std::size_t j = 0; j < synapses; ++j) total[plan_.forward[j]] += *from++;
@@ -93,6 +93,10 @@ class Engine {
             }
         }
         const T* from = total.data();
+        if (plan_.conductances) {
+            Conductances<T>(plan_, parameters_).back(from, d_parameters);
+            return;
+        }
         for (std::size_t i = 0; i < d_parameters.size(); ++i) {
             if (d_parameters[i]) std::copy_n(from, plan_.parameter_sizes[i], d_parameters[i]);
             from += plan_.parameter_sizes[i];
@@ -100,53 +104,72 @@ class Engine {
     }
 
   private:
-    void gather(const std::vector<const T*>& parameters) {
-        if (parameters.size() != plan_.parameter_sizes.size()) {
-            throw std::invalid_argument("the circuit has another number of parameter tensors");
-        }
-        weights_.flat.resize(plan_.parameter_count());
-        T* to = weights_.flat.data();
-        for (std::size_t i = 0; i < parameters.size(); ++i) {
-            to = std::copy_n(parameters[i], plan_.parameter_sizes[i], to);
-        }
-        pack(plan_.forward, weights_.forward);
-        if (call_.kept) pack(plan_.backward, weights_.backward);
-    }
+    /// Memory of the calling thread, kept for its next call: fresh memory costs more than it holds.
+    struct Memory {
+        std::vector<T> numbers;
+        std::vector<T*> pointers;
+    };
 
-    void pack(const std::vector<int>& order, std::vector<T>& packed) {
-        packed.resize(order.size());
-        for (std::size_t i = 0; i < order.size(); ++i) packed[i] = weights_.flat[order[i]];
+    /// Lay out the memory: the parameters as they came and in the tiles' orders, then the scratch.
+    void gather() {
+        thread_local Memory memory;
+        const std::size_t flat = plan_.parameter_count();
+        const std::size_t packed = plan_.forward.size() + plan_.backward.size();
+        const std::size_t numbers = flat + packed + threads_ * scratch_;
+        if (memory.numbers.size() < numbers) memory.numbers.resize(numbers);
+        const std::size_t pointers = threads_ * 2 * plan_.slots();
+        if (memory.pointers.size() < pointers) memory.pointers.resize(pointers);
+
+        T* to = memory.numbers.data();
+        weights_.flat = to;
         if (plan_.conductances) {
-            for (std::size_t i = 0; i < order.size(); ++i) {
-                packed[i] = Conductance::prepare(static_cast<int>(i % Conductance::parameters), packed[i]);
+            Conductances<T>(plan_, parameters_).derive(to);
+            to += flat;
+        } else {
+            for (std::size_t i = 0; i < parameters_.size(); ++i) {
+                to = std::copy_n(parameters_[i], plan_.parameter_sizes[i], to);
             }
         }
+        weights_.forward = to;
+        to = pack(plan_.forward, to);
+        weights_.backward = to;
+        if (call_.kept) pack(plan_.backward, to);
+        scratch_memory_ = to + plan_.backward.size();
+        pointers_ = memory.pointers.data();
+    }
+
+    T* pack(const std::vector<int>& order, T* to) const {
+        for (std::size_t i = 0; i < order.size(); ++i) to[i] = weights_.flat[order[i]];
+        if (plan_.conductances) {
+            for (std::size_t i = 0; i < order.size(); ++i) {
+                to[i] = Conductance::prepare(static_cast<int>(i % Conductance::parameters), to[i]);
+            }
+        }
+        return to + order.size();
     }
 
     template <class Work>
     void on_tiles(Work work) {
-        // The caller's memory, kept for its next call; the threads of this call take parts of it.
-        thread_local std::vector<T> scratch;
-        const std::size_t threads = std::max<std::size_t>(1, std::min(threads_, cuts_.size()));
-        if (scratch.size() < scratch_size_ * threads) scratch.resize(scratch_size_ * threads);
-        T* const memory = scratch.data();
-        in_parallel(cuts_.size(), threads, [&](std::size_t i, std::size_t worker) {
+        in_parallel(cuts_.size(), threads_, [&](std::size_t i, std::size_t worker) {
             with_width<T>(cuts_[i].width, [&](auto width) {
                 Tile<T, decltype(width)::value> tile(
                     plan_, weights_, call_, cuts_[i].first,
-                    call_.kept ? call_.kept + kept_[i] : nullptr, memory + worker * scratch_size_);
+                    call_.kept ? call_.kept + kept_[i] : nullptr,
+                    scratch_memory_ + worker * scratch_, pointers_ + worker * 2 * plan_.slots());
                 work(tile, i);
             });
         });
     }
 
     const Plan& plan_;
+    const std::vector<const T*>& parameters_;
     const Call<T> call_;
-    const std::size_t threads_;
     const std::vector<Cut> cuts_;
-    std::vector<std::size_t> kept_;
-    std::size_t scratch_size_ = 0;
+    std::size_t threads_, scratch_ = 0;  // how many threads, and numbers of scratch for each
+    std::vector<std::size_t> kept_;      // where each tile's part of Call::kept begins
     Weights<T> weights_;
+    T* scratch_memory_ = nullptr;
+    T** pointers_ = nullptr;
 };
 
 }  // namespace liquid

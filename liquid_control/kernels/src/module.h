@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "engine.h"
+#include "solo.h"
 
 namespace liquid {
 
@@ -54,7 +55,13 @@ class Circuit {
             call.elapsed = at<T>(elapsed), call.starts = at<std::uint8_t>(starts);
             call.kept = at<T>(kept);
             call.outputs = at<T>(outputs), call.final_state = at<T>(final_state);
-            Engine<T>(plan_, all_at<const T>(parameters), call, threads).forward();
+            const std::vector<const T*> pointers = all_at<const T>(parameters);
+            check(pointers.size());
+            if (Solo<T>::fits(plan_, call)) {
+                Solo<T>(plan_, pointers, call).forward();
+            } else {
+                Engine<T>(plan_, pointers, call, threads).forward();
+            }
         };
         is_double ? run(0.0) : run(0.0f);
     }
@@ -76,13 +83,20 @@ class Circuit {
             call.d_outputs = at<T>(d_outputs), call.d_final_state = at<T>(d_final_state);
             call.d_inputs = at<T>(d_inputs), call.d_state = at<T>(d_state);
             call.d_elapsed = at<T>(d_elapsed);
-            Engine<T>(plan_, all_at<const T>(parameters), call, threads)
-                .backward(all_at<T>(d_parameters));
+            const std::vector<const T*> pointers = all_at<const T>(parameters);
+            check(pointers.size());
+            Engine<T>(plan_, pointers, call, threads).backward(all_at<T>(d_parameters));
         };
         is_double ? run(0.0) : run(0.0f);
     }
 
   private:
+    void check(std::size_t parameters) const {
+        if (parameters != (plan_.conductances ? kLiquidTensors : plan_.parameter_sizes.size())) {
+            throw std::invalid_argument("the plan takes another number of parameter tensors");
+        }
+    }
+
     static Plan::Description describe(int inputs, int memory, int visible, int substeps,
                                       const std::vector<LayerTuple>& layers,
                                       const std::vector<BankTuple>& banks) {
@@ -117,7 +131,7 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
     using liquid::Circuit;
     module.attr("instruction_set") = LIQUID_INSTRUCTION_SET;
     const py::call_guard<py::gil_scoped_release> without_gil;
-    py::class_<Circuit>(module, "Circuit")
+    py::class_<Circuit>(module, "Circuit", py::module_local())
         .def(py::init<int, int, int, int, const std::vector<Circuit::LayerTuple>&,
                       const std::vector<Circuit::BankTuple>&>())
         .def_property_readonly("visible", &Circuit::visible)

@@ -39,6 +39,15 @@ struct Bundle {
 };
 using Bundles = std::vector<Bundle>;
 
+/// Synapses of one bank as the parameters lie: sum s of wire w has number w.index + s * apart.
+struct Strand {
+    struct Wire {
+        int slot, target, index;  // the target counts from the first neuron of the layer
+    };
+    int bank, apart;
+    std::vector<Wire> wires;
+};
+
 /// Neurons that are updated at once. `row` is the first of their rows of sums: sum s of neuron i
 /// of the layer is row + i * sums + s. `saved` likewise counts the rows kept for going backward.
 struct Layer {
@@ -47,6 +56,8 @@ struct Layer {
     int row, saved;
     Bundles sensory, upstream, within;  // by target: from inputs, earlier blocks, their own block
     Bundles back;                       // those within, by source
+    std::vector<Strand> strands;        // all of them, as they come
+    int bias, bias_first, bias_apart;   // tensor of biases; sum s starts at first + s * apart
 
     int size() const { return last - first; }
 };
@@ -67,7 +78,8 @@ struct Bank {
 struct Plan {
     /// A slot is something to hear: an input, a neuron's activity now, or that of the step before.
     /// Neurons are those of the mixed memory, then the visible ones. The parameters of a call are
-    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own.
+    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own; an
+    /// LTC's are made from others (conductances.h).
     struct Description {
         int inputs, memory, visible, substeps;
         std::vector<Layer> layers;
@@ -79,7 +91,8 @@ struct Plan {
     bool conductances = false;
     std::vector<Layer> layers;
     std::vector<Block> blocks;
-    std::vector<int> parameter_sizes;       // of each tensor
+    std::vector<Bank> banks;
+    std::vector<int> parameter_sizes;       // of each bank, biases and own parameters
     std::vector<int> forward, backward;     // parameter of each packed number, by target, by source
     std::vector<int> bias;                  // parameter of each row of sums
     std::vector<int> carried;               // neurons whose activity the next step needs
@@ -91,9 +104,10 @@ struct Plan {
           visible(from.visible),
           neurons(from.memory + from.visible),
           substeps(from.substeps),
-          layers(std::move(from.layers)) {
+          layers(std::move(from.layers)),
+          banks(std::move(from.banks)) {
         lay_out();
-        connect(from.banks);
+        connect();
     }
 
     int parameter_count() const {
@@ -132,7 +146,7 @@ struct Plan {
     };
     using Ends = std::map<int, std::map<int, Synapse>>;  // near end to far ends
 
-    void connect(const std::vector<Bank>& banks) {
+    void connect() {
         std::vector<int> layer_of(neurons, -1);
         for (int l = 0; l < static_cast<int>(layers.size()); ++l) {
             for (int n = layers[l].first; n < layers[l].last; ++n) layer_of.at(n) = l;
@@ -143,6 +157,8 @@ struct Plan {
         int start = 0;
         for (const Bank& bank : banks) {
             const int count = static_cast<int>(bank.targets.size());
+            const int number = static_cast<int>(parameter_sizes.size());
+            for (Layer& layer : layers) layer.strands.push_back({number, count, {}});
             for (int i = 0; i < count; ++i) {
                 const int slot = bank.slots[i], target = bank.targets[i];
                 if (slot < 0 || slot >= slots() || target < 0 || target >= neurons ||
@@ -151,6 +167,7 @@ struct Plan {
                 }
                 const int l = layer_of[target];
                 const Synapse synapse{start + i, count};
+                layers[l].strands.back().wires.push_back({slot, target - layers[l].first, i});
                 if (slot < inputs) {
                     sensory[l][target][slot] = synapse;
                     continue;
@@ -194,8 +211,11 @@ struct Plan {
         bias.resize(rows);
         for (const auto& [first, count] : {std::pair{0, memory}, std::pair{memory, visible}}) {
             int sums = 0;
-            for (const Layer& layer : layers) {
+            for (Layer& layer : layers) {
                 if (layer.first < first || layer.first >= first + count) continue;
+                layer.bias = static_cast<int>(parameter_sizes.size());
+                layer.bias_first = layer.first - first;
+                layer.bias_apart = count;
                 with_kind(layer.kind, [&](auto cell, auto) { sums = decltype(cell)::sums; });
                 for (int n = layer.first; n < layer.last; ++n) {
                     for (int s = 0; s < sums; ++s) {

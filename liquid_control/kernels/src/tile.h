@@ -9,38 +9,15 @@
 // parameters and the inputs get of it forms chunk by chunk afterwards.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "bundles.h"
+#include "call.h"
 
 namespace liquid {
 
 /// The parameters of a call, as they came and gathered in the order in which tiles need them.
 template <class T>
 struct Weights {
-    std::vector<T> flat, forward, backward;
-};
-
-/// One call. Tensors are row-major, with the shapes of the neurons package.
-template <class T>
-struct Call {
-    std::size_t time, batch;
-    T time_scale;
-    int first_output;            // the first visible neuron whose activity is wanted
-    bool wants_time;             // whether the gradient by elapsed time is wanted
-    const T* inputs;             // (time, batch, inputs)
-    const T* state;              // (batch, visible + memory), or null: zeros
-    const T* elapsed;            // (time, batch) seconds, or null: one time scale each
-    const std::uint8_t* starts;  // (time, batch), or null: no resets
-    T* kept;                     // what going backward needs; null: it is not going to
-    T* outputs;                  // (time, batch, visible - first_output)
-    T* final_state;              // like state
-    const T* d_outputs;          // or null: zeros; likewise the next
-    const T* d_final_state;
-    T* d_inputs;                 // or null: not wanted; likewise the next two
-    T* d_state;
-    T* d_elapsed;
+    const T *flat, *forward, *backward;
 };
 
 template <class T, int V>
@@ -59,15 +36,18 @@ class Tile {
     }
 
     /// Samples from `first` on, at most V; `kept` may be null, and then there is no way back.
+    /// `scratch` holds scratch_size numbers, `pointers` two for each slot of the plan.
     Tile(const Plan& plan, const Weights<T>& weights, const Call<T>& call, std::size_t first,
-         T* kept, T* scratch)
+         T* kept, T* scratch, T** pointers)
         : plan_(plan),
           weights_(weights),
           call_(call),
           first_(first),
           samples_(std::min<std::size_t>(V, call.batch - first)),
           chunk_(chunk_steps(plan, call.time)),
-          keeps_(kept != nullptr) {
+          keeps_(kept != nullptr),
+          heard_(pointers),
+          taught_(pointers + plan.slots()) {
         T*& trajectory = keeps_ ? kept : scratch;
         const std::size_t steps = keeps_ ? call.time : chunk_, substeps = steps * plan.substeps;
         now_ = Rows<T>(trajectory, plan.neurons, steps * V);
@@ -87,8 +67,6 @@ class Tile {
         d_own_ = Rows<T>(scratch, plan.own * plan.visible, along_substeps);
         d_carried_ = Rows<T>(scratch, plan.carried.size(), V);
         d_memory_ = Rows<T>(scratch, plan.memory, V);
-        heard_.resize(plan.slots());
-        taught_.resize(plan.slots());
     }
 
     void forward() {
@@ -268,7 +246,7 @@ class Tile {
             }
             for (const Bundle& bundle : layer.sensory) {
                 sums_of(layer, bundle.near[0], rows);
-                hear_along<Synapse, T, V>(bundle, weights_.forward.data(), heard_.data(), rows,
+                hear_along<Synapse, T, V>(bundle, weights_.forward, heard_, rows,
                                           steps_ * V);
             }
             if (plan_.substeps > 1) {
@@ -276,7 +254,7 @@ class Tile {
             }
             for (const Bundle& bundle : layer.upstream) {
                 sums_of(layer, bundle.near[0], rows);
-                hear_along<Synapse, T, V>(bundle, weights_.forward.data(), heard_.data(), rows,
+                hear_along<Synapse, T, V>(bundle, weights_.forward, heard_, rows,
                                           steps_ * plan_.substeps * V);
             }
         });
@@ -348,9 +326,9 @@ class Tile {
                 }
             }
             if (near == 1) {
-                hear_step<Synapse, Vector, 1>(bundle, weights_.forward.data(), heard_.data(), rows, i);
+                hear_step<Synapse, Vector, 1>(bundle, weights_.forward, heard_, rows, i);
             } else if constexpr (most > 1 && !std::is_same_v<Synapse, Conductance>) {
-                hear_step<Synapse, Vector, most>(bundle, weights_.forward.data(), heard_.data(), rows,
+                hear_step<Synapse, Vector, most>(bundle, weights_.forward, heard_, rows,
                                                  i);
             }
         }
@@ -566,12 +544,12 @@ class Tile {
     void back_within(const Layer& layer, std::size_t t, int k) {
         const std::size_t i = (t * plan_.substeps + k) * V;
         for (const Bundle& bundle : layer.back) {
-            const T* weights = weights_.backward.data();
+            const T* weights = weights_.backward;
             if (bundle.near.size() == 1) {
-                back_step<Synapse, Vector, 1>(bundle, weights, heard_.data(), taught_.data(), sums_,
+                back_step<Synapse, Vector, 1>(bundle, weights, heard_, taught_, sums_,
                                               layer.row, layer.first, i);
             } else if constexpr (!std::is_same_v<Synapse, Conductance>) {
-                back_step<Synapse, Vector, kTile>(bundle, weights, heard_.data(), taught_.data(),
+                back_step<Synapse, Vector, kTile>(bundle, weights, heard_, taught_,
                                                   sums_, layer.row, layer.first, i);
             }
         }
@@ -607,8 +585,8 @@ class Tile {
             for (std::size_t m = 0; m < bundle.near.size(); ++m) {
                 sums_of(layer, bundle.near[m], rows);
                 learn_along<Synapse, teaches, T, V>(bundle, static_cast<int>(m),
-                                                    weights_.forward.data(), heard_.data(),
-                                                    taught_.data(), rows, length, d_forward_);
+                                                    weights_.forward, heard_,
+                                                    taught_, rows, length, d_forward_);
             }
         }
     }
@@ -649,12 +627,13 @@ class Tile {
     const Call<T>& call_;
     const std::size_t first_, samples_, chunk_;
     const bool keeps_;
+    T** const heard_;                            // where the row of each slot is in the chunk,
+    T** const taught_;                           // and the row of the gradients by it
     std::size_t begin_ = 0, steps_ = 0;          // of the chunk
     Rows<T> now_, before_, memory_, saved_;      // of the sequence if they are kept, or of the chunk
     Rows<T> inputs_, time_, starts_, sums_;      // of the chunk; sums become their gradients
     Rows<T> d_now_, d_before_, d_inputs_, d_time_, d_own_;
     Rows<T> d_carried_, d_memory_;               // one vector each, handed from chunk to chunk
-    std::vector<T*> heard_, taught_;             // rows of each slot in the chunk, and their gradients
     T *d_forward_ = nullptr, *d_bias_ = nullptr, *d_parameters_own_ = nullptr;
 };
 
