@@ -80,28 +80,23 @@ template <class Synapse, class X, int count, bool teaches, class T>
 void learn_between(const int* slots, const T* weights, T* const* heard, T* const* taught,
                    const T* const* d_sums, std::size_t begin, std::size_t end, T* d_weights,
                    int apart) {
-    X d_weight[count][Synapse::parameters];
-    for (auto& each : d_weight) {
-        for (X& number : each) number = X(T(0));
-    }
+    constexpr int parameters = Synapse::parameters;
+    X d_weight[count * parameters];
+    for (X& each : d_weight) each = X(T(0));
     for (std::size_t i = begin; i < end; i += X::width) {
         X d_sum[Synapse::sums];
         for (int s = 0; s < Synapse::sums; ++s) d_sum[s] = X::load(d_sums[s] + i);
         for (int c = 0; c < count; ++c) {
             const X source = X::load(heard[slots[c]] + i);
-            const X d_source = Synapse::learn(source, weights + c * Synapse::parameters, d_sum,
-                                              d_weight[c]);
+            const X d_source = Synapse::learn(source, weights + c * parameters, d_sum,
+                                              d_weight + c * parameters);
             if constexpr (teaches) {
                 T* to = taught[slots[c]] + i;
                 (X::load(to) + d_source).store(to);
             }
         }
     }
-    for (int c = 0; c < count; ++c) {
-        for (int p = 0; p < Synapse::parameters; ++p) {
-            d_weights[(c * Synapse::parameters + p) * apart] += d_weight[c][p].sum();
-        }
-    }
+    add_sums(d_weight, d_weights, apart);
 }
 
 /// What the synapses of the m-th near target of a bundle learn along rows of `length`.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #if defined(__GNUC__)
 #define LIQUID_INLINE inline __attribute__((always_inline))
@@ -17,6 +18,11 @@
 #define LIQUID_VECTOR_TYPES 1
 #else
 #define LIQUID_VECTOR_TYPES 0
+#endif
+#if LIQUID_VECTOR_TYPES && (defined(__clang__) || __GNUC__ >= 12)
+#define LIQUID_SHUFFLES 1
+#else
+#define LIQUID_SHUFFLES 0
 #endif
 
 namespace liquid {
@@ -145,18 +151,55 @@ struct Lanes {
         return result;
     }
     LIQUID_INLINE void store(T* to) const { std::memcpy(to, &lane, sizeof lane); }
-
-    /// The sum over the lanes, by halves, so that it does not depend on the instruction set's own.
-    LIQUID_INLINE T sum() const {
-        T numbers[Width];
-        store(numbers);
-        if constexpr (Width == 2) {
-            return numbers[0] + numbers[1];
-        } else {
-            using Half = Lanes<T, Width / 2>;
-            return (Half::load(numbers) + Half::load(numbers + Width / 2)).sum();
-        }
-    }
 };
+
+#if LIQUID_SHUFFLES
+
+/// Halve blocks of `block` lanes in a and in b, add the halves, and lay the sums in turns.
+template <int block, class T, int Width, std::size_t... position>
+LIQUID_INLINE Lanes<T, Width> fold(Lanes<T, Width> a, Lanes<T, Width> b,
+                                   std::index_sequence<position...>) {
+    constexpr int half = block / 2;
+    constexpr auto from = [](int p) { return p / half % 2 * Width + p / block * block + p % half; };
+    return {__builtin_shufflevector(a.lane, b.lane, from(position)...) +
+            __builtin_shufflevector(a.lane, b.lane, (from(position) + half)...)};
+}
+
+/// The sums over the lanes of `count` vectors: that of the i-th is in lane i * Width / count.
+template <int block, int count, class T, int Width>
+LIQUID_INLINE Lanes<T, Width> fold_all(const Lanes<T, Width> (&vectors)[count]) {
+    constexpr int pairs = count > 1 ? count / 2 : 1;
+    if constexpr (block == 1) {
+        return vectors[0];
+    } else {
+        Lanes<T, Width> folded[pairs];
+        for (int i = 0; i < pairs; ++i) {
+            folded[i] = fold<block>(vectors[i], vectors[(i + pairs) % count],
+                                    std::make_index_sequence<Width>());
+        }
+        return fold_all<block / 2, pairs>(folded);
+    }
+}
+
+#endif
+
+/// Add the sum over the lanes of each vector to its number, `stride` apart.
+template <int count, class T, int Width>
+LIQUID_INLINE void add_sums(const Lanes<T, Width> (&vectors)[count], T* to, int stride) {
+#if LIQUID_SHUFFLES
+    if constexpr (count <= Width) {
+        T sums[Width];
+        fold_all<Width, count>(vectors).store(sums);
+        for (int i = 0; i < count; ++i) to[i * stride] += sums[i * (Width / count)];
+        return;
+    }
+#endif
+    for (int i = 0; i < count; ++i) {
+        T numbers[Width], sum = 0;
+        vectors[i].store(numbers);
+        for (const T number : numbers) sum += number;
+        to[i * stride] += sum;
+    }
+}
 
 }  // namespace liquid

@@ -50,21 +50,24 @@ LIQUID_INLINE void along(std::size_t length, Body body) {
     for (; i < length; i += V) body(Lanes<T, V>(), std::integral_constant<int, 1>(), i);
 }
 
-/// The sum of the numbers in a row whose length is a multiple of V.
+/// Add up the numbers in a row whose length is a multiple of V.
 template <class T, int V>
 T sum_along(const T* row, std::size_t length) {
     using Wide = Lanes<T, kWidest<T>>;
-    Wide wide(T(0));
-    Lanes<T, V> rest(T(0));
+    Wide wide[1] = {T(0)};
+    Lanes<T, V> rest[1] = {T(0)};
     along<T, V, 1>(length, [&](auto lanes, auto, std::size_t i) {
         using X = decltype(lanes);
         if constexpr (std::is_same_v<X, Wide>) {
-            wide += X::load(row + i);
+            wide[0] += X::load(row + i);
         } else {
-            rest += X::load(row + i);
+            rest[0] += X::load(row + i);
         }
     });
-    return wide.sum() + rest.sum();
+    T sum = 0;
+    add_sums(wide, &sum, 1);
+    add_sums(rest, &sum, 1);
+    return sum;
 }
 
 }  // namespace liquid
