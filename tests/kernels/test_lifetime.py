@@ -1,0 +1,184 @@
+"""Programs follow the parameters of their circuit; each unroll keeps memory until it is over."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from liquid_control.kernels.fused import Trajectory
+from liquid_control.neurons import Circuit
+from tests.kernels.cases import (
+    KINDS,
+    Sequence,
+    assert_agree,
+    assert_equal,
+    build,
+    gradients,
+    reference,
+    sequence,
+    values,
+    weighed,
+)
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def in_place(circuit: Circuit) -> Circuit:
+    with torch.no_grad():
+        for parameter in circuit.parameters():
+            parameter.mul_(1.1).add_(0.1)
+    return circuit
+
+
+def through_data(circuit: Circuit) -> Circuit:
+    for parameter in circuit.parameters():
+        parameter.data = 1.1 * parameter.data
+    return circuit
+
+
+def replaced(circuit: Circuit) -> Circuit:
+    for module in circuit.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(parameter.detach() + 0.1))
+    return circuit
+
+
+def loaded(circuit: Circuit) -> Circuit:
+    circuit.load_state_dict({name: 0.9 * value for name, value in circuit.state_dict().items()})
+    return circuit
+
+
+def trained(circuit: Circuit) -> Circuit:
+    optimizer = torch.optim.Adam(circuit.parameters(), lr=0.1)
+    weighed(*circuit(*sequence(circuit, 3, 2))).backward()
+    optimizer.step()
+    return circuit
+
+
+def deep_copy(circuit: Circuit) -> Circuit:
+    return in_place(copy.deepcopy(circuit))
+
+
+def unpickled(circuit: Circuit) -> Circuit:
+    return in_place(pickle.loads(pickle.dumps(circuit)))
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "change",
+    [in_place, through_data, replaced, loaded, trained, deep_copy, unpickled],
+    ids=lambda change: change.__name__,
+)
+def test_the_next_call_uses_what_is_there(kind: str, change: Callable[[Circuit], Circuit]) -> None:
+    circuit = build(kind)
+    case = sequence(circuit, 6, 5)
+    before = values(circuit, case)
+    circuit = change(circuit)
+    with reference():
+        expected = values(circuit, case) | gradients(circuit, case)
+    assert not torch.allclose(expected["outputs"], before["outputs"])
+    assert_agree(
+        values(circuit, case) | gradients(circuit, case), expected, relative=1e-9, absolute=1e-12
+    )
+
+
+@each_kind
+def test_a_copy_leaves_the_original_alone(kind: str) -> None:
+    circuit = build(kind)
+    case = sequence(circuit, 6, 5)
+    expected = values(circuit, case)
+    for twin in (copy.deepcopy(circuit), pickle.loads(pickle.dumps(circuit))):
+        assert_equal(values(in_place(twin), case), values(twin, case))
+        assert_equal(values(circuit, case), expected)
+
+
+@each_kind
+def test_the_precision_can_change_after_first_use(kind: str) -> None:
+    circuit = build(kind)
+    case = sequence(circuit, 6, 5)
+    precise = values(circuit, case)
+    single = values(circuit.float(), case.to(torch.float32))
+    assert single["outputs"].dtype is torch.float32
+    assert_agree(single, precise, relative=0, absolute=1e-5)
+    double = values(circuit.double(), case)
+    assert double["outputs"].dtype is torch.float64
+    with reference():
+        assert_agree(double, values(circuit, case), relative=0, absolute=1e-12)
+
+
+@each_kind
+def test_functional_calls_use_the_parameters_they_are_given(kind: str) -> None:
+    """Backward too, when the circuit has its own again."""
+    circuit, twin = build(kind), in_place(build(kind))
+    case = sequence(circuit, 6, 5)
+    own, expected = values(circuit, case), gradients(twin, case)
+    others = dict(twin.named_parameters())
+    results = torch.func.functional_call(circuit, others, tuple(case))
+    found = torch.autograd.grad(weighed(*results), list(others.values()))
+    for name, gradient in zip(others, found, strict=True):
+        assert torch.equal(gradient, expected[name]), name
+    assert_equal(values(circuit, case), own)
+
+
+@each_kind
+def test_a_second_backward_pass_gives_the_same_gradients(kind: str) -> None:
+    circuit = build(kind)
+    outputs, last = circuit(*sequence(circuit, 40, 5))
+    loss, parameters = weighed(outputs, last), list(circuit.parameters())
+    first = torch.autograd.grad(loss, parameters, retain_graph=True)
+    again = torch.autograd.grad(loss, parameters)
+    assert all(map(torch.equal, first, again))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, parameters)
+
+
+@each_kind
+def test_unrolls_alive_at_once_do_not_share_their_memory(kind: str) -> None:
+    """Backward in any order, with unrolls of the same size in between."""
+    circuit = build(kind)
+    cases = [sequence(circuit, 40, 5, seed) for seed in range(6)]
+    expected = [gradients(circuit, case) for case in cases]
+    parameters = list(circuit.parameters())
+    losses = [weighed(*circuit(*case)) for case in cases]
+    for index in (3, 0, 5, 1, 4, 2):
+        found = torch.autograd.grad(losses[index], parameters)
+        losses.append(weighed(*circuit(*cases[index])))
+        for (name, _), gradient in zip(circuit.named_parameters(), found, strict=True):
+            assert torch.equal(gradient, expected[index][name]), name
+
+
+@each_kind
+def test_an_unroll_may_continue_another(kind: str) -> None:
+    """Truncated or not: the gradient runs through the state from one call into the one before."""
+    circuit = build(kind)
+    inputs, state, elapsed, starts = sequence(circuit, 60, 5)
+    expected = gradients(circuit, Sequence(inputs, state, elapsed, starts))
+    leaf = state.clone().requires_grad_()
+    parts, carried = [], leaf
+    for first, end in pairwise((0, 1, 18, 60)):
+        now = slice(first, end)
+        outputs, carried = circuit(inputs[now], carried, elapsed[now], starts[now])
+        parts.append(outputs)
+    found = torch.autograd.grad(weighed(torch.cat(parts), carried), [leaf, *circuit.parameters()])
+    names = ["state", *(name for name, _ in circuit.named_parameters())]
+    wanted = {name: expected[name] for name in names}
+    assert_agree(dict(zip(names, found, strict=True)), wanted, relative=1e-9, absolute=1e-12)
+
+
+def test_memory_does_not_grow_with_the_number_of_unrolls() -> None:
+    circuit = build("cfc-default")
+    for steps in range(1, 40):
+        weighed(*circuit(*sequence(circuit, steps, 5))).backward()
+    alive = [weighed(*circuit(*sequence(circuit, 7, 5))) for _ in range(20)]
+    del alive
+    gc.collect()
+    assert len(Trajectory._spares) <= Trajectory.SPARES
