@@ -40,6 +40,13 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, params=["fused", "reference"])
+def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every law holds for the compiled kernels, where there are any, and for PyTorch alone."""
+    if request.param == "reference":
+        monkeypatch.setattr(Circuit, "fused", None)
+
+
 @pytest.fixture(params=WIRINGS)
 def wiring(request: pytest.FixtureRequest) -> Wiring:
     return WIRINGS[request.param]
