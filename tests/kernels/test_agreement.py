@@ -110,6 +110,17 @@ def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObje
     )
 
 
+@pytest.mark.parametrize("kind", ["ltc", "ctrnn"])
+def test_more_solver_steps_than_vectors_in_a_chunk(kind: str) -> None:
+    circuit = build(kind, ode_steps=70)
+    case = sequence(circuit, 5, 3)
+    with reference():
+        expected = values(circuit, case) | gradients(circuit, case)
+    assert_agree(
+        values(circuit, case) | gradients(circuit, case), expected, relative=1e-9, absolute=1e-12
+    )
+
+
 @each_kind
 def test_gradcheck(kind: str) -> None:
     """Against finite differences, and not only against another hand-written gradient."""

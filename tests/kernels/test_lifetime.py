@@ -142,6 +142,17 @@ def test_a_second_backward_pass_gives_the_same_gradients(kind: str) -> None:
 
 
 @each_kind
+@pytest.mark.parametrize("part", ["inputs", "state", "elapsed_time"])
+def test_a_tensor_changed_before_the_backward_pass_is_an_error(kind: str, part: str) -> None:
+    circuit = build(kind, input_mapping=None)
+    case = sequence(circuit, 6, 5)
+    outputs, _ = circuit(*case)
+    getattr(case, part).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
+
+
+@each_kind
 def test_unrolls_alive_at_once_do_not_share_their_memory(kind: str) -> None:
     """Backward in any order, with unrolls of the same size in between."""
     circuit = build(kind)

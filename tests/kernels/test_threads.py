@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -13,6 +14,7 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from liquid_control.wiring import dense
 from tests.kernels.cases import (
     KINDS,
     assert_equal,
@@ -56,6 +58,25 @@ def test_python_threads_do_not_disturb_each_other() -> None:
         found = list(pool.map(gradients, circuits * 4, cases * 4))
     for one, other in zip(found, expected * 4, strict=True):
         assert_equal(one, other)
+
+
+def polls_during(work: Callable[[], object]) -> int:
+    """How often the interpreter is free, asked every millisecond while another thread works."""
+    polls = 0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        while not running.done():
+            time.sleep(0.001)
+            polls += 1
+    return polls
+
+
+def test_the_interpreter_goes_on_while_the_kernels_work() -> None:
+    circuit = build("ltc", dense(4, 64, 4))
+    case = sequence(circuit, 100, 64)
+    outputs, _ = circuit(*case)
+    assert polls_during(lambda: values(circuit, case)) > 20
+    assert polls_during(outputs.sum().backward) > 20
 
 
 def report(connection: Connection, work: Callable[[], np.ndarray]) -> None:
