@@ -8,7 +8,7 @@ BENCHMARKS ?= neurons training
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 READY := .venv/.ready
-KERNELS := $(wildcard liquid_control/kernels/src/*)
+KERNELS := $(wildcard liquid_control/kernels/src/*) liquid_control/envs/_hold.c
 SANITIZED := build/sanitize
 
 .DEFAULT_GOAL := help
@@ -54,7 +54,7 @@ bench: $(READY) ## run the benchmarks: make bench BENCHMARKS=neurons
 
 clean: ## remove build products and caches; .venv and runs stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f $(READY) liquid_control/kernels/*.so
+	rm -f $(READY) liquid_control/kernels/*.so liquid_control/envs/*.so
 	find liquid_control tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # Kernels are compiled anew when their sources change. Where there is a compiler they must compile.

@@ -1,4 +1,5 @@
-"""Compile the kernels: one extension module for each instruction set, all from the same headers.
+"""Compile the kernels, one extension module for each instruction set, all from the same headers,
+and the function that batched environments run on each simulation.
 
 `LIQUID_CONTROL_BUILD` says what to do about them: `optional` (the default) installs the package
 without those that do not compile, `required` fails instead, `sanitize` is `required` with
@@ -11,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
-from setuptools import setup
+from setuptools import Extension, setup
 
 SOURCES = Path("liquid_control/kernels/src")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -25,7 +26,7 @@ UNIX = {
 MSVC = {"plain": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
 
 
-def extensions(build: str) -> list[Pybind11Extension]:
+def extensions(build: str) -> list[Extension]:
     """The modules that this platform can have."""
     if build == "off":
         return []
@@ -40,7 +41,7 @@ def extensions(build: str) -> list[Pybind11Extension]:
         flags, general, link = UNIX, SANITIZED, ["-pthread", *SANITIZERS]
     else:
         flags, general, link = UNIX, OPTIMISED, ["-pthread"]
-    return [
+    kernels = [
         Pybind11Extension(
             f"liquid_control.kernels._{name}",
             [str(SOURCES / f"{name}.cpp")],
@@ -52,6 +53,15 @@ def extensions(build: str) -> list[Pybind11Extension]:
         )
         for name in (flags if x86 else ["plain"])
     ]
+    hold = Extension(
+        "liquid_control.envs._hold",
+        ["liquid_control/envs/_hold.c"],
+        extra_compile_args=general,
+        extra_link_args=link,
+        optional=build == "optional",
+        py_limited_api=True,
+    )
+    return [*kernels, hold]
 
 
 setup(

@@ -1,0 +1,231 @@
+"""MuJoCo's batch of simulations: the thin layer over its C API.
+
+`mujoco.batch.Batch` takes one number of physics steps for all simulations. Its C API underneath
+runs a function of ours on each simulation, which takes them at a number of its own (`_hold.c`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_double, c_int, c_size_t, c_void_p
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from liquid_control.envs.simulations import STATE, Array, Simulations
+
+# Forces that only mj_rnePostConstraint computes; a reset alone leaves them at zero.
+_FORCES = {"cacc", "cfrc_int", "cfrc_ext"}
+
+# MuJoCo resets a simulation that becomes unstable, and counts it as one of these.
+_UNSTABLE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
+
+
+class _Config(Structure):
+    _fields_ = (("nthread", c_int), ("persistent", c_bool))
+
+
+class _Field(Structure):
+    _fields_ = (("offset", c_size_t), ("size", c_size_t), ("rows", c_void_p))
+
+
+class _Plan(Structure):
+    _fields_ = (
+        ("step", c_void_p),
+        ("forces", c_void_p),
+        ("substeps", c_void_p),
+        ("fields", POINTER(_Field)),
+        ("count", c_size_t),
+    )
+
+
+class Physics:
+    """Many simulations of one model, each stepped by a count of its own, on a pool of threads.
+
+    Results do not depend on the number of threads, and are those of mj_step on one MjData.
+
+    Args:
+        model: The MjModel; a copy is simulated.
+        count: Number of simulations.
+        threads: Threads of the pool, the caller's included.
+        reads: Fields of MjData to provide beside qpos, qvel and ctrl.
+
+    Attributes:
+        simulations: What the physics computed, as arrays.
+    """
+
+    def __init__(self, model: Any, count: int, threads: int, reads: Sequence[str]) -> None:
+        self._mujoco = library()
+        self._model = model
+        message = ctypes.create_string_buffer(1000)
+        config = _Config(threads, False)
+        self._batch = self._mujoco.mjb_makeBatch(
+            model._address, count, byref(config), message, len(message)
+        )
+        if not self._batch:
+            raise ValueError(f"MuJoCo cannot simulate this model in a batch: {message.value!r}")
+        self._finalizer = weakref.finalize(self, self._mujoco.mjb_deleteBatch, self._batch)
+
+        size = self._mujoco.mjb_nstate(self._batch)
+        self._state = _array(self._mujoco.mjb_state(self._batch), c_double, (count, size))
+        warnings = _array(
+            self._mujoco.mjb_warning(self._batch), c_int, (count, mujoco.mjtWarning.mjNWARNING, 2)
+        )
+        self._unstable = warnings[:, _UNSTABLE, 1]
+        self._status = _array(self._mujoco.mjb_status(self._batch), c_int, (count,))
+        template = mujoco.MjData(model)
+        read = {name: _shaped(name, template, count) for name in reads if name not in STATE}
+        state = {name: self._component(bit) for name, bit in STATE.items()}
+        self.simulations = Simulations(model, state | read)
+        self._forces = [read[name] for name in read if name in _FORCES]
+
+        fields = (_Field * len(read))(
+            *(
+                _Field(_offset(name, template), rows[0].nbytes, rows.ctypes.data)
+                for name, rows in read.items()
+            )
+        )
+        self._substeps = np.zeros(count, np.int32)
+        self._once = np.ones(count, np.int32)
+        forces = self._mujoco.mj_rnePostConstraint if self._forces else None
+        self._stepping = _plan(self._mujoco.mj_step, forces, self._substeps, fields)
+        self._starting = _plan(self._mujoco.mj_forward, None, self._once, fields)
+        self._hold = import_module("liquid_control.envs._hold").ADDRESS
+
+    def step(self, ctrl: NDArray[Any], substeps: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+        """Hold controls (simulations, actuators) for so many physics steps, (simulations,).
+
+        Returns:
+            Numbers of the simulations that became unstable, (unstable,). MuJoCo has put them
+            back to the model's defaults.
+        """
+        self.simulations.ctrl[:] = ctrl
+        self._substeps[:] = substeps
+        if not self._apply(self._stepping, None) and not self._unstable.any():
+            return np.empty(0, np.intp)
+        unstable = np.flatnonzero(self._unstable.any(axis=1) | (self._status != 0))
+        self._unstable[:] = 0
+        return unstable
+
+    def reset(self, which: NDArray[np.integer[Any]], qpos: Array, qvel: Array) -> None:
+        """Put some simulations, (which,), into positions and velocities, (which, ...) each."""
+        ids = np.ascontiguousarray(which, np.int32)
+        self._mujoco.mjb_reset(self._batch, ids.ctypes.data, len(ids), None, 0)
+        self.simulations.qpos[ids] = qpos
+        self.simulations.qvel[ids] = qvel
+        if self._apply(self._starting, ids):
+            failed = int(ids[self._status[ids] != 0][0])
+            text = self._mujoco.mjb_error(self._batch, failed).decode()
+            raise RuntimeError(f"MuJoCo cannot start simulation {failed}: {text}")
+        for array in self._forces:
+            array[ids] = 0.0
+        self._unstable[ids] = 0
+
+    def load(self, which: int, data: Any) -> None:
+        """Copy one simulation into an MjData and compute all that follows from its state."""
+        self._mujoco.mjb_getData(self._batch, which, data._address)
+        mujoco.mj_forward(self._model, data)
+
+    def store(self, which: int, data: Any) -> None:
+        """Copy the state of an MjData into one simulation."""
+        self._state[which] = self.state_of(data)
+
+    def state_of(self, data: Any) -> Array:
+        """Return all that the future of an MjData depends on, (numbers,)."""
+        state = np.empty(self._state.shape[1])
+        mujoco.mj_getState(self._model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return state
+
+    def close(self) -> None:
+        """End the threads and free the simulations; nothing may be asked of them afterwards."""
+        self._finalizer()
+
+    def _component(self, bit: int) -> Array:
+        """Return a view of one part of all states, (simulations, size)."""
+        size = c_int()
+        start = self._mujoco.mjb_stateComponent(self._batch, int(bit), byref(size))
+        offset = (start - self._mujoco.mjb_state(self._batch)) // ctypes.sizeof(c_double)
+        return self._state[:, offset : offset + size.value]
+
+    def _apply(self, plan: _Plan, ids: NDArray[np.int32] | None) -> int:
+        """Run a plan on some simulations, or on all; return how many failed."""
+        some, count = (None, len(self._state)) if ids is None else (ids.ctypes.data, len(ids))
+        failed: int = self._mujoco.mjb_apply(self._batch, some, count, self._hold, byref(plan), 1)
+        return failed
+
+
+@cache
+def library() -> Any:
+    """Return MuJoCo's C library, which is loaded already.
+
+    Raises:
+        RuntimeError: If it is too old to have batches, or our part was not compiled.
+    """
+    folder = Path(mujoco.__file__).parent
+    path = next(
+        path for path in folder.iterdir() if path.name.startswith(("libmujoco.", "mujoco.dll"))
+    )
+    functions = ctypes.CDLL(str(path))
+    if not hasattr(functions, "mjb_makeBatch"):
+        raise RuntimeError(f"mujoco {mujoco.__version__} has no batches; install 4.0 or newer")
+    try:
+        import_module("liquid_control.envs._hold")
+    except ImportError as error:
+        raise RuntimeError(
+            f"the compiled part of liquid_control.envs is missing ({error}); install a C compiler, "
+            f"then install liquid_control again"
+        ) from error
+    for name, result, arguments in (
+        ("mjb_makeBatch", c_void_p, (c_void_p, c_int, POINTER(_Config), c_char_p, c_int)),
+        ("mjb_deleteBatch", None, (c_void_p,)),
+        ("mjb_nstate", c_int, (c_void_p,)),
+        ("mjb_state", c_void_p, (c_void_p,)),
+        ("mjb_stateComponent", c_void_p, (c_void_p, c_int, POINTER(c_int))),
+        ("mjb_warning", c_void_p, (c_void_p,)),
+        ("mjb_status", c_void_p, (c_void_p,)),
+        ("mjb_error", c_char_p, (c_void_p, c_int)),
+        ("mjb_apply", c_int, (c_void_p, c_void_p, c_int, c_void_p, POINTER(_Plan), c_int)),
+        ("mjb_reset", c_int, (c_void_p, c_void_p, c_int, c_void_p, c_int)),
+        ("mjb_getData", None, (c_void_p, c_int, c_void_p)),
+    ):
+        function = getattr(functions, name)
+        function.restype, function.argtypes = result, arguments
+    return functions
+
+
+def _array(start: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return memory of MuJoCo's as an array."""
+    size = int(np.prod(shape))
+    return np.ctypeslib.as_array((kind * size).from_address(start)).reshape(shape)
+
+
+def _plan(step: Any, forces: Any, substeps: NDArray[np.int32], fields: Any) -> _Plan:
+    addresses = [ctypes.cast(function, c_void_p) for function in (step, forces)]
+    return _Plan(*addresses, substeps.ctypes.data, fields, len(fields))
+
+
+def _shaped(name: str, template: Any, count: int) -> Array:
+    """Return room for a field of MjData, (count, ...)."""
+    field = getattr(template, name, None)
+    if not isinstance(field, np.ndarray) or field.dtype != np.float64 or not field.size:
+        raise ValueError(f"{name!r} is no field of MjData that tasks can read, such as 'xpos'")
+    return np.zeros((count, *field.shape))
+
+
+def _offset(name: str, template: Any) -> int:
+    """Return where in mjData the pointer to a field lies, by looking for it in one of them.
+
+    Fields of a model lie alike in all of its mjData, so that it matters little if a field that is
+    empty in this model has the same address.
+    """
+    pointer, offset = getattr(template, name).ctypes.data, 0
+    while c_void_p.from_address(template._address + offset).value != pointer:
+        offset += ctypes.sizeof(c_void_p)
+    return offset
