@@ -82,6 +82,8 @@ class EnvSection(Section):
     interval: IntervalSpec = None
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
     num_envs: PositiveInt = 1
+    threads: NonNegativeInt | None = None
+    """Threads that simulate; null is one for each processor, 0 steps env by env."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
 
@@ -210,6 +212,7 @@ def build_env(
     env = recipe.env
     if interval == "trained":
         interval = env.interval
+    arguments: dict[str, Any] = {**env.kwargs}
     try:
         return make_vec(
             recipe.task,
@@ -217,7 +220,8 @@ def build_env(
             observe=env.observe,
             interval=interval,
             seed=recipe.seed if seed is None else seed,
-            **env.kwargs,
+            threads=env.threads,
+            **arguments,
         )
     except (ValueError, TypeError, GymnasiumError) as error:
         raise RecipeError(f"task and env: {one_line(error)}") from error

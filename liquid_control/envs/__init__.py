@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from liquid_control.envs.factory import make, make_vec
+from liquid_control.envs.batched import BatchedVecEnv
+from liquid_control.envs.factory import SerialVecEnv, make, make_vec
 from liquid_control.envs.intervals import (
     DroppedFrames,
     Endpoints,
@@ -19,6 +20,7 @@ from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.variable_rate import VariableRate
 
 __all__ = [
+    "BatchedVecEnv",
     "DroppedFrames",
     "Endpoints",
     "Fixed",
@@ -27,6 +29,7 @@ __all__ = [
     "LogUniform",
     "ObserveOnly",
     "PerEpisode",
+    "SerialVecEnv",
     "Trace",
     "Uniform",
     "VariableRate",

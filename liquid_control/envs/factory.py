@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,9 +16,12 @@ from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from liquid_control.envs.batched import BatchedVecEnv, task_of
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.envs.observe_only import Observe, ObserveOnly
 from liquid_control.envs.variable_rate import VariableRate
+
+logger = logging.getLogger(__name__)
 
 # Said of Gymnasium's own half_cheetah.xml, which no user of it can change.
 _KNOWN_WARNING = "compiler attribute 'settotalmass' is deprecated"
@@ -71,9 +76,13 @@ def make_vec(
     observe: Observe = "full",
     interval: IntervalLike = None,
     seed: int | None = None,
+    threads: int | None = None,
     **task_kwargs: Any,
 ) -> VecEnv:
     """Build several independent envs of a task as one Stable-Baselines3 VecEnv.
+
+    Gymnasium's MuJoCo v5 tasks, and those of `register`, become a `BatchedVecEnv`. Any other task
+    is stepped env by env in a `SerialVecEnv`; its attribute `reason` says why, and so does the log.
 
     Args:
         task: As in `make`, and so are the others.
@@ -81,24 +90,59 @@ def make_vec(
         observe: The part of the observation to show.
         interval: The rule that draws control intervals.
         seed: Env i is seeded with seed + i.
+        threads: Threads that simulate; None is one for each processor, 0 steps env by env.
         **task_kwargs: Arguments of the task's constructor.
 
     Returns:
         A VecEnv of monitored envs; `get_attr("nominal_interval")` reaches through.
 
     Raises:
-        ValueError, TypeError: As in `make`, and if num_envs is no positive integer.
+        ValueError, TypeError: As in `make`, and if num_envs is no positive integer, or threads no
+            natural number.
     """
-    if not isinstance(num_envs, int) or isinstance(num_envs, bool):
-        raise TypeError(f"num_envs must be an integer, got {num_envs!r}")
-    if num_envs < 1:
-        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    _check_count("num_envs", num_envs, least=1)
+    if threads is not None:
+        _check_count("threads", threads, least=0)
     build = partial(make, task, observe=observe, interval=interval, **task_kwargs)
 
     def monitored(index: int) -> gym.Env[Any, Any]:
         return Monitor(build(seed=None if seed is None else seed + index))
 
-    return DummyVecEnv([partial(monitored, index) for index in range(num_envs)])
+    env = monitored(0)
+    batchable = task_of(env) if threads != 0 else "threads=0"
+    if isinstance(batchable, str):
+        logger.info("%s: %d envs, stepped one by one: %s", task, num_envs, batchable)
+        others = [partial(monitored, index) for index in range(1, num_envs)]
+        return SerialVecEnv([lambda: env, *others], batchable)
+    threads = min(threads or _processors(), num_envs)
+    logger.info("%s: %d envs, stepped together on %d threads", task, num_envs, threads)
+    return BatchedVecEnv(env, batchable, num_envs, threads=threads, seed=seed)
+
+
+class SerialVecEnv(DummyVecEnv):
+    """SB3's DummyVecEnv, which steps env by env.
+
+    Attributes:
+        reason: Why the envs are not stepped together.
+    """
+
+    def __init__(self, env_fns: list[Callable[[], gym.Env[Any, Any]]], reason: str) -> None:
+        super().__init__(env_fns)
+        self.reason = reason
+
+
+def _check_count(name: str, count: int, *, least: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{name} must be an integer, got {count!r}")
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {count}")
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

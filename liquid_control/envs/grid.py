@@ -56,6 +56,16 @@ def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
             )
 
 
+def longest_schedule(
+    interval: Interval, nominal: float, timestep: float, horizon: int | None
+) -> int:
+    """Return how many control intervals an episode has at most; see `draw_substeps`."""
+    if horizon is None:
+        return UNLIMITED_COUNT
+    shortest = int(to_substeps(interval.bounds(nominal)[0], timestep))
+    return math.ceil(horizon / shortest)
+
+
 def draw_substeps(
     interval: Interval,
     rng: np.random.Generator,
@@ -76,11 +86,10 @@ def draw_substeps(
         Substeps, (intervals,). They add up to `horizon`, for which the last interval is
         shortened; without a horizon there are `UNLIMITED_COUNT` of them.
     """
-    if horizon is None:
-        return to_substeps(interval.schedule(rng, UNLIMITED_COUNT, nominal), timestep)
-    shortest = int(to_substeps(interval.bounds(nominal)[0], timestep))
-    count = math.ceil(horizon / shortest)
+    count = longest_schedule(interval, nominal, timestep, horizon)
     substeps = to_substeps(interval.schedule(rng, count, nominal), timestep)
+    if horizon is None:
+        return substeps
     ends = np.cumsum(substeps)
     last = int(np.searchsorted(ends, horizon))
     substeps[last] -= ends[last] - horizon

@@ -49,6 +49,9 @@ class ObserveOnly(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
             known for Gymnasium's MuJoCo v5 tasks and for any env with an
             `observation_structure`, a mapping of names such as qpos and qvel to sizes.
 
+    Attributes:
+        indices: The entries shown, (entries,).
+
     Raises:
         TypeError: If the observation is no vector.
         ValueError: If the part is unknown, empty or out of range, if the layout of the
@@ -65,14 +68,14 @@ class ObserveOnly(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             raise TypeError(f"ObserveOnly needs a Box observation of one axis, got {space}")
         super().__init__(env)
-        self._indices = _indices(env.unwrapped, part, space.shape[0])
+        self.indices = _indices(env.unwrapped, part, space.shape[0])
         self.observation_space = gym.spaces.Box(
-            space.low[self._indices], space.high[self._indices], dtype=space.dtype.type
+            space.low[self.indices], space.high[self.indices], dtype=space.dtype.type
         )
 
     def observation(self, observation: NDArray[Any]) -> NDArray[Any]:
         """Return the chosen entries as a new array."""
-        return observation[self._indices]
+        return observation[self.indices]
 
 
 def _indices(task: gym.Env[Any, Any], part: Observe, size: int) -> NDArray[np.intp]:

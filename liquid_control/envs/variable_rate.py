@@ -45,6 +45,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     Attributes:
         nominal_interval: The task's own control interval, in seconds.
         horizon: The physical time in seconds after which an episode truncates, or None.
+        horizon_substeps: The same in physics steps.
         interval: The Interval.
 
     Raises:
@@ -74,11 +75,11 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         check_interval(self.interval, self.nominal_interval, self._timestep)
 
         self._max_episode_steps = max_episode_steps
-        self._horizon_substeps = (
+        self.horizon_substeps = (
             None if max_episode_steps is None else max_episode_steps * self._nominal_substeps
         )
         self.horizon = (
-            None if self._horizon_substeps is None else self._horizon_substeps * self._timestep
+            None if self.horizon_substeps is None else self.horizon_substeps * self._timestep
         )
         self.observation_space = gym.spaces.Dict(
             {
@@ -109,7 +110,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             self._task.np_random,
             self.nominal_interval,
             self._timestep,
-            self._horizon_substeps,
+            self.horizon_substeps,
         )
         self._elapsed_time = (self._schedule[:, None] * self._timestep).astype(np.float32)
         self._tick = 0
@@ -146,13 +147,13 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             {"observation": observation, "elapsed_time": elapsed_time},
             float(reward) * (substeps / self._nominal_substeps),
             terminated,
-            truncated or self._substeps_since_reset == self._horizon_substeps,
+            truncated or self._substeps_since_reset == self.horizon_substeps,
             info,
         )
 
     def _start_over(self) -> int:
         """Return to the first interval of an endless episode, whose schedule has run out."""
-        if self._horizon_substeps is not None or not len(self._schedule):
+        if self.horizon_substeps is not None or not len(self._schedule):
             raise ResetNeeded("no episode is under way; call reset() before step()")
         self._elapsed_time = self._elapsed_time.copy()
         return 0

@@ -1,0 +1,332 @@
+"""All simulations of a task in one step: an SB3 VecEnv on MuJoCo's batch."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from numpy.typing import NDArray
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from liquid_control.envs.grid import draw_substeps, longest_schedule
+from liquid_control.envs.observe_only import ObserveOnly
+from liquid_control.envs.physics import Physics, library
+from liquid_control.envs.tasks import GYMNASIUM, Task
+from liquid_control.envs.variable_rate import VariableRate, layers
+
+Observations = dict[str, NDArray[Any]]
+
+logger = logging.getLogger(__name__)
+
+# What BatchedVecEnv does itself, and what only checks the order of calls.
+_KNOWN_LAYERS = (Monitor, VariableRate, ObserveOnly, OrderEnforcing, PassiveEnvChecker)
+
+
+def task_of(env: gym.Env[Any, Any]) -> Task | str:
+    """Return the task of an env as functions of batched arrays, or why it cannot be batched."""
+    robot: Any = env.unwrapped
+    strange = [
+        layer for layer in layers(env) if not isinstance(layer, (*_KNOWN_LAYERS, type(robot)))
+    ]
+    if strange:
+        return f"the wrapper {type(strange[0]).__name__} works on one env"
+    if type(robot) not in GYMNASIUM:
+        return f"{type(robot).__name__} is no task of batched arrays"
+    if robot.render_mode == "human":
+        return "render_mode='human' shows each env as it steps"
+    try:
+        library()
+    except RuntimeError as error:
+        return str(error)
+    task = GYMNASIUM[type(robot)]
+    names = {field.name for field in dataclasses.fields(task)}
+    arguments = robot.spec.kwargs if robot.spec else {}
+    return task(**{name: value for name, value in arguments.items() if name in names})
+
+
+class BatchedVecEnv(VecEnv):
+    """Many simulations of one MuJoCo task, stepped together, as an SB3 VecEnv.
+
+    It does what SB3's DummyVecEnv does with as many copies of `env`, bit for bit in observations
+    and to rounding in rewards, but for two things. An `info` holds `elapsed_time`, `physical_time`
+    and SB3's keys, and none of the task's own. And a simulation that becomes unstable (NaN or huge
+    numbers), which Gymnasium resets in the midst of its episode, ends its episode: `terminated`,
+    reward 0, `info["diverged"]`, a warning in the log.
+
+    `get_attr`, `env_method` and images come from `env`, which lives the state of each simulation
+    in question for that moment; what a method does to the state is kept.
+
+    Args:
+        env: One env of the task as `make` builds it, maybe wrapped in a Monitor.
+        task: Its task, as functions of batched arrays.
+        num_envs: How many simulations.
+        threads: Threads that simulate.
+        seed: Simulation i is seeded with seed + i.
+
+    Attributes:
+        physics: The simulations.
+        diverged: How many episodes have ended because their simulation became unstable.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        task: Task,
+        num_envs: int,
+        *,
+        threads: int,
+        seed: int | None = None,
+    ) -> None:
+        self.env, self.task = env, task
+        rate = next(layer for layer in layers(env) if isinstance(layer, VariableRate))
+        masks = [layer for layer in layers(env) if isinstance(layer, ObserveOnly)]
+        robot: Any = env.unwrapped
+        self._shown = masks[0].indices if masks else None
+        self._interval, self._nominal_interval = rate.interval, rate.nominal_interval
+        self._nominal_substeps = int(robot.frame_skip)
+        self._horizon = rate.horizon_substeps
+        self._timestep = float(robot.model.opt.timestep)
+        self._start = robot.init_qpos.copy(), robot.init_qvel.copy()
+        self.physics = Physics(robot.model, num_envs, min(threads, num_envs), task.reads)
+        self._rngs = [
+            seeding.np_random(None if seed is None else seed + index)[0]
+            for index in range(num_envs)
+        ]
+        self._attributes: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        super().__init__(num_envs, env.observation_space, env.action_space)
+        self.metadata = env.metadata
+
+        # Each row is the schedule of an episode; what no episode has reached takes no memory.
+        longest = longest_schedule(
+            self._interval, self._nominal_interval, self._timestep, self._horizon
+        )
+        self._schedule = np.zeros((num_envs, longest), np.int32)
+        self._row = np.arange(num_envs) * longest
+        self._ticks = np.zeros(num_envs, np.int64)
+        self._substeps_since_reset = np.zeros(num_envs, np.int64)
+        self._returns = np.zeros(num_envs)
+        self._started = False
+        self._created = time.time()
+        self.diverged = 0
+
+    def reset(self) -> Observations:
+        """Start all episodes anew, with the seeds that `seed` has set, if any."""
+        for index, seed in enumerate(self._seeds):
+            if seed is not None:
+                self._rngs[index] = seeding.np_random(seed)[0]
+        self._reset_seeds()
+        self._reset_options()  # the tasks have none
+        self._begin(np.arange(self.num_envs))
+        self._started = True
+        return {
+            "observation": self._observe(),
+            "elapsed_time": np.full((self.num_envs, 1), self._nominal_interval, np.float32),
+        }
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Check what the robots are to do.
+
+        Raises:
+            ValueError: If that is no (num_envs, actuators) of finite numbers.
+            ResetNeeded: Before the first `reset`.
+        """
+        actions = np.asarray(actions)
+        expected = (self.num_envs, *(self.action_space.shape or ()))
+        if actions.shape != expected or actions.dtype.kind not in "fiu":
+            raise ValueError(
+                f"actions must be numbers of shape {expected}, a row for each env; "
+                f"got {actions.dtype} of shape {actions.shape}"
+            )
+        if not np.isfinite(actions).all():
+            index, actuator = np.argwhere(~np.isfinite(actions))[0]
+            raise ValueError(
+                f"action {actuator} of env {index} is {actions[index, actuator]}, and nothing was "
+                f"stepped; actions must be finite, so look at what computes them"
+            )
+        if not self._started:
+            raise ResetNeeded("no episode is under way; call reset() before step()")
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Hold each action for the interval that its env is due, and judge what came of it."""
+        task, simulations = self.task, self.physics.simulations
+        substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
+        seconds = substeps * self._timestep
+        before = task.before(simulations)
+        unstable = self.physics.step(self._actions, substeps)
+
+        observation = self._observe()
+        rewards = task.reward(simulations, before, self._actions, seconds)
+        rewards = rewards * (substeps / self._nominal_substeps)
+        terminated = task.terminated(simulations)
+        if len(unstable):
+            rewards[unstable] = 0.0
+            terminated[unstable] = True
+        self._ticks += 1
+        self._substeps_since_reset += substeps
+        self._returns += rewards
+        truncated = (self._substeps_since_reset == self._horizon) & ~terminated
+        dones = terminated | truncated
+
+        infos = [
+            {"elapsed_time": elapsed, "physical_time": physical, "TimeLimit.truncated": cut}
+            for elapsed, physical, cut in zip(
+                seconds.tolist(),
+                (self._substeps_since_reset * self._timestep).tolist(),
+                truncated.tolist(),
+                strict=True,
+            )
+        ]
+        observations = {
+            "observation": observation,
+            "elapsed_time": seconds.astype(np.float32)[:, None],
+        }
+        if len(unstable):
+            self._tell_divergence(unstable, infos)
+        if dones.any():
+            self._end(np.flatnonzero(dones), observations, infos)
+        return observations, rewards.astype(np.float32), dones, infos
+
+    def _observe(self) -> NDArray[Any]:
+        """Return what the agent sees of all simulations, (num_envs, features), as a new array."""
+        observation = self.task.observation(self.physics.simulations)
+        return observation if self._shown is None else observation[:, self._shown]
+
+    def _end(
+        self, ended: NDArray[np.intp], observations: Observations, infos: list[dict[str, Any]]
+    ) -> None:
+        """Tell of the episodes that ended, and put the start of the next in their place."""
+        seconds = round(time.time() - self._created, 6)
+        for index in ended.tolist():
+            infos[index]["terminal_observation"] = {
+                key: rows[index].copy() for key, rows in observations.items()
+            }
+            infos[index]["episode"] = {
+                "r": round(self._returns.item(index), 6),
+                "l": self._ticks.item(index),
+                "t": seconds,
+            }
+        self._begin(ended)
+        observations["observation"][ended] = self._observe()[ended]
+        observations["elapsed_time"][ended] = self._nominal_interval
+
+    def _begin(self, which: NDArray[np.intp]) -> None:
+        """Draw the start and the intervals of new episodes, each from its own generator."""
+        starts = []
+        for index in which.tolist():
+            rng = self._rngs[index]
+            qpos, qvel = self._start
+            starts.append(self.task.start(rng, qpos.copy(), qvel.copy()))
+            substeps = draw_substeps(
+                self._interval, rng, self._nominal_interval, self._timestep, self._horizon
+            )
+            self._schedule[index, : len(substeps)] = substeps
+            self.reset_infos[index] = {
+                "elapsed_time": self._nominal_interval,
+                "physical_time": 0.0,
+            }
+        qpos, qvel = map(np.array, zip(*starts, strict=True))
+        self.physics.reset(which, qpos, qvel)
+        self._ticks[which] = 0
+        self._substeps_since_reset[which] = 0
+        self._returns[which] = 0.0
+
+    def _tell_divergence(self, which: NDArray[np.intp], infos: list[dict[str, Any]]) -> None:
+        self.diverged += len(which)
+        for index in which.tolist():
+            infos[index]["diverged"] = True
+            logger.warning(
+                "env %d became unstable (NaN or huge numbers) %.3g s after its reset, and its "
+                "episode ends; this happened %d times so far",
+                index,
+                infos[index]["physical_time"],
+                self.diverged,
+            )
+
+    @contextmanager
+    def _lived_by(self, index: int) -> Iterator[gym.Env[Any, Any]]:
+        """Let the Gymnasium env live one simulation, and keep what is done to its state."""
+        robot: Any = self.env.unwrapped
+        self.physics.load(index, robot.data)
+        robot.np_random = self._rngs[index]
+        state = self.physics.state_of(robot.data)
+        yield self.env
+        if (self.physics.state_of(robot.data) != state).any():
+            self.physics.store(index, robot.data)
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of some envs; of `data`, a copy."""
+        return [self._attribute(attr_name, index) for index in self._get_indices(indices)]
+
+    def _attribute(self, name: str, index: int) -> Any:
+        if name in self._attributes[index]:
+            return self._attributes[index][name]
+        with self._lived_by(index) as env:
+            value = env.get_wrapper_attr(name)
+            return copy.copy(value) if name == "data" else value
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Note an attribute of some envs, for `get_attr`.
+
+        Raises:
+            AttributeError: If the task has such an attribute: setting it here would have no effect.
+        """
+        if self.env.has_wrapper_attr(attr_name):
+            raise AttributeError(
+                f"{attr_name!r} of batched envs is set when they are made; pass it to make_vec, or "
+                f"step them one by one: make_vec(..., threads=0)"
+            )
+        for index in self._get_indices(indices):
+            self._attributes[index][attr_name] = value
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call a method of some envs.
+
+        Raises:
+            ValueError: If it is `step` or `reset`, which would leave the others behind.
+        """
+        if method_name in {"step", "reset"}:
+            raise ValueError(f"batched envs {method_name} together; call {method_name}() of all")
+        results = []
+        for index in self._get_indices(indices):
+            with self._lived_by(index) as env:
+                results.append(env.get_wrapper_attr(method_name)(*method_args, **method_kwargs))
+        return results
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """Return whether envs behave as if they were wrapped so."""
+        return [is_wrapped(self.env, wrapper_class) for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a picture of every env; render_mode must be "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            raise ValueError(
+                f"the render mode is {self.render_mode!r}; pass render_mode='rgb_array' to make_vec"
+            )
+        return self.env_method("render")
+
+    def close(self) -> None:
+        """Free the simulations."""
+        self.physics.close()
+        self.env.close()

@@ -1,0 +1,307 @@
+"""Laws of the batched envs: Gymnasium's tasks bit for bit, many at once, whatever the threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecNormalize
+
+from liquid_control import envs
+from liquid_control.envs import DroppedFrames, ObserveOnly, Uniform, VariableRate, grid
+from liquid_control.envs.batched import BatchedVecEnv
+from liquid_control.envs.tasks import GYMNASIUM
+
+# Arguments that change what each task observes, rewards, ends or starts with.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Ant-v5": {
+        "forward_reward_weight": 2.0,
+        "contact_cost_weight": 0.1,
+        "main_body": "torso",
+        "terminate_when_unhealthy": False,
+        "contact_force_range": (-0.3, 0.4),
+        "exclude_current_positions_from_observation": False,
+        "include_cfrc_ext_in_observation": False,
+    },
+    "HalfCheetah-v5": {"ctrl_cost_weight": 1.0, "frame_skip": 3, "reset_noise_scale": 0.0},
+    "Hopper-v5": {"healthy_z_range": [1.2, 1.3], "healthy_state_range": [-5.0, 5.0]},
+    "Humanoid-v5": {
+        "healthy_z_range": (1.3, 1.5),
+        "contact_cost_weight": 1e-3,
+        "contact_cost_range": (0.1, 0.2),
+        "include_cvel_in_observation": False,
+    },
+    "HumanoidStandup-v5": {
+        "impact_cost_weight": 1e-3,
+        "include_cinert_in_observation": False,
+        "include_qfrc_actuator_in_observation": False,
+        "include_cfrc_ext_in_observation": False,
+    },
+    "InvertedDoublePendulum-v5": {"healthy_reward": 3.0, "reset_noise_scale": 0.01},
+    "InvertedPendulum-v5": {"reset_noise_scale": 0.15},
+    "Pusher-v5": {"reward_near_weight": 2.0, "reward_dist_weight": 3.0},
+    "Reacher-v5": {"reward_dist_weight": 2.0, "reward_control_weight": 0.5},
+    "Swimmer-v5": {"exclude_current_positions_from_observation": False, "ctrl_cost_weight": 1.0},
+    "Walker2d-v5": {"healthy_angle_range": (-0.3, 0.1), "healthy_reward": 7.0},
+}
+
+STEPS, COUNT = 1000, 2
+
+
+def batched(task: str, num_envs: int = COUNT, **arguments: Any) -> BatchedVecEnv:
+    arguments = {"seed": 3, "threads": 2} | arguments
+    venv = envs.make_vec(task, num_envs, **arguments)
+    assert isinstance(venv, BatchedVecEnv)
+    return venv
+
+
+def actions_for(venv: Any, steps: int, seed: int = 0) -> Iterator[Any]:
+    """Random actions over the whole range, (num_envs, actuators) each."""
+    rng = np.random.default_rng(seed)
+    low, high = venv.action_space.low, venv.action_space.high
+    for _ in range(steps):
+        yield rng.uniform(low, high, (venv.num_envs, *low.shape)).astype(np.float32)
+
+
+def test_a_task_is_gymnasiums_bit_for_bit(task: str) -> None:
+    venv = batched(task)
+    theirs = [gym.make(task, disable_env_checker=True) for _ in range(COUNT)]
+    now = venv.reset()["observation"]
+    expected = [env.reset(seed=3 + index)[0] for index, env in enumerate(theirs)]
+    np.testing.assert_array_equal(now, expected, strict=True)
+    for step, action in enumerate(actions_for(venv, STEPS)):
+        observations, rewards, dones, infos = venv.step(action)
+        for index, env in enumerate(theirs):
+            seen, reward, terminated, truncated, _ = env.step(action[index])
+            assert rewards[index] == pytest.approx(float(reward), rel=1e-6, abs=1e-6)
+            assert dones[index] == (terminated or truncated), step
+            assert infos[index]["TimeLimit.truncated"] == (truncated and not terminated)
+            if dones[index]:
+                last = infos[index]["terminal_observation"]["observation"]
+                np.testing.assert_array_equal(last, seen, strict=True)
+                seen, _ = env.reset()
+            np.testing.assert_array_equal(observations["observation"][index], seen, strict=True)
+    venv.close()
+
+
+def assert_same_play(ours: Any, theirs: Any, steps: int) -> None:
+    """Play both with the same actions; all that they return must be equal."""
+    np.testing.assert_equal(ours.reset(), theirs.reset())
+    np.testing.assert_equal(ours.reset_infos, shared(ours.reset_infos, theirs.reset_infos))
+    for action in actions_for(ours, steps):
+        observations, rewards, dones, infos = ours.step(action)
+        their_observations, their_rewards, their_dones, their_infos = theirs.step(action)
+        np.testing.assert_equal(observations, dict(their_observations))
+        np.testing.assert_allclose(rewards, their_rewards, rtol=1e-6, atol=1e-6)
+        assert rewards.dtype == their_rewards.dtype
+        np.testing.assert_array_equal(dones, their_dones, strict=True)
+        for info, their_info in zip(infos, their_infos, strict=True):
+            episode, their_episode = info.pop("episode", {}), their_info.pop("episode", {})
+            assert {**episode, "t": 0} == pytest.approx({**their_episode, "t": 0}, rel=1e-6)
+        np.testing.assert_equal(infos, shared(infos, their_infos))
+
+
+def shared(infos: list[Any], others: list[Any]) -> list[Any]:
+    """Entries of `others` that `infos` have as well."""
+    return [{key: other[key] for key in info} for info, other in zip(infos, others, strict=True)]
+
+
+@pytest.mark.parametrize("interval", [Uniform(0.02, 0.11), DroppedFrames(0.4)])
+def test_at_variable_rates_envs_are_those_that_step_one_by_one(task: str, interval: Any) -> None:
+    arguments = {"interval": interval, "max_episode_steps": 40}
+    ours = batched(task, **arguments)
+    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
+
+
+def test_arguments_of_the_task_are_honoured(task: str) -> None:
+    arguments = ARGUMENTS[task] | {"interval": 0.02, "max_episode_steps": 50}
+    ours = batched(task, **arguments)
+    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
+
+
+def test_arguments_and_their_defaults_are_gymnasiums() -> None:
+    not_of_the_task = {"self", "xml_file", "frame_skip", "default_camera_config", "kwargs"}
+    for theirs, ours in GYMNASIUM.items():
+        parameters = inspect.signature(theirs.__init__).parameters
+        expected = {k: p.default for k, p in parameters.items() if k not in not_of_the_task}
+        assert {f.name: f.default for f in dataclasses.fields(ours)} == expected
+
+
+def test_parts_are_shown_and_an_endless_episode_repeats_its_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grid, "UNLIMITED_COUNT", 7)
+    spec = dataclasses.replace(gym.spec("Swimmer-v5"), id="EndlessSwimmer-v0")
+    spec.max_episode_steps = None
+    monkeypatch.setitem(gym.registry, spec.id, spec)
+    arguments = {"observe": "positions", "interval": Uniform(0.01, 0.05)}
+    ours = batched(spec.id, **arguments)
+    theirs = envs.make_vec(spec.id, COUNT, seed=3, threads=0, **arguments)
+    assert ours.observation_space == theirs.observation_space
+    assert_same_play(ours, theirs, 30)
+
+
+@pytest.mark.parametrize("name", ["HalfCheetah-v5", "Humanoid-v5"])
+def test_results_do_not_depend_on_threads(name: str) -> None:
+    interval = Uniform(0.015, 0.11)
+    one, two = (batched(name, 7, interval=interval, threads=threads) for threads in (1, 2))
+    assert_same_play(one, two, 60)
+
+
+def test_a_seed_given_later_starts_the_same_episodes() -> None:
+    venv = batched("Hopper-v5", interval=Uniform(0.004, 0.02))
+    venv.reset()
+    assert venv.seed(11) == [11, 12]
+    fresh = batched("Hopper-v5", interval=Uniform(0.004, 0.02), seed=11)
+    assert_same_play(venv, fresh, 50)
+
+
+def test_what_a_step_returns_is_never_written_again() -> None:
+    venv = batched("InvertedPendulum-v5")
+    kept = []
+    observations = venv.reset()
+    for action in actions_for(venv, 30):
+        results = (*observations.values(),)
+        kept.append((results, [array.copy() for array in results]))
+        observations, rewards, dones, infos = venv.step(action)
+        assert len({id(info) for info in infos}) == COUNT
+        kept.append(((rewards, dones), [rewards.copy(), dones.copy()]))
+    for arrays, copies in kept:
+        np.testing.assert_equal(list(arrays), copies)
+
+
+@pytest.mark.parametrize("poison", [np.nan, 1e30])
+def test_a_simulation_that_becomes_unstable_ends_its_episode_alone(
+    poison: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    venv, healthy = (batched("HalfCheetah-v5", 3) for _ in range(2))
+    venv.reset()
+    healthy.reset()
+    venv.physics.simulations.qvel[1, 4] = poison
+    for step, action in enumerate(actions_for(venv, 3)):
+        observations, rewards, dones, infos = venv.step(action)
+        expected, expected_rewards, *_ = healthy.step(action)
+        assert dones.tolist() == [False, step == 0, False]
+        assert np.isfinite(observations["observation"]).all()
+        others = [0, 2]
+        np.testing.assert_equal(
+            observations["observation"][others], expected["observation"][others]
+        )
+        np.testing.assert_equal(rewards[others], expected_rewards[others])
+        if step == 0:
+            assert rewards[1] == 0.0
+            assert infos[1]["diverged"]
+            assert not infos[1]["TimeLimit.truncated"]
+            assert infos[1]["episode"]["l"] == 1
+            assert np.isfinite(infos[1]["terminal_observation"]["observation"]).all()
+    assert venv.diverged == 1
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "env 1 became unstable" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros((2, 5)), r"shape \(2, 6\), a row for each env; got float64 of shape \(2, 5\)"),
+        (np.zeros(6), r"of shape \(6,\)"),
+        (np.full((2, 6), "left"), "got <U4"),
+        (np.array([[0] * 6, [0, 0, np.nan, 0, 0, 0]]), "action 2 of env 1 is nan, and nothing was"),
+        (np.full((2, 6), np.inf), "action 0 of env 0 is inf"),
+    ],
+)
+def test_an_impossible_action_is_refused_before_anything_moves(action: Any, message: str) -> None:
+    venv = batched("HalfCheetah-v5")
+    venv.reset()
+    before = venv.physics.simulations.qpos.copy()
+    with pytest.raises(ValueError, match=message):
+        venv.step(action)
+    np.testing.assert_array_equal(venv.physics.simulations.qpos, before)
+
+
+def test_a_step_needs_a_reset() -> None:
+    with pytest.raises(ResetNeeded, match="call reset"):
+        batched("Reacher-v5").step(np.zeros((2, 2)))
+
+
+def test_attributes_and_methods_are_those_of_each_env() -> None:
+    venv = batched("Hopper-v5", 3, interval=Uniform(0.004, 0.02), observe="positions")
+    twin = batched("Hopper-v5", 3, interval=Uniform(0.004, 0.02), observe="positions")
+    twin.reset()
+    venv.reset()
+    assert venv.get_attr("nominal_interval") == [0.008] * 3
+    assert venv.get_attr("horizon", indices=1) == [8.0]
+    assert not venv.has_attr("wheels")
+    states = np.array(venv.env_method("state_vector"))
+    np.testing.assert_array_equal(states[:, :6], venv.physics.simulations.qpos)
+    np.testing.assert_array_equal(venv.get_attr("data", [2])[0].qpos, states[2, :6])
+    assert len({id(rng) for rng in venv.get_attr("np_random")}) == 3
+    assert venv.env_is_wrapped(Monitor) == [True] * 3
+    assert venv.env_is_wrapped(VariableRate, indices=[0, 1]) == [True] * 2
+    assert venv.env_is_wrapped(ObserveOnly)[0]
+    assert not venv.env_is_wrapped(gym.wrappers.ClipAction)[0]
+    # Looking on changes nothing; a method that sets the state does.
+    for action in actions_for(venv, 20):
+        np.testing.assert_equal(venv.step(action)[:3], twin.step(action)[:3])
+    qpos, qvel = states[0, :6], states[0, 6:]
+    venv.env_method("set_state", qpos, qvel, indices=[1])
+    np.testing.assert_array_equal(venv.physics.simulations.qpos[1], qpos)
+    assert (venv.physics.simulations.qpos[2] != qpos).any()
+    with pytest.raises(ValueError, match="call reset"):
+        venv.env_method("reset")
+
+
+def test_attributes_can_be_noted_but_none_that_would_have_no_effect() -> None:
+    venv = batched("Hopper-v5", 3)
+    venv.set_attr("difficulty", 2, indices=[0, 2])
+    venv.set_attr("difficulty", 1, indices=1)
+    assert venv.get_attr("difficulty") == [2, 1, 2]
+    with pytest.raises(AttributeError, match=r"'_ctrl_cost_weight' .* pass it to make_vec"):
+        venv.set_attr("_ctrl_cost_weight", 0.0)
+
+
+def test_options_and_sb3s_wrappers_are_accepted() -> None:
+    venv = batched("Reacher-v5")
+    venv.set_options({"anything": 1})
+    normalised = VecNormalize(venv, norm_obs=False)
+    normalised.reset()
+    for action in actions_for(venv, 50):
+        normalised.step(action)
+    assert venv.reset_infos[0] == {"elapsed_time": 0.02, "physical_time": 0.0}
+
+
+def test_make_vec_says_which_path_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "liquid_control")
+    envs.make_vec("Reacher-v5", 2, threads=5)
+    assert "Reacher-v5: 2 envs, stepped together on 2 threads" in caplog.text
+    serial = envs.make_vec("Reacher-v4", 2)
+    assert isinstance(serial, envs.SerialVecEnv)
+    assert serial.reason == "ReacherEnv is no task of batched arrays"
+    assert "Reacher-v4: 2 envs, stepped one by one: ReacherEnv is no task" in caplog.text
+    assert envs.make_vec("Reacher-v5", 2, threads=0).reason == "threads=0"  # type: ignore[attr-defined]
+
+
+def test_a_strange_wrapper_is_stepped_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = gym.wrappers.ClipAction.wrapper_spec()
+    spec = dataclasses.replace(gym.spec("Reacher-v5"), id="Clipped-v0", additional_wrappers=(clip,))
+    monkeypatch.setitem(gym.registry, spec.id, spec)
+    venv = envs.make_vec(spec.id, 2)
+    assert venv.reason == "the wrapper ClipAction works on one env"  # type: ignore[attr-defined]
+
+
+def test_impossible_requests_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown task"):
+        envs.make_vec("Reachr-v5", 2)
+    with pytest.raises(TypeError, match="wheels"):
+        envs.make_vec("Reacher-v5", 2, wheels=3)
+    with pytest.raises(ValueError, match="threads must be at least 0, got -1"):
+        envs.make_vec("Reacher-v5", 2, threads=-1)
+    with pytest.raises(TypeError, match=r"threads must be an integer, got 1\.5"):
+        envs.make_vec("Reacher-v5", 2, threads=1.5)  # type: ignore[arg-type]
