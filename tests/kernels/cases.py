@@ -147,12 +147,22 @@ def errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, 
 
 
 def assert_agree(
-    actual: dict[str, Tensor], expected: dict[str, Tensor], *, relative: float, absolute: float
+    actual: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    *,
+    relative: float,
+    absolute: float,
+    rounded: dict[str, Tensor] | None = None,
 ) -> None:
-    """Every tensor within `absolute`, or `relative` of its largest number, of the expected one."""
+    """Every tensor within `absolute`, or `relative` of its largest number, of the expected one.
+
+    The rare circuit is chaotic or saturated and magnifies rounding errors: ten times the error that
+    PyTorch makes, in `rounded`, is allowed as well.
+    """
+    noise = {} if rounded is None else errors(rounded, expected)
     for name, error in errors(actual, expected).items():
         size = expected[name].abs().max().item() if expected[name].numel() else 0.0
-        bound = absolute + relative * size
+        bound = absolute + relative * size + 10 * noise.get(name, 0.0)
         assert error <= bound, f"{name}: off by {error:.3g}, {bound:.3g} allowed"
 
 

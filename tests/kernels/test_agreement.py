@@ -17,7 +17,6 @@ from tests.kernels.cases import (
     build,
     circuits,
     double,
-    errors,
     gradients,
     is_fused,
     reference,
@@ -45,7 +44,7 @@ def test_the_kernels_know_every_kind(kind: str, dtype: torch.dtype) -> None:
 
 
 @each_kind
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.data())
 def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
@@ -57,21 +56,20 @@ def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
 
 
 @each_kind
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.data())
 def test_forward_in_single_precision(kind: str, data: st.DataObject) -> None:
-    """Within 1e-5, but for the rare circuit that is chaotic: PyTorch rounds no better there."""
     circuit = data.draw(circuits(kind)).float()
     case = data.draw(sequences(circuit)).to(torch.float32)
     with reference():
         rounded = values(circuit, case)
         truth = values(double(circuit), case.to(torch.float64))
-    chaos = 10 * max(errors(rounded, truth).values())
-    assert_agree(values(circuit, case), truth, relative=0, absolute=1e-5 + chaos)
+    found = values(circuit, case)
+    assert_agree(found, truth, relative=0, absolute=1e-5, rounded=rounded)
 
 
 @each_kind
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.data())
 def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
@@ -83,19 +81,21 @@ def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
 
 
 @each_kind
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.data())
 def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind)).float()
     case = data.draw(sequences(circuit, batches=SOME, extremes=False)).to(torch.float32)
     with reference():
-        expected = gradients(double(circuit), case.to(torch.float64))
-    assert_agree(gradients(circuit, case), expected, relative=1e-4, absolute=1e-6)
+        rounded = gradients(circuit, case)
+        truth = gradients(double(circuit), case.to(torch.float64))
+    found = gradients(circuit, case)
+    assert_agree(found, truth, relative=1e-4, absolute=1e-6, rounded=rounded)
 
 
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data())
 def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObject) -> None:
     """An acting agent's step, all that many programs ever ask for."""
@@ -140,7 +140,7 @@ def test_gradcheck(kind: str) -> None:
 
 @pytest.mark.parametrize("name", extension.INSTRUCTION_SETS)
 @each_kind
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.data())
 def test_every_instruction_set(name: str, kind: str, data: st.DataObject) -> None:
     choice = extension.choose()
@@ -160,7 +160,7 @@ def test_every_instruction_set(name: str, kind: str, data: st.DataObject) -> Non
 
 
 @each_kind
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(st.data())
 def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.DataObject) -> None:
     """Frozen parameters, inputs without gradient, a loss of the last state alone: any of it."""
