@@ -36,9 +36,6 @@ struct Native;
         static LIQUID_INLINE X scaled(X x, X exponent) {                                  \
             return {prefix##_scalef_ps(x.lane, exponent.lane)};                           \
         }                                                                                 \
-        static LIQUID_INLINE X estimated_reciprocal(X x) {                                \
-            return {prefix##_rcp14_ps(x.lane)};                                           \
-        }                                                                                 \
     };
 
 LIQUID_NATIVE(16, _mm512)

@@ -81,19 +81,18 @@ void learn_between(const int* slots, const T* weights, T* const* heard, T* const
                    const T* const* d_sums, std::size_t begin, std::size_t end, T* d_weights,
                    int apart) {
     constexpr int parameters = Synapse::parameters;
+    const T* sources[count];
+    T* to[count];
     X d_weight[count * parameters];
+    for (int c = 0; c < count; ++c) sources[c] = heard[slots[c]], to[c] = taught[slots[c]];
     for (X& each : d_weight) each = X(T(0));
     for (std::size_t i = begin; i < end; i += X::width) {
         X d_sum[Synapse::sums];
         for (int s = 0; s < Synapse::sums; ++s) d_sum[s] = X::load(d_sums[s] + i);
         for (int c = 0; c < count; ++c) {
-            const X source = X::load(heard[slots[c]] + i);
-            const X d_source = Synapse::learn(source, weights + c * parameters, d_sum,
-                                              d_weight + c * parameters);
-            if constexpr (teaches) {
-                T* to = taught[slots[c]] + i;
-                (X::load(to) + d_source).store(to);
-            }
+            const X d_source = Synapse::learn(X::load(sources[c] + i), weights + c * parameters,
+                                              d_sum, d_weight + c * parameters);
+            if constexpr (teaches) (X::load(to[c] + i) + d_source).store(to[c] + i);
         }
     }
     add_sums(d_weight, d_weights, apart);

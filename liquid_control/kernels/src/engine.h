@@ -55,7 +55,6 @@ class Engine {
                 scratch_ = std::max(scratch_, Part::scratch_size(plan, call.time));
             });
         }
-        gather();
     }
 
     /// Numbers of `Call::kept` for a whole batch.
@@ -70,11 +69,13 @@ class Engine {
     }
 
     void forward() {
+        gather(false);
         on_tiles([](auto& tile, std::size_t) { tile.forward(); });
     }
 
     /// Also writes the gradients by the parameters, tensor by tensor.
     void backward(const std::vector<T*>& d_parameters) {
+        gather(true);
         const std::size_t synapses = plan_.forward.size(), rows = plan_.rows;
         const std::size_t size = synapses + rows + plan_.own * plan_.visible;
         std::vector<T> learned(size * cuts_.size());
@@ -111,7 +112,7 @@ class Engine {
     };
 
     /// Lay out the memory: the parameters as they came and in the tiles' orders, then the scratch.
-    void gather() {
+    void gather(bool goes_back) {
         thread_local Memory memory;
         const std::size_t flat = plan_.parameter_count();
         const std::size_t packed = plan_.forward.size() + plan_.backward.size();
@@ -133,7 +134,7 @@ class Engine {
         weights_.forward = to;
         to = pack(plan_.forward, to);
         weights_.backward = to;
-        if (call_.kept) pack(plan_.backward, to);
+        if (goes_back) pack(plan_.backward, to);
         scratch_memory_ = to + plan_.backward.size();
         pointers_ = memory.pointers.data();
     }

@@ -47,17 +47,6 @@ LIQUID_INLINE X at_least(X x, typename X::Number bound) {
     }
 }
 
-/// 1 / x for finite x, within two units in the last place.
-template <class X>
-LIQUID_INLINE X reciprocal(X x) {
-    if constexpr (kNative<X>) {
-        const X estimate = Native<X>::estimated_reciprocal(x);
-        return estimate + estimate * (X(1) - x * estimate);  // a Newton step: 14 bits become 24
-    } else {
-        return X(1) / x;
-    }
-}
-
 /// 2^x = scale + rest, where scale is a whole power of two: 2^x - 1 is then exact for small x too.
 template <class X>
 struct Power {
@@ -104,7 +93,7 @@ template <class X>
 LIQUID_INLINE X sigmoid_of_power(X x) {
     constexpr auto largest = Exponential<typename X::Number>::largest;
     const Power<X> power = power_of_two(at_least(at_most(x, largest), -largest));
-    return reciprocal((X(1) + power.scale) + power.rest);
+    return X(1) / ((X(1) + power.scale) + power.rest);
 }
 
 template <class X>
@@ -119,7 +108,7 @@ LIQUID_INLINE X tanh(X x) {
     const X doubled = at_least(at_most(x * X(2 * kLog2E<T>), saturated), -saturated);
     const Power<X> power = power_of_two(doubled);
     const X above_one = (power.scale - X(1)) + power.rest;
-    return above_one * reciprocal(above_one + X(2));
+    return above_one / (above_one + X(2));
 }
 
 }  // namespace liquid
