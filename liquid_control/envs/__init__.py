@@ -17,6 +17,9 @@ from liquid_control.envs.intervals import (
     interval_from,
 )
 from liquid_control.envs.observe_only import ObserveOnly
+from liquid_control.envs.own import register
+from liquid_control.envs.simulations import Simulations
+from liquid_control.envs.tasks import Task
 from liquid_control.envs.variable_rate import VariableRate
 
 __all__ = [
@@ -30,10 +33,13 @@ __all__ = [
     "ObserveOnly",
     "PerEpisode",
     "SerialVecEnv",
+    "Simulations",
+    "Task",
     "Trace",
     "Uniform",
     "VariableRate",
     "interval_from",
     "make",
     "make_vec",
+    "register",
 ]

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from liquid_control.envs.grid import draw_substeps, longest_schedule
 from liquid_control.envs.observe_only import ObserveOnly
+from liquid_control.envs.own import TaskEnv
 from liquid_control.envs.physics import Physics, library
 from liquid_control.envs.tasks import GYMNASIUM, Task
 from liquid_control.envs.variable_rate import VariableRate, layers
@@ -43,7 +44,7 @@ def task_of(env: gym.Env[Any, Any]) -> Task | str:
     ]
     if strange:
         return f"the wrapper {type(strange[0]).__name__} works on one env"
-    if type(robot) not in GYMNASIUM:
+    if type(robot) not in {*GYMNASIUM, TaskEnv}:
         return f"{type(robot).__name__} is no task of batched arrays"
     if robot.render_mode == "human":
         return "render_mode='human' shows each env as it steps"
@@ -51,6 +52,8 @@ def task_of(env: gym.Env[Any, Any]) -> Task | str:
         library()
     except RuntimeError as error:
         return str(error)
+    if isinstance(robot, TaskEnv):
+        return robot.task
     task = GYMNASIUM[type(robot)]
     names = {field.name for field in dataclasses.fields(task)}
     arguments = robot.spec.kwargs if robot.spec else {}

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import STATE, Array, Simulations
+from liquid_control.envs.simulations import STATE, Array, Simulations, field
 
 # Forces that only mj_rnePostConstraint computes; a reset alone leaves them at zero.
 _FORCES = {"cacc", "cfrc_int", "cfrc_ext"}
@@ -81,7 +81,11 @@ class Physics:
         self._unstable = warnings[:, _UNSTABLE, 1]
         self._status = _array(self._mujoco.mjb_status(self._batch), c_int, (count,))
         template = mujoco.MjData(model)
-        read = {name: _shaped(name, template, count) for name in reads if name not in STATE}
+        read = {
+            name: np.zeros((count, *field(template, name).shape))
+            for name in reads
+            if name not in STATE
+        }
         state = {name: self._component(bit) for name, bit in STATE.items()}
         self.simulations = Simulations(model, state | read)
         self._forces = [read[name] for name in read if name in _FORCES]
@@ -209,14 +213,6 @@ def _array(start: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 def _plan(step: Any, forces: Any, substeps: NDArray[np.int32], fields: Any) -> _Plan:
     addresses = [ctypes.cast(function, c_void_p) for function in (step, forces)]
     return _Plan(*addresses, substeps.ctypes.data, fields, len(fields))
-
-
-def _shaped(name: str, template: Any, count: int) -> Array:
-    """Return room for a field of MjData, (count, ...)."""
-    field = getattr(template, name, None)
-    if not isinstance(field, np.ndarray) or field.dtype != np.float64 or not field.size:
-        raise ValueError(f"{name!r} is no field of MjData that tasks can read, such as 'xpos'")
-    return np.zeros((count, *field.shape))
 
 
 def _offset(name: str, template: Any) -> int:

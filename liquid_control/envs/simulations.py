@@ -38,7 +38,7 @@ class Simulations:
     @classmethod
     def of(cls, model: Any, data: Any, reads: Iterable[str]) -> Simulations:
         """Return a single simulation, an MjData."""
-        views = {name: getattr(data, name)[None] for name in (*STATE, *reads)}
+        views = {name: field(data, name)[None] for name in (*STATE, *reads)}
         return cls(model, views)
 
     def __getattr__(self, name: str) -> Array:
@@ -52,3 +52,13 @@ class Simulations:
     def bodies(self) -> dict[str, int]:
         """Numbers of the bodies by name."""
         return {self.model.body(body).name: body for body in range(self.model.nbody)}
+
+
+def field(data: Any, name: str) -> Array:
+    """Return a field of an MjData as a live array; ValueError if tasks cannot read it."""
+    array = getattr(data, name, None)
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not array.size:
+        raise ValueError(
+            f"{name!r} is no field of MjData that this task can read; one is 'xpos', for example"
+        )
+    return array

@@ -24,6 +24,9 @@ class Task(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     """Fields of MjData that the functions read beside qpos, qvel and ctrl, such as "xpos"."""
 
+    layout: ClassVar[tuple[tuple[str, int], ...]] = ()
+    """Names and sizes of the observation's blocks, for `ObserveOnly`: ("qpos", 4), ("qvel", 2)."""
+
     @abstractmethod
     def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
         """Draw the start of one episode from the model's defaults.

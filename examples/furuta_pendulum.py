@@ -1,0 +1,64 @@
+"""A robot of your own: swing up a Furuta pendulum, 64 of them at once.
+
+    python examples/furuta_pendulum.py
+    liquid-control train my_recipe.yaml     # with `task: furuta_pendulum:FurutaPendulum-v0`
+
+A task is a frozen dataclass. Its fields are arguments of `make` and `make_vec`; its functions see
+all simulations at once, as arrays (simulations, ...) with the names of MjData.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from liquid_control import LiquidPPO, envs
+
+
+@dataclass(frozen=True)
+class FurutaPendulum(envs.Task):
+    """Swing the rod up by turning the arm, and balance it."""
+
+    noise: float = 0.1
+    effort_cost: float = 0.05
+
+    reads = ("site_xpos",)  # fields of MjData beside qpos, qvel and ctrl
+    layout = (("qpos", 4), ("qvel", 2))  # what observe="positions" shows
+
+    def start(self, rng, qpos, qvel):
+        return qpos + rng.uniform(-self.noise, self.noise, qpos.shape), qvel
+
+    def observation(self, sims):
+        return np.concatenate((np.cos(sims.qpos), np.sin(sims.qpos), sims.qvel), axis=1)
+
+    def reward(self, sims, before, action, seconds):
+        height = (sims.site_xpos[:, 0, 2] - 0.31) / 0.25  # of the tip: -1 hanging, 1 upright
+        return height - self.effort_cost * np.square(action).sum(axis=1)
+
+    def terminated(self, sims):
+        return np.abs(sims.qvel[:, 0]) > 40  # radians per second: the motor's limit
+
+
+envs.register(
+    "FurutaPendulum-v0",
+    FurutaPendulum,
+    model=Path(__file__).with_suffix(".xml"),
+    frame_skip=4,
+    max_episode_steps=250,
+)
+
+if __name__ == "__main__":
+    venv = envs.make_vec(
+        "FurutaPendulum-v0", 64, observe="positions", interval=envs.Uniform(0.01, 0.04), seed=0
+    )
+    wiring = {"kind": "auto_ncp", "neurons": 32}
+    model = LiquidPPO(
+        "LiquidPolicy",
+        venv,
+        n_steps=128,
+        batch_size=1024,
+        gamma=0.98,
+        policy_kwargs={"neurons": "cfc", "wiring": wiring},
+        verbose=1,
+    )
+    model.learn(200_000)

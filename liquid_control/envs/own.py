@@ -1,0 +1,94 @@
+"""Tasks of your own: a `Task` and a model become an env under a name."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from numpy.typing import NDArray
+
+from liquid_control.envs.simulations import Array, Simulations
+from liquid_control.envs.tasks import Task
+
+
+def register(
+    name: str,
+    task: type[Task],
+    *,
+    model: str | Path,
+    frame_skip: int,
+    max_episode_steps: int | None = None,
+) -> None:
+    """Give a task of your own a name, for `make`, `make_vec`, recipes and `gymnasium.make`.
+
+    Its arguments are the task's fields, `frame_skip`, and those of Gymnasium's MujocoEnv, such as
+    `width`. A recipe that names it "module:Name-v0" imports the module, which registers it.
+
+    Args:
+        name: Such as "FurutaPendulum-v0".
+        task: The class of the task.
+        model: Path of the robot's MJCF file.
+        frame_skip: Physics steps of the nominal control interval.
+        max_episode_steps: Nominal intervals after which an episode is truncated.
+    """
+    gym.register(
+        name,
+        entry_point=partial(_build, task, Path(model).absolute()),
+        max_episode_steps=max_episode_steps,
+        kwargs={"frame_skip": frame_skip},
+    )
+
+
+class TaskEnv(MujocoEnv):
+    """One simulation of a task, as Gymnasium sees it.
+
+    Args:
+        task: The task.
+        model: Path of the robot's MJCF file.
+        frame_skip: Physics steps of a control interval.
+        **kwargs: Arguments of MujocoEnv, such as `render_mode`.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
+
+    def __init__(self, task: Task, model: Path, frame_skip: int, **kwargs: Any) -> None:
+        super().__init__(str(model), frame_skip, observation_space=None, **kwargs)
+        self.metadata = self.metadata | {"render_fps": round(1 / self.dt)}
+        self.task = task
+        self._simulations = Simulations.of(self.model, self.data, task.reads)
+        shape = self._observe().shape
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)
+        if task.layout:
+            self.observation_structure = dict(task.layout)
+
+    def step(self, action: NDArray[Any]) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
+        """Hold an action for `frame_skip` physics steps."""
+        task, simulations = self.task, self._simulations
+        before = task.before(simulations)
+        self.do_simulation(action, self.frame_skip)
+        seconds = np.array([self.dt])
+        (reward,) = task.reward(simulations, before, np.asarray(action)[None], seconds)
+        (terminated,) = task.terminated(simulations)
+        if self.render_mode == "human":
+            self.render()  # type: ignore[no-untyped-call]
+        return self._observe(), float(reward), bool(terminated), False, {}
+
+    def reset_model(self) -> Array:
+        """Start an episode."""
+        start = self.task.start(self.np_random, self.init_qpos.copy(), self.init_qvel.copy())
+        self.set_state(*start)  # type: ignore[no-untyped-call]
+        return self._observe()
+
+    def _observe(self) -> Array:
+        (observation,) = self.task.observation(self._simulations)
+        return np.asarray(observation)
+
+
+def _build(task: type[Task], model: Path, **arguments: Any) -> TaskEnv:
+    names = {field.name for field in dataclasses.fields(task)} & arguments.keys()
+    return TaskEnv(task(**{name: arguments.pop(name) for name in names}), model, **arguments)
