@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RECIPE ?= configs/inverted_pendulum/ncp_ppo.yaml
 ARGS ?=
-BENCHMARKS ?= neurons training
+BENCHMARKS ?= neurons training environments
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
