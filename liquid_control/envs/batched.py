@@ -181,17 +181,13 @@ class BatchedVecEnv(VecEnv):
         self._ticks += 1
         self._substeps_since_reset += substeps
         self._returns += rewards
-        truncated = (self._substeps_since_reset == self._horizon) & ~terminated
-        dones = terminated | truncated
+        out_of_time = self._substeps_since_reset == self._horizon
+        dones = terminated | out_of_time
 
-        infos = [
-            {"elapsed_time": elapsed, "physical_time": physical, "TimeLimit.truncated": cut}
-            for elapsed, physical, cut in zip(
-                seconds.tolist(),
-                (self._substeps_since_reset * self._timestep).tolist(),
-                truncated.tolist(),
-                strict=True,
-            )
+        physical_time = self._substeps_since_reset * self._timestep
+        infos: list[dict[str, Any]] = [
+            {"elapsed_time": elapsed, "physical_time": physical, "TimeLimit.truncated": False}
+            for elapsed, physical in zip(seconds.tolist(), physical_time.tolist(), strict=True)
         ]
         observations = {
             "observation": observation,
@@ -200,7 +196,7 @@ class BatchedVecEnv(VecEnv):
         if len(unstable):
             self._tell_divergence(unstable, infos)
         if dones.any():
-            self._end(np.flatnonzero(dones), observations, infos)
+            self._end(np.flatnonzero(dones), out_of_time & ~terminated, observations, infos)
         return observations, rewards.astype(np.float32), dones, infos
 
     def _observe(self) -> NDArray[Any]:
@@ -209,18 +205,23 @@ class BatchedVecEnv(VecEnv):
         return observation if self._shown is None else observation[:, self._shown]
 
     def _end(
-        self, ended: NDArray[np.intp], observations: Observations, infos: list[dict[str, Any]]
+        self,
+        ended: NDArray[np.intp],
+        truncated: NDArray[np.bool_],
+        observations: Observations,
+        infos: list[dict[str, Any]],
     ) -> None:
         """Tell of the episodes that ended, and put the start of the next in their place."""
         seconds = round(time.time() - self._created, 6)
         for index in ended.tolist():
-            infos[index]["terminal_observation"] = {
-                key: rows[index].copy() for key, rows in observations.items()
-            }
-            infos[index]["episode"] = {
-                "r": round(self._returns.item(index), 6),
-                "l": self._ticks.item(index),
-                "t": seconds,
+            infos[index] |= {
+                "TimeLimit.truncated": truncated.item(index),
+                "terminal_observation": {key: of[index].copy() for key, of in observations.items()},
+                "episode": {
+                    "r": round(self._returns.item(index), 6),
+                    "l": self._ticks.item(index),
+                    "t": seconds,
+                },
             }
         self._begin(ended)
         observations["observation"][ended] = self._observe()[ended]

@@ -79,7 +79,7 @@ def squares(values: NDArray[Any]) -> Array:
 
     It is computed in the type of the values, as in Gymnasium, where actions are single precision.
     """
-    total: Array = np.square(values.reshape(len(values), -1)).sum(axis=1)
+    total: Array = np.add.reduce(np.square(values.reshape(len(values), -1)), axis=1)
     return total
 
 
