@@ -109,6 +109,11 @@ class BatchedVecEnv(VecEnv):
             for index in range(num_envs)
         ]
         self._attributes: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        env.reset()  # or it would not render
+        # A camera that follows a robot must not be pulled from one to another.
+        self._renderers = [copy.copy(robot.mujoco_renderer) for _ in range(num_envs)]
+        for renderer in self._renderers:
+            renderer._viewers = {}  # which a copy shares
         super().__init__(num_envs, env.observation_space, env.action_space)
         self.metadata = env.metadata
 
@@ -266,6 +271,7 @@ class BatchedVecEnv(VecEnv):
         robot: Any = self.env.unwrapped
         self.physics.load(index, robot.data)
         robot.np_random = self._rngs[index]
+        robot.mujoco_renderer = self._renderers[index]
         state = self.physics.state_of(robot.data)
         yield self.env
         if (self.physics.state_of(robot.data) != state).any():
@@ -333,4 +339,5 @@ class BatchedVecEnv(VecEnv):
     def close(self) -> None:
         """Free the simulations."""
         self.physics.close()
-        self.env.close()
+        for renderer in self._renderers:
+            renderer.close()

@@ -305,3 +305,34 @@ def test_impossible_requests_are_refused() -> None:
         envs.make_vec("Reacher-v5", 2, threads=-1)
     with pytest.raises(TypeError, match=r"threads must be an integer, got 1\.5"):
         envs.make_vec("Reacher-v5", 2, threads=1.5)  # type: ignore[arg-type]
+
+
+def test_each_env_is_shown_by_a_camera_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    together, alone = (
+        envs.make_vec("HalfCheetah-v5", 2, seed=0, threads=threads, render_mode="rgb_array")
+        for threads in (2, 0)
+    )
+    try:
+        alone.reset()
+        alone.render()
+    except Exception as error:
+        pytest.skip(f"nothing can be rendered here: {error}")
+    together.reset()
+    together.render()
+    force = np.stack([np.ones(6), -np.ones(6)])  # the two move apart, and cameras follow
+    for _ in range(20):
+        together.step(force)
+        alone.step(force)
+        frames = [venv.env_method("render") for venv in (together, alone)]
+
+    def unlike(one: Any, other: Any) -> float:
+        return float(np.abs(one.astype(float) - other).mean())
+
+    (first, second), (first_alone, second_alone) = frames
+    assert unlike(first, first_alone) < unlike(first, second_alone) / 3
+    assert unlike(second, second_alone) < unlike(second, first_alone) / 3
+    (chosen,) = together.env_method("render", indices=1)
+    assert unlike(chosen, second) < unlike(chosen, first) / 3
+    assert together.render().shape == (960, 480, 3)  # type: ignore[union-attr]
+    together.close()
