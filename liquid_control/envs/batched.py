@@ -272,10 +272,8 @@ class BatchedVecEnv(VecEnv):
         self.physics.load(index, robot.data)
         robot.np_random = self._rngs[index]
         robot.mujoco_renderer = self._renderers[index]
-        state = self.physics.state_of(robot.data)
         yield self.env
-        if (self.physics.state_of(robot.data) != state).any():
-            self.physics.store(index, robot.data)
+        self.physics.store(index, robot.data)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of some envs; of `data`, a copy."""

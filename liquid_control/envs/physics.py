@@ -114,12 +114,13 @@ class Physics:
         self._substeps[:] = substeps
         if not self._apply(self._stepping, None) and not self._unstable.any():
             return np.empty(0, np.intp)
-        unstable = np.flatnonzero(self._unstable.any(axis=1) | (self._status != 0))
-        self._unstable[:] = 0
-        return unstable
+        return np.flatnonzero(self._unstable.any(axis=1) | (self._status != 0))
 
     def reset(self, which: NDArray[np.integer[Any]], qpos: Array, qvel: Array) -> None:
-        """Put some simulations, (which,), into positions and velocities, (which, ...) each."""
+        """Put some simulations into positions and velocities, (which, ...) each.
+
+        `which` are their numbers, (which,), in rising order.
+        """
         ids = np.ascontiguousarray(which, np.int32)
         self._mujoco.mjb_reset(self._batch, ids.ctypes.data, len(ids), None, 0)
         self.simulations.qpos[ids] = qpos
@@ -130,7 +131,6 @@ class Physics:
             raise RuntimeError(f"MuJoCo cannot start simulation {failed}: {text}")
         for array in self._forces:
             array[ids] = 0.0
-        self._unstable[ids] = 0
 
     def load(self, which: int, data: Any) -> None:
         """Copy one simulation into an MjData and compute all that follows from its state."""
@@ -139,13 +139,9 @@ class Physics:
 
     def store(self, which: int, data: Any) -> None:
         """Copy the state of an MjData into one simulation."""
-        self._state[which] = self.state_of(data)
-
-    def state_of(self, data: Any) -> Array:
-        """Return all that the future of an MjData depends on, (numbers,)."""
-        state = np.empty(self._state.shape[1])
-        mujoco.mj_getState(self._model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        return state
+        mujoco.mj_getState(
+            self._model, data, self._state[which], mujoco.mjtState.mjSTATE_INTEGRATION
+        )
 
     def close(self) -> None:
         """End the threads and free the simulations; nothing may be asked of them afterwards."""

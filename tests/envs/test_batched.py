@@ -50,7 +50,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Pusher-v5": {"reward_near_weight": 2.0, "reward_dist_weight": 3.0},
     "Reacher-v5": {"reward_dist_weight": 2.0, "reward_control_weight": 0.5},
     "Swimmer-v5": {"exclude_current_positions_from_observation": False, "ctrl_cost_weight": 1.0},
-    "Walker2d-v5": {"healthy_angle_range": (-0.3, 0.1), "healthy_reward": 7.0},
+    "Walker2d-v5": {
+        "healthy_angle_range": (-0.3, 0.1),
+        "healthy_reward": 7.0,
+        "terminate_when_unhealthy": False,
+    },
 }
 
 STEPS, COUNT = 1000, 2
@@ -156,6 +160,36 @@ def test_results_do_not_depend_on_threads(name: str) -> None:
     assert_same_play(one, two, 60)
 
 
+def test_failing_at_the_last_moment_is_no_truncation() -> None:
+    push = np.ones((1, 1))
+
+    def steps_to_the_end(limit: int) -> tuple[int, bool]:
+        venv = batched("InvertedPendulum-v5", 1, max_episode_steps=limit)
+        venv.reset()
+        for step in range(1, 1000):
+            _, _, dones, infos = venv.step(push)
+            if dones[0]:
+                return step, infos[0]["TimeLimit.truncated"]
+        raise AssertionError
+
+    failed_after, _ = steps_to_the_end(1000)
+    assert steps_to_the_end(failed_after - 1) == (failed_after - 1, True)
+    assert steps_to_the_end(failed_after) == (failed_after, False)
+
+
+def test_a_start_has_no_forces_of_what_another_simulation_felt() -> None:
+    venv = batched("Ant-v5", 32)
+    venv.reset()
+    physics, now = venv.physics, venv.physics.simulations
+    rng = np.random.default_rng(0)
+    for action in actions_for(venv, 200):
+        physics.step(action, np.full(32, 2))
+        which = np.flatnonzero(rng.random(32) < 0.1)
+        physics.reset(which, now.qpos[which], np.zeros((len(which), now.qvel.shape[1])))
+        assert not now.cfrc_ext[which].any()
+    assert now.cfrc_ext.any()
+
+
 def test_a_seed_given_later_starts_the_same_episodes() -> None:
     venv = batched("Hopper-v5", interval=Uniform(0.004, 0.02))
     venv.reset()
@@ -241,7 +275,7 @@ def test_attributes_and_methods_are_those_of_each_env() -> None:
     assert not venv.has_attr("wheels")
     states = np.array(venv.env_method("state_vector"))
     np.testing.assert_array_equal(states[:, :6], venv.physics.simulations.qpos)
-    np.testing.assert_array_equal(venv.get_attr("data", [2])[0].qpos, states[2, :6])
+    np.testing.assert_array_equal([data.qpos for data in venv.get_attr("data")], states[:, :6])
     assert len({id(rng) for rng in venv.get_attr("np_random")}) == 3
     assert venv.env_is_wrapped(Monitor) == [True] * 3
     assert venv.env_is_wrapped(VariableRate, indices=[0, 1]) == [True] * 2
@@ -250,6 +284,7 @@ def test_attributes_and_methods_are_those_of_each_env() -> None:
     # Looking on changes nothing; a method that sets the state does.
     for action in actions_for(venv, 20):
         np.testing.assert_equal(venv.step(action)[:3], twin.step(action)[:3])
+        venv.env_method("state_vector")
     qpos, qvel = states[0, :6], states[0, 6:]
     venv.env_method("set_state", qpos, qvel, indices=[1])
     np.testing.assert_array_equal(venv.physics.simulations.qpos[1], qpos)

@@ -62,6 +62,7 @@ def test_the_example_passes_gymnasiums_check_and_stops_a_runaway_arm(furuta: Any
     check_env(env.unwrapped, skip_render_check=True)
     assert env.spec is not None
     assert env.spec.max_episode_steps == 250
+    assert env.unwrapped.dt == pytest.approx(4 * 0.005)
     assert env.unwrapped.task == furuta.FurutaPendulum()
     env.reset(seed=0)
     env.unwrapped.set_state(np.zeros(2), np.array([50.0, 0.0]))
