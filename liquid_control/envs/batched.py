@@ -335,7 +335,6 @@ class BatchedVecEnv(VecEnv):
         return self.env_method("render")
 
     def close(self) -> None:
-        """Free the simulations."""
-        self.physics.close()
+        """Close what renders; the simulations are freed when nothing refers to them."""
         for renderer in self._renderers:
             renderer.close()

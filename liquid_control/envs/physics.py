@@ -46,6 +46,10 @@ class _Plan(Structure):
     )
 
 
+class _Owner:
+    """What Physics and all arrays of a batch's memory refer to; the batch is freed after it."""
+
+
 class Physics:
     """Many simulations of one model, each stepped by a count of its own, on a pool of threads.
 
@@ -71,15 +75,14 @@ class Physics:
         )
         if not self._batch:
             raise ValueError(f"MuJoCo cannot simulate this model in a batch: {message.value!r}")
-        self._finalizer = weakref.finalize(self, self._mujoco.mjb_deleteBatch, self._batch)
+        self._owner = _Owner()
+        weakref.finalize(self._owner, self._mujoco.mjb_deleteBatch, self._batch)
 
         size = self._mujoco.mjb_nstate(self._batch)
-        self._state = _array(self._mujoco.mjb_state(self._batch), c_double, (count, size))
-        warnings = _array(
-            self._mujoco.mjb_warning(self._batch), c_int, (count, mujoco.mjtWarning.mjNWARNING, 2)
-        )
+        self._state = self._array("mjb_state", c_double, (count, size))
+        warnings = self._array("mjb_warning", c_int, (count, mujoco.mjtWarning.mjNWARNING, 2))
         self._unstable = warnings[:, _UNSTABLE, 1]
-        self._status = _array(self._mujoco.mjb_status(self._batch), c_int, (count,))
+        self._status = self._array("mjb_status", c_int, (count,))
         template = mujoco.MjData(model)
         read = {
             name: np.zeros((count, *field(template, name).shape))
@@ -143,9 +146,12 @@ class Physics:
             self._model, data, self._state[which], mujoco.mjtState.mjSTATE_INTEGRATION
         )
 
-    def close(self) -> None:
-        """End the threads and free the simulations; nothing may be asked of them afterwards."""
-        self._finalizer()
+    def _array(self, name: str, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return memory of the batch, which a function of MuJoCo's names, as an array."""
+        start = getattr(self._mujoco, name)(self._batch)
+        memory = (kind * int(np.prod(shape))).from_address(start)
+        memory.owner = self._owner
+        return np.ctypeslib.as_array(memory).reshape(shape)
 
     def _component(self, bit: int) -> Array:
         """Return a view of one part of all states, (simulations, size)."""
@@ -198,12 +204,6 @@ def library() -> Any:
         function = getattr(functions, name)
         function.restype, function.argtypes = result, arguments
     return functions
-
-
-def _array(start: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return memory of MuJoCo's as an array."""
-    size = int(np.prod(shape))
-    return np.ctypeslib.as_array((kind * size).from_address(start)).reshape(shape)
 
 
 def _plan(step: Any, forces: Any, substeps: NDArray[np.int32], fields: Any) -> _Plan:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import inspect
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,6 +190,21 @@ def test_a_start_has_no_forces_of_what_another_simulation_felt() -> None:
         physics.reset(which, now.qpos[which], np.zeros((len(which), now.qvel.shape[1])))
         assert not now.cfrc_ext[which].any()
     assert now.cfrc_ext.any()
+
+
+def test_arrays_outlive_their_envs() -> None:
+    venv = batched("Hopper-v5", 64)
+    venv.reset()
+    qpos = venv.physics.simulations.qpos
+    owner, before = weakref.ref(venv.physics._owner), qpos.copy()
+    venv.close()
+    del venv
+    gc.collect()
+    batched("Hopper-v5", 64).reset()  # would be given the memory
+    assert owner() is not None
+    np.testing.assert_array_equal(qpos, before)
+    del qpos
+    assert owner() is None
 
 
 def test_a_seed_given_later_starts_the_same_episodes() -> None:
