@@ -130,6 +130,7 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("agent=3", ["agent: "]),
         ("env.observe=angles", ["env.observe: ", "'positions'"]),
         ("env.interval=-1", ["env.interval: ", "above 0"]),
+        ("env.threads=-1", ["env.threads: ", "greater than or equal to 0"]),
         ("env.interval={kind: sometimes}", ["env.interval: ", "'sometimes'", "uniform"]),
         ("env.interval={kind: fixed, seconds: x}", ["env.interval: ", "number"]),
         ("env.interval={kind: trace, path: none.csv}", ["env.interval: ", "none.csv"]),
@@ -200,6 +201,16 @@ def test_a_recipe_does_not_change(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file)
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 1  # type: ignore[misc]
+
+
+def test_environments_are_stepped_together_on_as_many_threads_as_the_recipe_says(
+    recipe_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "liquid_control")
+    for threads, words in ((0, "4 envs, stepped one by one"), (3, "4 envs, stepped together on 3")):
+        recipe = load_recipe(recipe_file, ["env.num_envs=4", f"env.threads={threads}"])
+        build_env(recipe).close()
+        assert words in caplog.records[-1].getMessage()
 
 
 def agent_of(recipe: Recipe) -> LiquidPPO:

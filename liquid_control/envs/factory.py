@@ -111,7 +111,8 @@ def make_vec(
     env = monitored(0)
     batchable = task_of(env) if threads != 0 else "threads=0"
     if isinstance(batchable, str):
-        logger.info("%s: %d envs, stepped one by one: %s", task, num_envs, batchable)
+        asked_for = logging.INFO if threads == 0 else logging.WARNING
+        logger.log(asked_for, "%s: %d envs, stepped one by one: %s", task, num_envs, batchable)
         others = [partial(monitored, index) for index in range(1, num_envs)]
         return SerialVecEnv([lambda: env, *others], batchable)
     threads = min(threads or _processors(), num_envs)

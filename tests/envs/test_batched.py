@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import inspect
 import logging
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from liquid_control import envs
 from liquid_control.envs import DroppedFrames, ObserveOnly, Uniform, VariableRate, grid
 from liquid_control.envs.batched import BatchedVecEnv
+from liquid_control.envs.physics import library
 from liquid_control.envs.tasks import GYMNASIUM
 
 # Arguments that change what each task observes, rewards, ends or starts with.
@@ -337,7 +339,22 @@ def test_make_vec_says_which_path_it_takes(caplog: pytest.LogCaptureFixture) -> 
     assert isinstance(serial, envs.SerialVecEnv)
     assert serial.reason == "ReacherEnv is no task of batched arrays"
     assert "Reacher-v4: 2 envs, stepped one by one: ReacherEnv is no task" in caplog.text
+    assert caplog.records[-1].levelno == logging.WARNING
     assert envs.make_vec("Reacher-v5", 2, threads=0).reason == "threads=0"  # type: ignore[attr-defined]
+    assert caplog.records[-1].levelno == logging.INFO
+
+
+def test_without_the_compiled_part_envs_are_stepped_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "liquid_control.envs._hold", None)
+    library.cache_clear()
+    try:
+        venv = envs.make_vec("Reacher-v5", 2)
+    finally:
+        library.cache_clear()
+    assert "the compiled part of liquid_control.envs is missing" in venv.reason  # type: ignore[attr-defined]
+    assert "install a C compiler" in venv.reason  # type: ignore[attr-defined]
 
 
 def test_a_strange_wrapper_is_stepped_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,14 @@ def test_the_example_passes_gymnasiums_check_and_stops_a_runaway_arm(furuta: Any
     assert env.step(np.zeros(1))[2]
 
 
+def test_a_name_with_its_module_registers_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    venv = envs.make_vec(f"furuta_pendulum:{NAME}", 2, effort_cost=0.0)
+    assert isinstance(venv, envs.BatchedVecEnv)
+    assert venv.task == sys.modules.pop("furuta_pendulum").FurutaPendulum(effort_cost=0.0)
+    gym.registry.pop(NAME)
+
+
 @pytest.mark.usefixtures("furuta")
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(TypeError, match="wheels"):
