@@ -173,7 +173,7 @@ class BatchedVecEnv(VecEnv):
         task, simulations = self.task, self.physics.simulations
         substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
         seconds = substeps * self._timestep
-        before = task.before(simulations)
+        before = task.before(simulations).copy()
         unstable = self.physics.step(self._actions, substeps)
 
         observation = self._observe()
@@ -207,7 +207,9 @@ class BatchedVecEnv(VecEnv):
     def _observe(self) -> NDArray[Any]:
         """Return what the agent sees of all simulations, (num_envs, features), as a new array."""
         observation = self.task.observation(self.physics.simulations)
-        return observation if self._shown is None else observation[:, self._shown]
+        if self._shown is not None:
+            return observation[:, self._shown]
+        return observation if observation.flags.owndata else observation.copy()
 
     def _end(
         self,

@@ -52,6 +52,9 @@ class TaskEnv(MujocoEnv):
         model: Path of the robot's MJCF file.
         frame_skip: Physics steps of a control interval.
         **kwargs: Arguments of MujocoEnv, such as `render_mode`.
+
+    Raises:
+        ValueError: If the task's functions return arrays of another shape than they should.
     """
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
@@ -61,6 +64,7 @@ class TaskEnv(MujocoEnv):
         self.metadata = self.metadata | {"render_fps": round(1 / self.dt)}
         self.task = task
         self._simulations = Simulations.of(self.model, self.data, task.reads)
+        self._check_shapes()
         shape = self._observe().shape
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)
         if task.layout:
@@ -69,7 +73,7 @@ class TaskEnv(MujocoEnv):
     def step(self, action: NDArray[Any]) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """Hold an action for `frame_skip` physics steps."""
         task, simulations = self.task, self._simulations
-        before = task.before(simulations)
+        before = task.before(simulations).copy()
         self.do_simulation(action, self.frame_skip)
         seconds = np.array([self.dt])
         (reward,) = task.reward(simulations, before, np.asarray(action)[None], seconds)
@@ -86,7 +90,24 @@ class TaskEnv(MujocoEnv):
 
     def _observe(self) -> Array:
         (observation,) = self.task.observation(self._simulations)
-        return np.asarray(observation)
+        return np.array(observation)
+
+    def _check_shapes(self) -> None:
+        """Refuse a task whose arrays do not have one row, or one number, for each simulation."""
+        task, sims = self.task, self._simulations
+        action = np.zeros((1, self.model.nu), np.float32)
+        reward = task.reward(sims, task.before(sims), action, np.array([self.dt]))
+        for name, array, axes in (
+            ("observation", task.observation(sims), 2),
+            ("reward", reward, 1),
+            ("terminated", task.terminated(sims), 1),
+        ):
+            if np.ndim(array) != axes or len(array) != 1:
+                wanted = "(simulations, features)" if axes == 2 else "(simulations,)"
+                raise ValueError(
+                    f"{name} of {type(task).__name__} has shape {np.shape(array)} for one "
+                    f"simulation; return {wanted}"
+                )
 
 
 def _build(task: type[Task], model: Path, **arguments: Any) -> TaskEnv:

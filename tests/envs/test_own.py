@@ -98,3 +98,54 @@ def test_a_task_may_read_only_what_it_lists_and_mjdata_has(furuta: Any) -> None:
         Physics(model, 2, 1, Wishful.reads)
     with pytest.raises(ValueError, match="'wheels' is no field"):
         TaskEnv(Wishful(), EXAMPLE.with_suffix(".xml"), 1)
+
+
+def test_arrays_of_another_shape_are_refused(furuta: Any) -> None:
+    class Tall(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
+        def reward(self, *arguments: Any) -> Any:
+            return super().reward(*arguments)[:, None]
+
+    class Flat(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
+        def observation(self, sims: envs.Simulations) -> Any:
+            return sims.qpos[0]
+
+    class Sure(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
+        def terminated(self, sims: envs.Simulations) -> Any:
+            return False
+
+    for task, message in (
+        (Tall, r"reward of Tall has shape \(1, 1\) for one simulation; return \(simulations,\)"),
+        (Flat, r"observation of Flat has shape \(2,\) .* return \(simulations, features\)"),
+        (Sure, r"terminated of Sure has shape \(\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TaskEnv(task(), EXAMPLE.with_suffix(".xml"), 1)
+
+
+def test_a_task_may_return_parts_of_what_it_sees(furuta: Any) -> None:
+    class Lazy(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
+        def observation(self, sims: envs.Simulations) -> Any:
+            return sims.qpos
+
+        def before(self, sims: envs.Simulations) -> Any:
+            return sims.qpos[:, 0]
+
+        def reward(self, sims: envs.Simulations, before: Any, *_: Any) -> Any:
+            return sims.qpos[:, 0] - before
+
+    envs.register("Lazy-v0", Lazy, model=EXAMPLE.with_suffix(".xml"), frame_skip=4)
+    try:
+        venvs = [envs.make_vec("Lazy-v0", 2, seed=0, threads=threads) for threads in (2, 0)]
+        single = gym.make("Lazy-v0")
+    finally:
+        gym.registry.pop("Lazy-v0")
+    start, _ = single.reset(seed=0)
+    assert (single.step(np.ones(1, np.float32))[0] != start).all()
+    for venv in venvs:
+        first = venv.reset()["observation"]  # type: ignore[index,call-overload]
+        kept = first.copy()
+        then, rewards, _, _ = venv.step(np.ones((2, 1), np.float32))
+        np.testing.assert_array_equal(first, kept)
+        moved = then["observation"] - first  # type: ignore[index,call-overload]
+        np.testing.assert_allclose(rewards, moved[:, 0], rtol=1e-6)
+        assert rewards.all()

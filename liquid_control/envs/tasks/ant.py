@@ -45,7 +45,7 @@ class Ant(Task):
 
     def before(self, sims: Simulations) -> Array:
         """Return x of the main body."""
-        return sims.xpos[:, self.body(sims), 0].copy()
+        return sims.xpos[:, self.body(sims), 0]
 
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array

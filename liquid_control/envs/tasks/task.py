@@ -17,8 +17,8 @@ class Task(ABC):
     """What a robot observes, what it is rewarded for, and when it has failed.
 
     Write a frozen dataclass whose fields are the arguments of the task. Its functions work on many
-    simulations at once, take nothing but their arguments and return new arrays; a `Simulations`
-    has fields of MjData such as `qpos`, (simulations, nq).
+    simulations at once and change nothing; a `Simulations` has fields of MjData such as `qpos`,
+    (simulations, nq). They may return a part of one as it is, which is copied.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
