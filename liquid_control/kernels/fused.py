@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from liquid_control.kernels import extension
@@ -47,25 +49,28 @@ def unroll(
         PyTorch: other devices and types of number, other neurons and solvers, tracing.
     """
     program = _program(circuit)
-    if program is None or torch.compiler.is_compiling():
+    if program is None or _is_traced():
         return None
     if circuit.input_mapping is not None and not program.maps_inputs:
         inputs = circuit.input_mapping(inputs)
     dtype = inputs.dtype
-    tensors = [inputs, state, elapsed_time, *program.parameters()]
-    for i, tensor in enumerate(tensors):
-        if tensor is None:
-            continue
-        if tensor.dtype is not dtype or dtype not in IS_DOUBLE or not tensor.is_cpu:
-            return None
-        if not tensor.is_contiguous():
-            tensors[i] = tensor.contiguous()
+    tensors = [inputs, state, elapsed_time, *program.parameters(circuit)]
+    strided = False
+    for tensor in tensors:
+        if tensor is not None:
+            if tensor.dtype is not dtype or not tensor.is_cpu:
+                return None
+            strided = strided or not tensor.is_contiguous()
+    if dtype not in IS_DOUBLE:
+        return None
+    if strided:
+        tensors = [None if tensor is None else tensor.contiguous() for tensor in tensors]
     starts = None if episode_start is None else (episode_start != 0).contiguous()
-    call = _Call(program.kernel, circuit.time_scale, circuit.state_size, first, starts)
+    call = (program, circuit.time_scale, first, starts)
     if torch.is_grad_enabled():
         outputs, last = _Unroll.apply(call, *tensors)  # type: ignore[no-untyped-call]
         return outputs, last
-    return call.forward(None, False, tensors)
+    return _forward(call, tensors, None, False)
 
 
 def _program(circuit: Circuit) -> Program | None:
@@ -79,120 +84,96 @@ def _program(circuit: Circuit) -> Program | None:
         return program
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _is_traced() -> bool:
+    """Whether tensors stand for something else: in torch.compile, torch.func, forward-mode AD."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
-class _Call:
-    """One unroll: all of it that no gradient is taken by."""
+Call = tuple[Program, float, int, Tensor | None]
+"""Program, time scale, first neuron wanted, episode starts: what no gradient is taken by."""
 
-    __slots__ = ("first", "kernel", "starts", "state_size", "time_scale")
+Tensors = Sequence[Tensor | None]
+"""Inputs, state, elapsed time and the program's parameters."""
 
-    def __init__(
-        self, kernel: Any, time_scale: float, state_size: int, first: int, starts: Tensor | None
-    ) -> None:
-        self.kernel = kernel
-        self.time_scale = time_scale
-        self.state_size = state_size
-        self.first = first
-        self.starts = starts
 
-    def forward(
-        self, kept: Tensor | None, wants_time: bool, tensors: Sequence[Tensor | None]
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs and the last state; what going backward needs goes into `kept`."""
-        inputs, state, elapsed_time, *parameters = tensors
-        assert inputs is not None
-        time, batch, _ = inputs.shape
-        outputs = inputs.new_empty(time, batch, self.kernel.visible - self.first)
-        last = inputs.new_empty(batch, self.state_size)
-        self.kernel.forward(
-            IS_DOUBLE[inputs.dtype],
-            time,
-            batch,
-            self.time_scale,
-            self.first,
-            wants_time,
-            [_address(parameter) for parameter in parameters],
-            inputs.data_ptr(),
-            _address(state),
-            _address(elapsed_time),
-            _address(self.starts),
-            _address(kept),
-            outputs.data_ptr(),
-            last.data_ptr(),
-            torch.get_num_threads(),
-        )
-        return outputs, last
+def _forward(
+    call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
+) -> tuple[Tensor, Tensor]:
+    """Outputs and the last state; what going backward needs goes into `kept`."""
+    program, time_scale, first, starts = call
+    inputs = tensors[0]
+    assert inputs is not None
+    time, batch, _ = inputs.shape
+    outputs = inputs.new_empty(time, batch, program.neurons - first)
+    last = inputs.new_empty(batch, program.state_size)
+    program.kernel.forward(
+        IS_DOUBLE[inputs.dtype],
+        time,
+        batch,
+        time_scale,
+        first,
+        wants_time,
+        _addresses(tensors),
+        0 if starts is None else starts.data_ptr(),
+        0 if kept is None else kept.data_ptr(),
+        outputs.data_ptr(),
+        last.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return outputs, last
 
-    def backward(
-        self,
-        kept: Tensor,
-        tensors: Sequence[Tensor | None],
-        d_outputs: Tensor | None,
-        d_last: Tensor | None,
-        gradients: Sequence[Tensor | None],
-    ) -> None:
-        """Fill `gradients`, in the order of `tensors`; None for one that is not wanted."""
-        inputs, _, elapsed_time, *parameters = tensors
-        d_inputs, d_state, d_elapsed_time, *d_parameters = gradients
-        assert inputs is not None
-        time, batch, _ = inputs.shape
-        self.kernel.backward(
-            IS_DOUBLE[inputs.dtype],
-            time,
-            batch,
-            self.time_scale,
-            self.first,
-            d_elapsed_time is not None,
-            [_address(parameter) for parameter in parameters],
-            inputs.data_ptr(),
-            _address(elapsed_time),
-            _address(self.starts),
-            kept.data_ptr(),
-            _address(d_outputs),
-            _address(d_last),
-            [_address(gradient) for gradient in d_parameters],
-            _address(d_inputs),
-            _address(d_state),
-            _address(d_elapsed_time),
-            torch.get_num_threads(),
-        )
+
+def _addresses(tensors: Tensors) -> list[int]:
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 class _Unroll(torch.autograd.Function):
     """The unroll with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
         trajectory = None
         inputs = tensors[0]
         if inputs is not None and any(ctx.needs_input_grad):
             time, batch, _ = inputs.shape
-            size = call.kernel.kept_size(IS_DOUBLE[inputs.dtype], time, batch)
+            size = call[0].kernel.kept_size(IS_DOUBLE[inputs.dtype], time, batch)
             trajectory = Trajectory(size, inputs.dtype)
         ctx.call, ctx.trajectory = call, trajectory
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         wants_time = ctx.needs_input_grad[3]
-        return call.forward(trajectory.memory if trajectory else None, wants_time, tensors)
+        return _forward(call, tensors, trajectory.memory if trajectory else None, wants_time)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        program, time_scale, first, starts = ctx.call
         tensors = ctx.saved_tensors
         gradients = [
             torch.empty_like(tensor) if wanted else None
             for tensor, wanted in zip(tensors, ctx.needs_input_grad[1:], strict=True)
         ]
-        ctx.call.backward(
-            ctx.trajectory.memory,
-            tensors,
-            None if d_outputs is None else d_outputs.contiguous(),
-            None if d_last is None else d_last.contiguous(),
-            gradients,
+        d_outputs = None if d_outputs is None else d_outputs.contiguous()
+        d_last = None if d_last is None else d_last.contiguous()
+        time, batch, _ = tensors[0].shape
+        program.kernel.backward(
+            IS_DOUBLE[tensors[0].dtype],
+            time,
+            batch,
+            time_scale,
+            first,
+            _addresses(tensors),
+            0 if starts is None else starts.data_ptr(),
+            ctx.trajectory.memory.data_ptr(),
+            *_addresses((d_outputs, d_last)),
+            _addresses(gradients),
+            torch.get_num_threads(),
         )
         return None, *gradients
 
@@ -200,20 +181,30 @@ class _Unroll(torch.autograd.Function):
 class Trajectory:
     """Memory for what going backward needs, which the next unroll of the same size uses again.
 
-    Memory fresh from the system costs more time than the kernels take to fill it.
+    Memory fresh from the system costs more time than the kernels take to fill it. Spares are taken
+    and given back by single operations of a deque, so that other threads, and the garbage collector
+    in the midst of this one, may do so at the same time.
     """
 
     SPARES = 4
 
-    _spares: ClassVar[list[Tensor]] = []
+    _spares: ClassVar[deque[Tensor]] = deque(maxlen=SPARES)
 
     def __init__(self, size: int, dtype: torch.dtype) -> None:
-        for index, spare in enumerate(self._spares):
-            if len(spare) == size and spare.dtype is dtype:
-                self.memory = self._spares.pop(index)
-                return
-        self.memory = torch.empty(size, dtype=dtype)
+        spare = self._spare(size, dtype)
+        self.memory = torch.empty(size, dtype=dtype) if spare is None else spare
 
     def __del__(self) -> None:
-        self._spares.insert(0, self.memory)
-        del self._spares[self.SPARES :]
+        self._spares.append(self.memory)
+
+    @classmethod
+    def _spare(cls, size: int, dtype: torch.dtype) -> Tensor | None:
+        for _ in range(len(cls._spares)):
+            try:
+                spare = cls._spares.pop()
+            except IndexError:
+                return None
+            if len(spare) == size and spare.dtype is dtype:
+                return spare
+            cls._spares.appendleft(spare)
+        return None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
 from liquid_control.neurons.blocks import Block, layered
@@ -27,8 +26,8 @@ Bank = tuple[list[int], list[int], int]
 Parameters = list[Tensor | None]
 
 
-Place = tuple[nn.Module | None, str]
-"""A module and the name of a parameter in it."""
+Place = tuple[str, ...]
+"""Names of modules, from the circuit inwards, and of a parameter there; or nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,16 @@ class Program:
 
     Attributes:
         kernel: the compiled plan, with `forward` and `backward`.
-        parameters: the tensors that the plan takes, made from the circuit's parameters as they are.
+        neurons: how many the circuit has.
+        state_size: numbers in the state of one sample.
+        parameters: from a circuit to the tensors that the plan takes, as its parameters are then.
         maps_inputs: whether that includes the mapping of the inputs.
     """
 
     kernel: Any
-    parameters: Callable[[], Parameters]
+    neurons: int
+    state_size: int
+    parameters: Callable[[Any], Parameters]
     maps_inputs: bool = False
 
 
@@ -57,20 +60,29 @@ def compile_circuit(circuit: Circuit, extension: ModuleType) -> Program | None:
     return None
 
 
-class _Lookup:
-    """Parameters by module and name, as they are when it is called; None for a missing module.
+def _lookup(*places: Place) -> Callable[[Circuit], Parameters]:
+    """The parameters of a circuit in some places; None for an empty place.
 
     An attribute of a module is looked for among its parameters last of all, which takes longer than
-    the kernels take for an acting step. So they are looked up there at once.
+    the kernels take for an acting step. So they are looked up there first.
     """
+    split = [(place[:-1], place[-1]) if place else None for place in places]
 
-    def __init__(self, *places: Place) -> None:
-        self.places = [
-            ({} if module is None else module._parameters, name) for module, name in places
-        ]
+    def lookup(circuit: Circuit) -> Parameters:
+        found: Parameters = []
+        for place in split:
+            if place is None:
+                found.append(None)
+                continue
+            path, name = place
+            module: Any = circuit
+            for part in path:
+                module = module._modules[part]
+            parameter = module._parameters.get(name)
+            found.append(getattr(module, name) if parameter is None else parameter)
+        return found
 
-    def __call__(self) -> Parameters:
-        return [parameters.get(name) for parameters, name in self.places]
+    return lookup
 
 
 @dataclass(frozen=True)
@@ -149,21 +161,18 @@ def _closed_form(circuit: CfC, extension: ModuleType) -> Program:
         ]
         layers = [("lstm", 0, first, 0), *layers]
 
-    places: list[Place] = [
-        (circuit.sensory, "weight"),
-        (circuit.recurrent, "weight"),
-        (circuit, "bias"),
-    ]
+    places: list[Place] = [("sensory", "weight"), ("recurrent", "weight"), ("bias",)]
     if memory is not None:
-        places = [(memory.sensory, "weight"), (memory.recurrent, "weight"), *places]
-        places.insert(-1, (memory, "bias"))
-    lookup = _Lookup(*places)
+        places = [("memory", "sensory", "weight"), ("memory", "recurrent", "weight"), *places]
+        places.insert(-1, ("memory", "bias"))
+    lookup = _lookup(*places)
 
-    def parameters() -> Parameters:
+    def parameters(circuit: CfC) -> Parameters:
         own = circuit.own_parameters()
-        return [*lookup(), torch.stack(own)] if own else lookup()
+        return [*lookup(circuit), torch.stack(own)] if own else lookup(circuit)
 
-    return Program(slots.plan(extension, 1, layers, banks), parameters)
+    plan = slots.plan(extension, 1, layers, banks)
+    return Program(plan, wiring.neuron_count, circuit.state_size, parameters)
 
 
 def _continuous(circuit: LTC | CTRNN, extension: ModuleType) -> Program:
@@ -171,31 +180,37 @@ def _continuous(circuit: LTC | CTRNN, extension: ModuleType) -> Program:
     wiring = circuit.wiring
     slots = _Slots(wiring)
     sources, _ = np.nonzero(wiring.recurrent)
-    if isinstance(circuit, LTC):
-        kind, numbers, parameters = "ltc", 4, _conductances(circuit)
-    else:
-        kind, numbers, parameters = "ctrnn", 1, partial(_leaks, circuit)
+    kind, numbers = ("ltc", 4) if isinstance(circuit, LTC) else ("ctrnn", 1)
     banks = [
         slots.sensory(numbers, into=0),
         slots.recurrent(slots.before + sources, numbers, into=0),
     ]
     layers = _layers(kind, layered(wiring, remembers=True))
     plan = slots.plan(extension, circuit.ode_steps, layers, banks)
-    return Program(plan, parameters, maps_inputs=isinstance(circuit, LTC))
+    if isinstance(circuit, LTC):
+        parameters = _liquid(circuit)
+        return Program(plan, wiring.neuron_count, circuit.state_size, parameters, maps_inputs=True)
+    return Program(plan, wiring.neuron_count, circuit.state_size, _leaky)
 
 
-def _conductances(circuit: LTC) -> Callable[[], Parameters]:
-    """What `conductances.h` lists; the sensory synapses take over the mapping of the inputs."""
-    synapses = ("steepness", "midpoint", "conductance", "reversal")
-    neurons = ("capacitance", "leak", "leak_reversal")
-    return _Lookup(
-        *((module, name) for module in (circuit.sensory, circuit.recurrent) for name in synapses),
-        *((circuit, name) for name in neurons),
-        *((circuit.input_mapping, name) for name in ("gain", "offset")),
+def _liquid(circuit: LTC) -> Callable[[Circuit], Parameters]:
+    """What conductances.h lists; the sensory synapses take over the mapping of the inputs."""
+    mapping = circuit.input_mapping
+    return _lookup(
+        *(
+            (synapses, name)
+            for synapses in ("sensory", "recurrent")
+            for name in ("steepness", "midpoint", "conductance", "reversal")
+        ),
+        *((name,) for name in ("capacitance", "leak", "leak_reversal")),
+        *(
+            () if getattr(mapping, name, None) is None else ("input_mapping", name)
+            for name in ("gain", "offset")
+        ),
     )
 
 
-def _leaks(circuit: CTRNN) -> Parameters:
+def _leaky(circuit: CTRNN) -> Parameters:
     """Weights, biases and the neurons' decay."""
     decay = torch.exp(-circuit.log_tau)
     return [circuit.sensory.weight, circuit.recurrent.weight, circuit.bias, decay]

@@ -91,6 +91,7 @@ class Circuit(nn.Module, ABC):
         self.wiring = wiring
         self.time_scale = float(time_scale)
         self.plasticity = plasticity
+        self._first_motor = wiring.neuron_count - wiring.motor_count
         self.input_mapping = Mapping(wiring.sensory_count, input_mapping) if input_mapping else None
         self.output_mapping = (
             Mapping(wiring.motor_count, output_mapping) if output_mapping else None
@@ -123,13 +124,12 @@ class Circuit(nn.Module, ABC):
         Raises:
             ValueError: a shape does not fit the others or the wiring.
         """
-        first = self.wiring.neuron_count - self.wiring.motor_count
-        motor, state = self._run(inputs, state, elapsed_time, episode_start, first)
+        motor, state = self._run(inputs, state, elapsed_time, episode_start, self._first_motor)
         return self._mapped(motor), state
 
     def readout(self, activity: Tensor) -> Tensor:
         """The motor neurons' mapped activity: (..., neurons) -> (..., motor)."""
-        return self._mapped(activity[..., -self.wiring.motor_count :])
+        return self._mapped(activity[..., self._first_motor :])
 
     def _mapped(self, motor: Tensor) -> Tensor:
         return motor if self.output_mapping is None else self.output_mapping(motor)

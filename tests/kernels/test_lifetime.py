@@ -199,7 +199,6 @@ def test_memory_does_not_grow_with_the_number_of_unrolls() -> None:
     assert len(Trajectory._spares) <= Trajectory.SPARES
 
 
-@pytest.mark.xfail(reason="spares are searched and taken in two steps", strict=False)
 def test_memory_has_the_size_that_was_asked_for_in_any_thread() -> None:
     interval = sys.getswitchinterval()
 
@@ -216,7 +215,6 @@ def test_memory_has_the_size_that_was_asked_for_in_any_thread() -> None:
 
 
 @each_kind
-@pytest.mark.xfail(reason="the programs of CfC and CT-RNN hold their circuit", strict=False)
 def test_a_circuit_that_is_gone_leaves_nothing_behind(kind: str) -> None:
     circuit = build(kind)
     assert is_fused(circuit, sequence(circuit, 3, 2))

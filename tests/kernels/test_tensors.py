@@ -174,7 +174,6 @@ def test_an_exported_step_runs_without_the_kernels(kind: str) -> None:
     assert_agree(values(circuit, case), found, relative=1e-12, absolute=1e-12)
 
 
-@pytest.mark.xfail(reason="the kernels do not step aside for torch.func", strict=False)
 @pytest.mark.parametrize("kind", ["ltc", "ctrnn"])
 def test_transforms_of_functions_see_through_the_reference(kind: str) -> None:
     """Gradients sample by sample, which the adjoint of the reference's CfC does not have either."""

@@ -17,13 +17,6 @@ T* at(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-template <class T>
-std::vector<T*> all_at(const std::vector<Address>& addresses) {
-    std::vector<T*> pointers;
-    for (Address address : addresses) pointers.push_back(at<T>(address));
-    return pointers;
-}
-
 /// A circuit's plan, and the two directions through it for either type of number.
 class Circuit {
   public:
@@ -32,85 +25,100 @@ class Circuit {
 
     Circuit(int inputs, int memory, int visible, int substeps, const std::vector<LayerTuple>& layers,
             const std::vector<BankTuple>& banks)
-        : plan_(describe(inputs, memory, visible, substeps, layers, banks)) {}
-
-    int visible() const { return plan_.visible; }
+        : plan_(description(inputs, memory, visible, substeps, layers, banks)),
+          tensor_sizes_(plan_.parameter_sizes.begin(), plan_.parameter_sizes.end()) {
+        if (plan_.conductances) tensor_sizes_ = Conductances<float>::sizes(plan_);
+    }
 
     std::size_t kept_size(bool is_double, std::size_t time, std::size_t batch) const {
         return is_double ? Engine<double>::kept_size(plan_, time, batch)
                          : Engine<float>::kept_size(plan_, time, batch);
     }
 
+    /// `tensors` are inputs, state, elapsed time and the parameters; zero for one that is missing.
     void forward(bool is_double, std::size_t time, std::size_t batch, double time_scale,
-                 int first_output, bool wants_time, const std::vector<Address>& parameters,
-                 Address inputs, Address state, Address elapsed, Address starts, Address kept,
-                 Address outputs, Address final_state, std::size_t threads) const {
+                 int first_output, bool wants_time, const std::vector<Address>& tensors,
+                 Address starts, Address kept, Address outputs, Address final_state,
+                 std::size_t threads) const {
         const auto run = [&](auto zero) {
             using T = decltype(zero);
-            Call<T> call{};
-            call.time = time, call.batch = batch;
-            call.time_scale = static_cast<T>(time_scale);
-            call.first_output = first_output, call.wants_time = wants_time;
-            call.inputs = at<T>(inputs), call.state = at<T>(state);
-            call.elapsed = at<T>(elapsed), call.starts = at<std::uint8_t>(starts);
-            call.kept = at<T>(kept);
+            Call<T> call = describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
+            call.wants_time = wants_time;
             call.outputs = at<T>(outputs), call.final_state = at<T>(final_state);
-            const std::vector<const T*> pointers = all_at<const T>(parameters);
-            check(pointers.size());
+            const std::vector<const T*> parameters = parameters_of<T>(tensors);
             if (Solo<T>::fits(plan_, call)) {
-                Solo<T>(plan_, pointers, call).forward();
+                Solo<T>(plan_, parameters, call).forward();
             } else {
-                Engine<T>(plan_, pointers, call, threads).forward();
+                Engine<T>(plan_, parameters, call, threads).forward();
             }
         };
         is_double ? run(0.0) : run(0.0f);
     }
 
+    /// `gradients` are those by the tensors, in their order; zero for one that is not wanted.
     void backward(bool is_double, std::size_t time, std::size_t batch, double time_scale,
-                  int first_output, bool wants_time, const std::vector<Address>& parameters,
-                  Address inputs, Address elapsed, Address starts, Address kept, Address d_outputs,
-                  Address d_final_state, const std::vector<Address>& d_parameters, Address d_inputs,
-                  Address d_state, Address d_elapsed, std::size_t threads) const {
+                  int first_output, const std::vector<Address>& tensors, Address starts,
+                  Address kept, Address d_outputs, Address d_final_state,
+                  const std::vector<Address>& gradients, std::size_t threads) const {
         const auto run = [&](auto zero) {
             using T = decltype(zero);
-            Call<T> call{};
-            call.time = time, call.batch = batch;
-            call.time_scale = static_cast<T>(time_scale);
-            call.first_output = first_output, call.wants_time = wants_time;
-            call.inputs = at<T>(inputs);
-            call.elapsed = at<T>(elapsed), call.starts = at<std::uint8_t>(starts);
-            call.kept = at<T>(kept);
+            Call<T> call = describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
             call.d_outputs = at<T>(d_outputs), call.d_final_state = at<T>(d_final_state);
-            call.d_inputs = at<T>(d_inputs), call.d_state = at<T>(d_state);
-            call.d_elapsed = at<T>(d_elapsed);
-            const std::vector<const T*> pointers = all_at<const T>(parameters);
-            check(pointers.size());
-            Engine<T>(plan_, pointers, call, threads).backward(all_at<T>(d_parameters));
+            call.d_inputs = at<T>(gradients.at(0)), call.d_state = at<T>(gradients.at(1));
+            call.d_elapsed = at<T>(gradients.at(2));
+            call.wants_time = call.d_elapsed != nullptr;
+            std::vector<T*> d_parameters;
+            for (std::size_t i = 3; i < gradients.size(); ++i) {
+                d_parameters.push_back(at<T>(gradients[i]));
+            }
+            const std::vector<const T*> parameters = parameters_of<T>(tensors);
+            Engine<T>(plan_, parameters, call, threads).backward(d_parameters);
         };
         is_double ? run(0.0) : run(0.0f);
     }
 
   private:
-    void check(std::size_t parameters) const {
-        if (parameters != (plan_.conductances ? kLiquidTensors : plan_.parameter_sizes.size())) {
-            throw std::invalid_argument("the plan takes another number of parameter tensors");
-        }
+    template <class T>
+    Call<T> describe(std::size_t time, std::size_t batch, double time_scale, int first_output,
+                     const std::vector<Address>& tensors, Address starts, Address kept) const {
+        Call<T> call{};
+        call.time = time, call.batch = batch;
+        call.time_scale = static_cast<T>(time_scale);
+        call.first_output = first_output;
+        call.inputs = at<T>(tensors.at(0)), call.state = at<T>(tensors.at(1));
+        call.elapsed = at<T>(tensors.at(2)), call.starts = at<std::uint8_t>(starts);
+        call.kept = at<T>(kept);
+        return call;
     }
 
-    static Plan::Description describe(int inputs, int memory, int visible, int substeps,
+    /// Only empty tensors have no address, and those of the mapping that an LTC may do without.
+    template <class T>
+    std::vector<const T*> parameters_of(const std::vector<Address>& tensors) const {
+        std::vector<const T*> parameters;
+        parameters.reserve(tensors.size());
+        for (std::size_t i = 3; i < tensors.size(); ++i) parameters.push_back(at<T>(tensors[i]));
+        bool fits = parameters.size() == tensor_sizes_.size();
+        for (std::size_t i = 0; fits && i < parameters.size() - (plan_.conductances ? 2 : 0); ++i) {
+            fits = parameters[i] || tensor_sizes_[i] == 0;
+        }
+        if (!fits) throw std::invalid_argument("the plan takes other parameter tensors");
+        return parameters;
+    }
+
+    static Plan::Description description(int inputs, int memory, int visible, int substeps,
                                       const std::vector<LayerTuple>& layers,
                                       const std::vector<BankTuple>& banks) {
-        Plan::Description description{inputs, memory, visible, substeps, {}, {}};
+        Plan::Description made{inputs, memory, visible, substeps, {}, {}};
         for (const auto& [kind, first, last, block] : layers) {
             Layer layer{};
             layer.kind = kind_of(kind);
             layer.first = first, layer.last = last, layer.block = block;
-            description.layers.push_back(layer);
+            made.layers.push_back(layer);
         }
         for (const auto& [slots, targets, parameters] : banks) {
-            description.banks.push_back({slots, targets, parameters});
+            made.banks.push_back({slots, targets, parameters});
         }
-        return description;
+        return made;
     }
 
     static Kind kind_of(const std::string& name) {
@@ -122,6 +130,7 @@ class Circuit {
     }
 
     const Plan plan_;
+    std::vector<std::size_t> tensor_sizes_;
 };
 
 }  // namespace liquid
@@ -134,7 +143,6 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
     py::class_<Circuit>(module, "Circuit", py::module_local())
         .def(py::init<int, int, int, int, const std::vector<Circuit::LayerTuple>&,
                       const std::vector<Circuit::BankTuple>&>())
-        .def_property_readonly("visible", &Circuit::visible)
         .def("kept_size", &Circuit::kept_size)
         .def("forward", &Circuit::forward, without_gil)
         .def("backward", &Circuit::backward, without_gil);
