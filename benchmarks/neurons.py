@@ -4,13 +4,15 @@
 
 Every circuit has 64 neurons, 24 inputs and 8 outputs. Ours get an elapsed time for every step and
 sequence, as in training at a variable rate; ncps, which cannot take one per sequence, and nn.LSTM
-get none. All sides run in one process, in turns, on one torch thread.
+get none. All sides run in one process, in turns, on one torch thread. A second table sets two
+threads against one, by the clock on the wall: it needs two idle cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 
 import ncps.torch
 import torch
@@ -25,6 +27,8 @@ from liquid_control.wiring import auto_ncp, dense
 
 SENSORY, NEURONS, MOTOR = 24, 64, 8
 SHAPES = ((16, 64), (64, 32), (8, 256))  # batch, time
+THREADED = (64, 32)
+WITH_KERNELS = ("NCP-CfC", "dense CfC", "NCP-LTC, 6 steps", "NCP-CT-RNN")
 BASELINE = "nn.LSTM"
 
 
@@ -77,7 +81,6 @@ def training_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> C
 def acting_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> Callable[[], object]:
     """Return a function that takes one control step, as an agent does that only acts."""
 
-    @torch.no_grad()
     def run() -> None:
         module(inputs, *times)
 
@@ -118,8 +121,35 @@ def rows(what: str, turns: Turns, steps: int) -> list[list[str]]:
     ]
 
 
+def threads_rows(arguments: Arguments) -> list[list[str]]:
+    """Return the table's rows on one thread against two, for sequences of a larger batch."""
+    batch, time = THREADED
+    inputs = torch.randn(time, batch, SENSORY)
+    elapsed_time = torch.rand(time, batch) + 0.5
+
+    def on_threads(count: int, run: Callable[[], object]) -> Callable[[], object]:
+        def work() -> None:
+            torch.set_num_threads(count)
+            run()
+
+        return work
+
+    table = []
+    for name, circuit in our_circuits().items():
+        if name in WITH_KERNELS:
+            run = training_step(circuit, inputs, circuit.initial_state(batch), elapsed_time)
+            work = {str(count): on_threads(count, run) for count in (1, 2)}
+            turns = in_turns(
+                work, rounds=arguments.rounds, seconds=arguments.seconds, clock=perf_counter
+            )
+            steps = [f"{turns.median(side) / batch / time * 1e6:.2f}" for side in work]
+            table.append([name, f"train B{batch} T{time}", *steps, f"{turns.ratio('1', '2'):.2f}"])
+    torch.set_num_threads(1)
+    return table
+
+
 def main(arguments: Arguments) -> None:
-    """Measure every shape and print one table."""
+    """Measure every shape and print two tables."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -134,11 +164,14 @@ def main(arguments: Arguments) -> None:
             f"train B{batch} T{time}", measure(batch, time, training_step), batch * time
         )
     ]
-    table += rows("act B1", measure(1, 1, acting_step), 1)
+    with torch.no_grad():
+        table += rows("act B1", measure(1, 1, acting_step), 1)
     print("CPU microseconds per step and sequence, one thread\n")
     print_table(
         ("circuit", "work", "ours", BASELINE, "ncps", f"ours / {BASELINE}", "ncps / ours"), table
     )
+    print("\nMicroseconds on the wall per step and sequence\n")
+    print_table(("circuit", "work", "1 thread", "2 threads", "1 / 2"), threads_rows(arguments))
 
 
 if __name__ == "__main__":
