@@ -106,10 +106,11 @@ class Forgetful:
 
 @pytest.mark.parametrize(
     ("neurons", "timesteps"),
-    [("cfc", 3072), ("lstm", 3072), pytest.param("ltc", 12_288, marks=pytest.mark.slow)],
+    [("cfc", 3072), ("lstm", 3072), pytest.param("ltc", 24_576, marks=pytest.mark.slow)],
 )
 def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
-    model = train(Recall, neurons, timesteps)
+    # The only reward comes last: with less foresight, an LTC learns it with some seeds alone.
+    model = train(Recall, neurons, timesteps, gamma=1.0, gae_lambda=1.0, ent_coef=0.02)
     assert mean_return(model, Recall) > 0.95
     assert mean_return(Forgetful(model), Recall) < 0.75
 
