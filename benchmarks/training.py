@@ -1,12 +1,14 @@
 """Training speed of LiquidPPO against sb3-contrib's RecurrentPPO and SB3's PPO at equal settings.
 
     python benchmarks/training.py
+    python benchmarks/training.py --num-envs 64
 
-HalfCheetah-v5 at its nominal rate in SB3's DummyVecEnv, 16 envs x 256 steps, minibatches of 1024
-steps, 10 epochs, observations and rewards normalised (by LiquidPPO itself, by VecNormalize for the
-others). RecurrentPPO back-propagates through whole rollouts of 256 steps, and so does LiquidPPO
-here. Everybody has an actor and a critic of their own, of 64 neurons. All sides run in one process,
-in turns of one iteration (collect, then train), on one torch thread.
+HalfCheetah-v5 at its nominal rate, 16 envs x 256 steps, minibatches of 1024 steps, 10 epochs,
+observations and rewards normalised (by LiquidPPO itself, by VecNormalize for the others). LiquidPPO
+steps the envs of `envs.make_vec`, and in one row SB3's DummyVecEnv, as the others do. RecurrentPPO
+back-propagates through whole rollouts of 256 steps, and so does LiquidPPO here. Everybody has an
+actor and a critic of their own, of 64 neurons. All sides run in one process, in turns of one
+iteration (collect, then train), on one torch thread; physics may take more.
 
 A second table shows where the time of an iteration goes in LiquidPPO's first agent, which then
 trains for as many iterations again.
@@ -27,13 +29,13 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from table import print_table
 from timing import Clock, in_turns
 
-from liquid_control import LiquidPPO
+from liquid_control import LiquidPPO, envs
 
-ENVS, STEPS = 16, 256
+STEPS = 256
 SETTINGS: dict[str, Any] = {
     "n_steps": STEPS,
     "batch_size": 1024,
@@ -53,6 +55,9 @@ class Arguments:
     task: str = "HalfCheetah-v5"
     """Gymnasium task."""
 
+    num_envs: int = 16
+    """Environments that each agent steps."""
+
     rounds: int = 5
     """Rounds in which every side trains for one iteration; the table shows medians over them."""
 
@@ -63,11 +68,13 @@ class Arguments:
     """What a second is: of the clock on the wall, or of processor time on a machine others use."""
 
 
-def liquid(arguments: Arguments, neurons: str, wiring: dict[str, Any]) -> LiquidPPO:
-    """Return a LiquidPPO agent with the given circuit."""
+def liquid(
+    arguments: Arguments, neurons: str, wiring: dict[str, Any], env: VecEnv | None = None
+) -> LiquidPPO:
+    """Return a LiquidPPO agent with the given circuit, in `env` or our own."""
     return LiquidPPO(
         "LiquidPolicy",
-        make_vec_env(arguments.task, ENVS, seed=0),
+        env or envs.make_vec(arguments.task, arguments.num_envs, seed=0),
         sequence_length=arguments.sequence_length,
         policy_kwargs={"neurons": neurons, "wiring": wiring, "critic": "twin"},
         **SETTINGS,
@@ -77,29 +84,33 @@ def liquid(arguments: Arguments, neurons: str, wiring: dict[str, Any]) -> Liquid
 def agents(arguments: Arguments) -> dict[str, OnPolicyAlgorithm]:
     """Return every agent, each with envs of its own."""
 
-    def normalised() -> VecNormalize:
-        return VecNormalize(make_vec_env(arguments.task, ENVS, seed=0))
+    def one_by_one() -> VecEnv:
+        return make_vec_env(arguments.task, arguments.num_envs, seed=0)
 
     full, sparse = {"kind": "dense", "neurons": 64}, {"kind": "auto_ncp", "neurons": 64}
     return {
         LIQUID: liquid(arguments, "cfc", sparse),
         "LiquidPPO, dense CfC 64": liquid(arguments, "cfc", full),
+        "LiquidPPO, NCP-CfC 64, DummyVecEnv": liquid(arguments, "cfc", sparse, one_by_one()),
         "LiquidPPO, LSTM 64": liquid(arguments, "lstm", full),
         RECURRENT: RecurrentPPO(
             "MlpLstmPolicy",
-            normalised(),
+            VecNormalize(one_by_one()),
             policy_kwargs={"lstm_hidden_size": 64, "net_arch": [64]},
             **SETTINGS,
         ),
         FEEDFORWARD: PPO(
-            "MlpPolicy", normalised(), policy_kwargs={"net_arch": [64, 64]}, **SETTINGS
+            "MlpPolicy",
+            VecNormalize(one_by_one()),
+            policy_kwargs={"net_arch": [64, 64]},
+            **SETTINGS,
         ),
     }
 
 
 def iteration(agent: OnPolicyAlgorithm) -> Callable[[], object]:
     """Return a function that trains `agent` for one more iteration."""
-    return lambda: agent.learn(ENVS * STEPS, reset_num_timesteps=False)
+    return lambda: agent.learn(agent.n_envs * STEPS, reset_num_timesteps=False)
 
 
 def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
@@ -127,7 +138,7 @@ def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
         unroll_circuits(agent)
         seconds["circuits"] += clock() - start
     parts = {
-        "environment, with Gymnasium and DummyVecEnv": seconds["environment"],
+        "environment": seconds["environment"],
         "acting": seconds["acting"],
         "collecting, the rest": seconds["collecting"] - seconds["environment"] - seconds["acting"],
         "learning, circuits": seconds["circuits"],
@@ -160,7 +171,7 @@ def main(arguments: Arguments) -> None:
     rows = [
         [
             name,
-            f"{ENVS * STEPS / turns.median(name):,.0f}",
+            f"{arguments.num_envs * STEPS / turns.median(name):,.0f}",
             f"{turns.ratio(RECURRENT, name):.2f}",
             f"{turns.ratio(FEEDFORWARD, name):.2f}",
         ]
