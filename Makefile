@@ -1,7 +1,7 @@
 # Set-up and everyday commands. `make` alone lists them.
 
 PYTHON ?= python3
-RECIPE ?= configs/inverted_pendulum/ncp_ppo.yaml
+RECIPE ?= configs/half_cheetah/ncp_ppo.yaml
 ARGS ?=
 BENCHMARKS ?= neurons training environments
 
