@@ -26,6 +26,7 @@ from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe, build_agent, build_env, load_recipe
 from liquid_control.display import command, diagnosis, plan, results, training_progress
 from liquid_control.doctor import diagnose
+from liquid_control.kernels import extension
 from liquid_control.recipe_text import RecipeError, one_line
 from liquid_control.runs import Run, new_run, replacing, write_json, write_text
 
@@ -220,6 +221,14 @@ def warnings_as_notes() -> Iterator[None]:
         yield
 
 
+def load_kernels() -> None:
+    """Choose the kernels now, so that a choice that cannot be ends the command before it begins."""
+    try:
+        extension.load()
+    except (ValueError, RuntimeError) as error:
+        raise RecipeError(str(error)) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, with those of the process by default; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -236,6 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.quiet = chosen.quiet
     try:
         with warnings_as_notes():
+            if not isinstance(chosen, Doctor):  # it says itself what is wrong with the kernels
+                load_kernels()
             return chosen.run()
     except RecipeError as error:
         problems.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)

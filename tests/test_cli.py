@@ -265,3 +265,15 @@ def test_set_may_be_repeated_and_take_several() -> None:
     folder = train("--quiet", *more)
     agent = load_recipe(folder / "config.yaml").agent
     assert (agent.gamma, agent.vf_coef, agent.ent_coef) == (0.5, 1.0, 0.25)
+
+
+def test_kernels_that_cannot_be_had_end_the_command_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def load() -> None:
+        raise ValueError("LIQUID_CONTROL_KERNELS=fast: unknown; use one of auto, off")
+
+    monkeypatch.setattr("liquid_control.kernels.extension.load", load)
+    assert cli.main(["train", str(RECIPE), "--runs", str(tmp_path)]) == 2
+    assert "error: LIQUID_CONTROL_KERNELS=fast: unknown" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

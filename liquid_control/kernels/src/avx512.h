@@ -22,20 +22,20 @@ struct Native;
 #if LIQUID_AVX512
 
 // Of two operands, minimum and maximum return the second if either is NaN.
-#define LIQUID_NATIVE(width, prefix)                                                      \
-    template <>                                                                           \
-    struct Native<Lanes<float, width>> {                                                  \
-        using X = Lanes<float, width>;                                                    \
-        static LIQUID_INLINE X at_most(X x, X bound) {                                    \
-            return {prefix##_min_ps(bound.lane, x.lane)};                                 \
-        }                                                                                 \
-        static LIQUID_INLINE X at_least(X x, X bound) {                                   \
-            return {prefix##_max_ps(bound.lane, x.lane)};                                 \
-        }                                                                                 \
+#define LIQUID_NATIVE(width, prefix)                                                        \
+    template <>                                                                             \
+    struct Native<Lanes<float, width>> {                                                    \
+        using X = Lanes<float, width>;                                                      \
+        static LIQUID_INLINE X at_most(X x, X bound) {                                      \
+            return {prefix##_min_ps(bound.lane, x.lane)};                                   \
+        }                                                                                   \
+        static LIQUID_INLINE X at_least(X x, X bound) {                                     \
+            return {prefix##_max_ps(bound.lane, x.lane)};                                   \
+        }                                                                                   \
         static LIQUID_INLINE X rounded(X x) { return {prefix##_roundscale_ps(x.lane, 8)}; } \
-        static LIQUID_INLINE X scaled(X x, X exponent) {                                  \
-            return {prefix##_scalef_ps(x.lane, exponent.lane)};                           \
-        }                                                                                 \
+        static LIQUID_INLINE X scaled(X x, X exponent) {                                    \
+            return {prefix##_scalef_ps(x.lane, exponent.lane)};                             \
+        }                                                                                   \
     };
 
 LIQUID_NATIVE(16, _mm512)

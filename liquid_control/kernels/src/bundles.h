@@ -16,7 +16,9 @@ void hear_along(const Bundle& bundle, const T* weights, T* const* heard, T* cons
         constexpr int n = decltype(vectors)::value;
         X sum[n][Synapse::sums];
         for (int v = 0; v < n; ++v) {
-            for (int s = 0; s < Synapse::sums; ++s) sum[v][s] = X::load(sums[s] + i + v * X::width);
+            for (int s = 0; s < Synapse::sums; ++s) {
+                sum[v][s] = X::load(sums[s] + i + v * X::width);
+            }
         }
         const T* weight = weights + bundle.weight;
         for (const int slot : bundle.far) {
@@ -27,7 +29,9 @@ void hear_along(const Bundle& bundle, const T* weights, T* const* heard, T* cons
             weight += Synapse::parameters;
         }
         for (int v = 0; v < n; ++v) {
-            for (int s = 0; s < Synapse::sums; ++s) sum[v][s].store(sums[s] + i + v * X::width);
+            for (int s = 0; s < Synapse::sums; ++s) {
+                sum[v][s].store(sums[s] + i + v * X::width);
+            }
         }
     });
 }
@@ -38,16 +42,22 @@ void hear_step(const Bundle& bundle, const T* weights, T* const* heard, T* const
                std::size_t i) {
     X sum[near][Synapse::sums];
     for (int m = 0; m < near; ++m) {
-        for (int s = 0; s < Synapse::sums; ++s) sum[m][s] = X::load(sums[m * Synapse::sums + s] + i);
+        for (int s = 0; s < Synapse::sums; ++s) {
+            sum[m][s] = X::load(sums[m * Synapse::sums + s] + i);
+        }
     }
     const T* weight = weights + bundle.weight;
     for (const int slot : bundle.far) {
         const X source = X::load(heard[slot] + i);
-        for (int m = 0; m < near; ++m) Synapse::hear(source, weight + m, near, sum[m]);
+        for (int m = 0; m < near; ++m) {
+            Synapse::hear(source, weight + m, near, sum[m]);
+        }
         weight += Synapse::parameters * near;
     }
     for (int m = 0; m < near; ++m) {
-        for (int s = 0; s < Synapse::sums; ++s) sum[m][s].store(sums[m * Synapse::sums + s] + i);
+        for (int s = 0; s < Synapse::sums; ++s) {
+            sum[m][s].store(sums[m * Synapse::sums + s] + i);
+        }
     }
 }
 
@@ -57,7 +67,9 @@ template <class Synapse, class X, int near, class T>
 void back_step(const Bundle& bundle, const T* weights, T* const* heard, T* const* taught,
                const Rows<T>& d_sums, int first_row, int first_target, std::size_t i) {
     X d_source[near];
-    for (int m = 0; m < near; ++m) d_source[m] = X::load(taught[bundle.near[m]] + i);
+    for (int m = 0; m < near; ++m) {
+        d_source[m] = X::load(taught[bundle.near[m]] + i);
+    }
     const T* weight = weights + bundle.weight;
     for (const int target : bundle.far) {
         X d_sum[Synapse::sums];
@@ -71,7 +83,9 @@ void back_step(const Bundle& bundle, const T* weights, T* const* heard, T* const
         }
         weight += Synapse::parameters * near;
     }
-    for (int m = 0; m < near; ++m) d_source[m].store(taught[bundle.near[m]] + i);
+    for (int m = 0; m < near; ++m) {
+        d_source[m].store(taught[bundle.near[m]] + i);
+    }
 }
 
 /// From position `begin` to `end`, add what `count` synapses of one target learn to d_weights, and
@@ -84,15 +98,23 @@ void learn_between(const int* slots, const T* weights, T* const* heard, T* const
     const T* sources[count];
     T* to[count];
     X d_weight[count * parameters];
-    for (int c = 0; c < count; ++c) sources[c] = heard[slots[c]], to[c] = taught[slots[c]];
-    for (X& each : d_weight) each = X(T(0));
+    for (int c = 0; c < count; ++c) {
+        sources[c] = heard[slots[c]], to[c] = taught[slots[c]];
+    }
+    for (X& each : d_weight) {
+        each = X(T(0));
+    }
     for (std::size_t i = begin; i < end; i += X::width) {
         X d_sum[Synapse::sums];
-        for (int s = 0; s < Synapse::sums; ++s) d_sum[s] = X::load(d_sums[s] + i);
+        for (int s = 0; s < Synapse::sums; ++s) {
+            d_sum[s] = X::load(d_sums[s] + i);
+        }
         for (int c = 0; c < count; ++c) {
             const X d_source = Synapse::learn(X::load(sources[c] + i), weights + c * parameters,
                                               d_sum, d_weight + c * parameters);
-            if constexpr (teaches) (X::load(to[c] + i) + d_source).store(to[c] + i);
+            if constexpr (teaches) {
+                (X::load(to[c] + i) + d_source).store(to[c] + i);
+            }
         }
     }
     add_sums(d_weight, d_weights, apart);
@@ -121,7 +143,9 @@ void learn_along(const Bundle& bundle, int m, const T* weights, T* const* heard,
     for (; j + count <= bundle.far.size(); j += count) {
         learn(std::integral_constant<int, count>(), j);
     }
-    for (; j < bundle.far.size(); ++j) learn(std::integral_constant<int, 1>(), j);
+    for (; j < bundle.far.size(); ++j) {
+        learn(std::integral_constant<int, 1>(), j);
+    }
 }
 
 }  // namespace liquid

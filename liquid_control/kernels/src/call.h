@@ -22,7 +22,7 @@ struct Call {
     T* final_state;              // like state
     const T* d_outputs;          // or null: zeros; likewise the next
     const T* d_final_state;
-    T* d_inputs;                 // or null: not wanted; likewise the next two
+    T* d_inputs;  // or null: not wanted; likewise the next two
     T* d_state;
     T* d_elapsed;
 };

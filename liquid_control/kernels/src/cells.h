@@ -1,10 +1,10 @@
 // What each kind of neuron makes of the sums over its synapses, and the derivatives of that.
 //
 // A cell is two functions of lanes. `forward` takes the sums, the neuron's own past and the elapsed
-// time and returns its activity; it keeps what `backward` will want in `saved`. `backward` takes the
-// gradient of the loss by the activity and gives those by the sums, the past and the neuron's own
-// parameters. Time is in time scales; for solvers it is one solver step. The equations are those of
-// the neurons package.
+// time and returns its activity; it keeps what `backward` will want in `saved`. `backward` takes
+// the gradient of the loss by the activity and gives those by the sums, the past and the neuron's
+// own parameters. Time is in time scales; for solvers it is one solver step. The equations are
+// those of the neurons package.
 #pragma once
 
 #include "functions.h"
@@ -38,7 +38,9 @@ struct ClosedForm {
         d_sums[1] = d_gated * (X(1) - h * h);
         d_sums[3] = d_gated * gated(saved) * (X(1) - s);
         d_sums[2] = d_sums[3] * time;
-        if (d_time) *d_time += d_sums[3] * saved[3];
+        if (d_time) {
+            *d_time += d_sums[3] * saved[3];
+        }
     }
 
   private:
@@ -67,7 +69,9 @@ struct PureClosedForm {
         d_sums[0] = slope * (time * g.magnitude() - X(1));
         d_own[0] += slope * g * time * own[0].sign();
         d_own[1] += d_now * (X(1) - remaining * g);
-        if (d_time) *d_time += slope * g * (own[0].magnitude() + g.magnitude());
+        if (d_time) {
+            *d_time += slope * g * (own[0].magnitude() + g.magnitude());
+        }
     }
 };
 
@@ -99,7 +103,8 @@ struct LongShortTerm {
     }
 };
 
-/// CT-RNN, dx/dt = decay (tanh(u) - x) under the semi-implicit step; the decay is its own parameter.
+/// CT-RNN, dx/dt = decay (tanh(u) - x) under the semi-implicit step; the decay is its own
+/// parameter.
 struct Leaky {
     static constexpr int sums = 1, saved = 1, saved_with_time = 1, own = 1;
     static constexpr Past past = Past::activity;
@@ -118,7 +123,9 @@ struct Leaky {
         d_sums[0] = rate * d_past * (X(1) - saved[0] * saved[0]);
         const X d_rate = d_past * (saved[0] - now);
         d_own[0] += d_rate * step;
-        if (d_time) *d_time += d_rate * own[0];
+        if (d_time) {
+            *d_time += d_rate * own[0];
+        }
     }
 };
 
@@ -140,7 +147,9 @@ struct Liquid {
         d_past = d_now * saved[0];
         d_sums[0] = step * d_past;
         d_sums[1] = X(0) - d_sums[0] * now;
-        if (d_time) *d_time += d_past * saved[1];
+        if (d_time) {
+            *d_time += d_past * saved[1];
+        }
     }
 };
 

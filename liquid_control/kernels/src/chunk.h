@@ -24,18 +24,18 @@ LIQUID_INLINE void each_neuron(const Layer& layer, Body body) {
     }
 }
 
-/// Steps are vectors of V samples. A position in a row is that of the step's vector, or the substep's
-/// where the row has one for each. Loops take a copy of the chunk: what they write can then not be
-/// mistaken for a change of it, and it stays in registers.
+/// Steps are vectors of V samples. A position in a row is that of the step's vector, or the
+/// substep's where the row has one for each. Loops take a copy of the chunk: what they write can
+/// then not be mistaken for a change of it, and it stays in registers.
 template <class T, int V>
 struct Chunk {
     using Vector = Lanes<T, V>;
 
     const int* carried_row;
-    const T* own;                 // the neurons' own parameters, (own, visible)
+    const T* own;  // the neurons' own parameters, (own, visible)
     int memories, visible, substeps;
     bool keeps, wants_time;
-    std::size_t begin, steps;     // control steps
+    std::size_t begin, steps;            // control steps
     Rows<T> now, before, memory, saved;  // of the whole sequence if they are kept
     Rows<T> inputs, time, starts, sums;  // sums become their gradients
     Rows<T> d_now, d_before, d_inputs, d_time, d_own;
@@ -68,7 +68,9 @@ struct Chunk {
     template <class Cell, class X>
     LIQUID_INLINE X update(Neuron neuron, std::size_t step, std::size_t substep) const {
         X sum[Cell::sums], kept[Cell::saved_with_time], mine[Cell::own + 1], past(T(0));
-        for (int s = 0; s < Cell::sums; ++s) sum[s] = X::load(sums[neuron.sums + s] + substep);
+        for (int s = 0; s < Cell::sums; ++s) {
+            sum[s] = X::load(sums[neuron.sums + s] + substep);
+        }
         load_own<Cell>(neuron, mine);
         load_past<Cell>(neuron, step, substep, past);
         const X value = Cell::forward(sum, past, X::load(time[0] + step), mine, kept);
@@ -91,9 +93,13 @@ struct Chunk {
         const std::size_t substep = (t * substeps + k) * V;
         const int row = carried_row[neuron.number];
         Vector d_value = row >= 0 ? Vector::load(d_carried[row]) : Vector(T(0));
-        if (k + 1 == substeps) d_value += Vector::load(d_now[neuron.number] + t * V);
+        if (k + 1 == substeps) {
+            d_value += Vector::load(d_now[neuron.number] + t * V);
+        }
         Vector d_past(T(0));
-        if constexpr (Cell::past == Past::memory) d_past = Vector::load(d_memory[neuron.number]);
+        if constexpr (Cell::past == Past::memory) {
+            d_past = Vector::load(d_memory[neuron.number]);
+        }
         back<Cell>(neuron, t * V, substep, d_value, d_past);
         if constexpr (Cell::past == Past::memory) {
             d_past.unless(Vector::load(starts[0] + t * V)).store(d_memory[neuron.number]);
@@ -105,7 +111,9 @@ struct Chunk {
     /// What the activity before this substep gets, carried to the substep before.
     LIQUID_INLINE void hand_back(int neuron, std::size_t t, int k) const {
         const int row = carried_row[neuron];
-        if (row < 0) return;
+        if (row < 0) {
+            return;
+        }
         const Vector value = Vector::load(d_before[row] + (t * substeps + k) * V);
         if (k > 0) {
             value.store(d_carried[row]);
@@ -133,14 +141,20 @@ struct Chunk {
                                     : before[carried_row[neuron.number]] + substep_origin() +
                                           substep + V);
         }
-        for (int o = 0; o < Cell::own; ++o) d_mine[o] = X(T(0));
+        for (int o = 0; o < Cell::own; ++o) {
+            d_mine[o] = X(T(0));
+        }
         Cell::backward(d_value, value, past, kept, X::load(time[0] + step), mine, d_sum, d_past,
                        wants_time ? &d_elapsed : nullptr, d_mine);
-        for (int s = 0; s < Cell::sums; ++s) d_sum[s].store(sums[neuron.sums + s] + substep);
+        for (int s = 0; s < Cell::sums; ++s) {
+            d_sum[s].store(sums[neuron.sums + s] + substep);
+        }
         for (int o = 0; o < Cell::own; ++o) {
             d_mine[o].store(d_own[own_row(neuron.number, o)] + substep);
         }
-        if (wants_time) (X::load(d_time[0] + step) + d_elapsed).store(d_time[0] + step);
+        if (wants_time) {
+            (X::load(d_time[0] + step) + d_elapsed).store(d_time[0] + step);
+        }
     }
 
     int own_row(int neuron, int which) const { return which * visible + neuron - memories; }
@@ -148,7 +162,9 @@ struct Chunk {
   private:
     template <class Cell, class X>
     LIQUID_INLINE void load_own(Neuron neuron, X* mine) const {
-        for (int o = 0; o < Cell::own; ++o) mine[o] = X(own[own_row(neuron.number, o)]);
+        for (int o = 0; o < Cell::own; ++o) {
+            mine[o] = X(own[own_row(neuron.number, o)]);
+        }
     }
 
     template <class Cell, class X>

@@ -3,8 +3,8 @@
 // Each synapse has a conductance w and a reversal potential E, and opens as sigmoid(s (x - m)) with
 // steepness s and midpoint m. Each neuron has a capacitance C, a leak g and its reversal potential.
 // Conductances, leaks and capacitances come before their softplus. What the kernels use is divided
-// by the capacitance of the neuron it concerns (Lechner et al. 2020). Inputs may be mapped affinely,
-// by a gain and an offset each, which the sensory synapses take over.
+// by the capacitance of the neuron it concerns (Lechner et al. 2020). Inputs may be mapped
+// affinely, by a gain and an offset each, which the sensory synapses take over.
 #pragma once
 
 #include <cmath>
@@ -16,24 +16,26 @@ namespace liquid {
 
 constexpr std::size_t kLiquidTensors = 13;
 
-/// The tensors of a call, in this order: steepness, midpoint, conductance and reversal of the sensory
-/// synapses; the same of the recurrent ones; capacitance, leak and leak reversal of the neurons; gain
-/// and offset of the inputs, of which either may be null. The numbers for the kernels are those that
-/// the banks and biases of the plan describe.
+/// The tensors of a call, in this order: steepness, midpoint, conductance and reversal of the
+/// sensory synapses; the same of the recurrent ones; capacitance, leak and leak reversal of the
+/// neurons; gain and offset of the inputs, of which either may be null. The numbers for the kernels
+/// are those that the banks and biases of the plan describe.
 template <class T>
 class Conductances {
   public:
     Conductances(const Plan& plan, const std::vector<const T*>& parameters)
-        : plan_(plan),
-          parameters_(parameters),
-          capacitance_(plan.neurons) {
-        for (int n = 0; n < plan.neurons; ++n) capacitance_[n] = softplus(parameters[8][n]);
+        : plan_(plan), parameters_(parameters), capacitance_(plan.neurons) {
+        for (int n = 0; n < plan.neurons; ++n) {
+            capacitance_[n] = softplus(parameters[8][n]);
+        }
     }
 
     /// Numbers in each tensor.
     static std::vector<std::size_t> sizes(const Plan& plan) {
         std::vector<std::size_t> sizes;
-        for (const Bank& bank : plan.banks) sizes.insert(sizes.end(), 4, bank.targets.size());
+        for (const Bank& bank : plan.banks) {
+            sizes.insert(sizes.end(), 4, bank.targets.size());
+        }
         sizes.insert(sizes.end(), 3, plan.neurons);
         sizes.insert(sizes.end(), 2, plan.inputs);
         return sizes;
@@ -62,7 +64,9 @@ class Conductances {
     /// Writes the gradient by each tensor that is not null.
     void back(const T* d_derived, const std::vector<T*>& d_parameters) const {
         std::vector<std::vector<T>> all;
-        for (const std::size_t size : sizes(plan_)) all.emplace_back(size);
+        for (const std::size_t size : sizes(plan_)) {
+            all.emplace_back(size);
+        }
         std::vector<T>& d_capacitance = all[8];
         for (int b = 0; b < 2; ++b) {
             const Bank& bank = plan_.banks[b];
@@ -74,7 +78,8 @@ class Conductances {
                 const T steepness = of(b, 0)[i], conductance = of(b, 2)[i], reversal = of(b, 3)[i];
                 const T decay = softplus(conductance) / capacitance_[target];
                 const T d_total = d_decay + d_drive * reversal;
-                all[4 * b][i] = d_steepness * gain(b, i) + d_threshold * (offset(b, i) - of(b, 1)[i]);
+                all[4 * b][i] =
+                    d_steepness * gain(b, i) + d_threshold * (offset(b, i) - of(b, 1)[i]);
                 all[4 * b + 1][i] = -d_threshold * steepness;
                 all[4 * b + 2][i] = d_total * softplus_slope(conductance) / capacitance_[target];
                 all[4 * b + 3][i] = d_drive * decay;
@@ -95,7 +100,9 @@ class Conductances {
             d_capacitance[n] *= softplus_slope(parameters_[8][n]);
         }
         for (std::size_t i = 0; i < kLiquidTensors; ++i) {
-            if (d_parameters[i]) std::copy(all[i].begin(), all[i].end(), d_parameters[i]);
+            if (d_parameters[i]) {
+                std::copy(all[i].begin(), all[i].end(), d_parameters[i]);
+            }
         }
     }
 

@@ -13,15 +13,20 @@ struct Cut {
     int width;
 };
 
-/// Call `function` with the tile type for vectors of `width`: the widest, a half or a quarter of it.
+/// Call `function` with the tile type for vectors of `width`: the widest, a half or a quarter of
+/// it.
 template <class T, class Function>
 auto with_width(int width, Function function) {
     constexpr int widest = kWidest<T>, least = 16 / static_cast<int>(sizeof(T));
     if constexpr (widest >= 4 * least) {
-        if (width == widest / 4) return function(std::integral_constant<int, widest / 4>());
+        if (width == widest / 4) {
+            return function(std::integral_constant<int, widest / 4>());
+        }
     }
     if constexpr (widest >= 2 * least) {
-        if (width == widest / 2) return function(std::integral_constant<int, widest / 2>());
+        if (width == widest / 2) {
+            return function(std::integral_constant<int, widest / 2>());
+        }
     }
     return function(std::integral_constant<int, widest>());
 }
@@ -33,7 +38,9 @@ std::vector<Cut> cut(std::size_t batch) {
     std::vector<Cut> cuts;
     for (std::size_t first = 0; first < batch; first += widest) {
         std::size_t width = widest;
-        while (width / 2 >= least && width / 2 >= batch - first) width /= 2;
+        while (width / 2 >= least && width / 2 >= batch - first) {
+            width /= 2;
+        }
         cuts.push_back({first, static_cast<int>(width)});
     }
     return cuts;
@@ -87,8 +94,12 @@ class Engine {
         std::vector<T> total(plan_.parameter_count());
         for (std::size_t i = 0; i < cuts_.size(); ++i) {
             const T* from = learned.data() + i * size;
-            for (std::size_t j = 0; j < synapses; ++j) total[plan_.forward[j]] += *from++;
-            for (std::size_t j = 0; j < rows; ++j) total[plan_.bias[j]] += *from++;
+            for (std::size_t j = 0; j < synapses; ++j) {
+                total[plan_.forward[j]] += *from++;
+            }
+            for (std::size_t j = 0; j < rows; ++j) {
+                total[plan_.bias[j]] += *from++;
+            }
             for (int j = 0; j < plan_.own * plan_.visible; ++j) {
                 total[plan_.own_start + j] += *from++;
             }
@@ -99,7 +110,9 @@ class Engine {
             return;
         }
         for (std::size_t i = 0; i < d_parameters.size(); ++i) {
-            if (d_parameters[i]) std::copy_n(from, plan_.parameter_sizes[i], d_parameters[i]);
+            if (d_parameters[i]) {
+                std::copy_n(from, plan_.parameter_sizes[i], d_parameters[i]);
+            }
             from += plan_.parameter_sizes[i];
         }
     }
@@ -117,9 +130,13 @@ class Engine {
         const std::size_t flat = plan_.parameter_count();
         const std::size_t packed = plan_.forward.size() + plan_.backward.size();
         const std::size_t numbers = flat + packed + threads_ * scratch_;
-        if (memory.numbers.size() < numbers) memory.numbers.resize(numbers);
+        if (memory.numbers.size() < numbers) {
+            memory.numbers.resize(numbers);
+        }
         const std::size_t pointers = threads_ * 2 * plan_.slots();
-        if (memory.pointers.size() < pointers) memory.pointers.resize(pointers);
+        if (memory.pointers.size() < pointers) {
+            memory.pointers.resize(pointers);
+        }
 
         T* to = memory.numbers.data();
         weights_.flat = to;
@@ -134,13 +151,17 @@ class Engine {
         weights_.forward = to;
         to = pack(plan_.forward, to);
         weights_.backward = to;
-        if (goes_back) pack(plan_.backward, to);
+        if (goes_back) {
+            pack(plan_.backward, to);
+        }
         scratch_memory_ = to + plan_.backward.size();
         pointers_ = memory.pointers.data();
     }
 
     T* pack(const std::vector<int>& order, T* to) const {
-        for (std::size_t i = 0; i < order.size(); ++i) to[i] = weights_.flat[order[i]];
+        for (std::size_t i = 0; i < order.size(); ++i) {
+            to[i] = weights_.flat[order[i]];
+        }
         if (plan_.conductances) {
             for (std::size_t i = 0; i < order.size(); ++i) {
                 to[i] = Conductance::prepare(static_cast<int>(i % Conductance::parameters), to[i]);
@@ -153,10 +174,10 @@ class Engine {
     void on_tiles(Work work) {
         in_parallel(cuts_.size(), threads_, [&](std::size_t i, std::size_t worker) {
             with_width<T>(cuts_[i].width, [&](auto width) {
-                Tile<T, decltype(width)::value> tile(
-                    plan_, weights_, call_, cuts_[i].first,
-                    call_.kept ? call_.kept + kept_[i] : nullptr,
-                    scratch_memory_ + worker * scratch_, pointers_ + worker * 2 * plan_.slots());
+                Tile<T, decltype(width)::value> tile(plan_, weights_, call_, cuts_[i].first,
+                                                     call_.kept ? call_.kept + kept_[i] : nullptr,
+                                                     scratch_memory_ + worker * scratch_,
+                                                     pointers_ + worker * 2 * plan_.slots());
                 work(tile, i);
             });
         });

@@ -98,7 +98,9 @@ struct Lanes {
     template <class Function>
     static LIQUID_INLINE Lanes each(Function function) {
         Lanes result;
-        for (int i = 0; i < Width; ++i) result.lane[i] = function(i);
+        for (int i = 0; i < Width; ++i) {
+            result.lane[i] = function(i);
+        }
         return result;
     }
     friend LIQUID_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
@@ -114,7 +116,9 @@ struct Lanes {
         return each([&](int i) { return a.lane[i] / b.lane[i]; });
     }
     LIQUID_INLINE Lanes(T number) {
-        for (int i = 0; i < Width; ++i) lane[i] = number;
+        for (int i = 0; i < Width; ++i) {
+            lane[i] = number;
+        }
     }
     LIQUID_INLINE Lanes at_most(T bound) const {
         return each([&](int i) { return lane[i] > bound ? bound : lane[i]; });
@@ -190,14 +194,18 @@ LIQUID_INLINE void add_sums(const Lanes<T, Width> (&vectors)[count], T* to, int 
     if constexpr (count <= Width) {
         T sums[Width];
         fold_all<Width, count>(vectors).store(sums);
-        for (int i = 0; i < count; ++i) to[i * stride] += sums[i * (Width / count)];
+        for (int i = 0; i < count; ++i) {
+            to[i * stride] += sums[i * (Width / count)];
+        }
         return;
     }
 #endif
     for (int i = 0; i < count; ++i) {
         T numbers[Width], sum = 0;
         vectors[i].store(numbers);
-        for (const T number : numbers) sum += number;
+        for (const T number : numbers) {
+            sum += number;
+        }
         to[i * stride] += sum;
     }
 }

@@ -23,11 +23,13 @@ class Circuit {
     using LayerTuple = std::tuple<std::string, int, int, int>;
     using BankTuple = std::tuple<std::vector<int>, std::vector<int>, int>;
 
-    Circuit(int inputs, int memory, int visible, int substeps, const std::vector<LayerTuple>& layers,
-            const std::vector<BankTuple>& banks)
+    Circuit(int inputs, int memory, int visible, int substeps,
+            const std::vector<LayerTuple>& layers, const std::vector<BankTuple>& banks)
         : plan_(description(inputs, memory, visible, substeps, layers, banks)),
           tensor_sizes_(plan_.parameter_sizes.begin(), plan_.parameter_sizes.end()) {
-        if (plan_.conductances) tensor_sizes_ = Conductances<float>::sizes(plan_);
+        if (plan_.conductances) {
+            tensor_sizes_ = Conductances<float>::sizes(plan_);
+        }
     }
 
     std::size_t kept_size(bool is_double, std::size_t time, std::size_t batch) const {
@@ -42,7 +44,8 @@ class Circuit {
                  std::size_t threads) const {
         const auto run = [&](auto zero) {
             using T = decltype(zero);
-            Call<T> call = describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
+            Call<T> call =
+                describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
             call.wants_time = wants_time;
             call.outputs = at<T>(outputs), call.final_state = at<T>(final_state);
             const std::vector<const T*> parameters = parameters_of<T>(tensors);
@@ -62,7 +65,8 @@ class Circuit {
                   const std::vector<Address>& gradients, std::size_t threads) const {
         const auto run = [&](auto zero) {
             using T = decltype(zero);
-            Call<T> call = describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
+            Call<T> call =
+                describe<T>(time, batch, time_scale, first_output, tensors, starts, kept);
             call.d_outputs = at<T>(d_outputs), call.d_final_state = at<T>(d_final_state);
             call.d_inputs = at<T>(gradients.at(0)), call.d_state = at<T>(gradients.at(1));
             call.d_elapsed = at<T>(gradients.at(2));
@@ -96,18 +100,22 @@ class Circuit {
     std::vector<const T*> parameters_of(const std::vector<Address>& tensors) const {
         std::vector<const T*> parameters;
         parameters.reserve(tensors.size());
-        for (std::size_t i = 3; i < tensors.size(); ++i) parameters.push_back(at<T>(tensors[i]));
+        for (std::size_t i = 3; i < tensors.size(); ++i) {
+            parameters.push_back(at<T>(tensors[i]));
+        }
         bool fits = parameters.size() == tensor_sizes_.size();
         for (std::size_t i = 0; fits && i < parameters.size() - (plan_.conductances ? 2 : 0); ++i) {
             fits = parameters[i] || tensor_sizes_[i] == 0;
         }
-        if (!fits) throw std::invalid_argument("the plan takes other parameter tensors");
+        if (!fits) {
+            throw std::invalid_argument("the plan takes other parameter tensors");
+        }
         return parameters;
     }
 
     static Plan::Description description(int inputs, int memory, int visible, int substeps,
-                                      const std::vector<LayerTuple>& layers,
-                                      const std::vector<BankTuple>& banks) {
+                                         const std::vector<LayerTuple>& layers,
+                                         const std::vector<BankTuple>& banks) {
         Plan::Description made{inputs, memory, visible, substeps, {}, {}};
         for (const auto& [kind, first, last, block] : layers) {
             Layer layer{};
@@ -122,10 +130,12 @@ class Circuit {
     }
 
     static Kind kind_of(const std::string& name) {
-        static const std::map<std::string, Kind> kinds{
-            {"cfc_default", Kind::cfc_default}, {"cfc_no_gate", Kind::cfc_no_gate},
-            {"cfc_pure", Kind::cfc_pure},       {"lstm", Kind::lstm},
-            {"ctrnn", Kind::ctrnn},             {"ltc", Kind::ltc}};
+        static const std::map<std::string, Kind> kinds{{"cfc_default", Kind::cfc_default},
+                                                       {"cfc_no_gate", Kind::cfc_no_gate},
+                                                       {"cfc_pure", Kind::cfc_pure},
+                                                       {"lstm", Kind::lstm},
+                                                       {"ctrnn", Kind::ctrnn},
+                                                       {"ltc", Kind::ltc}};
         return kinds.at(name);
     }
 

@@ -18,12 +18,18 @@ enum class Kind { cfc_default, cfc_no_gate, cfc_pure, lstm, ctrnn, ltc };
 template <class Function>
 LIQUID_INLINE auto with_kind(Kind kind, Function function) {
     switch (kind) {
-        case Kind::cfc_default: return function(ClosedForm<true>{}, Linear<4>{});
-        case Kind::cfc_no_gate: return function(ClosedForm<false>{}, Linear<4>{});
-        case Kind::cfc_pure: return function(PureClosedForm{}, Linear<1>{});
-        case Kind::lstm: return function(LongShortTerm{}, Linear<4>{});
-        case Kind::ctrnn: return function(Leaky{}, Linear<1>{});
-        default: return function(Liquid{}, Conductance{});
+        case Kind::cfc_default:
+            return function(ClosedForm<true>{}, Linear<4>{});
+        case Kind::cfc_no_gate:
+            return function(ClosedForm<false>{}, Linear<4>{});
+        case Kind::cfc_pure:
+            return function(PureClosedForm{}, Linear<1>{});
+        case Kind::lstm:
+            return function(LongShortTerm{}, Linear<4>{});
+        case Kind::ctrnn:
+            return function(Leaky{}, Linear<1>{});
+        default:
+            return function(Liquid{}, Conductance{});
     }
 }
 
@@ -78,8 +84,8 @@ struct Bank {
 struct Plan {
     /// A slot is something to hear: an input, a neuron's activity now, or that of the step before.
     /// Neurons are those of the mixed memory, then the visible ones. The parameters of a call are
-    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own; an
-    /// LTC's are made from others (conductances.h).
+    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own;
+    /// an LTC's are made from others (conductances.h).
     struct Description {
         int inputs, memory, visible, substeps;
         std::vector<Layer> layers;
@@ -92,11 +98,11 @@ struct Plan {
     std::vector<Layer> layers;
     std::vector<Block> blocks;
     std::vector<Bank> banks;
-    std::vector<int> parameter_sizes;       // of each bank, biases and own parameters
-    std::vector<int> forward, backward;     // parameter of each packed number, by target, by source
-    std::vector<int> bias;                  // parameter of each row of sums
-    std::vector<int> carried;               // neurons whose activity the next step needs
-    std::vector<int> carried_row;           // of each neuron, its place among those, or -1
+    std::vector<int> parameter_sizes;    // of each bank, biases and own parameters
+    std::vector<int> forward, backward;  // parameter of each packed number, by target, by source
+    std::vector<int> bias;               // parameter of each row of sums
+    std::vector<int> carried;            // neurons whose activity the next step needs
+    std::vector<int> carried_row;        // of each neuron, its place among those, or -1
 
     explicit Plan(Description from)
         : inputs(from.inputs),
@@ -112,7 +118,9 @@ struct Plan {
 
     int parameter_count() const {
         int count = 0;
-        for (int size : parameter_sizes) count += size;
+        for (int size : parameter_sizes) {
+            count += size;
+        }
         return count;
     }
     int slots() const { return inputs + 2 * neurons; }
@@ -131,7 +139,9 @@ struct Plan {
                 own = std::max(own, Cell::own);
             });
             conductances = conductances || layer.kind == Kind::ltc;
-            if (blocks.size() <= static_cast<std::size_t>(layer.block)) blocks.resize(layer.block + 1);
+            if (blocks.size() <= static_cast<std::size_t>(layer.block)) {
+                blocks.resize(layer.block + 1);
+            }
         }
         for (int b = 0; b < static_cast<int>(blocks.size()); ++b) {
             const auto in_block = [b](const Layer& layer) { return layer.block == b; };
@@ -149,7 +159,9 @@ struct Plan {
     void connect() {
         std::vector<int> layer_of(neurons, -1);
         for (int l = 0; l < static_cast<int>(layers.size()); ++l) {
-            for (int n = layers[l].first; n < layers[l].last; ++n) layer_of.at(n) = l;
+            for (int n = layers[l].first; n < layers[l].last; ++n) {
+                layer_of.at(n) = l;
+            }
         }
         std::vector<Ends> sensory(layers.size()), upstream(layers.size()), within(layers.size()),
             back(layers.size());
@@ -158,7 +170,9 @@ struct Plan {
         for (const Bank& bank : banks) {
             const int count = static_cast<int>(bank.targets.size());
             const int number = static_cast<int>(parameter_sizes.size());
-            for (Layer& layer : layers) layer.strands.push_back({number, count, {}});
+            for (Layer& layer : layers) {
+                layer.strands.push_back({number, count, {}});
+            }
             for (int i = 0; i < count; ++i) {
                 const int slot = bank.slots[i], target = bank.targets[i];
                 if (slot < 0 || slot >= slots() || target < 0 || target >= neurons ||
@@ -173,7 +187,9 @@ struct Plan {
                     continue;
                 }
                 const int source = (slot - inputs) % neurons;
-                if (slot >= before(0)) is_carried[source] = true;
+                if (slot >= before(0)) {
+                    is_carried[source] = true;
+                }
                 if (layers[layer_of[source]].block == layers[l].block) {
                     within[l][target][slot] = synapse;
                     back[l][slot][target] = synapse;
@@ -194,16 +210,21 @@ struct Plan {
                 const int tile = conductances ? 1 : kTile;
                 layer.sensory = bundle(sensory[l], parameters, 1, forward);
                 layer.upstream = bundle(upstream[l], parameters, 1, forward);
-                layer.within = bundle(within[l], parameters, std::max(1, tile / Cell::sums), forward);
+                layer.within =
+                    bundle(within[l], parameters, std::max(1, tile / Cell::sums), forward);
                 layer.back = bundle(back[l], parameters, tile, backward);
                 for (int n = layer.first; n < layer.last; ++n) {
-                    if (Cell::past == Past::activity) is_carried[n] = true;
+                    if (Cell::past == Past::activity) {
+                        is_carried[n] = true;
+                    }
                 }
             });
         }
         for (int n = 0; n < neurons; ++n) {
             carried_row.push_back(is_carried[n] ? static_cast<int>(carried.size()) : -1);
-            if (is_carried[n]) carried.push_back(n);
+            if (is_carried[n]) {
+                carried.push_back(n);
+            }
         }
     }
 
@@ -212,7 +233,9 @@ struct Plan {
         for (const auto& [first, count] : {std::pair{0, memory}, std::pair{memory, visible}}) {
             int sums = 0;
             for (Layer& layer : layers) {
-                if (layer.first < first || layer.first >= first + count) continue;
+                if (layer.first < first || layer.first >= first + count) {
+                    continue;
+                }
                 layer.bias = static_cast<int>(parameter_sizes.size());
                 layer.bias_first = layer.first - first;
                 layer.bias_apart = count;
@@ -224,11 +247,15 @@ struct Plan {
                     }
                 }
             }
-            if (count > 0) parameter_sizes.push_back(sums * count);
+            if (count > 0) {
+                parameter_sizes.push_back(sums * count);
+            }
             start += sums * count;
         }
         own_start = start;
-        if (own > 0) parameter_sizes.push_back(own * visible);
+        if (own > 0) {
+            parameter_sizes.push_back(own * visible);
+        }
     }
 
     /// Group near ends that have the same far ends, `tile` at a time, and lay out their numbers.
@@ -240,10 +267,14 @@ struct Plan {
             while (last != ends.end() && count < tile && same_ends(first->second, last->second)) {
                 ++last, ++count;
             }
-            if (count < tile) last = std::next(first), count = 1;
+            if (count < tile) {
+                last = std::next(first), count = 1;
+            }
             Bundle made;
             made.weight = static_cast<int>(order.size());
-            for (auto near = first; near != last; ++near) made.near.push_back(near->first);
+            for (auto near = first; near != last; ++near) {
+                made.near.push_back(near->first);
+            }
             for (const auto& [far, unused] : first->second) {
                 made.far.push_back(far);
                 for (int p = 0; p < parameters; ++p) {

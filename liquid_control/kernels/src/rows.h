@@ -47,7 +47,9 @@ LIQUID_INLINE void along(std::size_t length, Body body) {
     for (; i + Wide::width <= length; i += Wide::width) {
         body(Wide(), std::integral_constant<int, 1>(), i);
     }
-    for (; i < length; i += V) body(Lanes<T, V>(), std::integral_constant<int, 1>(), i);
+    for (; i < length; i += V) {
+        body(Lanes<T, V>(), std::integral_constant<int, 1>(), i);
+    }
 }
 
 /// Add up the numbers in a row whose length is a multiple of V.

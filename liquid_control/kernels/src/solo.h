@@ -1,5 +1,5 @@
-// One step of one sample, as an agent takes it that acts: neurons lie side by side, not samples, and
-// the parameters are read where they are.
+// One step of one sample, as an agent takes it that acts: neurons lie side by side, not samples,
+// and the parameters are read where they are.
 #pragma once
 
 #include <vector>
@@ -25,7 +25,9 @@ class Solo {
         thread_local std::vector<T> memory;
         const std::size_t row = Rows<T>::size(1, plan.neurons);
         const std::size_t size = plan.slots() + plan.memory + (kMostRows + 1) * row;
-        if (memory.size() < size) memory.resize(size);
+        if (memory.size() < size) {
+            memory.resize(size);
+        }
         T* at = memory.data();
         sums_ = Rows<T>(at, kMostRows, plan.neurons);
         result_ = Rows<T>(at, 1, plan.neurons);
@@ -46,12 +48,15 @@ class Solo {
         remember(heard_ + plan_.before(plan_.memory), 0, plan_.visible);
         remember(cells_, plan_.visible, plan_.memory);
         for (int k = 0; k < plan_.substeps; ++k) {
-            if (k > 0) std::copy_n(visible(), plan_.visible, heard_ + plan_.before(plan_.memory));
+            if (k > 0) {
+                std::copy_n(visible(), plan_.visible, heard_ + plan_.before(plan_.memory));
+            }
             for (const Layer& layer : plan_.layers) {
                 with_kind(layer.kind, [&](auto cell, auto) { update<decltype(cell)>(layer); });
             }
         }
-        std::copy_n(visible() + call_.first_output, plan_.visible - call_.first_output, call_.outputs);
+        std::copy_n(visible() + call_.first_output, plan_.visible - call_.first_output,
+                    call_.outputs);
         std::copy_n(visible(), plan_.visible, call_.final_state);
         std::copy_n(cells_, plan_.memory, call_.final_state + plan_.visible);
     }
@@ -71,21 +76,27 @@ class Solo {
             const T* own = parameters_.back() + o * plan_.visible + layer.first - plan_.memory;
             std::copy_n(own, size, sums_[own_row + o]);
         }
-        T* const past_of_layer = Cell::past == Past::memory ? cells_ + layer.first
-                                                            : heard_ + plan_.before(layer.first);
+        T* const past_of_layer =
+            Cell::past == Past::memory ? cells_ + layer.first : heard_ + plan_.before(layer.first);
         std::copy_n(past_of_layer, size, sums_[past_row]);
         const T elapsed = call_.elapsed ? call_.elapsed[0] / call_.time_scale : T(1);
         const X time(elapsed / T(plan_.substeps));
         for (int i = 0; i < size; i += X::width) {
             X sums[Cell::sums], own[Cell::own + 1], saved[Cell::saved_with_time];
-            for (int s = 0; s < Cell::sums; ++s) sums[s] = X::load(sums_[s] + i);
-            for (int o = 0; o < Cell::own; ++o) own[o] = X::load(sums_[own_row + o] + i);
+            for (int s = 0; s < Cell::sums; ++s) {
+                sums[s] = X::load(sums_[s] + i);
+            }
+            for (int o = 0; o < Cell::own; ++o) {
+                own[o] = X::load(sums_[own_row + o] + i);
+            }
             X past = X::load(sums_[past_row] + i);
             Cell::forward(sums, past, time, own, saved).store(result_[0] + i);
             past.store(sums_[past_row] + i);
         }
         std::copy_n(result_[0], size, heard_ + plan_.now(layer.first));
-        if (Cell::past == Past::memory) std::copy_n(sums_[past_row], size, past_of_layer);
+        if (Cell::past == Past::memory) {
+            std::copy_n(sums_[past_row], size, past_of_layer);
+        }
     }
 
     /// The sums of a layer, sum by sum.

@@ -20,17 +20,23 @@ struct Linear {
     }
     template <class X, class T>
     static LIQUID_INLINE void hear(X source, const T* weight, int stride, X* sum) {
-        for (int s = 0; s < sums; ++s) sum[s] += source * X(weight[s * stride]);
+        for (int s = 0; s < sums; ++s) {
+            sum[s] += source * X(weight[s * stride]);
+        }
     }
     template <class X, class T>
     static LIQUID_INLINE X d_source(X, const T* weight, int stride, const X* d_sums) {
         X result = d_sums[0] * X(weight[0]);
-        for (int s = 1; s < sums; ++s) result += d_sums[s] * X(weight[s * stride]);
+        for (int s = 1; s < sums; ++s) {
+            result += d_sums[s] * X(weight[s * stride]);
+        }
         return result;
     }
     template <class X, class T>
     static LIQUID_INLINE X learn(X source, const T* weight, const X* d_sums, X* d_weight) {
-        for (int s = 0; s < sums; ++s) d_weight[s] += source * d_sums[s];
+        for (int s = 0; s < sums; ++s) {
+            d_weight[s] += source * d_sums[s];
+        }
         return d_source(source, weight, 1, d_sums);
     }
 };

@@ -1,9 +1,10 @@
 // Some samples of a batch, through all steps and back: what one thread does on its own.
 //
-// Whatever belongs to one neuron, sum or input is a row: a vector of V samples for each step, in the
-// order of time. What does not depend on the step before is computed for a chunk of steps at once,
-// along the rows, where samples and steps together fill the widest registers whatever the batch.
-// Only synapses within a block are taken step by step. A chunk's rows fit the processor's caches.
+// Whatever belongs to one neuron, sum or input is a row: a vector of V samples for each step, in
+// the order of time. What does not depend on the step before is computed for a chunk of steps at
+// once, along the rows, where samples and steps together fill the widest registers whatever the
+// batch. Only synapses within a block are taken step by step. A chunk's rows fit the processor's
+// caches.
 //
 // Going backward, the loop over steps carries the gradient of the state and nothing else; what the
 // parameters and the inputs get of it forms chunk by chunk afterwards.
@@ -81,19 +82,24 @@ class Tile {
         start();
         for (chunk_.begin = 0; chunk_.begin < call_.time; chunk_.begin += chunk_.steps) {
             chunk_.steps = std::min(chunk_steps_, call_.time - chunk_.begin);
-            if (!chunk_.keeps && chunk_.begin > 0) move_to_front();
+            if (!chunk_.keeps && chunk_.begin > 0) {
+                move_to_front();
+            }
             load_chunk();
             for (const Block& block : plan_.blocks) {
-                for (int l = block.first; l < block.last; ++l) hear_outside(plan_.layers[l]);
+                for (int l = block.first; l < block.last; ++l) {
+                    hear_outside(plan_.layers[l]);
+                }
                 block.coupled ? run_together(block) : run_alone(block);
             }
-            from_rows(call_.outputs, plan_.neurons - first_output(), chunk_.now, first_output(), chunk_.origin());
+            from_rows(call_.outputs, plan_.neurons - first_output(), chunk_.now, first_output(),
+                      chunk_.origin());
         }
         finish();
     }
 
-    /// Adds what the parameters get to `d_forward` (by target, as packed), `d_bias` (by row of sums)
-    /// and `d_own`.
+    /// Adds what the parameters get to `d_forward` (by target, as packed), `d_bias` (by row of
+    /// sums) and `d_own`.
     void backward(T* d_forward, T* d_bias, T* d_own) {
         d_forward_ = d_forward;
         d_bias_ = d_bias;
@@ -108,12 +114,20 @@ class Tile {
             load_gradients();
             for (auto block = plan_.blocks.rbegin(); block != plan_.blocks.rend(); ++block) {
                 block->coupled ? back_together(*block) : back_alone(*block);
-                for (int l = block->first; l < block->last; ++l) learn(plan_.layers[l]);
+                for (int l = block->first; l < block->last; ++l) {
+                    learn(plan_.layers[l]);
+                }
             }
-            if (call_.d_inputs) from_rows(call_.d_inputs, plan_.inputs, chunk_.d_inputs, 0, 0);
-            if (call_.d_elapsed) store_time_gradient();
+            if (call_.d_inputs) {
+                from_rows(call_.d_inputs, plan_.inputs, chunk_.d_inputs, 0, 0);
+            }
+            if (call_.d_elapsed) {
+                store_time_gradient();
+            }
         }
-        if (call_.d_state) store_state_gradient();
+        if (call_.d_state) {
+            store_state_gradient();
+        }
     }
 
   private:
@@ -147,11 +161,16 @@ class Tile {
                  std::size_t steps) {
         for (std::size_t t = 0; t < steps; ++t) {
             for (std::size_t lane = 0; lane < samples_; ++lane) {
-                const Number* from = tensor + ((chunk_.begin + t) * call_.batch + first_ + lane) * columns;
-                for (std::size_t i = 0; i < columns; ++i) rows[first + i][t * V + lane] = from[i];
+                const Number* from =
+                    tensor + ((chunk_.begin + t) * call_.batch + first_ + lane) * columns;
+                for (std::size_t i = 0; i < columns; ++i) {
+                    rows[first + i][t * V + lane] = from[i];
+                }
             }
             for (std::size_t lane = samples_; lane < V; ++lane) {
-                for (std::size_t i = 0; i < columns; ++i) rows[first + i][t * V + lane] = 0;
+                for (std::size_t i = 0; i < columns; ++i) {
+                    rows[first + i][t * V + lane] = 0;
+                }
             }
         }
     }
@@ -182,7 +201,8 @@ class Tile {
         // The step after the chunk as well, for the state that the chunk hands on.
         std::fill(chunk_.starts[0], chunk_.starts[0] + (chunk_.steps + 1) * V, T(0));
         if (call_.starts) {
-            to_rows(call_.starts, 1, chunk_.starts, 0, std::min(chunk_.steps + 1, call_.time - chunk_.begin));
+            to_rows(call_.starts, 1, chunk_.starts, 0,
+                    std::min(chunk_.steps + 1, call_.time - chunk_.begin));
         }
         for (int i = 0; i < plan_.inputs; ++i) {
             heard_[i] = chunk_.inputs[i];
@@ -209,10 +229,14 @@ class Tile {
         for (std::size_t i = 0; i < plan_.carried.size(); ++i) {
             // A neuron of the memory is never carried: its cell is.
             const std::size_t column = plan_.carried[i] - plan_.memory;
-            for (int lane = 0; lane < V; ++lane) chunk_.before[i][lane] = value(column, lane);
+            for (int lane = 0; lane < V; ++lane) {
+                chunk_.before[i][lane] = value(column, lane);
+            }
         }
         for (int m = 0; m < plan_.memory; ++m) {
-            for (int lane = 0; lane < V; ++lane) chunk_.memory[m][lane] = value(plan_.visible + m, lane);
+            for (int lane = 0; lane < V; ++lane) {
+                chunk_.memory[m][lane] = value(plan_.visible + m, lane);
+            }
         }
     }
 
@@ -221,9 +245,12 @@ class Tile {
     /// Rows that hold one chunk begin the next with what the last one handed on.
     void move_to_front() {
         for (std::size_t i = 0; i < plan_.carried.size(); ++i) {
-            Vector::load(chunk_.before[i] + chunk_steps_ * plan_.substeps * V).store(chunk_.before[i]);
+            Vector::load(chunk_.before[i] + chunk_steps_ * plan_.substeps * V)
+                .store(chunk_.before[i]);
         }
-        for (int m = 0; m < plan_.memory; ++m) Vector::load(chunk_.memory[m] + chunk_steps_ * V).store(chunk_.memory[m]);
+        for (int m = 0; m < plan_.memory; ++m) {
+            Vector::load(chunk_.memory[m] + chunk_steps_ * V).store(chunk_.memory[m]);
+        }
     }
 
     /// The state after the last step.
@@ -231,7 +258,9 @@ class Tile {
         const std::size_t last = (chunk_.keeps ? call_.time - 1 : chunk_.steps - 1) * V;
         for (std::size_t lane = 0; lane < samples_; ++lane) {
             T* to = call_.final_state + (first_ + lane) * state_size();
-            for (int n = 0; n < plan_.visible; ++n) to[n] = chunk_.now[plan_.memory + n][last + lane];
+            for (int n = 0; n < plan_.visible; ++n) {
+                to[n] = chunk_.now[plan_.memory + n][last + lane];
+            }
             for (int m = 0; m < plan_.memory; ++m) {
                 to[plan_.visible + m] = chunk_.memory[m][last + V + lane];
             }
@@ -247,15 +276,17 @@ class Tile {
             constexpr int sums = decltype(cell)::sums;
             T* rows[sums];
             for (int row = layer.row; row < layer.row + layer.size() * sums; ++row) {
-                std::fill(chunk_.sums[row], chunk_.sums[row] + chunk_.length(), weights_.flat[plan_.bias[row]]);
+                std::fill(chunk_.sums[row], chunk_.sums[row] + chunk_.length(),
+                          weights_.flat[plan_.bias[row]]);
             }
             for (const Bundle& bundle : layer.sensory) {
                 sums_of(layer, bundle.near[0], rows);
-                hear_along<Synapse, T, V>(bundle, weights_.forward, heard_, rows,
-                                          chunk_.length());
+                hear_along<Synapse, T, V>(bundle, weights_.forward, heard_, rows, chunk_.length());
             }
             if (plan_.substeps > 1) {
-                for (int r = 0; r < layer.size() * sums; ++r) spread(chunk_.sums[layer.row + r]);
+                for (int r = 0; r < layer.size() * sums; ++r) {
+                    spread(chunk_.sums[layer.row + r]);
+                }
             }
             for (const Bundle& bundle : layer.upstream) {
                 sums_of(layer, bundle.near[0], rows);
@@ -267,14 +298,18 @@ class Tile {
 
     template <int sums>
     void sums_of(const Layer& layer, int neuron, T* (&rows)[sums]) {
-        for (int s = 0; s < sums; ++s) rows[s] = chunk_.sums[layer.row + (neuron - layer.first) * sums + s];
+        for (int s = 0; s < sums; ++s) {
+            rows[s] = chunk_.sums[layer.row + (neuron - layer.first) * sums + s];
+        }
     }
 
     /// Repeat each step's vector for all of its substeps, in place.
     void spread(T* row) {
         for (std::size_t t = chunk_.steps; t-- > 0;) {
             const Vector value = Vector::load(row + t * V);
-            for (int k = plan_.substeps; k-- > 0;) value.store(row + (t * plan_.substeps + k) * V);
+            for (int k = plan_.substeps; k-- > 0;) {
+                value.store(row + (t * plan_.substeps + k) * V);
+            }
         }
     }
 
@@ -336,8 +371,7 @@ class Tile {
             if (near == 1) {
                 hear_step<Synapse, Vector, 1>(bundle, weights_.forward, heard_, rows, i);
             } else if constexpr (most > 1 && !std::is_same_v<Synapse, Conductance>) {
-                hear_step<Synapse, Vector, most>(bundle, weights_.forward, heard_, rows,
-                                                 i);
+                hear_step<Synapse, Vector, most>(bundle, weights_.forward, heard_, rows, i);
             }
         }
     }
@@ -351,7 +385,8 @@ class Tile {
         chunk_.d_inputs.clear();
         chunk_.d_time.clear();
         if (call_.d_outputs) {
-            to_rows(call_.d_outputs, plan_.neurons - first_output(), chunk_.d_now, first_output(), chunk_.steps);
+            to_rows(call_.d_outputs, plan_.neurons - first_output(), chunk_.d_now, first_output(),
+                    chunk_.steps);
         }
         if (call_.d_final_state && chunk_.begin + chunk_.steps == call_.time) {
             const std::size_t last = (chunk_.steps - 1) * V;
@@ -423,8 +458,8 @@ class Tile {
                 back_step<Synapse, Vector, 1>(bundle, weights, heard_, taught_, chunk_.sums,
                                               layer.row, layer.first, i);
             } else if constexpr (!std::is_same_v<Synapse, Conductance>) {
-                back_step<Synapse, Vector, kTile>(bundle, weights, heard_, taught_,
-                                                  chunk_.sums, layer.row, layer.first, i);
+                back_step<Synapse, Vector, kTile>(bundle, weights, heard_, taught_, chunk_.sums,
+                                                  layer.row, layer.first, i);
             }
         }
     }
@@ -445,7 +480,9 @@ class Tile {
             learn_from<Synapse, sums, true>(layer, layer.upstream, length);
             const int last_row = layer.row + layer.size() * sums;
             if (plan_.substeps > 1) {
-                for (int row = layer.row; row < last_row; ++row) gather(chunk_.sums[row]);
+                for (int row = layer.row; row < last_row; ++row) {
+                    gather(chunk_.sums[row]);
+                }
             }
             if (call_.d_inputs) {
                 learn_from<Synapse, sums, true>(layer, layer.sensory, chunk_.length());
@@ -464,9 +501,8 @@ class Tile {
         for (const Bundle& bundle : bundles) {
             for (std::size_t m = 0; m < bundle.near.size(); ++m) {
                 sums_of(layer, bundle.near[m], rows);
-                learn_along<Synapse, teaches, T, V>(bundle, static_cast<int>(m),
-                                                    weights_.forward, heard_,
-                                                    taught_, rows, length, d_forward_);
+                learn_along<Synapse, teaches, T, V>(bundle, static_cast<int>(m), weights_.forward,
+                                                    heard_, taught_, rows, length, d_forward_);
             }
         }
     }
@@ -498,7 +534,9 @@ class Tile {
             for (std::size_t i = 0; i < plan_.carried.size(); ++i) {
                 to[plan_.carried[i] - plan_.memory] = chunk_.d_carried[i][lane];
             }
-            for (int m = 0; m < plan_.memory; ++m) to[plan_.visible + m] = chunk_.d_memory[m][lane];
+            for (int m = 0; m < plan_.memory; ++m) {
+                to[plan_.visible + m] = chunk_.d_memory[m][lane];
+            }
         }
     }
 
