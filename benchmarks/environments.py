@@ -9,9 +9,9 @@ thread before the next step. A step of u substeps is compared with u substeps of
 
 envpool 1.2.5 needs an environment of its own, and takes part in the turns from there:
 
-    python -m venv /tmp/envpool
-    /tmp/envpool/bin/pip install envpool==1.2.5
-    python benchmarks/environments.py --envpool /tmp/envpool/bin/python
+    python -m venv build/envpool
+    build/envpool/bin/pip install envpool==1.2.5
+    python benchmarks/environments.py --envpool build/envpool/bin/python
 """
 
 from __future__ import annotations
