@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
@@ -18,12 +17,13 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CRITICS, CircuitSpec, check_sizes, make_critic
-from liquid_control.policies.observations import Observation, feature_count, split
+from liquid_control.policies.observations import feature_count
+from liquid_control.policies.stateful import StatefulPolicy
 
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 
-class LiquidPolicy(BasePolicy):
+class LiquidPolicy(StatefulPolicy):
     """Actor and critic with circuits of liquid neurons, and the normaliser of their observations.
 
     Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
@@ -134,9 +134,9 @@ class LiquidPolicy(BasePolicy):
         """The actor's part of a state, which is all that acting takes."""
         return state[:, : self.actor_circuit.state_size]
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
-        return split(observation, self.observation_space)
+    def acting_state(self, batch_size: int) -> Tensor:
+        """The actor's state at the start of an episode, (batch_size, size)."""
+        return self.actor_circuit.initial_state(batch_size)
 
     def forward(
         self,
@@ -201,58 +201,12 @@ class LiquidPolicy(BasePolicy):
         """Values (time, batch) of whole sequences; arguments as in `evaluate_actions`."""
         return self._unroll(features, elapsed_time, state, episode_start)[1]
 
-    def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
-        self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: NDArray[np.float32] | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Act on one observation, or on one of each environment, and pass the state on.
-
-        Args:
-            observation: as the environment gives it; a batch or a single one.
-            state: (batch, size) from the previous call, None at the start of all episodes.
-            episode_start: (batch,), true where an episode begins; None: nowhere.
-            deterministic: take the most likely action.
-
-        Returns:
-            actions, clipped to the action space, and the state for the next call.
-
-        Raises:
-            ValueError: the state does not fit the observations.
-        """
-        if isinstance(observation, tuple):
-            raise ValueError(
-                "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
-                "(observation, info), a VecEnv's the observation alone"
-            )
-        if self.training:  # asked first, since telling every module takes longer than acting
-            self.set_training_mode(False)
-        tensors, vectorized = self.obs_to_tensor(observation)
-        with torch.no_grad():
-            features, elapsed_time = self.observe(tensors)
-            before = self._given_state(state, features)
-            starts = features.new_zeros(len(features))
-            if episode_start is not None:
-                starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
-            chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
-        actions = self.for_env(chosen)
-        return actions if vectorized else actions[0], after.cpu().numpy()
-
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions as the environment takes them: in its shape, continuous ones within bounds."""
         array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
         if isinstance(self.action_space, spaces.Box):
             array = array.clip(self.action_space.low, self.action_space.high)
         return array
-
-    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        """SB3's stateless call: the action at the start of an episode."""
-        features, elapsed_time = self.observe(observation)
-        state = self.actor_circuit.initial_state(len(features))
-        starts = torch.ones(len(features), device=self.device)
-        return self.forward(features, elapsed_time, state, starts, deterministic)[0]
 
     def _unroll(
         self,
@@ -268,9 +222,6 @@ class LiquidPolicy(BasePolicy):
         values, critic_state = self.critic(signal, critic_state, activity)
         after = torch.cat([actor_state, critic_state], dim=1)
         return self.actor_circuit.readout(activity), values, after
-
-    def _normalize(self, features: Tensor) -> Tensor:
-        return features if self.normalizer is None else self.normalizer(features)
 
     def _distribution(self, motor: Tensor) -> Distribution:
         parameters = self.action_net(motor)
@@ -293,24 +244,6 @@ class LiquidPolicy(BasePolicy):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
-
-    def _given_state(self, state: NDArray[np.float32] | None, features: Tensor) -> Tensor:
-        batch, size = len(features), self.actor_circuit.state_size
-        if state is None:
-            return self.actor_circuit.initial_state(batch)
-        if np.shape(state) != (batch, size):
-            raise ValueError(
-                f"state must be (batch, size) = ({batch}, {size}), got {np.shape(state)}; pass the "
-                "state that the previous predict returned, or None to start afresh"
-            )
-        return torch.as_tensor(state, device=features.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        spaces_ = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-        }
-        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
 
 
 def action_parameters(space: spaces.Space[Any]) -> int:

@@ -1,0 +1,128 @@
+"""What SB3 asks of every policy here: observations in, actions out, and the state passed on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.observations import Observation, split
+
+
+class StatefulPolicy(BasePolicy):
+    """A policy that acts by what it has seen of an episode, which it returns as one state.
+
+    Attributes:
+        normalizer: of the observations, if they are normalised.
+    """
+
+    normalizer: ObservationNormalizer | None
+    _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
+
+    @abstractmethod
+    def acting_state(self, batch_size: int) -> Tensor:
+        """What acting starts an episode from, (batch_size, size)."""
+
+    @abstractmethod
+    def forward(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Act: one control step of a batch.
+
+        Args:
+            features: (batch, features), from `observe`.
+            elapsed_time: (batch,) seconds, or None.
+            state: (batch, size), see `acting_state`.
+            episode_start: (batch,), nonzero where the state resets first.
+            deterministic: take the most likely action.
+
+        Returns:
+            actions (batch, ...), and the next state.
+        """
+
+    @abstractmethod
+    def for_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions as the environment takes them: in its shape and within its bounds."""
+
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
+        return split(observation, self.observation_space)
+
+    def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: NDArray[np.float32] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Act on one observation, or on one of each environment, and pass the state on.
+
+        Args:
+            observation: as the environment gives it; a batch or a single one.
+            state: (batch, size) from the previous call, None at the start of all episodes.
+            episode_start: (batch,), true where an episode begins; None: nowhere.
+            deterministic: take the most likely action.
+
+        Returns:
+            actions within the action space, and the state for the next call.
+
+        Raises:
+            ValueError: the state does not fit the observations.
+        """
+        if isinstance(observation, tuple):
+            raise ValueError(
+                "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
+                "(observation, info), a VecEnv's the observation alone"
+            )
+        if self.training:  # asked first, since telling every module takes longer than acting
+            self.set_training_mode(False)
+        tensors, vectorized = self.obs_to_tensor(observation)
+        with torch.no_grad():
+            features, elapsed_time = self.observe(tensors)
+            before = self._given_state(state, features)
+            starts = features.new_zeros(len(features))
+            if episode_start is not None:
+                starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
+            chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
+        actions = self.for_env(chosen)
+        return actions if vectorized else actions[0], after.cpu().numpy()
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """SB3's stateless call: the action at the start of an episode."""
+        features, elapsed_time = self.observe(observation)
+        state = self.acting_state(len(features))
+        starts = torch.ones(len(features), device=self.device)
+        return self.forward(features, elapsed_time, state, starts, deterministic)[0]
+
+    def _given_state(self, state: NDArray[np.float32] | None, features: Tensor) -> Tensor:
+        fresh = self.acting_state(len(features))
+        if state is None:
+            return fresh
+        if np.shape(state) != fresh.shape:
+            raise ValueError(
+                f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
+                "the state that the previous predict returned, or None to start afresh"
+            )
+        return torch.as_tensor(state, device=features.device)
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        return features if self.normalizer is None else self.normalizer(features)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        spaces_ = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+        }
+        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
