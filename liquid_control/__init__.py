@@ -1,11 +1,29 @@
 """Sparse, wired circuits of liquid neurons as recurrent policies for robots in simulation."""
 
-from liquid_control import envs, kernels
+from typing import TYPE_CHECKING
+
+from liquid_control import envs, kernels, policies
 from liquid_control.agents import LiquidPPO
 from liquid_control.policies import LiquidPolicy
+
+if TYPE_CHECKING:
+    from liquid_control.policies import LiquidRecurrentPolicy
 
 __version__ = "0.1.0"
 
 kernels.plug_in()
 
 __all__ = ["LiquidPPO", "LiquidPolicy", "__version__", "envs"]
+if "LiquidRecurrentPolicy" in policies.__all__:  # where there is sb3-contrib
+    __all__ += ["LiquidRecurrentPolicy"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Hand on what the policies import when it is asked for."""
+        if name != "LiquidRecurrentPolicy":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return policies.LiquidRecurrentPolicy
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,5 +1,23 @@
 """SB3 policies built on wired circuits."""
 
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
 from liquid_control.policies.liquid import LiquidPolicy
 
+if TYPE_CHECKING:
+    from liquid_control.policies.recurrent import LiquidRecurrentPolicy
+
 __all__ = ["LiquidPolicy"]
+if find_spec("sb3_contrib"):  # an extra
+    __all__ += ["LiquidRecurrentPolicy"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import what needs sb3-contrib when it is asked for."""
+        if name != "LiquidRecurrentPolicy":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from liquid_control.policies.recurrent import LiquidRecurrentPolicy
+
+        return LiquidRecurrentPolicy
