@@ -1,0 +1,274 @@
+"""The sequence replay against a list of episodes, filled with values that tell their place."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from liquid_control.agents.replay import SequenceReplay, Sequences
+
+OBSERVATIONS = spaces.Box(-np.inf, np.inf, (2,))
+ACTIONS = spaces.Box(-1.0, 1.0, (1,))
+
+
+@dataclass
+class Episode:
+    """What a list of episodes remembers: one label for each observation, one of each ending."""
+
+    env: int
+    labels: list[float] = field(default_factory=list)
+    ending: str = ""  # "t" or "c" once its last observation was terminal
+
+
+class Recorder:
+    """Feeds a replay with scripted episodes, and keeps them all in lists.
+
+    Each observation has a label of its own; all columns, and the state, are functions of it.
+    """
+
+    def __init__(self, replay: SequenceReplay) -> None:
+        self.replay = replay
+        self.count = 0
+        self.episodes: list[Episode] = []
+        self.under_way = [Episode(env) for env in range(replay.n_envs)]
+        self.starts = [True] * replay.n_envs
+
+    def label(self) -> float:
+        self.count += 1
+        return float(self.count)
+
+    def step(self, endings: list[str]) -> None:
+        """One step of all environments: on (""), terminated, cut, or about to be reset."""
+        for env in np.flatnonzero(self.starts):
+            self.episodes.append(Episode(env))
+            self.under_way[env] = self.episodes[-1]
+        for episode in self.under_way:
+            episode.labels.append(self.label())
+        labels = torch.tensor([episode.labels[-1] for episode in self.under_way])
+        ended = np.array([ending in ("t", "c") for ending in endings])
+        final = None
+        if ended.any():
+            last = []
+            for env in np.flatnonzero(ended):
+                episode = self.under_way[env]
+                episode.labels.append(self.label())
+                episode.ending = endings[env]
+                last.append(episode.labels[-1])
+            final = seen(torch.tensor(last))
+        self.replay.add(
+            state_at(labels),
+            ended,
+            final,
+            **seen(labels),
+            **done(labels),
+            terminated=torch.tensor([float(ending == "t") for ending in endings]),
+            episode_start=torch.tensor(self.starts),
+        )
+        self.starts = [ending != "" for ending in endings]
+
+    def windows(self) -> dict[float, tuple[Episode, int, int]]:
+        """Every window so far by its first label: episode, place of the first step, length."""
+        length, found = self.replay.sequence_length, {}
+        for episode in self.episodes:
+            closed = episode.ending != "" or episode is not self.under_way[episode.env]
+            for first in range(0, len(episode.labels) - 1, length):
+                steps = min(length, len(episode.labels) - 1 - first)
+                if steps == length or closed:
+                    found[episode.labels[first]] = (episode, first, steps)
+        return found
+
+
+def seen(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"features": torch.stack([labels, -labels], 1), "elapsed_time": labels / 1024}
+
+
+def done(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"actions": labels[:, None] + 0.25, "rewards": labels + 0.5, "duration": labels / 2}
+
+
+def state_at(labels: torch.Tensor) -> torch.Tensor:
+    return torch.stack([labels, 2 * labels, 3 * labels], 1)
+
+
+def everything(replay: SequenceReplay) -> Sequences:
+    return replay._gather(np.arange(len(replay)))
+
+
+def check_window(
+    replay: SequenceReplay, found: Sequences, index: int, episode: Episode, first: int, steps: int
+) -> None:
+    """One sampled window is what the list of episodes has at that place."""
+    labels = torch.tensor(episode.labels)
+    burn_in, length = replay.burn_in, replay.sequence_length
+    before = min(first, burn_in)
+    assert before in (0, burn_in)
+    place = slice(burn_in - before, burn_in + steps + 1)
+    part = labels[first - before : first + steps + 1]
+    assert_close(found.features[place, index], seen(part)["features"])
+    assert_close(found.elapsed_time[place, index], part / 1024)
+    starts = torch.zeros(len(part))
+    starts[: 1 if first == before else 0] = 1
+    assert_close(found.episode_start[place, index], starts)
+    past = torch.cat([torch.tensor([-0.25]), labels])[first - before : first + steps + 1]
+    assert_close(found.previous_actions[place, index, 0], past + 0.25)
+    if first:
+        assert_close(found.state[index], state_at(part[:1])[0])
+    own = labels[first : first + steps]
+    assert_close(found.mask[:, index], (torch.arange(length) < steps).float())
+    assert_close(found.actions[:steps, index, 0], own + 0.25)
+    assert_close(found.rewards[:steps, index], own + 0.5)
+    is_over = first + steps == len(labels) - 1 and episode.ending != ""
+    terminated = torch.zeros(steps)
+    terminated[-1] = is_over and episode.ending == "t"
+    assert_close(found.terminated[:steps, index], terminated)
+    following = own[-1:] if is_over else labels[first + steps :][:1]
+    assert_close(found.duration[: steps + 1, index], torch.cat([own, following]) / 2)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[dict[str, int], list[list[str]]]:
+    length = draw(st.integers(1, 5))
+    sizes = {
+        "sequence_length": length,
+        "burn_in": draw(st.integers(0, length)),
+        "n_envs": draw(st.integers(1, 3)),
+    }
+    rarely = draw(st.integers(1, 30))
+    ending = st.sampled_from(["t", "c", "r", *[""] * rarely])
+    steps = st.lists(ending, min_size=sizes["n_envs"], max_size=sizes["n_envs"])
+    sizes["spans"] = draw(st.integers(5, 9))
+    return sizes, draw(st.lists(steps, min_size=1, max_size=120))
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories())
+def test_it_holds_the_latest_windows_of_a_list_of_episodes(
+    history: tuple[dict[str, int], list[list[str]]],
+) -> None:
+    sizes, steps = history
+    size = sizes.pop("spans") * sizes["sequence_length"] * sizes["n_envs"]
+    replay = SequenceReplay(size, OBSERVATIONS, ACTIONS, **sizes)
+    recorder = Recorder(replay)
+    memory = None
+    for endings in steps:
+        recorder.step(endings)
+        found = everything(replay) if len(replay) else None
+        if memory is None and found is not None:
+            memory = replay._slots.data_ptr(), replay._states.data_ptr()
+        if found is None:
+            continue
+        written = recorder.windows()
+        sampled = [label.item() for label in found.features[replay.burn_in, :, 0]]
+        assert len(set(sampled)) == len(sampled)
+        for index, label in enumerate(sampled):
+            check_window(replay, found, index, *written[label])
+        # All of them, but for the oldest of each environment.
+        for env in range(replay.n_envs):
+            own = [label for label, (episode, *_) in written.items() if episode.env == env]
+            kept = [label for label in sampled if written[label][0].env == env]
+            assert sorted(kept) == sorted(own)[len(own) - len(kept) :]
+            slots = replay._position[env]
+            if slots <= replay.rows - replay.sequence_length - replay.burn_in:
+                assert len(kept) == len(own)
+            elif slots > 3 * replay.sequence_length:
+                assert kept or not own
+    if memory is not None:
+        assert memory == (replay._slots.data_ptr(), replay._states.data_ptr())
+
+
+def filled(steps: int = 200, **options: int) -> tuple[SequenceReplay, Recorder]:
+    options = {"n_envs": 2, "sequence_length": 4, "burn_in": 2} | options
+    replay = SequenceReplay(160, OBSERVATIONS, ACTIONS, **options)
+    recorder = Recorder(replay)
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        recorder.step([str(rng.choice(["t", "c", *[""] * 9])) for _ in range(options["n_envs"])])
+    return replay, recorder
+
+
+def test_an_episode_longer_than_the_ring_is_sampled_as_it_goes_on() -> None:
+    replay = SequenceReplay(20, OBSERVATIONS, ACTIONS, sequence_length=4, burn_in=2)
+    recorder = Recorder(replay)
+    for step in range(1, 100):
+        recorder.step([""])
+        if step > 4:
+            newest = everything(replay).features[2, -1, 0].item()
+            assert step - newest in range(4, 8)  # at most a window is not complete yet
+            assert len(replay) >= min((step - 1) // 4, 2)
+
+
+def test_windows_are_drawn_alike_often() -> None:
+    replay, _ = filled()
+    torch.manual_seed(0)
+    drawn = replay.sample(20_000).features[replay.burn_in, :, 0]
+    _, counts = drawn.unique(return_counts=True)
+    assert len(counts) == len(replay)
+    expected = 20_000 / len(replay)
+    assert (counts - expected).abs().max() < 5 * expected**0.5
+
+
+def test_drawing_is_seeded() -> None:
+    replay, _ = filled()
+
+    def drawn(seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        return replay.sample(8).rewards[0].tolist()
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_saved_and_loaded_it_is_the_same_and_goes_on() -> None:
+    replay, recorder = filled()
+    file = io.BytesIO()
+    replay.save(file)
+    file.seek(0)
+    loaded = SequenceReplay(160, OBSERVATIONS, ACTIONS, n_envs=2, sequence_length=4, burn_in=2)
+    loaded.load(file)
+    again = Recorder(loaded)
+    again.count, again.starts = recorder.count, list(recorder.starts)
+    for one in (recorder, again):
+        one.step(["", "t"])
+    ours, theirs = everything(loaded), everything(replay)
+    for name in Sequences.__dataclass_fields__:
+        assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0)
+
+
+def test_a_replay_of_another_shape_is_not_loaded() -> None:
+    file = io.BytesIO()
+    filled()[0].save(file)
+    file.seek(0)
+    other = SequenceReplay(160, OBSERVATIONS, ACTIONS, n_envs=2, sequence_length=4, burn_in=1)
+    with pytest.raises(ValueError, match=r"got \[4, 2, 80, 2, 8, 3\], expected \[4, 1,"):
+        other.load(file)
+
+
+def test_nothing_to_sample_is_told() -> None:
+    replay = SequenceReplay(160, OBSERVATIONS, ACTIONS, sequence_length=4, burn_in=2)
+    with pytest.raises(ValueError, match="collect at least 5 steps"):
+        replay.sample(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sequence_length": 0}, "sequence_length must be at least one"),
+        ({"burn_in": 9}, "at most sequence_length = 8, got 9"),
+        ({"burn_in": -1}, "burn_in must be at least 0"),
+        ({"n_envs": 5}, "at least 5 sequences of 8 steps for each of 5 environments, 200 in all"),
+        ({"optimize_memory_usage": True}, "leave it False"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequenceReplay(
+            160, OBSERVATIONS, ACTIONS, **({"sequence_length": 8, "burn_in": 4} | options)
+        )  # type: ignore[arg-type]
