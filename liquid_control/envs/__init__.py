@@ -21,6 +21,7 @@ from liquid_control.envs.own import register
 from liquid_control.envs.simulations import Simulations
 from liquid_control.envs.tasks import Task
 from liquid_control.envs.variable_rate import VariableRate
+from liquid_control.envs.window import VecWindow
 
 __all__ = [
     "BatchedVecEnv",
@@ -38,6 +39,7 @@ __all__ = [
     "Trace",
     "Uniform",
     "VariableRate",
+    "VecWindow",
     "interval_from",
     "make",
     "make_vec",

@@ -1,0 +1,121 @@
+"""Shows the last observations together, for agents that remember nothing themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+Observations = dict[str, NDArray[Any]]
+
+
+class VecWindow(VecEnvWrapper):
+    """Keeps the last `length` observations of each env, the newest last.
+
+    The observation becomes a Dict of windows: one for each key of the env's own Dict, or
+    `observation` where it has none, and `episode_start`, (length,), which is 1 at the first
+    observation of an episode. A window that reaches back beyond that repeats it, as
+    `episode_start` tells; so a circuit that resets there remembers the episode and no more.
+    A terminal observation is the window up to and including it.
+
+    `VecNormalize` goes around this wrapper, with `norm_obs_keys` that name neither
+    `elapsed_time` nor `episode_start`.
+
+    Args:
+        env: A VecEnv, or one env, which is monitored as SB3 does it.
+        length: Observations in a window, at least one.
+
+    Raises:
+        TypeError: If the length is no integer, or an observation is an image or of a kind that
+            no circuit takes.
+        ValueError: If the length is not positive, or the env uses the key `episode_start` itself.
+    """
+
+    def __init__(self, env: VecEnv | gym.Env[Any, Any], length: int) -> None:
+        if not isinstance(length, int) or isinstance(length, bool):
+            raise TypeError(f"length must be an integer, got {length!r}")
+        if length < 1:
+            raise ValueError(f"length must be at least 1, got {length}")
+        venv = env if isinstance(env, VecEnv) else _vectorized(env)
+        space = venv.observation_space
+        parts = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
+        if "episode_start" in parts:
+            raise ValueError(
+                "the observation has a key 'episode_start' already; rename it, or wrap the env "
+                "in VecWindow once"
+            )
+        windows = {key: _repeated(key, part, length) for key, part in parts.items()}
+        windows["episode_start"] = spaces.MultiBinary(length)
+        super().__init__(venv, spaces.Dict(windows))
+        self.length = length
+        self._windows: Observations = {}
+
+    def reset(self) -> Observations:
+        """Reset the envs; every window holds the first observation alone."""
+        starts = np.ones(self.num_envs, np.int8)
+        frames = self._frames(self.venv.reset(), starts)
+        self._windows = {key: frame.repeat(self.length, axis=1) for key, frame in frames.items()}
+        return self._shown(self._windows)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step the envs and move the windows on by one observation."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        frames = self._frames(observations, dones.astype(np.int8))
+        past = {key: window[:, 1:] for key, window in self._windows.items()}
+        for index in np.flatnonzero(dones):
+            last = self._frames(infos[index]["terminal_observation"], np.zeros(1, np.int8))
+            ended = {key: old[index : index + 1] for key, old in past.items()}
+            windows = self._shown(_joined(ended, last))
+            infos[index]["terminal_observation"] = {key: of[0] for key, of in windows.items()}
+        self._windows = _joined(past, frames)
+        for key, window in self._windows.items():
+            window[dones] = frames[key][dones]
+        return self._shown(self._windows), rewards, dones, infos
+
+    def _frames(self, observations: Any, starts: NDArray[np.int8]) -> Observations:
+        """One observation of each env as flat numbers, (envs, 1, numbers)."""
+        if not isinstance(observations, dict):
+            observations = {"observation": observations}
+        parts = {**observations, "episode_start": starts}
+        return {key: np.reshape(part, (len(starts), 1, -1)) for key, part in parts.items()}
+
+    def _shown(self, windows: Observations) -> Observations:
+        """Windows (envs, length, numbers) in the shapes of the observation space."""
+        space = self.observation_space
+        assert isinstance(space, spaces.Dict)
+        return {key: of.reshape(len(of), *(space[key].shape or ())) for key, of in windows.items()}
+
+
+def _vectorized(env: gym.Env[Any, Any]) -> VecEnv:
+    """One env as SB3's algorithms take it."""
+    monitored = env if is_wrapped(env, Monitor) else Monitor(env)
+    return DummyVecEnv([lambda: monitored])
+
+
+def _joined(past: Observations, frames: Observations) -> Observations:
+    return {key: np.concatenate((past[key], frames[key]), axis=1) for key in frames}
+
+
+def _repeated(key: str, space: spaces.Space[Any], length: int) -> spaces.Space[Any]:
+    """The space of so many observations of `space`, the first axis the time where there is one."""
+    if isinstance(space, spaces.Box) and not is_image_space(space):
+        low, high = (np.repeat(bound[None], length, axis=0) for bound in (space.low, space.high))
+        return spaces.Box(low, high, dtype=space.dtype.type)
+    if isinstance(space, spaces.Discrete):
+        return spaces.MultiDiscrete(np.full(length, space.n))
+    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1:
+        return spaces.MultiDiscrete(np.tile(space.nvec, length))  # SB3 knows those of one axis
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.MultiBinary((length, *space.shape))
+    raise TypeError(
+        f"VecWindow takes vectors and discrete observations, and {key!r} is {space}; "
+        "extract features in an observation wrapper"
+    )
