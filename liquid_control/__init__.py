@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from liquid_control import envs, kernels, policies
-from liquid_control.agents import LiquidPPO
-from liquid_control.policies import LiquidPolicy
+from liquid_control.agents import LiquidPPO, WindowReplayBuffer
+from liquid_control.policies import LiquidExtractor, LiquidPolicy
 
 if TYPE_CHECKING:
     from liquid_control.policies import LiquidRecurrentPolicy
@@ -13,7 +13,14 @@ __version__ = "0.1.0"
 
 kernels.plug_in()
 
-__all__ = ["LiquidPPO", "LiquidPolicy", "__version__", "envs"]
+__all__ = [
+    "LiquidExtractor",
+    "LiquidPPO",
+    "LiquidPolicy",
+    "WindowReplayBuffer",
+    "__version__",
+    "envs",
+]
 if "LiquidRecurrentPolicy" in policies.__all__:  # where there is sb3-contrib
     __all__ += ["LiquidRecurrentPolicy"]
 

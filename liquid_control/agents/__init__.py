@@ -1,5 +1,6 @@
 """Agents that train recurrent policies at any control rate."""
 
 from liquid_control.agents.ppo import LiquidPPO
+from liquid_control.agents.window_replay import WindowReplayBuffer
 
-__all__ = ["LiquidPPO"]
+__all__ = ["LiquidPPO", "WindowReplayBuffer"]

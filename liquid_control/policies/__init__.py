@@ -3,12 +3,13 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from liquid_control.policies.extractor import LiquidExtractor
 from liquid_control.policies.liquid import LiquidPolicy
 
 if TYPE_CHECKING:
     from liquid_control.policies.recurrent import LiquidRecurrentPolicy
 
-__all__ = ["LiquidPolicy"]
+__all__ = ["LiquidExtractor", "LiquidPolicy"]
 if find_spec("sb3_contrib"):  # an extra
     __all__ += ["LiquidRecurrentPolicy"]
 
