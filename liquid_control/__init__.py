@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from liquid_control import envs, kernels, policies
-from liquid_control.agents import LiquidPPO, WindowReplayBuffer
-from liquid_control.policies import LiquidExtractor, LiquidPolicy
+from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
+from liquid_control.policies import LiquidExtractor, LiquidPolicy, SoftLiquidPolicy
 
 if TYPE_CHECKING:
     from liquid_control.policies import LiquidRecurrentPolicy
@@ -17,6 +17,8 @@ __all__ = [
     "LiquidExtractor",
     "LiquidPPO",
     "LiquidPolicy",
+    "LiquidSAC",
+    "SoftLiquidPolicy",
     "WindowReplayBuffer",
     "__version__",
     "envs",

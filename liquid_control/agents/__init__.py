@@ -1,6 +1,7 @@
 """Agents that train recurrent policies at any control rate."""
 
 from liquid_control.agents.ppo import LiquidPPO
+from liquid_control.agents.sac import LiquidSAC
 from liquid_control.agents.window_replay import WindowReplayBuffer
 
-__all__ = ["LiquidPPO", "WindowReplayBuffer"]
+__all__ = ["LiquidPPO", "LiquidSAC", "WindowReplayBuffer"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from liquid_control.agents.sequences import SequenceBuffer
 from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.stateful import StatefulPolicy
 
 
 class Ending(NamedTuple):
@@ -95,14 +96,14 @@ def look_ahead(
     if now is not None:
         duration = torch.cat([rollout["elapsed_time"][1:], now])
         if endings:
-            place, (_, at_end) = _gather(policy, endings)
+            place, (_, at_end) = gather(policy, endings)
             assert at_end is not None
             duration[place] = at_end
         duration /= policy.nominal_interval
     terminated = ended.clone()
     cut = [ending for ending in endings if ending.truncated]
     if cut:
-        place, observed = _gather(policy, cut)
+        place, observed = gather(policy, cut)
         terminated[place] = False
         next_values[place] = _values_behind(policy, rollout, place, *observed)
     rollout["duration"], rollout["terminated"] = duration, terminated
@@ -113,8 +114,8 @@ Place = tuple[Tensor, Tensor]
 """Indices of steps and of environments, (count,) each."""
 
 
-def _gather(
-    policy: LiquidPolicy, endings: Sequence[Ending]
+def gather(
+    policy: StatefulPolicy, endings: Sequence[Ending]
 ) -> tuple[Place, tuple[Tensor, Tensor | None]]:
     """Where some episodes ended, and the features and the elapsed time there."""
     step, env = torch.tensor([each[:2] for each in endings], device=policy.device).T

@@ -21,13 +21,13 @@ class Sequences:
     """Some windows of the past, time-major; B is how many, T their length, S = burn-in + T + 1.
 
     What comes before an episode's start or after its end belongs to others: the state resets at
-    the start, and the mask leaves out the rest.
+    the start, and the mask leaves out what is past the end.
 
     Attributes:
         features: (S, B, features), raw.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
-        previous_actions: (S, B, actions); zero at an episode's start.
+        previous_actions: (S, B, actions); at an episode's start, another's.
         state: (B, state_size) before the first step, if the episode is as old.
         actions: (T, B, actions), of the steps after the burn-in; so are the rest.
         rewards: (T, B).
@@ -196,13 +196,12 @@ class SequenceReplay:
         def column(name: str, first: int = 1, last: int | None = None) -> Tensor:
             return slots[first:last, :, self._columns[name]]
 
-        episode_start = column("episode_start")
         trained = burn_in + 1
         return Sequences(
             features=column("features"),
             elapsed_time=column("elapsed_time").squeeze(-1),
-            episode_start=episode_start.squeeze(-1),
-            previous_actions=column("actions", 0, -1) * (1 - episode_start),
+            episode_start=column("episode_start").squeeze(-1),
+            previous_actions=column("actions", 0, -1),
             state=self._states[start % self.rows // length, env].to(self.device),
             actions=column("actions", trained, -1),
             rewards=column("rewards", trained, -1).squeeze(-1),

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from liquid_control.policies.extractor import LiquidExtractor
 from liquid_control.policies.liquid import LiquidPolicy
+from liquid_control.policies.soft import SoftLiquidPolicy
 
 if TYPE_CHECKING:
     from liquid_control.policies.recurrent import LiquidRecurrentPolicy
 
-__all__ = ["LiquidExtractor", "LiquidPolicy"]
+__all__ = ["LiquidExtractor", "LiquidPolicy", "SoftLiquidPolicy"]
 if find_spec("sb3_contrib"):  # an extra
     __all__ += ["LiquidRecurrentPolicy"]
 

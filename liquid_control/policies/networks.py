@@ -89,9 +89,18 @@ class EncodedCircuit(nn.Module):
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Every neuron's activity (time, batch, neurons), and the state after the last step."""
+        return self.run(self.encode(signal), state)
+
+    def encode(self, signal: Signal) -> Signal:
+        """What the sensory neurons feel in the place of the features."""
         features, elapsed_time, episode_start = signal
         if self.encoder is not None:
             features = self.encoder(with_clock(features, elapsed_time, self.time_scale))
+        return features, elapsed_time, episode_start
+
+    def run(self, encoded: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Like `forward`, of a signal that is encoded."""
+        features, elapsed_time, episode_start = encoded
         return self.circuit.activity(features, state, elapsed_time, episode_start)
 
 

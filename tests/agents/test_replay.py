@@ -117,8 +117,8 @@ def check_window(
     starts = torch.zeros(len(part))
     starts[: 1 if first == before else 0] = 1
     assert_close(found.episode_start[place, index], starts)
-    past = torch.cat([torch.tensor([-0.25]), labels])[first - before : first + steps + 1]
-    assert_close(found.previous_actions[place, index, 0], past + 0.25)
+    past = labels[max(first - before - 1, 0) : first + steps] + 0.25
+    assert_close(found.previous_actions[place, index, 0][-len(past) :], past)
     if first:
         assert_close(found.state[index], state_at(part[:1])[0])
     own = labels[first : first + steps]

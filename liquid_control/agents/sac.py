@@ -1,0 +1,415 @@
+"""LiquidSAC: a soft actor-critic of recurrent policies, at any control rate."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import SAC
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
+from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
+from torch import Tensor
+
+from liquid_control.agents.finite import check_column, check_observation
+from liquid_control.agents.judgement import endings_of, gather
+from liquid_control.agents.ppo import nominal_interval
+from liquid_control.agents.replay import SequenceReplay, Sequences
+from liquid_control.agents.returns import per_step
+from liquid_control.policies.soft import SoftLiquidPolicy, span
+
+SelfLiquidSAC = TypeVar("SelfLiquidSAC", bound="LiquidSAC")
+
+
+class LiquidSAC(SAC):
+    """SB3's SAC (Haarnoja et al. 2018) for policies with a state and tasks with a variable rate.
+
+    Whole episodes are kept, and sampled as sequences of `sequence_length` steps with the recurrent
+    state that acting had before them, which `burn_in` further steps bring up to date (R2D2,
+    Kapturowski et al. 2019). An update unrolls the circuits of actor and critics once each, over
+    the sequences and the step behind, and back-propagates through time.
+
+    Gamma is per nominal control interval: a step of n intervals discounts by gamma ** n. The
+    entropy of an action counts for as long as it is held, the reward comes integrated over time.
+    An episode cut short (truncated) is bootstrapped from its terminal observation, whose own
+    elapsed time is taken into account.
+
+    Constructor arguments are those of SB3's SAC and the ones below. `batch_size` counts control
+    steps, a multiple of the sequence length; its default is 1024. As in SB3, `gradient_steps=-1`
+    makes as many updates as there were steps, those of all environments counted; so large
+    minibatches call for fewer. Updates begin after `learning_starts`, with the first sequence that
+    is complete.
+
+    Args:
+        sequence_length: control steps of truncated back-propagation; divides `batch_size`.
+        burn_in: control steps ahead of a sequence, unrolled for the state only; at most
+            `sequence_length`.
+        recurrent_learning_rate: of the circuits; None: `learning_rate`.
+        normalize_observations: keep running moments of the observations in the policy.
+
+    Raises:
+        ValueError: lengths that do not fit each other, what recurrent policies do not support, or
+            observations, rewards or actions that are not finite.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": SoftLiquidPolicy}
+    policy: SoftLiquidPolicy  # type: ignore[assignment]
+    replay_buffer: SequenceReplay  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str | type[SoftLiquidPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 100,
+        batch_size: int = 1024,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: None = None,
+        replay_buffer_kwargs: None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        ent_coef: str | float = "auto",
+        target_update_interval: int = 1,
+        target_entropy: str | float = "auto",
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        use_sde_at_warmup: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+        *,
+        sequence_length: int = 32,
+        burn_in: int = 16,
+        recurrent_learning_rate: float | Schedule | None = None,
+        normalize_observations: bool = True,
+    ) -> None:
+        if use_sde or use_sde_at_warmup:
+            raise ValueError("use_sde is not supported by LiquidSAC; leave it False")
+        if n_steps != 1:
+            raise ValueError(
+                f"LiquidSAC learns from one step at a time; leave n_steps 1, not {n_steps}"
+            )
+        if replay_buffer_class is not None or replay_buffer_kwargs is not None:
+            raise ValueError(
+                "LiquidSAC keeps sequences in a replay of its own; leave out replay_buffer_class "
+                "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
+            )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=SequenceReplay,  # type: ignore[arg-type]
+            replay_buffer_kwargs={"sequence_length": sequence_length, "burn_in": burn_in},
+            optimize_memory_usage=optimize_memory_usage,
+            ent_coef=ent_coef,
+            target_update_interval=target_update_interval,
+            target_entropy=target_entropy,
+            sde_sample_freq=sde_sample_freq,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        self.sequence_length, self.burn_in = sequence_length, burn_in
+        self.recurrent_learning_rate = recurrent_learning_rate
+        if self.env is not None and "nominal_interval" not in self.policy_kwargs:
+            self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
+        self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.batch_size < 1 or self.batch_size % self.sequence_length:
+            raise ValueError(
+                f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
+                f"a minibatch holds whole sequences, got {self.batch_size}"
+            )
+        super()._setup_model()
+        self._state: Tensor | None = None
+        self._previous_actions: Tensor | None = None
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Act on the last observations, and let the critics' circuit follow."""
+        policy = self.policy
+        if self._state is None or len(self._state) != n_envs:
+            self._state = policy.initial_state(n_envs)
+            self._previous_actions = self._state.new_zeros(n_envs, policy.action_size)
+        assert self._previous_actions is not None
+        features, elapsed_time = self._observe(self._last_obs)
+        starts = torch.as_tensor(self._last_episode_starts, device=self.device)
+        with torch.no_grad():
+            now = policy.signal(
+                features[None], elapsed_time[None], starts[None], self._previous_actions[None]
+            )
+            acting, _, state = policy.unroll(now, self._state)
+            if self.num_timesteps < learning_starts:
+                drawn = np.stack([self.action_space.sample() for _ in range(n_envs)])
+                actions = policy.from_env(drawn)
+            else:
+                actions, _ = policy.actor(acting[0])
+        if action_noise is not None:
+            noise = torch.as_tensor(action_noise(), dtype=actions.dtype, device=self.device)
+            actions = (actions + noise.view_as(actions)).clamp(-1, 1)
+        check_column("actions", actions[None], self.num_timesteps)
+        self._acted = {
+            "features": features,
+            "elapsed_time": elapsed_time,
+            "episode_start": starts,
+            "actions": actions,
+        }
+        self._state_after = state
+        return policy.for_env(actions), actions.cpu().numpy()
+
+    def _store_transition(
+        self,
+        replay_buffer: SequenceReplay,  # type: ignore[override]
+        buffer_action: NDArray[np.float32],
+        new_obs: NDArray[Any] | dict[str, NDArray[Any]],
+        reward: NDArray[np.float32],
+        dones: NDArray[np.bool_],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Keep the step that was just made, terminal observations included."""
+        assert self._state is not None
+        rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
+        check_column("rewards", rewards[None], self.num_timesteps)
+        _, elapsed_time = self._observe(new_obs)
+        terminated, final = torch.zeros_like(rewards), None
+        if dones.any():
+            endings = endings_of(0, dones, infos)
+            (_, env), (features, at_end) = gather(self.policy, endings)
+            assert at_end is not None
+            truncated = torch.tensor([each.truncated for each in endings], device=self.device)
+            # What a terminated episode ended in is of no consequence, and may be anything.
+            features = torch.where(truncated[:, None], features, 0.0)
+            terminated[env] = 1 - truncated.float()
+            elapsed_time = elapsed_time.index_put((env,), at_end)
+            final = {"features": features, "elapsed_time": at_end}
+            check_column("terminal observation", features[None], self.num_timesteps)
+            check_column("elapsed_time", elapsed_time[None], self.num_timesteps)
+        replay_buffer.add(
+            self._state,
+            dones,
+            final,
+            **self._acted,
+            rewards=rewards,
+            duration=elapsed_time / self.policy.nominal_interval,
+            terminated=terminated,
+        )
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.update(self._acted["features"])
+        self._state, self._previous_actions = self._state_after, self._acted["actions"]
+        self._last_obs = new_obs
+        self._last_episode_starts = dones
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """Act for `train_freq` steps and keep them, as SB3 does."""
+        rollout = super().collect_rollouts(*args, **kwargs)
+        if not rollout.continue_training:
+            # SB3 keeps no trace of the step at which a callback stops: nothing can follow it.
+            self._last_obs = None
+        return rollout
+
+    def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
+        """Make some updates from the replay, once it holds a whole sequence; logs SB3's tags."""
+        if len(self.replay_buffer) == 0:
+            return
+        self.policy.set_training_mode(True)
+        self._set_learning_rates()
+        statistics: dict[str, list[Tensor]] = defaultdict(list)
+        for step in range(gradient_steps):
+            sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
+            for name, figure in self._update(sequences).items():
+                statistics[name].append(figure.detach())
+            if step % self.target_update_interval == 0:
+                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, series in statistics.items():
+            self.logger.record(f"train/{name}", torch.stack(series).mean().item())
+
+    def _update(self, sequences: Sequences) -> dict[str, Tensor]:
+        """One step of actor, critics and entropy coefficient; returns what to log."""
+        figures = {}
+        log_ent_coef = self.log_ent_coef
+        ent_coef = self.ent_coef_tensor if log_ent_coef is None else log_ent_coef.detach().exp()
+        actor_loss, critic_loss, surplus = self._losses(sequences, ent_coef)
+        # One backward pass for all: each weight is reached by one of the losses only.
+        self.policy.optimizer.zero_grad()
+        (actor_loss + critic_loss).backward()
+        self.policy.optimizer.step()
+        if log_ent_coef is not None and self.ent_coef_optimizer is not None:
+            ent_coef_loss = (log_ent_coef * surplus).sum()
+            self.ent_coef_optimizer.zero_grad()
+            ent_coef_loss.backward()
+            self.ent_coef_optimizer.step()
+            figures["ent_coef_loss"] = ent_coef_loss
+        return figures | {
+            "ent_coef": ent_coef.squeeze(),
+            "actor_loss": actor_loss,
+            "critic_loss": critic_loss,
+        }
+
+    def _losses(self, sequences: Sequences, ent_coef: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses of actor and critics (Haarnoja et al. 2018, eq. 7 and 5), and spare entropy.
+
+        That is how much more of it there is than `target_entropy` asks for, over time.
+        """
+        policy, burn_in = self.policy, self.burn_in
+        signal = policy.signal(
+            sequences.features,
+            sequences.elapsed_time,
+            sequences.episode_start,
+            sequences.previous_actions,
+        )
+        state = sequences.state
+        with torch.no_grad():
+            following, _ = policy.critic_target.body(signal, policy.critic_state(state))
+            if burn_in:
+                *_, state = policy.unroll(span(signal, 0, burn_in), state)
+        trained = span(signal, burn_in, None)
+        acting, judging, _ = policy.unroll(trained, state)
+        new_actions, log_prob = policy.actor(acting)
+
+        seen = trained[0]
+        with torch.no_grad():
+            context = policy.critic_target.context(following[burn_in + 1 :], seen[1:])
+            next_values = policy.critic_target(context, new_actions[1:])
+            targets = soft_targets(
+                sequences.rewards,
+                sequences.terminated,
+                sequences.duration,
+                next_values.amin(dim=0),
+                log_prob[1:],
+                self.gamma,
+                ent_coef,
+            )
+        context = policy.critic.context(judging[:-1], seen[:-1])
+        values = policy.critic(context, sequences.actions)
+        worth = policy.critic(context.detach(), new_actions[:-1], frozen=True)
+        weight = sequences.mask / sequences.mask.sum()
+        critic_loss = 0.5 * ((values - targets).square() * weight).sum()
+        held, log_prob = sequences.duration[:-1], log_prob[:-1]
+        actor_loss = ((ent_coef * held * log_prob - worth.amin(dim=0)) * weight).sum()
+        surplus = (held * (log_prob.detach() + self.target_entropy) * weight).sum()
+        return actor_loss, critic_loss, -surplus
+
+    def _set_learning_rates(self) -> None:
+        optimizers = [self.policy.optimizer, self.ent_coef_optimizer]
+        self._update_learning_rate([each for each in optimizers if each is not None])
+        if self.recurrent_learning_rate is not None:
+            rate = FloatSchedule(self.recurrent_learning_rate)(self._current_progress_remaining)
+            self.policy.optimizer.param_groups[0]["lr"] = rate
+            self.logger.record("train/recurrent_learning_rate", rate)
+
+    def _observe(self, observation: Any) -> tuple[Tensor, Tensor]:
+        """Features and elapsed time of observations that are finite."""
+        check_observation(observation, self.num_timesteps // self.n_envs, self.num_timesteps)
+        return self.policy.observe(obs_as_tensor(observation, self.device))
+
+    def learn(
+        self: SelfLiquidSAC,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "LiquidSAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfLiquidSAC:
+        """Train for so many control steps over all environments; arguments as in SB3."""
+        if self._vec_normalize_env is not None:
+            raise ValueError(
+                "LiquidSAC normalises observations itself, with moments that follow the replay; "
+                "take VecNormalize off the environment"
+            )
+        return super().learn(
+            total_timesteps,
+            callback,
+            log_interval,
+            tb_log_name,
+            reset_num_timesteps,
+            progress_bar,
+        )
+
+    def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
+        """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none."""
+        with open_path(path, "w", verbose=self.verbose, suffix="npz") as file:
+            self.replay_buffer.save(file)
+
+    def load_replay_buffer(
+        self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """Load a replay that an agent with the same arguments saved.
+
+        Args:
+            path: what `save_replay_buffer` wrote.
+            truncate_last_traj: as in SB3, and of no consequence: an episode that was under way ends
+                where the next one starts.
+        """
+        with open_path(path, "r", verbose=self.verbose, suffix="npz") as file:
+            self.replay_buffer.load(file)
+
+    def _excluded_save_params(self) -> list[str]:
+        ours = ["_state", "_previous_actions", "_acted", "_state_after"]
+        return [*super()._excluded_save_params(), *ours]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, tensors = super()._get_torch_save_params()
+        theirs = {"actor.optimizer", "critic.optimizer"}
+        return [*(name for name in modules if name not in theirs), "policy.optimizer"], tensors
+
+
+def soft_targets(
+    rewards: Tensor,
+    terminated: Tensor,
+    duration: Tensor,
+    next_values: Tensor,
+    next_log_prob: Tensor,
+    gamma: float,
+    ent_coef: Tensor,
+) -> Tensor:
+    """What an action was worth: reward, and the discounted soft value of where it led to.
+
+    y_t = r_t + gamma^d_t (Q_{t+1} - alpha d_{t+1} log pi_{t+1}) (Haarnoja et al. 2018, eq. 3 and 8,
+    with the discount per nominal interval and the entropy for as long as the next action is held).
+
+    Args:
+        rewards: (time, batch).
+        terminated: (time, batch), nonzero where nothing follows.
+        duration: (time + 1, batch) nominal intervals.
+        next_values: (time, batch), the least of the target critics'.
+        next_log_prob: (time, batch), of the action they value.
+        gamma: discount per nominal interval.
+        ent_coef: alpha.
+    """
+    soft = next_values - ent_coef * duration[1:] * next_log_prob
+    return rewards + torch.where(terminated == 0, per_step(gamma, duration[:-1]) * soft, 0.0)

@@ -1,0 +1,369 @@
+"""SoftLiquidPolicy: wired circuits of liquid neurons as a soft actor and its critics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from liquid_control.neurons import Circuit
+from liquid_control.policies.liquid import DEFAULT_WIRING
+from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes, mlp
+from liquid_control.policies.observations import Observation, feature_count
+from liquid_control.policies.stateful import StatefulPolicy
+
+LOG_STD = (-20.0, 2.0)  # its range, as in SB3
+
+
+class SoftLiquidPolicy(StatefulPolicy):
+    """A squashed Gaussian actor and several critics, on circuits of liquid neurons.
+
+    The actor has a circuit of its own, whose motor neurons tell mean and deviation of the action.
+    The critics share another (Ni et al. 2022, "Recurrent model-free RL can be a strong baseline"):
+    each is a feed-forward head over that circuit's neurons, what these see, and the action. Both
+    circuits see the observation, the action before it and, in their own time, how long that was
+    held. Actions are in [-1, 1] but for `predict` and `for_env`, which speak the environment's
+    language.
+
+    Observations are those of `LiquidPolicy`, actions a bounded Box. All arguments but the spaces
+    and the schedule are JSON-able.
+
+    Args:
+        observation_space: as in SB3.
+        action_space: as in SB3.
+        lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
+        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
+        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
+        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
+        encoder: sizes of tanh layers ahead of each circuit, which see the elapsed time as well.
+        actor_layers: sizes of tanh layers between the motor neurons and the action.
+        critic_wiring: wiring of the critics' circuit, if it differs from the actor's.
+        critic_layers: sizes of the relu layers of each critic's head.
+        n_critics: how many heads; the least of their values counts.
+        share_encoder: let the actor's circuit see the critics' encoder, which they alone train.
+        nominal_interval: seconds; the circuits' unit of time. `LiquidSAC` takes it from the task.
+        normalize_observations: keep running moments of the observations and normalise with them.
+        optimizer_kwargs: arguments of Adam beside the learning rate.
+        use_sde: must be False; SB3 passes it.
+
+    Raises:
+        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        neurons: str = "cfc",
+        wiring: Mapping[str, Any] = DEFAULT_WIRING,
+        neuron_kwargs: Mapping[str, Any] | None = None,
+        encoder: Sequence[int] | None = None,
+        actor_layers: Sequence[int] | None = None,
+        critic_wiring: Mapping[str, Any] | None = None,
+        critic_layers: Sequence[int] = (128, 128),
+        n_critics: int = 2,
+        share_encoder: bool = False,
+        nominal_interval: float = 1.0,
+        normalize_observations: bool = True,
+        optimizer_kwargs: Mapping[str, Any] | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
+            squash_output=True,
+        )
+        if use_sde:
+            raise ValueError("use_sde is not supported by SoftLiquidPolicy; leave it False")
+        if not (isinstance(action_space, spaces.Box) and action_space.is_bounded()):
+            raise ValueError(f"actions must be a Box with finite bounds, got {action_space}")
+        if n_critics < 1:
+            raise ValueError(f"n_critics must be at least 1, got {n_critics}")
+        if share_encoder and not encoder:
+            raise ValueError(
+                "share_encoder needs an encoder to share; give its layer sizes, such as "
+                "encoder=[64]"
+            )
+        self._arguments = {
+            "neurons": neurons,
+            "wiring": wiring,
+            "neuron_kwargs": neuron_kwargs,
+            "encoder": encoder,
+            "actor_layers": actor_layers,
+            "critic_wiring": critic_wiring,
+            "critic_layers": critic_layers,
+            "n_critics": n_critics,
+            "share_encoder": share_encoder,
+            "nominal_interval": nominal_interval,
+            "normalize_observations": normalize_observations,
+            "optimizer_kwargs": optimizer_kwargs,
+        }
+        self.share_encoder, self.nominal_interval = share_encoder, nominal_interval
+        self.action_size = math.prod(action_space.shape)
+        features, motor = feature_count(observation_space), 2 * self.action_size
+        sizes = check_sizes("encoder", encoder)
+        layers = check_sizes("actor_layers", actor_layers)
+        options = (nominal_interval, neuron_kwargs or {})
+        own = CircuitSpec(neurons, wiring, () if share_encoder else sizes, *options)
+        theirs = CircuitSpec(neurons, critic_wiring or wiring, sizes, *options)
+        seen = features + self.action_size
+
+        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
+        self.actor = SoftActor(
+            own.build(sizes[-1] if share_encoder else seen, motor), layers, motor
+        )
+        critic_sizes = check_sizes("critic_layers", critic_layers)
+        if not critic_sizes:
+            raise ValueError("critic_layers must list at least one layer, such as [128], got none")
+        self.critic = SoftCritic(
+            theirs.build(seen, motor), seen, self.action_size, critic_sizes, n_critics
+        )
+        self.critic_target = deepcopy(self.critic).requires_grad_(False)
+        self.state_size = self.actor.circuit.state_size + self.critic.circuit.state_size
+        self.optimizer = self.optimizer_class(
+            self._parameter_groups(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """State of both circuits at the start of an episode, (batch_size, state_size)."""
+        return next(self.parameters()).new_zeros(batch_size, self.state_size)
+
+    def acting_state(self, batch_size: int) -> Tensor:
+        """The actor's state and the last action at the start of an episode, (batch_size, size)."""
+        size = self.actor.circuit.state_size + self.action_size
+        return next(self.parameters()).new_zeros(batch_size, size)
+
+    def critic_state(self, state: Tensor) -> Tensor:
+        """The critics' part of a state (batch, state_size)."""
+        return state[:, self.actor.circuit.state_size :]
+
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation.
+
+        Where it does not tell the time, that is the nominal interval.
+        """
+        features, elapsed_time = super().observe(observation)
+        if elapsed_time is None:
+            elapsed_time = features.new_full((len(features),), self.nominal_interval)
+        return features, elapsed_time
+
+    def signal(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor,
+        previous_actions: Tensor,
+    ) -> Signal:
+        """What the circuits see: features and the action before, none where an episode starts.
+
+        Args:
+            features: (time, batch, features), raw.
+            elapsed_time: (time, batch) seconds, or None.
+            episode_start: (time, batch).
+            previous_actions: (time, batch, actions).
+        """
+        going_on = (episode_start == 0).unsqueeze(-1)
+        seen = torch.cat([self._normalize(features), previous_actions * going_on], dim=-1)
+        return seen, elapsed_time, episode_start
+
+    def forward(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        state: Tensor,
+        episode_start: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Act: one control step of a batch, by the actor alone.
+
+        Args:
+            features: (batch, features), from `observe`.
+            elapsed_time: (batch,) seconds, or None.
+            state: (batch, size) of the actor and the last action, see `acting_state`.
+            episode_start: (batch,), nonzero where the state resets first.
+            deterministic: take the middle of the distribution.
+
+        Returns:
+            actions (batch, actions) in [-1, 1], and the next state.
+        """
+        size = self.actor.circuit.state_size
+        time = None if elapsed_time is None else elapsed_time[None]
+        now = self.signal(features[None], time, episode_start[None], state[None, :, size:])
+        if self.share_encoder:
+            now = self.critic.body.encode(now)
+        activity, after = self.actor.body(now, state[:, :size])
+        actions, _ = self.actor(activity[0], deterministic)
+        return actions, torch.cat([after, actions], dim=1)
+
+    def unroll(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run both circuits over sequences.
+
+        Args:
+            signal: from `signal`, (time, batch, ...).
+            state: (batch, state_size) before the first step.
+
+        Returns:
+            the activity of the actor's and of the critics' neurons, each (time, batch, neurons),
+            and the state after the last step.
+        """
+        own, theirs = state[:, : self.actor.circuit.state_size], self.critic_state(state)
+        encoded = self.critic.body.encode(signal)
+        if self.share_encoder:
+            signal = encoded[0].detach(), *encoded[1:]
+        acting, own = self.actor.body(signal, own)
+        judging, theirs = self.critic.body.run(encoded, theirs)
+        return acting, judging, torch.cat([own, theirs], dim=1)
+
+    def for_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions (batch, actions) in [-1, 1], in the shape and the bounds of the environment."""
+        space = self.action_space
+        assert isinstance(space, spaces.Box)
+        scaled = self.unscale_action(actions.cpu().numpy().reshape(-1, *space.shape))
+        return scaled.clip(space.low, space.high).astype(space.dtype)
+
+    def from_env(self, actions: NDArray[Any]) -> Tensor:
+        """The inverse of `for_env`: actions (batch, ...) of the environment, in [-1, 1]."""
+        scaled = self.scale_action(actions).reshape(len(actions), -1)
+        return torch.as_tensor(scaled, dtype=torch.float32, device=self.device)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What the circuits learn, and the rest."""
+        circuits = [*self.actor.circuit.parameters(), *self.critic.circuit.parameters()]
+        recurrent = {id(weight) for weight in circuits}
+        rest = [weight for weight in self.parameters() if id(weight) not in recurrent]
+        return [
+            {"params": [weight for weight in group if weight.requires_grad]}
+            for group in (circuits, rest)
+        ]
+
+
+def span(signal: Signal, first: int, last: int | None) -> Signal:
+    """The steps of a signal from `first` up to `last`."""
+    features, *times = signal
+    elapsed_time, episode_start = (None if each is None else each[first:last] for each in times)
+    return features[first:last], elapsed_time, episode_start
+
+
+class SoftActor(nn.Module):
+    """A circuit whose motor neurons tell a squashed Gaussian (Haarnoja et al. 2018, appendix C).
+
+    Args:
+        body: the circuit.
+        layers: sizes of tanh layers behind it.
+        parameters: means and logarithms of deviations, two for each action.
+    """
+
+    def __init__(self, body: EncodedCircuit, layers: Sequence[int], parameters: int) -> None:
+        super().__init__()
+        self.body = body
+        sizes = (body.circuit.wiring.motor_count, *layers)
+        self.head = nn.Sequential(mlp(sizes), nn.Linear(sizes[-1], parameters))
+
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit without its encoder."""
+        return self.body.circuit
+
+    def forward(self, activity: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor]:
+        """Act by the neurons' activity (..., neurons); gradients pass through the actions.
+
+        Returns:
+            actions (..., actions) in [-1, 1], and their log-probabilities (...).
+        """
+        mean, log_std = self.head(self.circuit.readout(activity)).chunk(2, dim=-1)
+        if deterministic:
+            return squash(mean, log_std.clamp(*LOG_STD), torch.zeros_like(mean))
+        return squash(mean, log_std.clamp(*LOG_STD), torch.randn_like(mean))
+
+
+def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions tanh(mean + std noise) (..., actions), and their log-probabilities (...)."""
+    raw = mean + log_std.exp() * noise
+    # The logarithm of tanh's slope, 1 - tanh^2, in a form that does not vanish in rounding.
+    log_slope = 2 * (math.log(2) - raw - softplus(-2 * raw))
+    density = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
+    return raw.tanh(), (density - log_slope).sum(dim=-1)
+
+
+class SoftCritic(nn.Module):
+    """Heads that value an action by what one circuit remembers and by what is seen now.
+
+    Args:
+        body: the circuit.
+        seen: size of what it sees.
+        actions: size of an action.
+        layers: sizes of each head's relu layers, at least one.
+        count: how many heads.
+    """
+
+    def __init__(
+        self, body: EncodedCircuit, seen: int, actions: int, layers: Sequence[int], count: int
+    ) -> None:
+        super().__init__()
+        self.body = body
+        context = body.circuit.wiring.neuron_count + seen
+
+        def drawn(inputs: int, *shape: int) -> nn.Parameter:
+            """As nn.Linear draws them."""
+            return nn.Parameter(torch.empty(count, *shape).uniform_(-1, 1) * inputs**-0.5)
+
+        self.of_context = drawn(context + actions, context, layers[0])
+        self.of_actions = drawn(context + actions, actions, layers[0])
+        self.first_bias = drawn(context + actions, 1, layers[0])
+        self.weights = nn.ParameterList(
+            drawn(size, size, after) for size, after in pairwise(layers)
+        )
+        self.biases = nn.ParameterList(drawn(size, 1, after) for size, after in pairwise(layers))
+        self.of_value = drawn(layers[-1], 1, layers[-1])
+        self.value_bias = drawn(layers[-1], 1)
+
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit without its encoder."""
+        return self.body.circuit
+
+    def context(self, activity: Tensor, seen: Tensor) -> Tensor:
+        """What the heads' first layer makes of all but the action, (heads, time * batch, size).
+
+        Args:
+            activity: (time, batch, neurons) of the circuit.
+            seen: (time, batch, seen), what the circuit sees.
+        """
+        rows = torch.cat([activity, seen], dim=-1).flatten(0, 1)
+        return torch.baddbmm(self.first_bias, self._each(rows), self.of_context)
+
+    def forward(self, context: Tensor, actions: Tensor, *, frozen: bool = False) -> Tensor:
+        """Values (heads, time, batch) of actions (time, batch, actions) in a context.
+
+        With `frozen`, gradients pass to context and actions but not to the heads.
+        """
+        weights = [self.of_actions, *self.weights, *self.biases, self.of_value, self.value_bias]
+        if frozen:
+            weights = [weight.detach() for weight in weights]
+        of_actions, *between, of_value, value_bias = weights
+        layer = torch.baddbmm(context, self._each(actions.flatten(0, 1)), of_actions).relu_()
+        half = len(between) // 2
+        for weight, bias in zip(between[:half], between[half:], strict=True):
+            layer = torch.baddbmm(bias, layer, weight).relu_()
+        # A product with a matrix of one column takes several times as long.
+        values: Tensor = (layer * of_value).sum(dim=-1) + value_bias
+        return values.view(-1, *actions.shape[:2])
+
+    def _each(self, rows: Tensor) -> Tensor:
+        """The same rows for every head."""
+        return rows.expand(len(self.of_context), -1, -1)
