@@ -235,6 +235,7 @@ def test_vec_normalize_leaves_the_time_alone() -> None:
     nominal = env.get_attr("nominal_interval")[0]
     model = make_model(env, {"nominal_interval": nominal}, n_steps=64).learn(2 * 64 * ENVS)
     assert model.policy.liquid.actor_circuit.time_scale == nominal == 0.04
+    assert model.policy.liquid.normalizer is None
     seen = model.rollout_buffer.observations
     np.testing.assert_allclose(np.unique(seen["elapsed_time"]), np.arange(1, 5) * 0.02, rtol=1e-6)
     assert seen["observation"].std() > 0.5
