@@ -1,39 +1,129 @@
-// Work on several threads that live for one call only: nothing outlives it that a fork could break.
+// Work on several threads. They wait for the next call, since starting one takes as long as a small
+// call does, and whoever comes late finds the work done. A forked process starts threads of its own.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
+
+#ifndef _WIN32
+#include <pthread.h>
+#endif
 
 namespace liquid {
+
+/// Some tasks and how to do one of them, whatever its type: do_task(work, task, worker).
+class Job {
+  public:
+    template <class Work>
+    Job(std::size_t tasks, Work& work) : tasks_(tasks), work_(&work) {
+        do_task_ = [](void* of, std::size_t task, std::size_t worker) {
+            (*static_cast<Work*>(of))(task, worker);
+        };
+    }
+
+    /// Do whatever tasks nobody has begun.
+    void help(std::size_t worker) {
+        for (std::size_t task; (task = next_.fetch_add(1)) < tasks_;) {
+            do_task_(work_, task, worker);
+        }
+    }
+
+  private:
+    const std::size_t tasks_;
+    std::atomic<std::size_t> next_{0};
+    void* const work_;
+    void (*do_task_)(void*, std::size_t, std::size_t);
+};
+
+/// Threads that wait to help with a job.
+class Team {
+  public:
+    /// The team of this process. It is never destroyed, as its threads wait until the process ends.
+    static Team& ours() {
+        static std::atomic<Team*> team{nullptr};
+#ifndef _WIN32
+        static const int watched = pthread_atfork(nullptr, nullptr, [] { team = nullptr; });
+        static_cast<void>(watched);
+#endif
+        Team* found = team;
+        if (!found) {
+            Team* fresh = new Team;
+            if (team.compare_exchange_strong(found, fresh)) {
+                return *fresh;
+            }
+            delete fresh;  // another thread was faster
+        }
+        return *found;
+    }
+
+    /// Do a job with so many helpers beside the caller, or without where others have the team.
+    void work_on(Job& job, std::size_t helpers) {
+        const std::unique_lock<std::mutex> engaged(engaged_, std::try_to_lock);
+        if (!engaged) {
+            job.help(0);
+            return;
+        }
+        {
+            const std::lock_guard<std::mutex> guard(mutex_);
+            hire(helpers);
+            job_ = &job, seats_ = std::min(helpers, hired_);
+        }
+        begun_.notify_all();
+        job.help(0);
+        std::unique_lock<std::mutex> guard(mutex_);
+        seats_ = 0;  // who has not come by now need not
+        ended_.wait(guard, [this] { return helping_ == 0; });
+    }
+
+  private:
+    /// See that there are so many threads, or as many as the system gives.
+    void hire(std::size_t helpers) {
+        try {
+            for (; hired_ < helpers; ++hired_) {
+                std::thread([this] { wait_and_help(); }).detach();
+            }
+        } catch (const std::system_error&) {
+        }
+    }
+
+    [[noreturn]] void wait_and_help() {
+        std::unique_lock<std::mutex> guard(mutex_);
+        for (;;) {
+            begun_.wait(guard, [this] { return seats_ > 0; });
+            const std::size_t worker = seats_--;
+            ++helping_;
+            Job& job = *job_;
+            guard.unlock();
+            job.help(worker);
+            guard.lock();
+            if (--helping_ == 0) {
+                ended_.notify_one();
+            }
+        }
+    }
+
+    std::mutex engaged_;  // held by who has the team
+    std::mutex mutex_;    // of what follows
+    std::condition_variable begun_, ended_;
+    Job* job_ = nullptr;
+    std::size_t hired_ = 0, seats_ = 0, helping_ = 0;  // threads; still wanted; at work
+};
 
 /// Call work(task, worker) for every task; worker < threads says who does it. The tasks must not
 /// throw, and what they compute must not depend on who does them.
 template <class Work>
 void in_parallel(std::size_t tasks, std::size_t threads, Work work) {
-    threads = std::max<std::size_t>(1, std::min(tasks, threads));
-    const auto share = [&](std::size_t worker) {
-        const std::size_t end = tasks * (worker + 1) / threads;
-        for (std::size_t task = tasks * worker / threads; task < end; ++task) {
-            work(task, worker);
-        }
-    };
-    std::vector<std::thread> others;
-    others.reserve(threads - 1);
-    std::size_t started = 1;
-    try {
-        for (; started < threads; ++started) {
-            others.emplace_back(share, started);
-        }
-    } catch (const std::system_error&) {
-        // The system gives no more threads: this one does the rest.
-    }
-    share(0);
-    for (std::size_t worker = started; worker < threads; ++worker) {
-        share(worker);
-    }
-    for (std::thread& other : others) {
-        other.join();
+    Job job(tasks, work);
+    threads = std::min(tasks, threads);
+    if (threads > 1) {
+        Team::ours().work_on(job, threads - 1);
+    } else {
+        job.help(0);
     }
 }
 
