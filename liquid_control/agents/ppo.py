@@ -6,6 +6,7 @@ import warnings
 from collections import defaultdict
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -176,7 +177,7 @@ class LiquidPPO(PPO):
                 **seen,
                 episode_start=starts,
                 actions=actions,
-                rewards=torch.tensor(rewards, dtype=torch.float32),
+                rewards=torch.from_numpy(rewards.astype(np.float32)),
                 ended=torch.as_tensor(dones),
             )
             endings += endings_of(step, dones, infos)
@@ -211,6 +212,7 @@ class LiquidPPO(PPO):
         """Every sequence once; False if the policy moved too far (`target_kl`)."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as SB3: the divergence after the last epoch
+        trained = list(self.policy.parameters())
         for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
             loss, figures = self._loss(minibatch)
             for name, figure in figures.items():
@@ -219,7 +221,7 @@ class LiquidPPO(PPO):
                 return False
             self.policy.optimizer.zero_grad()
             loss.backward()
-            clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            clip_grad_norm_(trained, self.max_grad_norm)
             self.policy.optimizer.step()
         return True
 

@@ -65,7 +65,9 @@ def unroll(
         return None
     if strided:
         tensors = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-    starts = None if episode_start is None else (episode_start != 0).contiguous()
+    starts = episode_start
+    if starts is not None:
+        starts = (starts if starts.dtype is torch.bool else starts != 0).contiguous()
     call = (program, circuit.time_scale, first, starts)
     if torch.is_grad_enabled():
         outputs, last = _Unroll.apply(call, *tensors)  # type: ignore[no-untyped-call]

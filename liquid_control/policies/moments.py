@@ -64,7 +64,7 @@ class ObservationNormalizer(RunningMoments):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise with the moments as they are now."""
-        return ((features - self.shift) * self.scale).clamp(-self.clip, self.clip)
+        return (features - self.shift).mul_(self.scale).clamp_(-self.clip, self.clip)
 
     def _get_ready(self) -> None:
         self.shift.copy_(self.mean)
