@@ -101,7 +101,7 @@ def sides(
     return {BASELINE: step(nn.LSTM(SENSORY, NEURONS), inputs), **ours, **theirs}
 
 
-def rows(what: str, turns: Turns, steps: int) -> list[list[str]]:
+def rows(what: str, turns: Turns[str], steps: int) -> list[list[str]]:
     """Return the table's rows for one kind of work of `steps` steps, in microseconds per step."""
 
     def microseconds(side: str) -> str:
@@ -153,7 +153,7 @@ def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
-    def measure(batch: int, time: int, step: Callable[..., Callable[[], object]]) -> Turns:
+    def measure(batch: int, time: int, step: Callable[..., Callable[[], object]]) -> Turns[str]:
         work: Mapping[str, Callable[[], object]] = sides(batch, time, step)
         return in_turns(work, rounds=arguments.rounds, seconds=arguments.seconds)
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Generic, TypeVar
 
 Clock = Callable[[], float]
+Side = TypeVar("Side", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Turns:
+class Turns(Generic[Side]):
     """Seconds per call of each side, one entry a round."""
 
-    seconds: Mapping[str, Sequence[float]]
+    seconds: Mapping[Side, Sequence[float]]
 
-    def median(self, side: str) -> float:
+    def median(self, side: Side) -> float:
         """Return the median over the rounds, in seconds per call."""
         return median(self.seconds[side])
 
-    def ratio(self, side: str, other: str) -> float:
+    def ratio(self, side: Side, other: Side) -> float:
         """Return the median over the rounds of `side` divided by `other` in the same round.
 
         A round's sides ran within the same moments, so the drift between rounds cancels out.
@@ -33,19 +35,19 @@ class Turns:
 
 
 def in_turns(
-    sides: Mapping[str, Callable[[], object]],
+    sides: Mapping[Side, Callable[[], object]],
     *,
     rounds: int,
     seconds: float = 0.0,
     clock: Clock = time.process_time,
-) -> Turns:
+) -> Turns[Side]:
     """Time each of `sides` once a round, for at least `seconds` or one call.
 
     A call of each before the first round warms caches up and sets how often it is called.
     The default clock counts processor time, which other programs cannot inflate by waiting.
     """
     calls = {name: _calls_to_fill(seconds, side, clock) for name, side in sides.items()}
-    timed: dict[str, list[float]] = {name: [] for name in sides}
+    timed: dict[Side, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             timed[name].append(_seconds_per_call(side, calls[name], clock))

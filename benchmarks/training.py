@@ -6,9 +6,11 @@
 HalfCheetah-v5 at its nominal rate, 16 envs x 256 steps, minibatches of 1024 steps, 10 epochs,
 observations and rewards normalised (by LiquidPPO itself, by VecNormalize for the others). LiquidPPO
 steps the envs of `envs.make_vec`, and in one row SB3's DummyVecEnv, as the others do. RecurrentPPO
-back-propagates through whole rollouts of 256 steps, and so does LiquidPPO here. Everybody has an
-actor and a critic of their own, of 64 neurons. All sides run in one process, in turns of one
-iteration (collect, then train), on one torch thread; physics may take more.
+back-propagates through whole rollouts of 256 steps; LiquidPPO through sequences of 128, as in the
+recipe of `make train` (`--sequence-length 256`: as RecurrentPPO). Everybody has an actor and a
+critic of their own, of 64 neurons. All sides run in one process, in turns of one iteration
+(collect, then train), with every number of torch threads that is asked for; a row shows the number
+with which its side was fastest. Batched envs simulate on all processors.
 
 A second table shows where the time of an iteration goes in LiquidPPO's first agent, which then
 trains for as many iterations again.
@@ -61,7 +63,10 @@ class Arguments:
     rounds: int = 5
     """Rounds in which every side trains for one iteration; the table shows medians over them."""
 
-    sequence_length: int = STEPS
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of torch threads that every side tries."""
+
+    sequence_length: int = 128
     """Control steps of truncated back-propagation in LiquidPPO; divides 256."""
 
     clock: Literal["wall", "cpu"] = "wall"
@@ -108,12 +113,17 @@ def agents(arguments: Arguments) -> dict[str, OnPolicyAlgorithm]:
     }
 
 
-def iteration(agent: OnPolicyAlgorithm) -> Callable[[], object]:
-    """Return a function that trains `agent` for one more iteration."""
-    return lambda: agent.learn(agent.n_envs * STEPS, reset_num_timesteps=False)
+def iteration(agent: OnPolicyAlgorithm, threads: int) -> Callable[[], object]:
+    """Return a function that trains `agent` for one more iteration on so many torch threads."""
+
+    def learn() -> None:
+        torch.set_num_threads(threads)
+        agent.learn(agent.n_envs * STEPS, reset_num_timesteps=False)
+
+    return learn
 
 
-def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
+def breakdown(agent: LiquidPPO, threads: int, rounds: int, clock: Clock) -> dict[str, float]:
     """Return seconds of an iteration of `agent` by where they go, the mean of some `rounds`."""
     seconds: Counter[str] = Counter()
 
@@ -133,7 +143,7 @@ def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
     time_calls("collecting", agent, "collect_rollouts")
     time_calls("learning", agent, "train")
     for _ in range(rounds):
-        iteration(agent)()
+        iteration(agent, threads)()
         start = clock()
         unroll_circuits(agent)
         seconds["circuits"] += clock() - start
@@ -162,25 +172,34 @@ def unroll_circuits(agent: LiquidPPO) -> None:
 
 def main(arguments: Arguments) -> None:
     """Measure every agent and print both tables."""
-    torch.set_num_threads(1)
     # Gymnasium's half_cheetah.xml uses an attribute that mujoco 4 deprecates; 80 envs would say so.
     mujoco.set_mju_user_warning(lambda message: None)
     clock, trained = CLOCKS[arguments.clock], agents(arguments)
-    work = {name: iteration(agent) for name, agent in trained.items()}
+    work = {
+        (name, threads): iteration(agent, threads)
+        for name, agent in trained.items()
+        for threads in arguments.threads
+    }
     turns = in_turns(work, rounds=arguments.rounds, clock=clock)
+    best = {
+        name: min(((name, threads) for threads in arguments.threads), key=turns.median)
+        for name in trained
+    }
     rows = [
         [
             name,
-            f"{arguments.num_envs * STEPS / turns.median(name):,.0f}",
-            f"{turns.ratio(RECURRENT, name):.2f}",
-            f"{turns.ratio(FEEDFORWARD, name):.2f}",
+            str(side[1]),
+            f"{arguments.num_envs * STEPS / turns.median(side):,.0f}",
+            f"{turns.ratio(best[RECURRENT], side):.2f}",
+            f"{turns.ratio(best[FEEDFORWARD], side):.2f}",
         ]
-        for name in work
+        for name, side in best.items()
     ]
-    print(f"{arguments.task}, {arguments.clock} time, one torch thread\n")
-    print_table(("agent", "steps/s", "x RecurrentPPO", "x PPO"), rows)
+    print(f"{arguments.task}, {arguments.num_envs} envs, {arguments.clock} time\n")
+    print_table(("agent", "torch threads", "steps/s", "x RecurrentPPO", "x PPO"), rows)
 
-    parts = breakdown(trained[LIQUID], arguments.rounds, clock)
+    threads = best[LIQUID][1]
+    parts = breakdown(trained[LIQUID], threads, arguments.rounds, clock)
     total = sum(parts.values())
     print()
     print_table(
