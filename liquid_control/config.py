@@ -214,7 +214,7 @@ def build_env(
         interval = env.interval
     arguments: dict[str, Any] = {**env.kwargs}
     try:
-        return make_vec(
+        venv = make_vec(
             recipe.task,
             num_envs or env.num_envs,
             observe=env.observe,
@@ -225,6 +225,12 @@ def build_env(
         )
     except (ValueError, TypeError, GymnasiumError) as error:
         raise RecipeError(f"task and env: {one_line(error)}") from error
+    if not venv.has_attr("nominal_interval"):
+        raise RecipeError(
+            f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {recipe.task} "
+            "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
+        )
+    return venv
 
 
 def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO:

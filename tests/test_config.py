@@ -238,7 +238,7 @@ def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
     ("override", "words"),
     [
         ("task=NoSuchTask-v5", "unknown task 'NoSuchTask-v5'"),
-        ("task=CartPole-v1", "MujocoEnv"),
+        ("task=CartPole-v1", "CartPole-v1 has no MuJoCo physics"),
         ("env.kwargs={wheels: 3}", "wheels"),
         ("env.interval=0.001", "shorter than one physics step"),
         ("agent.sequence_length=24", "sequence_length"),

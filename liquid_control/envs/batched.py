@@ -39,13 +39,13 @@ _KNOWN_LAYERS = (Monitor, VariableRate, ObserveOnly, OrderEnforcing, PassiveEnvC
 def task_of(env: gym.Env[Any, Any]) -> Task | str:
     """Return the task of an env as functions of batched arrays, or why it cannot be batched."""
     robot: Any = env.unwrapped
+    if type(robot) not in {*GYMNASIUM, TaskEnv}:
+        return f"{type(robot).__name__} is no task of batched arrays"
     strange = [
         layer for layer in layers(env) if not isinstance(layer, (*_KNOWN_LAYERS, type(robot)))
     ]
     if strange:
         return f"the wrapper {type(strange[0]).__name__} works on one env"
-    if type(robot) not in {*GYMNASIUM, TaskEnv}:
-        return f"{type(robot).__name__} is no task of batched arrays"
     if robot.render_mode == "human":
         return "render_mode='human' shows each env as it steps"
     try:

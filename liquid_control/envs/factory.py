@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import mujoco
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
@@ -38,6 +39,8 @@ def make(
 ) -> gym.Env[dict[str, Any], Any]:
     """Build a MuJoCo task whose control rate may vary.
 
+    A task without MuJoCo's physics keeps its own rate, and its own observation without the time.
+
     Args:
         task: Gymnasium's name of it, such as "HalfCheetah-v5".
         observe: "full", "positions", "velocities" or indices, see `ObserveOnly`.
@@ -51,7 +54,8 @@ def make(
 
     Raises:
         ValueError: If the task, the part to observe or the interval is impossible.
-        TypeError: If the task is no MuJoCo task or does not know one of its arguments.
+        TypeError: If the task does not know one of its arguments, or an interval is asked of one
+            that is no MuJoCo task.
     """
     if render_mode is not None:
         task_kwargs["render_mode"] = render_mode
@@ -62,7 +66,8 @@ def make(
         raise ValueError(f"unknown task {task!r}: {error}") from error
     if observe != "full":
         env = ObserveOnly(env, observe)
-    env = VariableRate(env, interval)
+    if isinstance(env.unwrapped, MujocoEnv) or interval is not None:
+        env = VariableRate(env, interval)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -94,7 +99,7 @@ def make_vec(
         **task_kwargs: Arguments of the task's constructor.
 
     Returns:
-        A VecEnv of monitored envs; `get_attr("nominal_interval")` reaches through.
+        A VecEnv of monitored envs; `get_attr("nominal_interval")` reaches through to MuJoCo's.
 
     Raises:
         ValueError, TypeError: As in `make`, and if num_envs is no positive integer, or threads no

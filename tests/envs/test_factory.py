@@ -109,11 +109,29 @@ def test_other_warnings_of_mujoco_are_not_hidden(monkeypatch: pytest.MonkeyPatch
     assert heard == ["the robot has no feet"]
 
 
+def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
+    venv = envs.make_vec("Pendulum-v1", 2, observe=[0, 1], seed=3)
+    assert isinstance(venv, envs.SerialVecEnv)
+    assert venv.reason == "PendulumEnv is no task of batched arrays"
+    tasks = [gym.make("Pendulum-v1") for _ in range(2)]
+    expected = np.array([task.reset(seed=3 + i)[0] for i, task in enumerate(tasks)])
+    np.testing.assert_array_equal(venv.reset(), expected[:, :2])
+    actions = np.ones((2, 1), np.float32)
+    for _ in range(200):
+        observations, rewards, dones, infos = venv.step(actions)
+        steps = [task.step(action) for task, action in zip(tasks, actions, strict=True)]
+        np.testing.assert_allclose(rewards, [step[1] for step in steps], rtol=1e-6)
+    assert dones.all()
+    assert [info["TimeLimit.truncated"] for info in infos] == [True, True]
+    for info, step in zip(infos, steps, strict=True):
+        np.testing.assert_array_equal(info["terminal_observation"], step[0][:2])
+
+
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")
-    with pytest.raises(TypeError, match="CartPoleEnv"):
-        envs.make("CartPole-v1")
+    with pytest.raises(TypeError, match="needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
+        envs.make("CartPole-v1", interval=0.02)
     with pytest.raises(TypeError, match="frameskip"):
         envs.make("HalfCheetah-v5", frameskip=2)
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
