@@ -1,0 +1,251 @@
+"""SoftLiquidPolicy: what acting, unrolling and judging must agree on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch.distributions import Normal, TanhTransform, TransformedDistribution
+from torch.nn.functional import linear
+from torch.testing import assert_close
+
+from liquid_control import SoftLiquidPolicy
+from liquid_control.policies.soft import squash
+from tests.policies.conftest import ACTIONS, NOMINAL, OBSERVATIONS, PLAIN, TIMED, at, draw
+
+STEPS, BATCH = 9, 3
+UNEVEN = spaces.Box(np.array([-1.0, 0.0]), np.array([3.0, 0.5]), dtype=np.float64)
+
+
+def make_soft(
+    observations: spaces.Space[Any] = TIMED,
+    actions: spaces.Space[Any] = UNEVEN,
+    **options: Any,
+) -> SoftLiquidPolicy:
+    """Seeded; its actions differ clearly from one state to another."""
+    torch.manual_seed(0)
+    options = {
+        "wiring": {"kind": "auto_ncp", "neurons": 12},
+        "critic_layers": [8, 6],
+        "nominal_interval": NOMINAL,
+    } | options
+    policy = SoftLiquidPolicy(observations, actions, lambda _: 1e-2, **options)
+    with torch.no_grad():
+        policy.actor.head[-1].weight.mul_(5)
+        if policy.normalizer is not None:
+            policy.normalizer.update(torch.randn(20, len(policy.normalizer.mean)) * 2 + 1)
+    return policy
+
+
+def seen_by(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and elapsed times, (steps, batch, ...)."""
+    steps = [policy.observe(policy.obs_to_tensor(at(observations, t))[0]) for t in range(STEPS)]
+    features, elapsed_time = zip(*steps, strict=True)
+    return torch.stack(features), torch.stack(elapsed_time)
+
+
+def random_signal(policy: SoftLiquidPolicy) -> Any:
+    features, elapsed_time = seen_by(policy, draw(policy.observation_space, STEPS, BATCH))
+    actions = torch.rand(STEPS, BATCH, policy.action_size) * 2 - 1
+    return policy.signal(features, elapsed_time, torch.zeros(STEPS, BATCH), actions)
+
+
+@pytest.mark.parametrize("space", OBSERVATIONS.values(), ids=OBSERVATIONS)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"encoder": [7]}, {"encoder": [7], "share_encoder": True}, {"actor_layers": [5]}],
+    ids=["plain", "encoder", "shared encoder", "layers"],
+)
+def test_predicting_step_by_step_is_unrolling_the_whole(
+    space: spaces.Space[Any], options: dict[str, Any]
+) -> None:
+    policy = make_soft(space, **options)
+    observations = draw(space, STEPS, BATCH)
+    starts = np.zeros((STEPS, BATCH), bool)
+    starts[4, 1] = starts[6, 2] = True
+    predicted, state = [], None
+    for t in range(STEPS):
+        action, state = policy.predict(at(observations, t), state, starts[t], deterministic=True)
+        assert all(policy.action_space.contains(each) for each in action)
+        predicted.append(policy.from_env(action))
+    previous = torch.stack([torch.zeros(BATCH, policy.action_size), *predicted[:-1]])
+    features, elapsed_time = seen_by(policy, observations)
+    signal = policy.signal(features, elapsed_time, torch.from_numpy(starts), previous)
+    with torch.no_grad():
+        acting, _, _ = policy.unroll(signal, policy.initial_state(BATCH))
+        actions, _ = policy.actor(acting, deterministic=True)
+    assert_close(torch.stack(predicted), actions, rtol=1e-4, atol=1e-5)
+    assert actions.std(dim=0).max() > 1e-2
+
+
+def test_an_unroll_in_two_parts_is_the_whole() -> None:
+    policy = make_soft()
+    signal = random_signal(policy)
+    with torch.no_grad():
+        whole = policy.unroll(signal, policy.initial_state(BATCH))
+        *_, state = policy.unroll(tuple(part[:4] for part in signal), policy.initial_state(BATCH))
+        rest = policy.unroll(tuple(part[4:] for part in signal), state)
+    assert_close(rest[0], whole[0][4:])
+    assert_close(rest[1], whole[1][4:])
+    assert_close(rest[2], whole[2])
+    assert policy.critic_state(rest[2]).abs().max() > 1e-3
+
+
+def test_an_episodes_start_forgets_state_and_action() -> None:
+    policy = make_soft()
+    observation = at(draw(TIMED, 1, BATCH), 0)
+    state = np.ones((BATCH, policy.acting_state(1).shape[1]), np.float32)
+    one, _ = policy.predict(observation, state, np.ones(BATCH, bool), deterministic=True)
+    fresh, _ = policy.predict(observation, None, deterministic=True)
+    other, _ = policy.predict(observation, state, np.zeros(BATCH, bool), deterministic=True)
+    np.testing.assert_array_equal(one, fresh)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_action_before_is_felt() -> None:
+    policy = make_soft()
+    observation = at(draw(TIMED, 1, BATCH), 0)
+    state = policy.acting_state(BATCH).numpy()
+    idle, _ = policy.predict(observation, state, deterministic=True)
+    state[:, policy.actor.circuit.state_size :] = 1
+    moved, _ = policy.predict(observation, state, deterministic=True)
+    assert np.abs(idle - moved).max() > 1e-3
+
+
+def test_without_a_clock_the_interval_is_nominal() -> None:
+    _, elapsed_time = seen_by(make_soft(PLAIN), draw(PLAIN, STEPS, BATCH))
+    assert_close(elapsed_time, torch.full((STEPS, BATCH), NOMINAL))
+
+
+def test_squashed_density_is_that_of_pytorch() -> None:
+    mean, log_std, noise = torch.randn(3, 50, 4, dtype=torch.float64)
+    actions, log_prob = squash(mean, log_std, noise)
+    reference = TransformedDistribution(Normal(mean, log_std.exp()), TanhTransform(cache_size=1))
+    raw = mean + log_std.exp() * noise
+    assert_close(actions, raw.tanh())
+    expected = reference.base_dist.log_prob(raw) - TanhTransform().log_abs_det_jacobian(
+        raw, actions
+    )
+    assert_close(log_prob, expected.sum(dim=-1))
+
+
+def test_a_density_where_tanh_is_flat_is_finite() -> None:
+    mean = torch.tensor([[-40.0], [40.0]], requires_grad=True)
+    actions, log_prob = squash(mean, torch.zeros(2, 1), torch.zeros(2, 1))
+    assert_close(actions.detach(), torch.tensor([[-1.0], [1.0]]))
+    log_prob.sum().backward()
+    assert torch.isfinite(log_prob).all()
+    assert_close(mean.grad, torch.tensor([[-2.0], [2.0]]))
+
+
+def test_deviations_stay_in_their_range() -> None:
+    policy = make_soft()
+    with torch.no_grad():
+        policy.actor.head[-1].weight.zero_()
+        policy.actor.head[-1].bias.copy_(torch.tensor([0.0, 0.0, 100.0, -100.0]))
+        actions, log_prob = policy.actor(torch.zeros(1000, 12))
+    raw = actions[:, 0].double().clamp(-1 + 1e-7, 1 - 1e-7).atanh()
+    assert raw.abs().median() < 2 * np.exp(2)
+    assert torch.isfinite(log_prob).all()
+    assert actions[:, 1].abs().max() < 1e-7
+
+
+class TestCritic:
+    def test_each_head_is_a_network_of_its_own(self) -> None:
+        policy = make_soft(n_critics=3)
+        critic, signal = policy.critic, random_signal(make_soft())
+        activity = torch.randn(STEPS, BATCH, 12)
+        actions = torch.randn(STEPS, BATCH, 2)
+        values = critic(critic.context(activity, signal[0]), actions)
+        assert values.shape == (3, STEPS, BATCH)
+        for head in range(3):
+            weight = torch.cat([critic.of_context[head], critic.of_actions[head]]).T
+            layer = torch.cat([activity, signal[0], actions], dim=-1)
+            layer = linear(layer, weight, critic.first_bias[head, 0]).relu()
+            layer = linear(layer, critic.weights[0][head].T, critic.biases[0][head, 0]).relu()
+            value = linear(layer, critic.of_value[head], critic.value_bias[head])
+            assert_close(values[head], value.squeeze(-1))
+        assert (values[0] - values[1]).abs().min() > 1e-6
+
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_frozen_it_passes_gradients_on_and_takes_none(self, frozen: bool) -> None:
+        critic = make_soft().critic
+        actions = torch.randn(1, BATCH, 2, requires_grad=True)
+        context = torch.randn(2, BATCH, 8)
+        critic(context, actions, frozen=frozen).sum().backward()
+        assert actions.grad is not None
+        assert actions.grad.abs().min() > 0
+        heads = [critic.of_actions, *critic.weights, *critic.biases, critic.of_value]
+        assert all((weight.grad is None) == frozen for weight in heads)
+
+    def test_the_target_starts_as_a_copy_and_is_not_trained(self) -> None:
+        policy = make_soft()
+        assert_close(policy.critic_target.state_dict(), policy.critic.state_dict(), rtol=0, atol=0)
+        theirs = {id(weight) for weight in policy.critic_target.parameters()}
+        assert not any(weight.requires_grad for weight in policy.critic_target.parameters())
+        for group in policy.optimizer.param_groups:
+            assert theirs.isdisjoint(map(id, group["params"]))
+
+
+def test_circuits_are_a_group_of_their_own_and_nothing_is_left_out() -> None:
+    policy = make_soft(encoder=[7], actor_layers=[5])
+    recurrent, rest = ({id(w) for w in g["params"]} for g in policy.optimizer.param_groups)
+    circuits = [*policy.actor.circuit.parameters(), *policy.critic.circuit.parameters()]
+    assert recurrent == {id(weight) for weight in circuits}
+    trained = {id(weight) for weight in policy.parameters() if weight.requires_grad}
+    assert recurrent | rest == trained
+    assert recurrent.isdisjoint(rest)
+
+
+def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
+    policy = make_soft(encoder=[7], share_encoder=True)
+    assert policy.actor.body.encoder is None
+    acting, judging, _ = policy.unroll(random_signal(policy), policy.initial_state(BATCH))
+    encoder = policy.critic.body.encoder
+    assert encoder is not None
+    weight = encoder[0].weight
+    (of_actor,) = torch.autograd.grad(acting.sum(), weight, retain_graph=True, allow_unused=True)
+    (of_critics,) = torch.autograd.grad(judging.sum(), weight)
+    assert of_actor is None
+    assert of_critics.abs().max() > 0
+
+
+def test_actions_go_to_the_environment_and_back() -> None:
+    policy = make_soft()
+    actions = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, 0.5]])
+    scaled = policy.for_env(actions)
+    np.testing.assert_allclose(scaled, [[-1.0, 0.0], [3.0, 0.5], [1.0, 0.375]])
+    assert scaled.dtype == np.float64
+    assert_close(policy.from_env(scaled), actions)
+
+
+def test_arguments_are_jsonable_and_build_it_again() -> None:
+    policy = make_soft(encoder=[7], critic_wiring={"kind": "dense", "neurons": 9})
+    arguments = policy._get_constructor_parameters()
+    ours = {name: arguments[name] for name in policy._arguments}
+    again = make_soft(**json.loads(json.dumps(ours)))
+    again.load_state_dict(policy.state_dict())
+    observation = at(draw(TIMED, 1, BATCH), 0)
+    one, other = (each.predict(observation, deterministic=True)[0] for each in (policy, again))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"actions": ACTIONS["discrete"]}, "actions must be a Box with finite bounds"),
+        ({"actions": spaces.Box(-np.inf, 1.0, (2,))}, "actions must be a Box with finite bounds"),
+        ({"n_critics": 0}, "n_critics must be at least 1, got 0"),
+        ({"critic_layers": []}, "critic_layers must list at least one layer"),
+        ({"share_encoder": True}, "share_encoder needs an encoder"),
+        ({"use_sde": True}, "use_sde is not supported"),
+        ({"actor_layers": [0]}, "actor_layers must list positive"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_soft(**options)
