@@ -146,6 +146,10 @@ class LiquidSAC(SAC):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        if self.sequence_length < 1:
+            raise ValueError(
+                f"sequence_length must be at least one step, got {self.sequence_length}"
+            )
         if self.batch_size < 1 or self.batch_size % self.sequence_length:
             raise ValueError(
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
@@ -214,7 +218,8 @@ class LiquidSAC(SAC):
             terminated[env] = 1 - truncated.float()
             elapsed_time = elapsed_time.index_put((env,), at_end)
             final = {"features": features, "elapsed_time": at_end}
-            check_column("terminal observation", features[None], self.num_timesteps)
+            at_ends = torch.zeros_like(self._acted["features"]).index_put((env,), features)
+            check_column("terminal observation", at_ends[None], self.num_timesteps)
             check_column("elapsed_time", elapsed_time[None], self.num_timesteps)
         replay_buffer.add(
             self._state,
