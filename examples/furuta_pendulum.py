@@ -26,7 +26,8 @@ class FurutaPendulum(envs.Task):
     layout = (("qpos", 4), ("qvel", 2))  # what observe="positions" shows
 
     def start(self, rng, qpos, qvel):
-        return qpos + [0, np.pi] + rng.uniform(-self.noise, self.noise, qpos.shape), qvel
+        upright = np.add(qpos, (0, np.pi))
+        return upright + rng.uniform(-self.noise, self.noise, qpos.shape), qvel
 
     def observation(self, sims):
         return np.concatenate((np.cos(sims.qpos), np.sin(sims.qpos), sims.qvel), axis=1)

@@ -118,7 +118,7 @@ def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
     np.testing.assert_array_equal(venv.reset(), expected[:, :2])
     actions = np.ones((2, 1), np.float32)
     for _ in range(200):
-        observations, rewards, dones, infos = venv.step(actions)
+        _, rewards, dones, infos = venv.step(actions)
         steps = [task.step(action) for task, action in zip(tasks, actions, strict=True)]
         np.testing.assert_allclose(rewards, [step[1] for step in steps], rtol=1e-6)
     assert dones.all()
@@ -130,7 +130,7 @@ def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")
-    with pytest.raises(TypeError, match="needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
+    with pytest.raises(TypeError, match=r"needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
         envs.make("CartPole-v1", interval=0.02)
     with pytest.raises(TypeError, match="frameskip"):
         envs.make("HalfCheetah-v5", frameskip=2)
