@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.testing import assert_close
 
 from liquid_control import LiquidExtractor, WindowReplayBuffer, envs
@@ -145,6 +146,34 @@ def test_without_elapsed_time_a_step_lasts_the_circuits_unit() -> None:
     nominal = seen | {"elapsed_time": torch.full((1, LENGTH, 1), NOMINAL)}
     del seen["elapsed_time"]
     assert_close(timeless(seen), clockwork(nominal))
+
+
+@pytest.mark.parametrize("neurons", ["ltc", "ctrnn"])
+def test_gradients_have_gradients(neurons: str) -> None:
+    """The curvature along a direction, which TRPO asks for, is the change of the gradient."""
+    space = VecWindow(noise(1), LENGTH).observation_space
+    extractor = extractor_on(space, neurons=neurons).double()
+    seen = preprocess_obs(
+        {key: torch.as_tensor(of)[None] for key, of in space.sample().items()}, space
+    )
+    assert isinstance(seen, dict)
+    seen = {key: of.double() for key, of in seen.items()}
+    parameters = list(extractor.parameters())
+
+    def gradient(create_graph: bool = False) -> torch.Tensor:
+        loss = extractor(seen).square().sum()
+        each = torch.autograd.grad(loss, parameters, create_graph=create_graph)
+        return torch.cat([part.flatten() for part in each])
+
+    start = parameters_to_vector(parameters).detach()
+    direction = torch.randn_like(start)
+    slope = (gradient(create_graph=True) * direction).sum()
+    curvature = torch.cat([part.flatten() for part in torch.autograd.grad(slope, parameters)])
+    around = []
+    for step in (1e-5, -1e-5):
+        vector_to_parameters(start + step * direction, parameters)
+        around.append(gradient())
+    assert_close(curvature, (around[0] - around[1]) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
 def test_the_wiring_says_how_many_features_there_are() -> None:
