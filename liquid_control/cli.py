@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control import __version__
-from liquid_control.agents import LiquidPPO
+from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import evaluate_rates, plot_rates
 from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe, build_agent, build_env, load_recipe
@@ -148,7 +148,7 @@ class Doctor:
         return FAILED if any(each.fatal for each in findings) else 0
 
 
-def learn(recipe: Recipe, agent: LiquidPPO, run: Run, *, quiet: bool) -> bool:
+def learn(recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, *, quiet: bool) -> bool:
     """Train, with logs and checkpoints in the run's folder; False if Ctrl-C ended it."""
     formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
     agent.set_logger(configure(str(run.folder), formats))
@@ -165,7 +165,7 @@ def learn(recipe: Recipe, agent: LiquidPPO, run: Run, *, quiet: bool) -> bool:
     return True
 
 
-def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO:
+def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
     """Build a run's agent afresh and give it the saved weights; no code comes from the file.
 
     Raises:
@@ -181,7 +181,9 @@ def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO:
     return agent
 
 
-def examine(recipe: Recipe, agent: LiquidPPO, run: Run, nominal: float, *, quiet: bool) -> None:
+def examine(
+    recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
+) -> None:
     """Evaluate at the intervals of the training and at fixed ones: table, JSON and picture."""
     intervals: dict[str, float | Literal["trained"]] = {TRAINED: "trained"}
     intervals |= {f"{ratio:g}x nominal": ratio * nominal for ratio in recipe.evaluation.ratios}

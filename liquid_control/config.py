@@ -11,18 +11,20 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
 )
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from liquid_control.agents import LiquidPPO
+from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.envs import Interval, interval_from, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipe_text import (
@@ -35,6 +37,8 @@ from liquid_control.recipe_text import (
     short,
     to_yaml,
 )
+
+AGENTS: dict[str, type[LiquidPPO | LiquidSAC]] = {"ppo": LiquidPPO, "sac": LiquidSAC}
 
 
 def _check_interval(value: Any) -> Any:
@@ -72,6 +76,7 @@ class Linear(Section):
     end: NonNegativeFloat
 
 
+Algorithm: TypeAlias = Literal["ppo", "sac"]
 Rate: TypeAlias = NonNegativeFloat | Linear
 
 
@@ -94,16 +99,24 @@ class EnvSection(Section):
 
 
 class AgentSection(Section):
-    """The algorithm and its arguments; names and defaults are those of `LiquidPPO`."""
+    """The algorithm and its arguments; names and defaults are those of the agent's class."""
 
-    algorithm: Literal["ppo"] = "ppo"
     total_timesteps: PositiveInt
     """Control steps to learn from, over all environments."""
     learning_rate: Rate = 3e-4
+    gamma: Share = 0.99
+    stats_window_size: PositiveInt = 100
+    device: str = "auto"
+    normalize_observations: bool = True
+
+
+class PPOSection(AgentSection):
+    """`LiquidPPO`."""
+
+    algorithm: Algorithm = "ppo"
     n_steps: PositiveInt = 2048
     batch_size: PositiveInt = 512
     n_epochs: PositiveInt = 10
-    gamma: Share = 0.99
     gae_lambda: Share = 0.95
     clip_range: Rate = 0.2
     clip_range_vf: Rate | None = None
@@ -112,15 +125,42 @@ class AgentSection(Section):
     vf_coef: float = 0.5
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = None
-    stats_window_size: PositiveInt = 100
-    device: str = "auto"
     sequence_length: PositiveInt | None = None
-    normalize_observations: bool = True
     normalize_returns: bool = True
 
 
+class SACSection(AgentSection):
+    """`LiquidSAC`."""
+
+    algorithm: Algorithm = "sac"
+    buffer_size: PositiveInt = 1_000_000
+    learning_starts: NonNegativeInt = 100
+    batch_size: PositiveInt = 1024
+    tau: Share = 0.005
+    train_freq: PositiveInt = 1
+    gradient_steps: Annotated[int, Field(ge=-1)] = 1
+    ent_coef: NonNegativeFloat | str = "auto"
+    target_update_interval: PositiveInt = 1
+    target_entropy: float | str = "auto"
+    sequence_length: PositiveInt = 32
+    burn_in: NonNegativeInt = 16
+    recurrent_learning_rate: Rate | None = None
+
+
+def _algorithm(agent: Any) -> Algorithm:
+    """Which agent a section is about; if it says none, or none that there is, PPO."""
+    name = agent.get("algorithm") if isinstance(agent, dict) else getattr(agent, "algorithm", None)
+    return "sac" if name == "sac" else "ppo"
+
+
+AnyAgent: TypeAlias = Annotated[
+    Annotated[PPOSection, Tag("ppo")] | Annotated[SACSection, Tag("sac")],
+    Discriminator(_algorithm),
+]
+
+
 class PolicySection(Section):
-    """`policy_kwargs` of the agent; a key that is left out has the default of `LiquidPolicy`."""
+    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
 
     neurons: str | None = None
     wiring: dict[str, JsonValue] | None = None
@@ -129,6 +169,9 @@ class PolicySection(Section):
     critic: str | None = None
     critic_wiring: dict[str, JsonValue] | None = None
     critic_layers: Ints | None = None
+    actor_layers: Ints | None = None
+    n_critics: PositiveInt | None = None
+    share_encoder: bool | None = None
     nominal_interval: PositiveFloat | None = None
     log_std_init: float | None = None
     optimizer_kwargs: dict[str, JsonValue] | None = None
@@ -150,7 +193,7 @@ class Recipe(Section):
     """The folder of its runs; by default made of the recipe's folder and file name."""
     task: str
     env: EnvSection = EnvSection()
-    agent: AgentSection
+    agent: AnyAgent
     policy: PolicySection = PolicySection()
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint_every: PositiveInt | None = None
@@ -233,23 +276,23 @@ def build_env(
     return venv
 
 
-def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO:
+def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
     """Build a recipe's agent, untrained.
 
     Raises:
         RecipeError: If agent and policy cannot be built so for this env.
     """
     agent = recipe.agent
-    arguments = agent.model_dump(exclude={"algorithm", "total_timesteps"})
-    for name in ("learning_rate", "clip_range", "clip_range_vf"):
-        arguments[name] = _schedule(getattr(agent, name))
+    fields = type(agent).model_fields.keys() - {"algorithm", "total_timesteps"}
+    arguments: dict[str, Any] = {name: _schedule(getattr(agent, name)) for name in fields}
     policy = recipe.policy.model_dump(mode="json", exclude_none=True)
     try:
-        return LiquidPPO("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
+        build = AGENTS[agent.algorithm]
+        return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         # Ours; then SB3's word for an argument that cannot be, and torch's for a device.
         raise RecipeError(f"agent and policy: {one_line(error)}") from error
 
 
-def _schedule(rate: float | Linear | None) -> float | LinearSchedule | None:
-    return LinearSchedule(rate.start, rate.end, 1.0) if isinstance(rate, Linear) else rate
+def _schedule(value: Any) -> Any:
+    return LinearSchedule(value.start, value.end, 1.0) if isinstance(value, Linear) else value

@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from liquid_control.agents import LiquidPPO
+from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe
@@ -25,7 +25,7 @@ from liquid_control.doctor import Finding
 from liquid_control.runs import Run
 
 
-def plan(recipe: Recipe, agent: LiquidPPO, env: VecEnv, run: Run) -> str:
+def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) -> str:
     """Say what a training is about to do, and where its traces will be; a line for each fact."""
     circuit, critic = agent.policy.actor_circuit, agent.policy.critic
     wiring = circuit.wiring

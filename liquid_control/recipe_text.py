@@ -137,9 +137,16 @@ def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted paths of every key that a model and the models inside it know."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        for part in (field.annotation, *get_args(field.annotation)):
+        for part in _parts(field.annotation):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 yield from _known_paths(part, f"{prefix}{name}.")
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type and those it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def _near_files(path: Path) -> str:

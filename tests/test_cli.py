@@ -64,6 +64,27 @@ def test_a_training_leaves_one_folder_with_everything() -> None:
     assert [row["time/total_timesteps"] for row in rows] == ["64", "128"]
 
 
+SAC = """
+task: InvertedPendulum-v5
+env: {observe: positions, interval: {kind: uniform, low: 0.02, high: 0.08}, num_envs: 2}
+agent: {algorithm: sac, total_timesteps: 200, batch_size: 32, sequence_length: 8, burn_in: 4,
+  learning_starts: 50, recurrent_learning_rate: {start: 1e-3, end: 0}}
+policy: {wiring: {kind: dense, neurons: 4}, critic_layers: [8]}
+evaluation: {episodes: 2, ratios: [1]}
+"""
+
+
+def test_a_recipe_of_sac_is_trained_and_evaluated_alike(elsewhere: Path) -> None:
+    (elsewhere / "sac.yaml").write_text(SAC)
+    assert cli.main(["train", "sac.yaml", "--quiet"]) == 0
+    (folder,) = Path("runs").glob("*/*")
+    first = (folder / "evaluation.json").read_text()
+    assert cli.main(["evaluate", str(folder), "--quiet"]) == 0
+    assert (folder / "evaluation.json").read_text() == first
+    rows = list(csv.DictReader((folder / "progress.csv").open()))
+    assert float(rows[-1]["train/n_updates"]) > 0
+
+
 def test_the_evaluation_is_of_the_rates_that_were_asked_for() -> None:
     folder = train("--quiet", "--set", "evaluation.ratios=[0.5, 2]")
     figures = json.loads((folder / "evaluation.json").read_text())

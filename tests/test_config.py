@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 from stable_baselines3.common.utils import LinearSchedule
 
-from liquid_control.agents import LiquidPPO
+from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.config import (
     AgentSection,
     Linear,
     PolicySection,
+    PPOSection,
     Recipe,
+    SACSection,
     build_agent,
     build_env,
     load_recipe,
 )
 from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.recipe_text import RecipeError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -59,17 +62,21 @@ def test_a_resolved_recipe_loads_as_the_same_recipe(path: Path, tmp_path: Path) 
     assert load_recipe(resolved) == recipe
 
 
-def test_defaults_are_those_of_the_agent() -> None:
-    parameters = inspect.signature(LiquidPPO).parameters
-    fields = AgentSection.model_fields.keys() - {"algorithm", "total_timesteps"}
-    defaults = {name: AgentSection.model_fields[name].default for name in fields}
+@pytest.mark.parametrize(
+    ("section", "agent"), [(PPOSection, LiquidPPO), (SACSection, LiquidSAC)], ids=["ppo", "sac"]
+)
+def test_defaults_are_those_of_the_agent(section: type[AgentSection], agent: type) -> None:
+    parameters = inspect.signature(agent).parameters
+    fields = section.model_fields.keys() - {"algorithm", "total_timesteps"}
+    defaults = {name: section.model_fields[name].default for name in fields}
     assert defaults == {name: parameters[name].default for name in fields}
 
 
-def test_every_argument_of_the_policy_is_a_key() -> None:
+def test_every_argument_of_the_policies_is_a_key() -> None:
     arguments = {
         name
-        for name, parameter in inspect.signature(LiquidPolicy).parameters.items()
+        for policy in (LiquidPolicy, SoftLiquidPolicy)
+        for name, parameter in inspect.signature(policy).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     # SB3's argument that must be off, and the one that the agent passes on.
@@ -126,7 +133,7 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("agent.gamma=1.5", ["agent.gamma: ", "less than or equal to 1"]),
         ("agent.gamma=.nan", ["agent.gamma: ", "finite"]),
         ("agent.learning_rate=fast", ["agent.learning_rate: ", "number", "'fast'"]),
-        ("agent.algorithm=dqn", ["agent.algorithm: ", "'ppo'"]),
+        ("agent.algorithm=dqn", ["agent.algorithm: ", "'ppo' or 'sac'"]),
         ("agent=3", ["agent: "]),
         ("env.observe=angles", ["env.observe: ", "'positions'"]),
         ("env.interval=-1", ["env.interval: ", "above 0"]),
@@ -181,8 +188,24 @@ def test_a_malformed_recipe_is_told_in_one_line(
     assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
 
 
+def test_a_recipe_of_sac_builds_that_agent(tmp_path: Path) -> None:
+    path = tmp_path / "sac.yaml"
+    path.write_text(
+        "task: InvertedPendulum-v5\n"
+        "agent: {algorithm: sac, total_timesteps: 9,\n"
+        "  burn_in: 8, batch_size: 64, buffer_size: 160}\n"
+        "policy: {wiring: {kind: dense, neurons: 4}, n_critics: 3}\n"
+    )
+    agent = agent_of(load_recipe(path, ["agent.recurrent_learning_rate={start: 1e-3, end: 0}"]))
+    assert isinstance(agent, LiquidSAC)
+    assert (agent.burn_in, agent.batch_size, agent.buffer_size) == (8, 64, 160)
+    assert isinstance(agent.recurrent_learning_rate, LinearSchedule)
+    with pytest.raises(RecipeError, match=r"agent\.n_steps: unknown key"):
+        load_recipe(path, ["agent.n_steps=64"])
+
+
 def test_several_mistakes_are_all_named(recipe_file: Path) -> None:
-    with pytest.raises(RecipeError, match=r"agent\.n_steps: .*agent\.gamma"):
+    with pytest.raises(RecipeError, match=r"agent\.gamma: .*agent\.n_steps"):
         load_recipe(recipe_file, ["agent.n_steps=0", "agent.gamma=2"])
 
 
@@ -249,6 +272,7 @@ def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
         ("policy.wiring={kind: knitted}", "unknown kind of wiring 'knitted'"),
         ("policy.wiring={kind: dense, neurons: 0}", "neurons"),
         ("policy.neuron_kwargs={colour: red}", "colour"),
+        ("policy.n_critics=3", "n_critics"),
     ],
 )
 def test_what_cannot_be_built_is_told_in_one_line(

@@ -139,6 +139,11 @@ class SoftLiquidPolicy(StatefulPolicy):
             **self.optimizer_kwargs,
         )
 
+    @property
+    def actor_circuit(self) -> Circuit:
+        """The circuit whose motor neurons act."""
+        return self.actor.circuit
+
     def initial_state(self, batch_size: int) -> Tensor:
         """State of both circuits at the start of an episode, (batch_size, state_size)."""
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
