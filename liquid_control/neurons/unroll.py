@@ -60,13 +60,15 @@ def unroll(
     """Run `step` over time and return all states (time, batch, size) and the last one.
 
     Args:
-        step: advances the state by one control step; an `ElementwiseStep` has a faster gradient.
+        step: advances the state by one control step; an `ElementwiseStep` has a faster gradient,
+            but for torch.func, which differentiates as often as asked.
         state: (batch, size) at the start.
         elapsed: (time, batch, 1) in units of the circuit's time scale.
         keep: per step None or (batch, 1), False where the state is zeroed before the step.
         drives: tensors (time, batch, ...) computed for all steps beforehand.
     """
-    if isinstance(step, ElementwiseStep) and torch.is_grad_enabled():
+    once = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+    if once and isinstance(step, ElementwiseStep):
         (drive,) = drives
         trajectory: Tensor = _Adjoint.apply(  # type: ignore[no-untyped-call]
             step.update, step.parts, keep, drive, step.weight, state, elapsed, *step.parameters

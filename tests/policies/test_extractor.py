@@ -148,7 +148,7 @@ def test_without_elapsed_time_a_step_lasts_the_circuits_unit() -> None:
     assert_close(timeless(seen), clockwork(nominal))
 
 
-@pytest.mark.parametrize("neurons", ["ltc", "ctrnn"])
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lstm", "gru"])
 def test_gradients_have_gradients(neurons: str) -> None:
     """The curvature along a direction, which TRPO asks for, is the change of the gradient."""
     space = VecWindow(noise(1), LENGTH).observation_space
@@ -205,8 +205,7 @@ def test_what_cannot_work_is_refused(
 def test_every_algorithm_learns_and_what_it_saves_predicts_the_same(
     algorithm: type[BaseAlgorithm], tmp_path: Path
 ) -> None:
-    neurons = "ltc" if algorithm is contrib.TRPO else "cfc"
-    model = make(algorithm, neurons=neurons)
+    model = make(algorithm)
     before = weights(model)
     model.learn(100)
     after = weights(model)
