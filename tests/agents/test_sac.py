@@ -371,6 +371,27 @@ class TestUpdate:
         assert model.logger.name_to_value["train/recurrent_learning_rate"] == 0.0
 
     @pytest.mark.parametrize(
+        "circuit",
+        [
+            *({"neurons": neurons} for neurons in ("cfc", "ltc", "ctrnn", "lstm", "gru")),
+            {"neuron_kwargs": {"memory": "lstm"}, "wiring": {"kind": "dense", "neurons": 6}},
+            {"neuron_kwargs": {"plasticity": "readout"}, "encoder": [7]},
+            {"encoder": [7], "share_encoder": True},
+        ],
+        ids=lambda circuit: str(list(circuit.values())),
+    )
+    def test_every_kind_of_circuit_learns(self, circuit: dict[str, Any]) -> None:
+        model = build(policy_kwargs=circuit)
+        before = weights(model)
+        model.learn(90)
+        after = weights(model)
+        for name, weight in model.policy.named_parameters():
+            assert torch.isfinite(weight).all()
+            # The critics' heads read all neurons as they are.
+            if weight.requires_grad and "critic.body.circuit.output_mapping" not in name:
+                assert (after[name] != before[name]).any(), name
+
+    @pytest.mark.parametrize(
         ("ent_coef", "expected"), [(0.25, 0.25), ("auto_0.5", 0.5), ("auto", 1.0)]
     )
     def test_entropy_coefficient(self, ent_coef: str | float, expected: float) -> None:
