@@ -1,0 +1,152 @@
+"""Soft actor-critics that see positions only: LiquidSAC against SB3's SAC with a window.
+
+    python benchmarks/soft.py --picture docs/half_cheetah_sac.png
+
+LiquidSAC is that of a recipe, at the task's nominal rate. SB3's SAC has its own defaults, an update
+for every control step, and an MLP over the last observations together. Both step as many envs of
+`envs.make_vec`. They learn side by side, each in a process of its own with one thread; after every
+stretch of steps their most likely actions are judged over episodes that they have not seen.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.figure import Figure
+from stable_baselines3 import SAC
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+from table import print_table
+
+from liquid_control import WindowReplayBuffer, envs
+from liquid_control.config import Recipe, build_agent, build_env, load_recipe
+
+SIDES = LIQUID, WINDOWED = "LiquidSAC, NCP-CfC", "SB3's SAC, MLP over a window"
+UNSEEN = 2**31  # far above every seed of a training
+COLOURS = ("#0072b2", "#d55e00")  # Okabe and Ito's, told apart by all
+
+
+@dataclass
+class Arguments:
+    """LiquidSAC against SB3's SAC with a window, positions only."""
+
+    recipe: Path = Path("configs/half_cheetah/ncp_sac.yaml")
+    """LiquidSAC's."""
+
+    steps: int = 160_000
+    """Control steps that each learns from, over all environments."""
+
+    stretch: int = 10_000
+    """Control steps between two evaluations."""
+
+    window: int = 4
+    """Observations that SB3's SAC sees together."""
+
+    goal: float = 3000.0
+    """Mean return whose first appearance is reported."""
+
+    episodes: int = 10
+    """Episodes of an evaluation."""
+
+    seed: int = 0
+    """Seed of both."""
+
+    picture: Path | None = None
+    """Draw the curves into this file."""
+
+
+@dataclass
+class Curve:
+    """How an agent learned: control steps, mean return and seconds of learning at evaluations."""
+
+    steps: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def row(self, goal: float) -> list[str]:
+        """Return what the table says: the end, and when the goal was reached."""
+        reached = next((i for i, each in enumerate(self.returns) if each >= goal), None)
+        when = ["never", ""]
+        if reached is not None:
+            when = [f"{self.steps[reached]:,}", f"{self.seconds[reached] / 60:.0f}"]
+        speed = self.steps[-1] / self.seconds[-1]
+        return [f"{max(self.returns):,.0f}", f"{self.returns[-1]:,.0f}", *when, f"{speed:,.0f}"]
+
+
+def learn(name: str, arguments: Arguments) -> Curve:
+    """Train one of `SIDES` for all of its steps."""
+    torch.set_num_threads(1)
+    changes = ["env.interval=null", "env.threads=1", f"seed={arguments.seed}"]
+    recipe = load_recipe(arguments.recipe, changes)
+    env = build_env(recipe)
+    unseen = build_env(recipe, num_envs=arguments.episodes, seed=UNSEEN + arguments.seed)
+    agent: OffPolicyAlgorithm
+    if name == LIQUID:
+        agent = build_agent(recipe, env)
+    else:
+        unseen = envs.VecWindow(unseen, arguments.window)
+        agent = feedforward(envs.VecWindow(env, arguments.window), recipe)
+    curve, seconds = Curve(), 0.0
+    while agent.num_timesteps < arguments.steps:
+        start = time.perf_counter()
+        agent.learn(arguments.stretch, reset_num_timesteps=False)
+        seconds += time.perf_counter() - start
+        mean, _ = evaluate_policy(agent, unseen, arguments.episodes)
+        curve.steps.append(agent.num_timesteps)
+        curve.returns.append(float(mean))
+        curve.seconds.append(seconds)
+        print(f"{name}: {agent.num_timesteps:,} steps, {seconds:.0f} s, {mean:,.0f}", flush=True)
+    return curve
+
+
+def feedforward(windows: VecEnv, recipe: Recipe) -> SAC:
+    """Return SB3's SAC over windows, with its defaults but for a longer start."""
+    return SAC(
+        "MultiInputPolicy",
+        windows,
+        learning_starts=recipe.agent.learning_starts,
+        gradient_steps=-1,
+        replay_buffer_class=WindowReplayBuffer,
+        seed=recipe.seed,
+        device="cpu",
+    )
+
+
+def draw(curves: dict[str, Curve], path: Path, title: str) -> None:
+    """Draw return against control steps."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for (name, curve), colour in zip(curves.items(), COLOURS, strict=True):
+        axes.plot(np.divide(curve.steps, 1000), curve.returns, color=colour, label=name)
+    axes.set_xlabel("control steps (thousands)")
+    axes.set_ylabel("mean return of unseen episodes")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: Arguments) -> None:
+    """Let both learn; print every evaluation and one table, and draw if asked to."""
+    processes = ProcessPoolExecutor(mp_context=get_context("spawn"))
+    with processes as pool:
+        curves = dict(zip(SIDES, pool.map(learn, SIDES, repeat(arguments)), strict=True))
+    print()
+    header = ("agent", "best", "last", f"steps to {arguments.goal:,.0f}", "minutes", "steps/s")
+    print_table(header, [[name, *curve.row(arguments.goal)] for name, curve in curves.items()])
+    if arguments.picture is not None:
+        draw(curves, arguments.picture, f"{arguments.recipe.parent.name}, positions only")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
