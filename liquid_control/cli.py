@@ -21,8 +21,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control import __version__
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.evaluation import evaluate_rates, plot_rates
-from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe, build_agent, build_env, load_recipe
 from liquid_control.display import command, diagnosis, plan, results, training_progress
 from liquid_control.doctor import diagnose

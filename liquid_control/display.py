@@ -18,8 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.evaluation import Evaluation
-from liquid_control.agents.ppo import nominal_interval
 from liquid_control.config import Recipe
 from liquid_control.doctor import Finding
 from liquid_control.runs import Run

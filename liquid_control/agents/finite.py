@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 
-def check_observation(observation: Any, step: int, timesteps: int) -> None:
+def check_observation(observation: Any, step: int | None, timesteps: int) -> None:
     """Raise a ValueError if an observation of several environments holds NaN or infinity.
 
     Args:
         observation: (num_envs, ...), or a dict of such arrays.
-        step: of the rollout, for the message.
+        step: of the rollout, for the message; None where there are no rollouts.
         timesteps: of the training, for the message.
     """
     parts = observation if isinstance(observation, dict) else {"observation": observation}
@@ -33,9 +33,16 @@ def check_column(name: str, column: Tensor, timesteps: int) -> None:
         raise _not_finite(name, env, step, timesteps)
 
 
-def _not_finite(name: str, env: int, step: int, timesteps: int) -> ValueError:
+def check_step(name: str, values: Tensor, timesteps: int) -> None:
+    """Raise a ValueError if one step's values (num_envs, ...) hold NaN or infinity."""
+    finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=-1)
+    if not finite.all():
+        raise _not_finite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
+
+
+def _not_finite(name: str, env: int, step: int | None, timesteps: int) -> ValueError:
+    where = "" if step is None else f"at step {step} of the rollout, "
     return ValueError(
-        f"{name} of environment {env} not finite at step {step} of the rollout, at {timesteps} "
-        "timesteps in all; no weight was changed by it. Look at the environment, or lower the "
-        "learning rate"
+        f"{name} of environment {env} not finite {where}at {timesteps} timesteps in all; no "
+        "weight was changed by it. Look at the environment, or lower the learning rate"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from typing import Any, ClassVar, TypeVar
 
@@ -18,12 +17,12 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
+from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.finite import check_column, check_observation
 from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy
-from liquid_control.policies.observations import carries_time
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
@@ -327,21 +326,3 @@ class LiquidPPO(PPO):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()
         return [*modules, "return_normalizer"], tensors
-
-
-def nominal_interval(env: VecEnv) -> float:
-    """Seconds between two observations at the task's own rate; 1.0 where the task does not say.
-
-    Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks). Warns if
-    there is neither and the observations carry an elapsed time, which then has no scale.
-    """
-    for name in ("nominal_interval", "dt"):
-        if env.has_attr(name):  # asking a subprocess for what it lacks would end it
-            return float(env.get_attr(name, indices=[0])[0])
-    if carries_time(env.observation_space):
-        warnings.warn(
-            "the environment tells elapsed_time but not its nominal interval, so one second is "
-            "taken; give it an attribute nominal_interval, in seconds, or set it in policy_kwargs",
-            stacklevel=3,
-        )
-    return 1.0

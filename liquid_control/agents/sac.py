@@ -18,9 +18,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
 from torch import Tensor
 
-from liquid_control.agents.finite import check_column, check_observation
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.finite import check_observation, check_step
 from liquid_control.agents.judgement import endings_of, gather
-from liquid_control.agents.ppo import nominal_interval
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.policies.soft import SoftLiquidPolicy, span
@@ -183,7 +183,7 @@ class LiquidSAC(SAC):
         if action_noise is not None:
             noise = torch.as_tensor(action_noise(), dtype=actions.dtype, device=self.device)
             actions = (actions + noise.view_as(actions)).clamp(-1, 1)
-        check_column("actions", actions[None], self.num_timesteps)
+        check_step("actions", actions, self.num_timesteps)
         self._acted = {
             "features": features,
             "elapsed_time": elapsed_time,
@@ -205,7 +205,7 @@ class LiquidSAC(SAC):
         """Keep the step that was just made, terminal observations included."""
         assert self._state is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
-        check_column("rewards", rewards[None], self.num_timesteps)
+        check_step("rewards", rewards, self.num_timesteps)
         _, elapsed_time = self._observe(new_obs)
         terminated, final = torch.zeros_like(rewards), None
         if dones.any():
@@ -219,8 +219,8 @@ class LiquidSAC(SAC):
             elapsed_time = elapsed_time.index_put((env,), at_end)
             final = {"features": features, "elapsed_time": at_end}
             at_ends = torch.zeros_like(self._acted["features"]).index_put((env,), features)
-            check_column("terminal observation", at_ends[None], self.num_timesteps)
-            check_column("elapsed_time", elapsed_time[None], self.num_timesteps)
+            check_step("terminal observation", at_ends, self.num_timesteps)
+            check_step("elapsed_time", elapsed_time, self.num_timesteps)
         replay_buffer.add(
             self._state,
             dones,
@@ -338,7 +338,7 @@ class LiquidSAC(SAC):
 
     def _observe(self, observation: Any) -> tuple[Tensor, Tensor]:
         """Features and elapsed time of observations that are finite."""
-        check_observation(observation, self.num_timesteps // self.n_envs, self.num_timesteps)
+        check_observation(observation, None, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
     def learn(

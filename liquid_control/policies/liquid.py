@@ -161,7 +161,7 @@ class LiquidPolicy(StatefulPolicy):
         elapsed_time = None if elapsed_time is None else elapsed_time[None]
         signal = self._normalize(features)[None], elapsed_time, episode_start[None]
         activity, state = self.actor(signal, state)
-        distribution = self._distribution(self.actor_circuit.readout(activity[0]))
+        distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
 
     def evaluate_actions(
@@ -185,8 +185,8 @@ class LiquidPolicy(StatefulPolicy):
             values, log-probabilities and entropies (None where there is no closed form), each
             (time, batch), and the state after the last step.
         """
-        latent, values, state = self._unroll(features, elapsed_time, state, episode_start)
-        distribution = self._distribution(latent.flatten(0, 1))
+        latent, values, state = self.unroll(features, elapsed_time, state, episode_start)
+        distribution = self.distribution_of(latent.flatten(0, 1))
         log_prob = distribution.log_prob(actions.flatten(0, 1)).view_as(values)
         entropy = distribution.entropy()
         return values, log_prob, None if entropy is None else entropy.view_as(values), state
@@ -199,7 +199,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
     ) -> Tensor:
         """Values (time, batch) of whole sequences; arguments as in `evaluate_actions`."""
-        return self._unroll(features, elapsed_time, state, episode_start)[1]
+        return self.unroll(features, elapsed_time, state, episode_start)[1]
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions as the environment takes them: in its shape, continuous ones within bounds."""
@@ -208,14 +208,18 @@ class LiquidPolicy(StatefulPolicy):
             array = array.clip(self.action_space.low, self.action_space.high)
         return array
 
-    def _unroll(
+    def unroll(
         self,
         features: Tensor,
         elapsed_time: Tensor | None,
         state: Tensor,
         episode_start: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Motor activity, values and the next state of sequences."""
+        """Run actor and critic over sequences; arguments as in `evaluate_actions`.
+
+        Returns:
+            motor activity (time, batch, motor), values (time, batch), and the state after.
+        """
         signal = self._normalize(features), elapsed_time, episode_start
         activity, actor_state = self.actor(signal, self.actor_state(state))
         critic_state = state[:, self.actor_circuit.state_size :]
@@ -223,7 +227,8 @@ class LiquidPolicy(StatefulPolicy):
         after = torch.cat([actor_state, critic_state], dim=1)
         return self.actor_circuit.readout(activity), values, after
 
-    def _distribution(self, motor: Tensor) -> Distribution:
+    def distribution_of(self, motor: Tensor) -> Distribution:
+        """The distribution of actions that motor activity (batch, motor) stands for."""
         parameters = self.action_net(motor)
         if self.log_std is None:
             return self.distribution.proba_distribution(parameters)

@@ -138,13 +138,13 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         def by_time(rows: Tensor) -> Tensor:
             return rows.view(len(state), -1, *rows.shape[1:]).transpose(0, 1)
 
-        motor, values, state = self.liquid._unroll(
+        motor, values, state = self.liquid.unroll(
             by_time(features),
             None if elapsed_time is None else by_time(elapsed_time),
             state,
             by_time(episode_starts),
         )
-        distribution = self.liquid._distribution(motor.transpose(0, 1).flatten(0, 1))
+        distribution = self.liquid.distribution_of(motor.transpose(0, 1).flatten(0, 1))
         hidden = state.unsqueeze(0)
         return distribution, values.T.reshape(-1, 1), (hidden, hidden)
 
