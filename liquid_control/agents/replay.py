@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -281,22 +282,28 @@ class SequenceReplay:
         """Take over what `save` wrote.
 
         Raises:
-            ValueError: it comes from a replay of another size or shape.
+            ValueError: it is damaged, no replay, or one of another size or shape; nothing is taken
+                over then.
         """
-        with np.load(file, allow_pickle=False) as saved:
-            states = saved["states"]
-            expected = self._geometry(states.shape[-1])
-            if not np.array_equal(saved["geometry"], expected):
-                raise ValueError(
-                    "the saved replay differs in (sequence_length, burn_in, rows, num_envs, width "
-                    f"of a slot, state_size): got {saved['geometry'].tolist()}, expected "
-                    f"{expected.tolist()}; build the agent with the arguments it had"
-                )
-            slots = torch.from_numpy(saved["slots"])
-            self._slots[: len(slots)] = slots
-            self._states = torch.from_numpy(states)
-            for name in COUNTERS:
-                getattr(self, f"_{name}")[...] = saved[name]
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                arrays = {name: saved[name] for name in ("geometry", "slots", "states", *COUNTERS)}
+        except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise ValueError(
+                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
+            ) from error
+        expected = self._geometry(arrays["states"].shape[-1])
+        if not np.array_equal(arrays["geometry"], expected):
+            raise ValueError(
+                "the saved replay differs in (sequence_length, burn_in, rows, num_envs, width "
+                f"of a slot, state_size): got {arrays['geometry'].tolist()}, expected "
+                f"{expected.tolist()}; build the agent with the arguments it had"
+            )
+        slots = torch.from_numpy(arrays["slots"])
+        self._slots[: len(slots)] = slots
+        self._states = torch.from_numpy(arrays["states"])
+        for name in COUNTERS:
+            getattr(self, f"_{name}")[...] = arrays[name]
 
     def _geometry(self, state_size: int) -> NDArray[np.int64]:
         return np.array(

@@ -251,6 +251,26 @@ def test_a_replay_of_another_shape_is_not_loaded() -> None:
         other.load(file)
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another archive", "an array"])
+def test_a_damaged_replay_is_told_and_changes_nothing(damage: str) -> None:
+    replay, _ = filled()
+    whole, other = io.BytesIO(), io.BytesIO()
+    replay.save(whole)
+    if damage == "another archive":
+        np.savez(other, slots=np.zeros(3))
+    elif damage == "an array":
+        np.save(other, np.zeros(3))
+    content = bytearray((other if other.tell() else whole).getvalue())
+    if damage == "flipped":
+        content[len(content) // 4] ^= 1  # among the slots
+    kept = {"cut": len(content) // 2, "emptied": 0}.get(damage)
+    before = everything(replay)
+    with pytest.raises(ValueError, match=r"no whole replay .*; load what save_replay"):
+        replay.load(io.BytesIO(content[:kept]))
+    for name in Sequences.__dataclass_fields__:
+        assert_close(getattr(everything(replay), name), getattr(before, name), rtol=0, atol=0)
+
+
 def test_nothing_to_sample_is_told() -> None:
     replay = SequenceReplay(160, OBSERVATIONS, ACTIONS, sequence_length=4, burn_in=2)
     with pytest.raises(ValueError, match="collect at least 5 steps"):
