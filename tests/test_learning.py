@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["ncp_ppo", "ncp_ltc_ppo"])
+@pytest.mark.parametrize("recipe", ["ncp_ppo", "ncp_ltc_ppo", "ncp_sac"])
 def test_a_liquid_circuit_balances_the_pendulum_at_every_rate(recipe: str, tmp_path: Path) -> None:
     """Mean return of at least 900 of 1000, on unseen seeds, as trained and at 0.5x, 1x and 2x."""
     path = CONFIGS / "inverted_pendulum" / f"{recipe}.yaml"
