@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,107 +14,40 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    EvalCallback,
-    StopTrainingOnMaxEpisodes,
-)
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.testing import assert_close
 
 from liquid_control import LiquidPPO, envs
 from liquid_control.agents.sequences import Minibatch
+from tests.agents.scripted import (
+    ALIGNED,
+    LONG,
+    SPACE,
+    WITHIN,
+    Episode,
+    Scripted,
+    Step,
+    Stop,
+    Tick,
+    acts,
+    learn_three_episodes,
+    scalars,
+    total_reward,
+    weights,
+)
 
 pytestmark = [  # the sizes are chosen to be small and odd
     pytest.mark.filterwarnings("ignore:You have specified a mini-batch size"),
     pytest.mark.filterwarnings("ignore:rich is experimental"),
 ]
 
-NOMINAL = 0.05
 STEPS, LENGTH = 12, 4
 WIRING = {"kind": "auto_ncp", "neurons": 10}
-SPACE = spaces.Dict(
-    {
-        "observation": spaces.Box(-np.inf, np.inf, (2,)),
-        "elapsed_time": spaces.Box(0.0, np.inf, (1,)),
-    }
-)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a scripted step leads to."""
-
-    ratio: float  # elapsed time in nominal intervals
-    reward: float
-    ending: str = ""  # "terminated", "truncated", or nothing: the episode goes on
-    broken: bool = False  # the observation is not a number
-
-
-class Scripted(gym.Env[dict[str, np.ndarray], np.ndarray]):
-    """Plays the steps of a script, whatever the actions, and remembers each episode's observations.
-
-    The first feature counts the observations of all episodes, the second looks random.
-    """
-
-    observation_space = SPACE
-    action_space = spaces.Box(-100.0, 100.0, (2,))
-    nominal_interval = NOMINAL
-
-    def __init__(self, script: list[Step]) -> None:
-        self.script = script
-        self.played = 0
-        self.count = 0
-        self.episodes: list[list[dict[str, np.ndarray]]] = []
-
-    def _observe(self, ratio: float, broken: bool = False) -> dict[str, np.ndarray]:
-        features = [np.nan if broken else 0.1 * self.count, np.sin(7.0 * self.count)]
-        self.count += 1
-        self.episodes[-1].append(
-            {
-                "elapsed_time": np.array([ratio * NOMINAL], np.float32),
-                "observation": np.array(features, np.float32),
-            }
-        )
-        return self.episodes[-1][-1]
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.episodes.append([])
-        return self._observe(1.0), {}
-
-    def step(self, action: np.ndarray) -> Any:
-        now = self.script[self.played % len(self.script)]
-        self.played += 1
-        observation = self._observe(now.ratio, now.broken)
-        ended = (now.ending == "terminated", now.ending == "truncated")
-        return observation, now.reward, *ended, {}
-
-
-SCRIPTS = [
-    # An episode that terminates within a sequence, one truncated within, one that goes on.
-    [
-        *(Step(0.5, 1.0), Step(2.0, -1.0), Step(1.5, 3.0, "terminated")),
-        *(Step(1.0, 2.0), Step(3.0, 0.5), Step(0.7, -2.0, "truncated")),
-        *(Step(1.2, 1.0), Step(0.6, 1.5), Step(1.0, 2.0), Step(2.5, 1.0), Step(1, 1), Step(2, 4)),
-    ],
-    # Ends where sequences end; the last step of the rollout truncates.
-    [
-        *(Step(0.9, 1.0), Step(1.1, 1.0), Step(2.0, 1.0), Step(0.5, 5.0, "truncated")),
-        *(Step(1.3, 1.0), Step(1.0, -1.0), Step(2.0, 2.0), Step(0.5, 5.0, "terminated")),
-        *(Step(0.4, 1.0), Step(1.8, 2.0), Step(2.0, 3.0), Step(1.7, 5.0, "truncated")),
-    ],
-    # One long episode, cut by the end of the rollout.
-    [Step(0.5 + 0.2 * t, float(t)) for t in range(STEPS)],
-]
-
-
-def scripted(scripts: list[list[Step]] = SCRIPTS) -> DummyVecEnv:
-    return DummyVecEnv([lambda script=script: Scripted(script) for script in scripts])
+SCRIPTS = [WITHIN, ALIGNED, LONG]
 
 
 def build(env: Any = None, **options: Any) -> LiquidPPO:
@@ -131,7 +63,7 @@ def build(env: Any = None, **options: Any) -> LiquidPPO:
     } | options
     model = LiquidPPO(
         "LiquidPolicy",
-        scripted() if env is None else env,
+        Scripted.playing(SCRIPTS) if env is None else env,
         policy_kwargs=policy_kwargs,
         **options,
     )
@@ -147,18 +79,14 @@ def roll(model: LiquidPPO) -> LiquidPPO:
     return model.learn(model.n_steps * model.env.num_envs)
 
 
-def weights(model: LiquidPPO) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.policy.state_dict().items()}
-
-
 def updates(model: LiquidPPO) -> int:
     """How many steps the optimizer has made."""
     return int(model.policy.optimizer.state[next(model.policy.actor.parameters())]["step"])
 
 
-def episode_values(model: LiquidPPO, episode: list[dict[str, np.ndarray]]) -> torch.Tensor:
+def episode_values(model: LiquidPPO, episode: Episode) -> torch.Tensor:
     """The value of each observation of an episode, unrolled from its start."""
-    stacked = {key: np.stack([each[key] for each in episode]) for key in SPACE}
+    stacked = {key: np.stack([each[key] for each in episode.observations]) for key in SPACE}
     features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
     assert elapsed is not None
     with torch.no_grad():
@@ -166,8 +94,8 @@ def episode_values(model: LiquidPPO, episode: list[dict[str, np.ndarray]]) -> to
             features[:, None],
             elapsed[:, None],
             model.policy.initial_state(1),
-            torch.zeros(len(episode), 1),
-            torch.zeros(len(episode), 1, 2),
+            torch.zeros(len(features), 1),
+            torch.zeros(len(features), 1, 2),
         )
     return values[:, 0]
 
@@ -185,21 +113,18 @@ class TestRollout:
             policy_kwargs={"critic": critic},
         )
         roll(model)
-        for env, script in enumerate(SCRIPTS):
+        for env in range(len(SCRIPTS)):
             expected = []
-            step = 0
             for episode in model.env.envs[env].episodes:  # type: ignore[union-attr]
-                played = script[step : step + len(episode) - 1]
-                if not played:  # it began as the rollout ended
+                if not episode.steps:  # it began as the rollout ended
                     continue
                 values = episode_values(model, episode)
-                reached = 0.0 if played[-1].ending == "terminated" else values[-1].item()
+                reached = 0.0 if episode.steps[-1].ending == "terminated" else values[-1].item()
                 sums = []
-                for past in reversed(played):
+                for past in reversed(episode.steps):
                     reached = past.reward + gamma**past.ratio * reached
                     sums.append(reached)
                 expected += reversed(sums)
-                step += len(played)
             assert_close(
                 model.rollout_buffer["returns"][:, env],
                 torch.tensor(expected),
@@ -223,7 +148,7 @@ class TestRollout:
                 if np.allclose(minibatch.values[0], self.value_of(model, episode, label), atol=1e-5)
             )
             state = model.policy.initial_state(1)
-            for past in episode:
+            for past in episode.observations:
                 features, elapsed = model.policy.observe(model.policy.obs_to_tensor(past)[0])
                 if torch.equal(features[0], label):
                     break
@@ -241,11 +166,9 @@ class TestRollout:
         assert found == 4  # of nine; the others start with their episodes
 
     @staticmethod
-    def value_of(
-        model: LiquidPPO, episode: list[dict[str, np.ndarray]], label: torch.Tensor
-    ) -> float:
+    def value_of(model: LiquidPPO, episode: Episode, label: torch.Tensor) -> float:
         """Value at the observation that looks like `label`, or NaN if the episode has none."""
-        here = [np.array_equal(each["observation"], label.numpy()) for each in episode]
+        here = [np.array_equal(each["observation"], label.numpy()) for each in episode.observations]
         return episode_values(model, episode)[here.index(True)].item() if any(here) else np.nan
 
     def test_the_first_epoch_starts_at_ratios_of_one(self) -> None:
@@ -334,7 +257,7 @@ class TestNotFinite:
     def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
         script = [Step(1.0, 1.0) for _ in range(STEPS)]
         script[3] = broken
-        model = build(scripted([SCRIPTS[0], script]))
+        model = build(Scripted.playing([WITHIN, script]))
         before = weights(model)
         with pytest.raises(ValueError, match=f"{quantity} of environment 1 not finite at step 3"):
             model.learn(2 * STEPS)
@@ -345,7 +268,7 @@ class TestNotFinite:
         """Beside a truncated one, so that a value is asked for."""
         falls = [Step(1.0, 1.0, "terminated", broken=True)] * STEPS
         runs = [Step(1.0, 1.0, "truncated")] * STEPS
-        model = build(scripted([falls, runs])).learn(2 * STEPS)
+        model = build(Scripted.playing([falls, runs])).learn(2 * STEPS)
         assert all(torch.isfinite(weight).all() for weight in model.policy.parameters())
 
 
@@ -399,7 +322,7 @@ class TestUpdate:
 
     def test_a_minibatch_of_one_step_leaves_the_weights_finite(self) -> None:
         model = build(
-            scripted(SCRIPTS[:1]), n_steps=5, batch_size=2, sequence_length=1, n_epochs=1
+            Scripted.playing([WITHIN]), n_steps=5, batch_size=2, sequence_length=1, n_epochs=1
         ).learn(5)
         assert updates(model) == 3
         assert all(torch.isfinite(weight).all() for weight in model.policy.parameters())
@@ -411,29 +334,9 @@ class TestUpdate:
             scripts = [
                 [Step(s.ratio, scale * s.reward, s.ending) for s in each] for each in SCRIPTS
             ]
-            return weights(build(scripted(scripts)).learn(6 * STEPS))
+            return weights(build(Scripted.playing(scripts)).learn(6 * STEPS))
 
         assert_close(run(4.0), run(256.0), rtol=1e-4, atol=1e-5)
-
-
-class Tick(gym.Env[np.ndarray, Any]):
-    """Plain observations of a sine; episodes of 8 steps; the reward is the first action."""
-
-    observation_space = spaces.Box(-1.0, 1.0, (2,))
-    action_space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,))
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.tick = 0
-        return self._observe(), {}
-
-    def step(self, action: Any) -> Any:
-        assert self.action_space.contains(np.asarray(action).astype(self.action_space.dtype))
-        self.tick += 1
-        return self._observe(), float(np.ravel(action)[0]), False, self.tick == 8, {}
-
-    def _observe(self) -> np.ndarray:
-        return np.sin([self.tick, 2.0 * self.tick]).astype(np.float32)
 
 
 class TestHabits:
@@ -488,7 +391,7 @@ class TestHabits:
     def test_a_clock_without_a_nominal_interval_is_said_aloud(self) -> None:
         class Unscaled(Scripted):
             def __init__(self) -> None:
-                super().__init__(SCRIPTS[0])
+                super().__init__(WITHIN)
 
             def __getattribute__(self, name: str) -> Any:
                 if name == "nominal_interval":
@@ -507,13 +410,19 @@ class TestHabits:
 
     def test_the_callers_policy_kwargs_stay_as_they_are(self) -> None:
         policy_kwargs = {"wiring": WIRING}
-        LiquidPPO("LiquidPolicy", scripted(), n_steps=4, batch_size=4, policy_kwargs=policy_kwargs)
+        LiquidPPO(
+            "LiquidPolicy",
+            Scripted.playing(SCRIPTS),
+            n_steps=4,
+            batch_size=4,
+            policy_kwargs=policy_kwargs,
+        )
         assert policy_kwargs == {"wiring": WIRING}
 
     def test_saved_and_loaded_it_acts_the_same_and_goes_on(self, tmp_path: Path) -> None:
         model = build(n_epochs=1).learn(6 * STEPS)
         model.save(tmp_path / "model")
-        loaded = LiquidPPO.load(tmp_path / "model", env=scripted())
+        loaded = LiquidPPO.load(tmp_path / "model", env=Scripted.playing(SCRIPTS))
         assert_close(weights(loaded), weights(model), rtol=0, atol=0)
         assert loaded.policy.optimizer.state_dict()["state"].keys()
         assert_close(
@@ -524,16 +433,8 @@ class TestHabits:
         assert loaded.return_normalizer.count == 6 * STEPS
         assert (loaded.sequence_length, loaded.normalize_returns) == (LENGTH, True)
 
-        observations = scripted()
-        seen, states = observations.reset(), [None, None]
-        for t in range(8):
-            acts = [
-                m.predict(seen, states[i], np.full(3, t == 0), deterministic=True)
-                for i, m in enumerate((model, loaded))
-            ]
-            np.testing.assert_array_equal(acts[0][0], acts[1][0])
-            states = [state for _, state in acts]
-            seen, *_ = observations.step(acts[0][0])
+        ours, theirs = (acts(each, Scripted.playing(SCRIPTS)) for each in (loaded, model))
+        np.testing.assert_array_equal(ours, theirs)
 
         loaded.learn(3 * STEPS, reset_num_timesteps=False)
         assert loaded.num_timesteps == 9 * STEPS
@@ -549,13 +450,7 @@ class TestHabits:
 
     def test_evaluation_keeps_the_state_of_each_environment(self) -> None:
         model = build(Tick(), n_steps=16, batch_size=16).learn(16)
-        state, total = None, 0.0
-        env = Monitor(Tick())
-        observation, _ = env.reset()
-        for _ in range(8):
-            action, state = model.predict(observation, state, deterministic=True)
-            observation, reward, *_ = env.step(action)
-            total += float(reward)
+        total = total_reward(model, Tick())
         for copies in (1, 3):
             mean, deviation = evaluate_policy(
                 model, make_vec_env(Tick, n_envs=copies), n_eval_episodes=6
@@ -590,24 +485,15 @@ class TestHabits:
         assert witness.events == ["start", *["done"] * 5, "end"]
 
     def test_a_callback_that_says_no_stops(self) -> None:
-        class Stop(BaseCallback):
-            def _on_step(self) -> bool:
-                return self.n_calls < 5
-
         model = build()
         before = weights(model)
-        model.learn(3 * STEPS, callback=Stop())
+        model.learn(3 * STEPS, callback=Stop(5))
         assert model.num_timesteps == 15
         assert_close(weights(model), before, rtol=0, atol=0)
 
     def test_going_on_after_a_stop_keeps_the_state(self) -> None:
         """The state is that of the last observation, and not that of the rollout's start."""
-
-        class Stop(BaseCallback):
-            def _on_step(self) -> bool:
-                return self.n_calls < 7
-
-        model = build(scripted(SCRIPTS[2:])).learn(STEPS, callback=Stop())
+        model = build(Scripted.playing([LONG])).learn(STEPS, callback=Stop(7))
         (episode,) = model.env.envs[0].episodes  # type: ignore[union-attr]
         features, elapsed = model.policy.observe(model.policy.obs_to_tensor(model._last_obs)[0])
         assert model._state is not None
@@ -619,15 +505,7 @@ class TestHabits:
 
     def test_callbacks_of_sb3(self, tmp_path: Path) -> None:
         model = build(make_vec_env(Tick, n_envs=2))
-        evaluation = EvalCallback(
-            make_vec_env(Tick, n_envs=2),
-            n_eval_episodes=2,
-            eval_freq=10,
-            best_model_save_path=str(tmp_path),
-            verbose=0,
-        )
-        episodes = StopTrainingOnMaxEpisodes(max_episodes=3)
-        model.learn(10_000, callback=[evaluation, episodes])
+        evaluation = learn_three_episodes(model, Tick, tmp_path)
         assert model.num_timesteps == 6 * 8  # three episodes of each environment
         assert evaluation.best_mean_reward > -np.inf
         best = LiquidPPO.load(tmp_path / "best_model")
@@ -639,17 +517,11 @@ class TestHabits:
         assert "36/36" in captured.out + captured.err
 
     def test_tensorboard_shows_what_sb3_shows(self, tmp_path: Path) -> None:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
         def tags(name: str, algorithm: Callable[..., Any]) -> set[str]:
             env = make_vec_env(Tick, n_envs=2)
             model = algorithm(env, tensorboard_log=str(tmp_path), clip_range_vf=0.2)
             model.learn(4 * STEPS)
-            events = EventAccumulator(str(tmp_path / f"{name}_1"))
-            events.Reload()
-            for tag in events.Tags()["scalars"]:
-                assert all(np.isfinite(event.value) for event in events.Scalars(tag)), tag
-            return set(events.Tags()["scalars"])
+            return scalars(tmp_path / f"{name}_1")
 
         ours = tags("LiquidPPO", build)
         theirs = tags(

@@ -4,147 +4,65 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    EvalCallback,
-    StopTrainingOnMaxEpisodes,
-)
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 from torch.testing import assert_close
 
 from liquid_control import LiquidSAC, envs
 from liquid_control.agents.replay import Sequences
 from liquid_control.agents.sac import soft_targets
+from tests.agents.scripted import (
+    ALIGNED,
+    LONG,
+    SPACE,
+    WITHIN,
+    Episode,
+    Scripted,
+    Step,
+    Stop,
+    Tick,
+    acts,
+    learn_three_episodes,
+    scalars,
+    total_reward,
+    weights,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental")
 
-NOMINAL = 0.05
 LENGTH, BURN_IN = 4, 2
-SPACE = spaces.Dict(
-    {
-        "observation": spaces.Box(-np.inf, np.inf, (2,)),
-        "elapsed_time": spaces.Box(0.0, np.inf, (1,)),
-    }
-)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a scripted step leads to."""
-
-    ratio: float  # elapsed time in nominal intervals
-    reward: float
-    ending: str = ""  # "terminated", "truncated", or nothing: the episode goes on
-    broken: bool = False  # the observation is not a number
-
-
-@dataclass
-class Episode:
-    """What was seen, done and led to in one of them."""
-
-    observations: list[dict[str, np.ndarray]]
-    actions: list[np.ndarray]
-    steps: list[Step]
-
-
-class Scripted(gym.Env[dict[str, np.ndarray], np.ndarray]):
-    """Plays the steps of a script, whatever the actions, and remembers its episodes.
-
-    The first feature is different in each observation of all environments, the second looks random.
-    """
-
-    observation_space = SPACE
-    action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float32)
-    nominal_interval = NOMINAL
-
-    def __init__(self, script: list[Step], index: int = 0) -> None:
-        self.script, self.index = script, index
-        self.played = self.count = 0
-        self.episodes: list[Episode] = []
-
-    def _observe(self, ratio: float, broken: bool = False) -> dict[str, np.ndarray]:
-        features = [
-            np.nan if broken else 0.1 * self.count + 0.03 * self.index,
-            np.sin(7.0 * self.count),
-        ]
-        self.count += 1
-        self.episodes[-1].observations.append(
-            {
-                "elapsed_time": np.array([ratio * NOMINAL], np.float32),
-                "observation": np.array(features, np.float32),
-            }
-        )
-        return self.episodes[-1].observations[-1]
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.episodes.append(Episode([], [], []))
-        return self._observe(1.0), {}
-
-    def step(self, action: np.ndarray) -> Any:
-        assert self.action_space.contains(action)
-        now = self.script[self.played % len(self.script)]
-        self.played += 1
-        self.episodes[-1].actions.append(action.copy())
-        self.episodes[-1].steps.append(now)
-        observation = self._observe(now.ratio, now.broken)
-        ended = (now.ending == "terminated", now.ending == "truncated")
-        return observation, now.reward, *ended, {}
-
-
 SCRIPTS = [
+    WITHIN,
     [
-        *(Step(0.5, 1.0), Step(2.0, -1.0), Step(1.5, 3.0, "terminated")),
-        *(Step(1.0, 2.0), Step(3.0, 0.5), Step(0.7, -2.0, "truncated")),
-        *(Step(1.2, 1.0), Step(0.6, 1.5), Step(1.0, 2.0), Step(2.5, 1.0), Step(1, 1), Step(2, 4)),
-    ],
-    [
-        *(Step(0.9, 1.0), Step(1.1, 1.0), Step(2.0, 1.0), Step(0.5, 5.0, "truncated")),
-        *(Step(1.3, 1.0), Step(1.0, -1.0), Step(2.0, 2.0), Step(0.5, 5.0, "terminated")),
-        *(Step(0.4, 1.0), Step(1.8, 2.0), Step(2.0, 3.0), Step(1.7, 5.0), Step(0.5, 1.0)),
+        *(*ALIGNED[:-1], Step(1.7, 5.0), Step(0.5, 1.0)),
         *(Step(0.8, 2.0), Step(1.2, -1.0), Step(0.3, 0.5), Step(1.5, 1.0, "truncated")),
     ],
-    [Step(0.5 + 0.2 * t, float(t)) for t in range(12)],
+    LONG,
 ]
 
 
-def scripted(scripts: list[list[Step]] = SCRIPTS) -> DummyVecEnv:
-    return DummyVecEnv([lambda i=i, s=s: Scripted(s, i) for i, s in enumerate(scripts)])
+class Bounded(Scripted):
+    """Each action has bounds of its own."""
+
+    action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float32)
 
 
-class Tick(gym.Env[np.ndarray, Any]):
-    """Plain observations of a sine; episodes of 8 steps; the reward is the first action."""
+class Narrow(Tick):
+    """Actions are at most a half."""
 
-    observation_space = spaces.Box(-1.0, 1.0, (2,))
     action_space = spaces.Box(-0.5, 0.5, (2,))
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.tick = 0
-        return self._observe(), {}
-
-    def step(self, action: Any) -> Any:
-        assert self.action_space.contains(np.asarray(action))
-        self.tick += 1
-        return self._observe(), float(action[0]), False, self.tick == 8, {}
-
-    def _observe(self) -> np.ndarray:
-        return np.sin([self.tick, 2.0 * self.tick]).astype(np.float32)
 
 
 def build(env: Any = None, **options: Any) -> LiquidSAC:
@@ -164,7 +82,7 @@ def build(env: Any = None, **options: Any) -> LiquidSAC:
     } | options
     return LiquidSAC(
         "LiquidPolicy",
-        scripted() if env is None else env,
+        Bounded.playing(SCRIPTS) if env is None else env,
         policy_kwargs=policy_kwargs,
         **options,
     )
@@ -175,10 +93,6 @@ def collect(model: LiquidSAC, steps: int = 60) -> LiquidSAC:
     model.train = lambda **_: None  # type: ignore[method-assign]
     assert model.env is not None
     return model.learn(steps * model.env.num_envs)
-
-
-def weights(model: LiquidSAC) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.policy.state_dict().items()}
 
 
 def everything(model: LiquidSAC) -> Sequences:
@@ -422,7 +336,7 @@ class TestUpdate:
         assert build(**options).learn(90)._n_updates == updates
 
     def test_updates_wait_for_the_first_whole_sequence(self) -> None:
-        model = build(scripted(SCRIPTS[2:]), learning_starts=0).learn(LENGTH)
+        model = build(Bounded.playing([LONG]), learning_starts=0).learn(LENGTH)
         assert model._n_updates == 0
         assert model.learn(1, reset_num_timesteps=False)._n_updates == 1
 
@@ -482,7 +396,7 @@ class TestCollecting:
     def test_warm_up_draws_from_the_action_space(self) -> None:
         model = collect(build(learning_starts=10_000), 300)
         drawn = np.stack([action for episode in played(model) for action in episode.actions])
-        space = Scripted.action_space
+        space = Bounded.action_space
         ranks = (drawn - space.low) / (space.high - space.low)
         counts = np.histogram(ranks, bins=4, range=(0, 1))[0]
         assert counts.min() > 0.8 * counts.mean()
@@ -510,7 +424,7 @@ class TestCollecting:
         assert max(sizes) <= 20 * LENGTH * 3
 
     def test_another_reset_ends_the_episodes_under_way(self) -> None:
-        model = collect(build(scripted(SCRIPTS[2:])), 10)
+        model = collect(build(Bounded.playing([LONG])), 10)
         assert len(model.replay_buffer) == 2
         model.learn(2)  # resets the environment; of ten steps, nine know what followed
         assert len(model.replay_buffer) == 3
@@ -520,13 +434,8 @@ class TestCollecting:
 
     def test_after_a_callback_stopped_it_the_next_step_is_an_episodes_first(self) -> None:
         """SB3 does not keep the step at which a callback stops."""
-
-        class Stop(BaseCallback):
-            def _on_step(self) -> bool:
-                return self.n_calls < 7
-
-        model = build(scripted(SCRIPTS[2:]), learning_starts=1000)
-        model.learn(100, callback=Stop())
+        model = build(Bounded.playing([LONG]), learning_starts=1000)
+        model.learn(100, callback=Stop(7))
         assert model.num_timesteps == 7
         model.learn(8, reset_num_timesteps=False)
         before, after = played(model)
@@ -552,7 +461,7 @@ class TestNotFinite:
     def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
         script = [Step(1.0, 1.0) for _ in range(12)]
         script[9] = broken
-        model = build(scripted([SCRIPTS[2], script]), learning_starts=10_000)
+        model = build(Bounded.playing([LONG, script]), learning_starts=10_000)
         before = weights(model)
         with pytest.raises(ValueError, match=f"{quantity} of environment 1 not finite"):
             model.learn(2 * 12)
@@ -567,7 +476,7 @@ class TestNotFinite:
     def test_what_a_terminated_episode_ended_in_does_not_count(self) -> None:
         falls = [Step(1.0, 1.0, "terminated", broken=True)] * 12
         runs = [Step(1.0, 1.0, "truncated")] * 12
-        model = build(scripted([falls, runs])).learn(2 * 40)
+        model = build(Bounded.playing([falls, runs])).learn(2 * 40)
         assert model._n_updates > 0
         assert all(torch.isfinite(weight).all() for weight in model.policy.parameters())
 
@@ -606,14 +515,14 @@ class TestHabits:
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
     def test_episodes_as_the_unit_of_training(self) -> None:
-        model = build(Tick(), train_freq=(1, "episode"), gradient_steps=-1, learning_starts=8)
+        model = build(Narrow(), train_freq=(1, "episode"), gradient_steps=-1, learning_starts=8)
         assert model.learn(24)._n_updates == 16
 
     def test_saved_and_loaded_it_acts_the_same_and_goes_on(self, tmp_path: Path) -> None:
         model = build(recurrent_learning_rate=1e-4).learn(150)
         model.save(tmp_path / "model")
         model.save_replay_buffer(tmp_path / "new" / "replay")
-        loaded = LiquidSAC.load(tmp_path / "model", env=scripted())
+        loaded = LiquidSAC.load(tmp_path / "model", env=Bounded.playing(SCRIPTS))
         loaded.load_replay_buffer(tmp_path / "new" / "replay")
         assert_close(weights(loaded), weights(model), rtol=0, atol=0)
         assert_close(
@@ -625,16 +534,8 @@ class TestHabits:
             ours, theirs = (getattr(everything(each), name) for each in (loaded, model))
             assert_close(ours, theirs, rtol=0, atol=0)
 
-        observations = scripted()
-        seen, states = observations.reset(), [None, None]
-        for t in range(8):
-            acts = [
-                each.predict(seen, states[i], np.full(3, t == 0), deterministic=True)
-                for i, each in enumerate((model, loaded))
-            ]
-            np.testing.assert_array_equal(acts[0][0], acts[1][0])
-            states = [state for _, state in acts]
-            seen, *_ = observations.step(acts[0][0])
+        ours, theirs = (acts(each, Bounded.playing(SCRIPTS)) for each in (loaded, model))
+        np.testing.assert_array_equal(ours, theirs)
 
         updates = loaded._n_updates
         loaded.learn(30, reset_num_timesteps=False)
@@ -643,40 +544,26 @@ class TestHabits:
         assert loaded.policy.optimizer.param_groups[0]["lr"] == 1e-4
 
     def test_evaluation_keeps_the_state_of_each_environment(self) -> None:
-        model = build(Tick()).learn(60)
-        state, total = None, 0.0
-        env = Tick()
-        observation, _ = env.reset()
-        for _ in range(8):
-            action, state = model.predict(observation, state, deterministic=True)
-            observation, reward, *_ = env.step(action)
-            total += float(reward)
+        model = build(Narrow()).learn(60)
+        total = total_reward(model, Narrow())
         for copies in (1, 3):
             mean, deviation = evaluate_policy(
-                model, make_vec_env(Tick, n_envs=copies), n_eval_episodes=6
+                model, make_vec_env(Narrow, n_envs=copies), n_eval_episodes=6
             )
             assert mean == pytest.approx(total, rel=1e-3, abs=1e-4)
             assert deviation == pytest.approx(0.0, abs=1e-4)
 
     def test_callbacks_of_sb3(self, tmp_path: Path) -> None:
-        model = build(make_vec_env(Tick, n_envs=2))
-        evaluation = EvalCallback(
-            make_vec_env(Tick, n_envs=2),
-            n_eval_episodes=2,
-            eval_freq=10,
-            best_model_save_path=str(tmp_path),
-            verbose=0,
-        )
-        episodes = StopTrainingOnMaxEpisodes(max_episodes=3)
-        model.learn(10_000, callback=[evaluation, episodes])
+        model = build(make_vec_env(Narrow, n_envs=2))
+        evaluation = learn_three_episodes(model, Narrow, tmp_path)
         assert model.num_timesteps == 6 * 8  # three episodes of each environment
         assert evaluation.best_mean_reward > -np.inf
         best = LiquidSAC.load(tmp_path / "best_model")
         assert best.policy.state_size == model.policy.state_size
 
     def test_another_environment(self) -> None:
-        model = build(make_vec_env(Tick, n_envs=2)).learn(60)
-        model.set_env(make_vec_env(Tick, n_envs=2))
+        model = build(make_vec_env(Narrow, n_envs=2)).learn(60)
+        model.set_env(make_vec_env(Narrow, n_envs=2))
         assert model.learn(60, reset_num_timesteps=False).num_timesteps == 120
 
     def test_schedules_follow_the_progress(self) -> None:
@@ -689,16 +576,10 @@ class TestHabits:
         assert rate == pytest.approx(5e-5)
 
     def test_tensorboard_shows_what_sb3_shows(self, tmp_path: Path) -> None:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
         def tags(name: str, algorithm: Callable[..., Any]) -> set[str]:
-            env = make_vec_env(Tick, n_envs=2)
+            env = make_vec_env(Narrow, n_envs=2)
             algorithm(env, tensorboard_log=str(tmp_path)).learn(120)
-            events = EventAccumulator(str(tmp_path / f"{name}_1"))
-            events.Reload()
-            for tag in events.Tags()["scalars"]:
-                assert all(np.isfinite(event.value) for event in events.Scalars(tag)), tag
-            return set(events.Tags()["scalars"])
+            return scalars(tmp_path / f"{name}_1")
 
         def sac(env: Any, **options: Any) -> SAC:
             return SAC("MlpPolicy", env, learning_starts=30, buffer_size=1000, **options)
@@ -709,11 +590,11 @@ class TestHabits:
 
     def test_the_callers_policy_kwargs_stay_as_they_are(self) -> None:
         policy_kwargs = {"critic_layers": [8]}
-        LiquidSAC("LiquidPolicy", Tick(), buffer_size=160, policy_kwargs=policy_kwargs)
+        LiquidSAC("LiquidPolicy", Narrow(), buffer_size=160, policy_kwargs=policy_kwargs)
         assert policy_kwargs == {"critic_layers": [8]}
 
     def test_vec_normalize_is_refused(self) -> None:
-        model = build(VecNormalize(make_vec_env(Tick, n_envs=2)))
+        model = build(VecNormalize(make_vec_env(Narrow, n_envs=2)))
         with pytest.raises(ValueError, match="take VecNormalize off"):
             model.learn(10)
 
