@@ -1,5 +1,5 @@
 // Work on several threads. They wait for the next call, since starting one takes as long as a small
-// call does, and whoever comes late finds the work done. A forked process starts threads of its own.
+// call does; who comes late finds the work done. A forked process starts threads of its own.
 #pragma once
 
 #include <algorithm>
@@ -88,6 +88,7 @@ class Team {
                 std::thread([this] { wait_and_help(); }).detach();
             }
         } catch (const std::system_error&) {
+            // The system gives no more: those that there are share the work.
         }
     }
 
