@@ -1,72 +1,15 @@
-"""Tiny tasks that only a policy with a memory, or with a clock, can solve."""
+"""LiquidPPO on tasks that only an agent with a memory, or with a clock, can solve."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
-from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
 
 from liquid_control import LiquidPPO
-
-
-class Recall(gym.Env[np.ndarray, np.int64]):
-    """The cue is shown once, at the start; three steps later the action must repeat it.
-
-    Who has forgotten it gets a mean return of 0.5.
-    """
-
-    observation_space = spaces.Box(-1.0, 1.0, (2,))
-    action_space = spaces.Discrete(2)
-    length = 4
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.played = 0
-        self.cue = int(self.np_random.integers(2))
-        return np.array([2 * self.cue - 1, 0], np.float32), {}
-
-    def step(self, action: np.int64) -> Any:
-        self.played += 1
-        ended = self.played == self.length
-        observation = np.array([0, self.played / self.length], np.float32)
-        return observation, float(ended and action == self.cue), ended, False, {}
-
-
-class Clock(gym.Env[dict[str, np.ndarray], np.int64]):
-    """The action must tell whether half or twice the nominal interval has passed.
-
-    Who does not hear the elapsed time gets a mean return of 0.5.
-    """
-
-    observation_space = spaces.Dict(
-        {"observation": spaces.Box(-1.0, 1.0, (1,)), "elapsed_time": spaces.Box(0.0, 1.0, (1,))}
-    )
-    action_space = spaces.Discrete(2)
-    nominal_interval = 0.1
-    length = 8
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.played = 0
-        return self._observe(), {}
-
-    def step(self, action: np.int64) -> Any:
-        reward = float(action == self.long) / self.length
-        self.played += 1
-        return self._observe(), reward, self.played == self.length, False, {}
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        self.long = int(self.np_random.integers(2))
-        elapsed = self.nominal_interval * (2.0 if self.long else 0.5)
-        return {
-            "observation": np.zeros(1, np.float32),
-            "elapsed_time": np.array([elapsed], np.float32),
-        }
+from tests.agents.tasks import Clock, Forgetful, Recall, mean_return
 
 
 def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options: Any) -> LiquidPPO:
@@ -86,22 +29,6 @@ def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options
         **options,
     )
     return model.learn(timesteps)
-
-
-def mean_return(model: Any, task: type[gym.Env[Any, Any]]) -> float:
-    mean, _ = evaluate_policy(model, make_vec_env(task, n_envs=16, seed=99), n_eval_episodes=64)
-    assert isinstance(mean, float)
-    return mean
-
-
-class Forgetful:
-    """A trained agent whose state is wiped before every step."""
-
-    def __init__(self, model: LiquidPPO) -> None:
-        self.model = model
-
-    def predict(self, observation: Any, state: Any, episode_start: Any, deterministic: bool) -> Any:
-        return self.model.predict(observation, None, episode_start, deterministic)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from liquid_control import LiquidRecurrentPolicy
-from tests.agents.test_ppo_learning import Clock, Forgetful, Recall, mean_return
+from tests.agents.tasks import Clock, Forgetful, Recall, mean_return
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "recurrent_ppo.py"
 
