@@ -20,12 +20,11 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from picture import COLOURS, picture
 from table import print_table
 
 RETURN, STEPS, SECONDS = "rollout/ep_rew_mean", "time/total_timesteps", "time/time_elapsed"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, told apart by all
 
 
 @dataclass
@@ -87,21 +86,14 @@ def read(log: Path) -> Curve:
 
 def draw(curves: dict[str, list[Curve]], path: Path, title: str) -> None:
     """Draw the mean over seeds of each recipe, with the range of its seeds."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for (name, seeds), colour in zip(curves.items(), COLOURS, strict=False):
-        steps = seeds[0].steps
-        returns = np.stack([np.interp(steps, seed.steps, seed.returns) for seed in seeds])
-        axes.plot(steps / 1e6, returns.mean(axis=0), color=colour, label=name)
-        low, high = returns.min(axis=0), returns.max(axis=0)
-        axes.fill_between(steps / 1e6, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set_xlabel("control steps (millions)")
-    axes.set_ylabel("mean return of the last 100 training episodes")
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    x, y = "control steps (millions)", "mean return of the last 100 training episodes"
+    with picture(path, title, x, y) as axes:
+        for (name, seeds), colour in zip(curves.items(), COLOURS, strict=False):
+            steps = seeds[0].steps
+            returns = np.stack([np.interp(steps, seed.steps, seed.returns) for seed in seeds])
+            axes.plot(steps / 1e6, returns.mean(axis=0), color=colour, label=name)
+            low, high = returns.min(axis=0), returns.max(axis=0)
+            axes.fill_between(steps / 1e6, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def main(arguments: Arguments) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from matplotlib.figure import Figure
+from picture import COLOURS, picture
 from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -32,7 +32,6 @@ from liquid_control.config import Recipe, build_agent, build_env, load_recipe
 
 SIDES = LIQUID, WINDOWED = "LiquidSAC, NCP-CfC", "SB3's SAC, MLP over a window"
 UNSEEN = 2**31  # far above every seed of a training
-COLOURS = ("#0072b2", "#d55e00")  # Okabe and Ito's, told apart by all
 
 
 @dataclass
@@ -123,17 +122,10 @@ def feedforward(windows: VecEnv, recipe: Recipe) -> SAC:
 
 def draw(curves: dict[str, Curve], path: Path, title: str) -> None:
     """Draw return against control steps."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=True):
-        axes.plot(np.divide(curve.steps, 1000), curve.returns, color=colour, label=name)
-    axes.set_xlabel("control steps (thousands)")
-    axes.set_ylabel("mean return of unseen episodes")
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    x, y = "control steps (thousands)", "mean return of unseen episodes"
+    with picture(path, title, x, y) as axes:
+        for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+            axes.plot(np.divide(curve.steps, 1000), curve.returns, color=colour, label=name)
 
 
 def main(arguments: Arguments) -> None:
