@@ -41,7 +41,7 @@ class Arguments:
     recipe: Path = Path("configs/half_cheetah/ncp_sac.yaml")
     """LiquidSAC's."""
 
-    steps: int = 160_000
+    steps: int = 340_000
     """Control steps that each learns from, over all environments."""
 
     stretch: int = 10_000
