@@ -22,6 +22,7 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidExtractor, WindowReplayBuffer, envs
 from liquid_control.envs import VecWindow
+from tests.agents.scripted import weights
 from tests.noise import NOMINAL, PARTS, noise
 
 contrib = pytest.importorskip("sb3_contrib")
@@ -66,10 +67,6 @@ def make(
     # sb3-contrib names no other policy of CrossQ, and SB3 wants that name for vectors alone.
     policy = contrib.crossq.MlpPolicy if algorithm is contrib.CrossQ else "MultiInputPolicy"
     return algorithm(policy, venv, seed=seed, device="cpu", policy_kwargs=extractor, **options)
-
-
-def weights(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.policy.state_dict().items()}
 
 
 def extractor_on(space: spaces.Space[Any], **options: Any) -> LiquidExtractor:
