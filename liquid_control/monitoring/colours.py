@@ -1,0 +1,65 @@
+"""The one colour language of all pictures, told apart by colour-blind readers as well.
+
+Colours are Okabe and Ito's (Color Universal Design, 2008). Warm is up and cool is down: vermilion
+for activity and correlation above zero and for synapses that excite, blue for those below zero and
+for synapses that inhibit. The other colours stand for layers and signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import cycle
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import LinearSegmentedColormap
+
+BLACK = "#000000"
+ORANGE = "#e69f00"
+SKY = "#56b4e9"
+GREEN = "#009e73"
+YELLOW = "#f0e442"
+BLUE = "#0072b2"
+VERMILION = "#d55e00"
+PURPLE = "#cc79a7"
+
+NEUTRAL = "#f7f7f7"  # zero
+GREY = "#767676"
+
+EXCITATORY = VERMILION
+INHIBITORY = BLUE
+
+ACTION = ORANGE  # as the motor neurons that make it
+REWARD = BLACK
+ELAPSED_TIME = GREY
+
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+"""For curves that are compared with each other and have no colour of their own."""
+
+_LAYERS = {"sensory": SKY, "inter": GREEN, "command": PURPLE, "motor": ORANGE}
+_OTHER_LAYERS = (YELLOW, BLACK, "#b3b3b3")
+
+# An odd number of colours has one in the middle, for zero.
+DIVERGING = LinearSegmentedColormap.from_list("blue_vermilion", (BLUE, NEUTRAL, VERMILION), N=257)
+"""Maps [0, 1] to colours; the neutral one lies at 0.5."""
+
+
+def layer_colours(layers: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each layer; layers of other names share the colours left over."""
+    others = cycle(_OTHER_LAYERS)
+    return {layer: _LAYERS.get(layer) or next(others) for layer in layers}
+
+
+def signed_colours(values: npt.ArrayLike, limit: float = 1.0) -> npt.NDArray[np.uint8]:
+    """Return the colours of signed values: cool below zero, neutral at zero, warm above.
+
+    Args:
+        values: Of any shape; beyond the limit they look like the limit.
+        limit: The magnitude with the strongest colour.
+
+    Returns:
+        Red, green and blue, (..., 3).
+    """
+    shares = (np.asarray(values, dtype=np.float64) / limit + 1) / 2
+    # `bytes` makes uint8 of the colours, which the annotation of `__call__` leaves out.
+    return np.asarray(DIVERGING(shares, bytes=True))[..., :3].astype(np.uint8, copy=False)
