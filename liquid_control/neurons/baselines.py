@@ -24,6 +24,7 @@ class _GatedCircuit(LayeredCircuit):
     """
 
     remembers = True
+    slopes = (0.0, 0.0, 1.0)  # the candidate's, third of either model's gates
 
     def __init__(self, wiring: Wiring, *, gates: int, **options: Any) -> None:
         if "memory" in options:

@@ -14,6 +14,8 @@ from liquid_control.wiring import Wiring
 
 GATES = {"default": 4, "no_gate": 4, "pure": 1}
 CANDIDATES = 2  # the gates g and h, which start with the wiring's polarity; the time gate follows
+SLOPES = {"default": (0.5, 0.5), "no_gate": (1.0, 0.5), "pure": (-1.0,)}
+BOUNDS = {"default": 1.0, "no_gate": 2.0, "pure": float("inf")}
 
 
 class CfC(LayeredCircuit):
@@ -40,6 +42,7 @@ class CfC(LayeredCircuit):
         check_option("mode", mode, tuple(GATES))
         super().__init__(wiring, gates=GATES[mode], signed=CANDIDATES, **options)
         self.mode = mode
+        self.slopes, self.bound = SLOPES[mode], BOUNDS[mode]
         self._update = {
             "default": self._default,
             "no_gate": self._no_gate,
@@ -59,6 +62,20 @@ class CfC(LayeredCircuit):
     def own_parameters(self) -> tuple[Tensor, ...]:
         """Leak and reversal of mode "pure", (neurons,) each; no others have any."""
         return (self.leak, self.reversal) if self.mode == "pure" else ()
+
+    @torch.no_grad()
+    def synapse_strengths(self) -> tuple[Tensor, Tensor]:
+        """As in `LayeredCircuit`; mode "pure" scales what it hears by its reversal."""
+        sensory, recurrent = super().synapse_strengths()
+        if self.mode == "pure":
+            return sensory * self.reversal, recurrent * self.reversal
+        return sensory, recurrent
+
+    def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
+        """The time gate sigmoid(a t + b) stands for exp(-t / tau), so that a is its rate."""
+        if self.mode == "pure":
+            return self.leak.abs() + self._heard(0, inputs, activity, past).abs()
+        return self._heard(CANDIDATES, inputs, activity, past).abs()
 
     def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         g, h, a, b = gates.chunk(4, dim=-1)

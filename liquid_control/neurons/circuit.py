@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from liquid_control.neurons.blocks import Block
 from liquid_control.neurons.memory import Memory
+from liquid_control.neurons.synapses import SynapseList
 from liquid_control.neurons.unroll import Step, resets, unroll
 from liquid_control.wiring import Wiring
 
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
+SLOWEST = 1e6  # time scales; the effective time constant of a neuron that time does not move
 
 
 Fused = Callable[
@@ -63,6 +65,7 @@ class Circuit(nn.Module, ABC):
     """
 
     state_parts = 1  # neuron-sized pieces of the state; the first is what other neurons see
+    bound = 1.0  # no neuron's activity is larger, unless `activity_range` says so
     blocks: Sequence[Block]  # its layers in the order of computation
     fused: ClassVar[Fused | None] = None  # tried before the reference; the kernels set it
 
@@ -144,6 +147,76 @@ class Circuit(nn.Module, ABC):
         """Like `forward`, but with every neuron's activity, (time, batch, neurons), as outputs."""
         return self._run(inputs, state, elapsed_time, episode_start, 0)
 
+    def owners(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """The neurons' parameters, each with the neuron that owns each entry of its last axis.
+
+        A synapse belongs to its target. The mappings of inputs and outputs belong to no neuron.
+        """
+        everyone = torch.arange(self.wiring.neuron_count, device=self._reference.device)
+        for module in self.modules():
+            if not isinstance(module, Mapping):
+                owners = module.targets if isinstance(module, SynapseList) else everyone
+                for parameter in module.parameters(recurse=False):
+                    yield parameter, owners
+
+    @abstractmethod
+    def synapse_strengths(self) -> tuple[Tensor, Tensor]:
+        """What each synapse does to its target: (sensory, neurons) and (neurons, neurons).
+
+        Positive ones excite, negative ones inhibit; zero where the wiring has no synapse. The
+        synapses of a mixed memory are not counted.
+        """
+
+    def activity_range(self) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest activity of each neuron, (neurons,) each.
+
+        It holds from the initial state on; for explicit solvers only while their steps are short
+        against the time constants.
+        """
+        high = self._reference.new_full((self.wiring.neuron_count,), self.bound)
+        return -high, high
+
+    @torch.no_grad()
+    def effective_time_constants(
+        self, inputs: Tensor, activity: Tensor, episode_start: Tensor | None = None
+    ) -> Tensor | None:
+        """How slowly each neuron moved in each step of a sequence, by what it heard.
+
+        For LTC and CT-RNN it is one over the decay with which a step begins. A CfC neuron has a
+        gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it is
+        1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
+
+        Args:
+            inputs: (time, batch, sensory), as `activity` takes them.
+            activity: (time, batch, neurons), what it made of them from the initial state on.
+            episode_start: (time, batch), nonzero where the state was reset before that step.
+
+        Returns:
+            (time, batch, neurons) in seconds, at most `SLOWEST` time scales; None if the neurons
+            know no time.
+
+        Raises:
+            ValueError: a shape does not fit the others or the wiring.
+        """
+        self._check(inputs, None, None, episode_start)
+        expected = (*inputs.shape[:2], self.wiring.neuron_count)
+        if activity.shape != expected:
+            raise ValueError(
+                f"activity must be (time, batch, neurons) = {expected}, got "
+                f"{tuple(activity.shape)}; take it from circuit.activity(inputs, ...)"
+            )
+        if self.input_mapping is not None:
+            inputs = self.input_mapping(inputs)
+        past = torch.cat([torch.zeros_like(activity[:1]), activity[:-1]])
+        if episode_start is not None:
+            past = torch.where(episode_start.unsqueeze(-1) == 0, past, 0.0)
+        if self.memory is not None:
+            past = self.memory.recall(inputs, past, resets(episode_start, len(inputs)))
+        decay = self._decay(inputs, activity, past)
+        if decay is None:
+            return None
+        return self.time_scale * decay.reciprocal().clamp(max=SLOWEST)
+
     def _run(
         self,
         inputs: Tensor,
@@ -218,6 +291,16 @@ class Circuit(nn.Module, ABC):
             inputs: (time, batch, sensory), mapped.
             upstream: the activity (time, batch, neurons) of each block before this one.
         """
+
+    def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor | None:
+        """Each neuron's rate in each step, (time, batch, neurons), per time scale.
+
+        Args:
+            inputs: (time, batch, sensory), mapped.
+            activity: (time, batch, neurons).
+            past: what the neurons started each step from, (time, batch, neurons).
+        """
+        return None
 
     @property
     def _reference(self) -> Tensor:

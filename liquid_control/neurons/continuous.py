@@ -71,3 +71,9 @@ class ContinuousCircuit(Circuit):
             return state
 
         return integrate, self._sensed(weights, inputs)
+
+    def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
+        weights = self._weights()
+        sensed = (each.flatten(0, 1) for each in self._sensed(weights, inputs))
+        _, decay = self._field(weights)(*sensed)(past.flatten(0, 1))
+        return decay.expand(len(inputs) * inputs.shape[1], -1).view_as(past)

@@ -42,6 +42,11 @@ class CTRNN(ContinuousCircuit):
         """Tau, (neurons,), in seconds."""
         return self.log_tau.exp() * self.time_scale
 
+    @torch.no_grad()
+    def synapse_strengths(self) -> tuple[Tensor, Tensor]:
+        """The weights."""
+        return self._weights()
+
     def _weights(self) -> tuple[Tensor, Tensor]:
         return self.sensory.matrix().squeeze(1), self.recurrent.matrix().squeeze(1)
 

@@ -28,6 +28,7 @@ class LayeredCircuit(Circuit):
     """
 
     remembers = False  # whether `update` uses the neuron's own previous state
+    slopes: Sequence[float]  # what the first gates do to a neuron at rest; the others do nothing
 
     def __init__(self, wiring: Wiring, *, gates: int, signed: int, **options: Any) -> None:
         super().__init__(wiring, **options)
@@ -82,6 +83,22 @@ class LayeredCircuit(Circuit):
     def own_parameters(self) -> tuple[Tensor, ...]:
         """The parameters that `update` uses."""
         return ()
+
+    @torch.no_grad()
+    def synapse_strengths(self) -> tuple[Tensor, Tensor]:
+        """How much the target, at rest and with its time gate half open, rises with the source."""
+        sensory, recurrent = self._weights()
+        slopes = sensory.new_tensor(self.slopes)
+        strengths = (slopes @ weights[:, : len(slopes)] for weights in (sensory, recurrent))
+        return next(strengths), next(strengths)
+
+    def _heard(self, gate: int, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
+        """What a gate sums, (time, batch, neurons): earlier layers now, others one step before."""
+        sensory, recurrent = (weights[:, gate] for weights in self._weights())
+        sizes = torch.tensor([size for _, size in self.wiring.layers], device=inputs.device)
+        layer = torch.arange(len(sizes), device=inputs.device).repeat_interleave(sizes)
+        now = recurrent * (layer[:, None] < layer)
+        return self.bias[gate] + inputs @ sensory + activity @ now + past @ (recurrent - now)
 
     def _apart(
         self, drives: list[Tensor], columns: list[Tensor]

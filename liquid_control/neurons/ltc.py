@@ -13,10 +13,11 @@ from torch.nn.functional import one_hot, softplus
 
 from liquid_control.neurons.continuous import ContinuousCircuit
 from liquid_control.neurons.solvers import Field
+from liquid_control.neurons.synapses import SynapseList
 from liquid_control.wiring import Wiring
 
 
-class _Conductances(nn.Module):
+class _Conductances(SynapseList):
     """Graded chemical synapses: conductance times a sigmoid of the source, towards a reversal.
 
     Parameters, one per synapse: `conductance` (through a softplus, so that it stays positive),
@@ -25,15 +26,10 @@ class _Conductances(nn.Module):
     lie around zero, where states and normalised observations are, so that synapses respond.
     """
 
-    sources: Tensor
-    targets: Tensor
-
     def __init__(self, polarity: NDArray[np.int8]) -> None:
-        super().__init__()
+        super().__init__(polarity)
         sources, targets = np.nonzero(polarity)
-        self.neurons = polarity.shape[1]
-        self.register_buffer("sources", torch.as_tensor(sources), persistent=False)
-        self.register_buffer("targets", torch.as_tensor(targets), persistent=False)
+        self.shape = polarity.shape
         count = len(sources)
         self.conductance = nn.Parameter(inverse_softplus(_uniform(count, 0.001, 1.0)))
         self.steepness = nn.Parameter(_uniform(count, 3.0, 8.0))
@@ -42,7 +38,7 @@ class _Conductances(nn.Module):
 
     def into_neurons(self, capacitance: Tensor) -> Tensor:
         """(synapses, 2 * neurons): what an open synapse adds to its target's drive and decay."""
-        weight = one_hot(self.targets, self.neurons) * softplus(self.conductance)[:, None]
+        weight = one_hot(self.targets, self.shape[1]) * softplus(self.conductance)[:, None]
         weight = weight / capacitance
         return torch.cat([weight * self.reversal[:, None], weight], dim=1)
 
@@ -54,6 +50,12 @@ class _Conductances(nn.Module):
         """How far each synapse is open, 0 to 1: (..., sources) -> (..., synapses)."""
         heard = activity.index_select(-1, self.sources)
         return torch.addcmul(threshold, self.steepness, heard).sigmoid()
+
+    def strength(self) -> Tensor:
+        """Conductance times reversal of every synapse: dense (sources, neurons), zero elsewhere."""
+        dense = self.conductance.new_zeros(self.shape)
+        dense[self.sources, self.targets] = softplus(self.conductance) * self.reversal
+        return dense
 
 
 class _Weights(NamedTuple):
@@ -99,6 +101,7 @@ class LTC(ContinuousCircuit):
             output_mapping=output_mapping,
             **options,
         )
+        self.bound = 0.0 if self.memory is None else 1.0  # of what a step starts from
         neurons = wiring.neuron_count
         self.sensory = _Conductances(wiring.sensory)
         self.recurrent = _Conductances(wiring.recurrent)
@@ -111,6 +114,21 @@ class LTC(ContinuousCircuit):
     def time_constants(self) -> Tensor:
         """Capacitance over leak, (neurons,), in seconds; open synapses shorten it."""
         return softplus(self.capacitance) / softplus(self.leak) * self.time_scale
+
+    @torch.no_grad()
+    def synapse_strengths(self) -> tuple[Tensor, Tensor]:
+        """Conductance times reversal: the pull of a synapse that is open on a neuron at zero."""
+        return self.sensory.strength(), self.recurrent.strength()
+
+    @torch.no_grad()
+    def activity_range(self) -> tuple[Tensor, Tensor]:
+        """From the lowest to the highest of a neuron's reversals and of where it starts."""
+        low, high = super().activity_range()
+        low, high = low.minimum(self.leak_reversal), high.maximum(self.leak_reversal)
+        for synapses in (self.sensory, self.recurrent):
+            low = low.scatter_reduce(0, synapses.targets, synapses.reversal, "amin")
+            high = high.scatter_reduce(0, synapses.targets, synapses.reversal, "amax")
+        return low, high
 
     def _weights(self) -> _Weights:
         capacitance = softplus(self.capacitance)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from liquid_control.neurons.synapses import Synapses, fan_in
-from liquid_control.neurons.unroll import Step
+from liquid_control.neurons.unroll import Keep, Step, unroll
 from liquid_control.wiring import Wiring
 
 LSTM_GATES = 4
@@ -50,7 +50,7 @@ class Memory(nn.Module):
     ) -> tuple[Step, tuple[Tensor, ...]]:
         """Put the memory ahead of `step`; the drives gain the memory's as their first."""
         weight = self.recurrent.matrix().flatten(1)
-        drive = inputs @ self.sensory.matrix().flatten(1) + self.bias.flatten()
+        drive = self._drive(inputs)
 
         def remember(state: Tensor, elapsed: Tensor, drive: Tensor, *drives: Tensor) -> Tensor:
             hidden, cell = state.chunk(2, dim=-1)
@@ -58,3 +58,23 @@ class Memory(nn.Module):
             return torch.cat([step(hidden, elapsed, *drives), cell], dim=-1)
 
         return remember, (drive, *drives)
+
+    def recall(self, inputs: Tensor, past: Tensor, keep: Keep) -> Tensor:
+        """What the neurons find in the place of their own past, (time, batch, neurons).
+
+        Args:
+            inputs: (time, batch, sensory), mapped.
+            past: the neurons' activity one step before each, (time, batch, neurons).
+            keep: as in `unroll`.
+        """
+        gates = self._drive(inputs) + past @ self.recurrent.matrix().flatten(1)
+
+        def remember(state: Tensor, elapsed: Tensor, gates: Tensor) -> Tensor:
+            return torch.cat(lstm_update(gates, state.chunk(2, dim=-1)[1]), dim=-1)
+
+        start = torch.cat([past[0], torch.zeros_like(past[0])], dim=-1)
+        trajectory, _ = unroll(remember, start, torch.ones_like(past[..., :1]), keep, (gates,))
+        return trajectory.chunk(2, dim=-1)[0]
+
+    def _drive(self, inputs: Tensor) -> Tensor:
+        return inputs @ self.sensory.matrix().flatten(1) + self.bias.flatten()

@@ -12,11 +12,30 @@ from torch import Tensor, nn
 from liquid_control.wiring import Wiring
 
 
-class Synapses(nn.Module):
-    """Trainable weights of the synapses in one polarity matrix, `gates` weights per synapse.
+class SynapseList(nn.Module):
+    """The synapses in one polarity matrix, in its row-major order; the others do not exist.
 
-    A synapse that the matrix does not have has no parameter. `weight` is (gates, synapses), in the
-    row-major order of the matrix; `sources` and `targets` say which neurons a synapse joins.
+    `sources` and `targets`, (synapses,), say which neurons a synapse joins.
+
+    Args:
+        polarity: (sources, targets) with entries -1, 0 or +1.
+    """
+
+    sources: Tensor
+    targets: Tensor
+
+    def __init__(self, polarity: NDArray[np.int8]) -> None:
+        super().__init__()
+        sources, targets = np.nonzero(polarity)
+        self.register_buffer("sources", torch.as_tensor(sources), persistent=False)
+        self.register_buffer("targets", torch.as_tensor(targets), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class Synapses(SynapseList):
+    """Trainable weights (gates, synapses) of the synapses in one polarity matrix.
 
     Args:
         polarity: (sources, targets) with entries -1, 0 or +1.
@@ -27,8 +46,6 @@ class Synapses(nn.Module):
             either sign.
     """
 
-    sources: Tensor
-    targets: Tensor
     _entries: Tensor
 
     def __init__(
@@ -38,12 +55,10 @@ class Synapses(nn.Module):
         fan_in: NDArray[np.int64],
         signed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(polarity)
         sources, targets = np.nonzero(polarity)
         source_count, self.target_count = polarity.shape
         self.gates = gates
-        self.register_buffer("sources", torch.as_tensor(sources), persistent=False)
-        self.register_buffer("targets", torch.as_tensor(targets), persistent=False)
         entries = (sources * gates + np.arange(gates)[:, None]) * self.target_count + targets
         self.register_buffer("_entries", torch.as_tensor(entries.ravel()), persistent=False)
         self._shape = (source_count, gates, self.target_count)
@@ -53,9 +68,6 @@ class Synapses(nn.Module):
         sign = torch.as_tensor(polarity[sources, targets], dtype=torch.float32)
         weight[:signed] = weight[:signed].abs() * sign
         self.weight = nn.Parameter(weight)
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
     def matrix(self) -> Tensor:
         """The weights as a dense (sources, gates, targets) tensor, zero where no synapse is.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from liquid_control.neurons import Circuit
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CRITICS, CircuitSpec, check_sizes, make_critic
+from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -163,6 +163,16 @@ class LiquidPolicy(StatefulPolicy):
         activity, state = self.actor(signal, state)
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
+
+    def sensed(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor,
+        actions: Tensor,
+    ) -> Signal:
+        """What the actor's circuit hears, as in `StatefulPolicy`; it hears no actions."""
+        return self.actor.encode((self._normalize(features), elapsed_time, episode_start))
 
     def evaluate_actions(
         self,

@@ -12,7 +12,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
+from liquid_control.neurons import Circuit
 from liquid_control.policies.liquid import LiquidPolicy
+from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation
 
 try:
@@ -127,6 +129,25 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         distribution, values, _ = self._unroll(obs, lstm_states.pi, episode_starts)
         # The buffer keeps the action space's dtype, and a Bernoulli takes no integers.
         return values, distribution.log_prob(actions.float()), distribution.entropy()
+
+    @property
+    def actor_circuit(self) -> Circuit:
+        """The circuit whose motor neurons act."""
+        return self.liquid.actor_circuit
+
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Features and elapsed time, as in `LiquidPolicy`."""
+        return self.liquid.observe(observation)
+
+    def sensed(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor,
+        actions: Tensor,
+    ) -> Signal:
+        """What the actor's circuit hears, as in `LiquidPolicy`."""
+        return self.liquid.sensed(features, elapsed_time, episode_start, actions)
 
     def _unroll(
         self, obs: Observation, states: States, episode_starts: Tensor

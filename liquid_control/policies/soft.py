@@ -209,11 +209,24 @@ class SoftLiquidPolicy(StatefulPolicy):
         size = self.actor.circuit.state_size
         time = None if elapsed_time is None else elapsed_time[None]
         now = self.signal(features[None], time, episode_start[None], state[None, :, size:])
-        if self.share_encoder:
-            now = self.critic.body.encode(now)
-        activity, after = self.actor.body(now, state[:, :size])
+        activity, after = self.actor.body.run(self._encode(now), state[:, :size])
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
+
+    def sensed(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor,
+        actions: Tensor,
+    ) -> Signal:
+        """What the actor's circuit hears, as in `StatefulPolicy`; actions in [-1, 1]."""
+        previous = torch.cat([torch.zeros_like(actions[:1]), actions[:-1]])
+        return self._encode(self.signal(features, elapsed_time, episode_start, previous))
+
+    def _encode(self, signal: Signal) -> Signal:
+        """What the actor's sensory neurons feel of a signal."""
+        return (self.critic if self.share_encoder else self.actor).body.encode(signal)
 
     def unroll(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run both circuits over sequences.

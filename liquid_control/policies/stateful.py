@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation, split
 
 
@@ -50,6 +52,32 @@ class StatefulPolicy(BasePolicy):
 
         Returns:
             actions (batch, ...), and the next state.
+        """
+
+    @property
+    @abstractmethod
+    def actor_circuit(self) -> Circuit:
+        """The circuit whose motor neurons act."""
+
+    @abstractmethod
+    def sensed(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor | None,
+        episode_start: Tensor,
+        actions: Tensor,
+    ) -> Signal:
+        """What the actor's circuit hears over whole sequences that start with an episode.
+
+        Args:
+            features: (time, batch, features), from `observe`.
+            elapsed_time: (time, batch) seconds, or None.
+            episode_start: (time, batch).
+            actions: (time, batch, ...), what `forward` chose in each step.
+
+        Returns:
+            what the sensory neurons feel (time, batch, sensory), elapsed time and episode starts;
+            for `actor_circuit.activity`.
         """
 
     @abstractmethod

@@ -1,0 +1,40 @@
+"""A lesion: one neuron held at rest, to see what it was good for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from liquid_control.neurons.circuit import Circuit
+
+
+@contextmanager
+def at_rest(circuit: Circuit, neuron: int) -> Iterator[None]:
+    """Hold a neuron's activity at zero, from the initial state on.
+
+    A neuron whose parameters and incoming synapses are all zero stays at rest, whatever its model
+    and whatever it hears; so they are zero inside, and bit for bit what they were outside.
+
+    Args:
+        circuit: its neurons; change no parameter inside.
+        neuron: its index in the wiring.
+
+    Raises:
+        ValueError: the circuit has no such neuron.
+    """
+    count = circuit.wiring.neuron_count
+    if not 0 <= neuron < count:
+        raise ValueError(f"neuron must be from 0 to {count - 1}, got {neuron}")
+    owned = [(parameter, owners == neuron) for parameter, owners in circuit.owners()]
+    kept = [parameter.detach()[..., own] for parameter, own in owned]
+    try:
+        with torch.no_grad():
+            for parameter, own in owned:
+                parameter[..., own] = 0
+        yield
+    finally:
+        with torch.no_grad():
+            for (parameter, own), values in zip(owned, kept, strict=True):
+                parameter[..., own] = values
