@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -204,6 +205,62 @@ class BatchedVecEnv(VecEnv):
             self._end(np.flatnonzero(dones), out_of_time & ~terminated, observations, infos)
         return observations, rewards.astype(np.float32), dones, infos
 
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return all that the steps to come depend on, as JSON and as arrays, for `restore`.
+
+        Of what `set_attr` has noted, it holds what JSON can hold.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+        """
+        if not self._started:
+            raise ResetNeeded("no episode is under way; call reset() before snapshot()")
+        notes = {
+            "task": type(self.task).__name__,
+            "generators": [rng.bit_generator.state for rng in self._rngs],
+            "attributes": [dict(filter(_is_json, noted.items())) for noted in self._attributes],
+            "diverged": self.diverged,
+            "seconds": time.time() - self._created,
+        }
+        return notes, {name: array.copy() for name, array in self._memory().items()}
+
+    def restore(self, notes: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on where another env, made with the same arguments, took a `snapshot`.
+
+        Raises:
+            ValueError: If that env was made for another task, model or number of envs; nothing is
+                taken over then.
+        """
+        memory = self._memory()
+        mine = {name: array.shape for name, array in memory.items()}
+        theirs = {name: array.shape for name, array in arrays.items()}
+        if notes["task"] != type(self.task).__name__ or mine != theirs:
+            raise ValueError(
+                f"the snapshot is of other envs: {notes['task']} {theirs}, and these are "
+                f"{type(self.task).__name__} {mine}; make them with the same arguments"
+            )
+        for name, array in memory.items():
+            array[...] = arrays[name]
+        for rng, state in zip(self._rngs, notes["generators"], strict=True):
+            rng.bit_generator.state = state
+        self._attributes = [
+            noted | kept for noted, kept in zip(self._attributes, notes["attributes"], strict=True)
+        ]
+        self.diverged = notes["diverged"]
+        self._created = time.time() - notes["seconds"]
+        self._reset_seeds()  # those set since would start other episodes
+        self._started = True
+
+    def _memory(self) -> dict[str, NDArray[Any]]:
+        """Return live arrays of all that changes as episodes go by."""
+        return {
+            "schedule": self._schedule,
+            "ticks": self._ticks,
+            "substeps_since_reset": self._substeps_since_reset,
+            "returns": self._returns,
+            **self.physics.memory,
+        }
+
     def _observe(self) -> NDArray[Any]:
         """Return what the agent sees of all simulations, (num_envs, features), as a new array."""
         observation = self.task.observation(self.physics.simulations)
@@ -340,3 +397,11 @@ class BatchedVecEnv(VecEnv):
         """Close what renders; the simulations are freed when nothing refers to them."""
         for renderer in self._renderers:
             renderer.close()
+
+
+def _is_json(item: tuple[str, Any]) -> bool:
+    try:
+        json.dumps(item, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -63,6 +63,8 @@ class Physics:
 
     Attributes:
         simulations: What the physics computed, as arrays.
+        memory: All that a step depends on, as live arrays: the whole state of each simulation, and
+            the fields that tasks read of the last step.
     """
 
     def __init__(self, model: Any, count: int, threads: int, reads: Sequence[str]) -> None:
@@ -92,6 +94,7 @@ class Physics:
         state = {name: self._component(bit) for name, bit in STATE.items()}
         self.simulations = Simulations(model, state | read)
         self._forces = [read[name] for name in read if name in _FORCES]
+        self.memory: dict[str, Array] = {"state": self._state} | read
 
         fields = (_Field * len(read))(
             *(
