@@ -51,7 +51,8 @@ class Sequences:
 
 
 SINGLES = ("elapsed_time", "duration", "rewards", "terminated", "episode_start")
-COUNTERS = ("position", "age", "begin", "length", "oldest", "newest")
+WINDOWS = ("begin", "length")
+COUNTERS = ("position", "age", "oldest", "newest")
 
 
 class SequenceReplay:
@@ -266,32 +267,23 @@ class SequenceReplay:
                 return
             self._oldest += stale
 
-    def save(self, file: IO[bytes]) -> None:
-        """Write everything as NumPy arrays (npz, without pickle); slots never used are left out."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for `take_over`; not copied, and without slots that were never used."""
         filled = int(self._position.max().clip(max=self.rows))
-        arrays = {name: getattr(self, f"_{name}") for name in COUNTERS}
-        np.savez(
-            file,
-            geometry=self._geometry(self._states.shape[-1]),
-            slots=self._slots[:filled].numpy(),
-            states=self._states.numpy(),
-            **arrays,
-        )
+        return {
+            "geometry": self._geometry(self._states.shape[-1]),
+            "slots": self._slots[:filled].numpy(),
+            "states": self._states.numpy(),
+            **{name: getattr(self, f"_{name}")[:filled] for name in WINDOWS},
+            **{name: getattr(self, f"_{name}") for name in COUNTERS},
+        }
 
-    def load(self, file: IO[bytes]) -> None:
-        """Take over what `save` wrote.
+    def take_over(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Become the replay whose `arrays` these are.
 
         Raises:
-            ValueError: it is damaged, no replay, or one of another size or shape; nothing is taken
-                over then.
+            ValueError: it is of another size or shape; nothing is taken over then.
         """
-        try:
-            with np.load(file, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in ("geometry", "slots", "states", *COUNTERS)}
-        except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-            raise ValueError(
-                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
-            ) from error
         expected = self._geometry(arrays["states"].shape[-1])
         if not np.array_equal(arrays["geometry"], expected):
             raise ValueError(
@@ -301,9 +293,31 @@ class SequenceReplay:
             )
         slots = torch.from_numpy(arrays["slots"])
         self._slots[: len(slots)] = slots
-        self._states = torch.from_numpy(arrays["states"])
-        for name in COUNTERS:
-            getattr(self, f"_{name}")[...] = arrays[name]
+        self._states = torch.tensor(arrays["states"])
+        for name in (*WINDOWS, *COUNTERS):
+            getattr(self, f"_{name}")[: len(arrays[name])] = arrays[name]
+
+    def save(self, file: IO[bytes]) -> None:
+        """Write everything as NumPy arrays (npz, without pickle)."""
+        arrays: dict[str, Any] = {**self.arrays()}
+        np.savez(file, **arrays)
+
+    def load(self, file: IO[bytes]) -> None:
+        """Take over what `save` wrote.
+
+        Raises:
+            ValueError: it is damaged, no replay, or one of another size or shape; nothing is taken
+                over then.
+        """
+        names = ("geometry", "slots", "states", *WINDOWS, *COUNTERS)
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                arrays = {name: saved[name] for name in names}
+        except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise ValueError(
+                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
+            ) from error
+        self.take_over(arrays)
 
     def _geometry(self, state_size: int) -> NDArray[np.int64]:
         return np.array(
