@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from liquid_control.envs.grid import check_interval, draw_substeps
 from liquid_control.envs.intervals import IntervalLike, interval_from
+from liquid_control.envs.names import action_names, observation_names
 
 TimedObservation = dict[str, Any]
 
@@ -99,6 +100,16 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         if spec is not None:
             spec.max_episode_steps = self._max_episode_steps
         return spec
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """A name for each entry of the observation but the elapsed time, see `envs.names`."""
+        return observation_names(self.env)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """A name for each number of an action: the actuator's, or the joint's it drives."""
+        return action_names(self.env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

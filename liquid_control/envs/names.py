@@ -1,0 +1,126 @@
+"""Names of what a robot observes and of what it can do, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
+from gymnasium.envs.mujoco.pusher_v5 import PusherEnv
+from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
+
+Names = tuple[str, ...]
+
+_PLACE, _TURN, _QUATERNION = ("x", "y", "z"), ("rx", "ry", "rz"), ("qw", "qx", "qy", "qz")
+_AXES = {  # of a joint's position, and of its motion
+    mujoco.mjtJoint.mjJNT_FREE: (_PLACE + _QUATERNION, _PLACE + _TURN),
+    mujoco.mjtJoint.mjJNT_BALL: (_QUATERNION, _TURN),
+}
+
+# Blocks of an observation whose entries are numbered.
+_BLOCKS = {"cfrc_ext": "force", "cinert": "inertia", "cvel": "body velocity"}
+
+
+def observation_names(env: gym.Env[Any, Any]) -> Names:
+    """Return a name for each entry of an env's observation, all of them different.
+
+    A joint's position is called as the joint, such as "bthigh", and its velocity "bthigh'". Where
+    the layout of the observation is unknown, its entries are numbered: "observation 0".
+
+    Args:
+        env: A task, or wrappers around one. Of a wrapper that shows only some entries, its
+            `indices` tell which; any other that keeps the size keeps the names.
+    """
+    size = gym.spaces.flatdim(env.observation_space)
+    if not isinstance(env, gym.Wrapper):
+        names = tuple(_observed(env))
+    elif hasattr(env, "indices"):
+        inside = observation_names(env.env)
+        names = tuple(inside[index] for index in env.indices)
+    else:
+        names = observation_names(env.env)
+    return _checked(names, "observation", size)
+
+
+def action_names(env: gym.Env[Any, Any]) -> Names:
+    """Return a name for each number of an env's action: its actuator's, or the joint's it drives.
+
+    Where there is none, it is a number: "action 0".
+    """
+    task = env.unwrapped
+    names = tuple(_actuators(task.model)) if isinstance(task, MujocoEnv) else ()
+    return _checked(names, "action", gym.spaces.flatdim(env.action_space))
+
+
+def _checked(names: Names, what: str, size: int) -> Names:
+    """Return the names if there is one for each entry and no two are the same, else numbers."""
+    return names if len(names) == len(set(names)) == size else _numbered(what, size)
+
+
+def _numbered(what: str, count: int) -> Names:
+    return tuple(f"{what} {number}" for number in range(count))
+
+
+def _observed(task: gym.Env[Any, Any]) -> Iterator[str]:
+    """Name what a task observes, as far as its layout is known."""
+    if not isinstance(task, MujocoEnv):
+        return
+    positions, motions = _joints(task.model)
+    structure = getattr(task, "observation_structure", None)
+    if isinstance(structure, Mapping):
+        yield from _structured(structure, positions, motions)
+    elif isinstance(task, ReacherEnv):
+        yield from (f"{of} {joint}" for of in ("cos", "sin") for joint in positions[:2])
+        yield from (*positions[2:], *_velocities(motions[:2]), "off target x", "off target y")
+    elif isinstance(task, PusherEnv):
+        yield from (*positions[:7], *_velocities(motions[:7]))
+        yield from (f"{body} {axis}" for body in ("arm tip", "object", "goal") for axis in _PLACE)
+    elif isinstance(task, InvertedDoublePendulumEnv):
+        yield positions[0]
+        yield from (f"{of} {joint}" for of in ("sin", "cos") for joint in positions[1:])
+        yield from (*_velocities(motions), f"force {motions[0]}")
+
+
+def _structured(structure: Mapping[str, int], positions: Names, motions: Names) -> Iterator[str]:
+    """Name the entries of an observation that publishes its blocks and their sizes."""
+    # Gymnasium leaves out the first positions, and the torques of what has no actuator.
+    driven = motions[len(motions) - structure.get("qfrc_actuator", 0) :]
+    named = {
+        "qpos": positions[structure.get("skipped_qpos", 0) :],
+        "qvel": _velocities(motions),
+        "qfrc_actuator": tuple(f"torque {name}" for name in driven),
+    }
+    for block, size in structure.items():
+        if block != "skipped_qpos":
+            names = named.get(block, ())
+            yield from names if len(names) == size else _numbered(_BLOCKS.get(block, block), size)
+
+
+def _joints(model: mujoco.MjModel) -> tuple[Names, Names]:
+    """Name all positions (nq,) of a model, and the directions it can move in (nv,)."""
+    positions: list[str] = []
+    motions: list[str] = []
+    for index, kind in enumerate(model.jnt_type):
+        name = _short(model.joint(index).name) or f"joint {index}"
+        placed, moved = _AXES.get(mujoco.mjtJoint(kind), ((), ()))
+        positions += [f"{name} {axis}" for axis in placed] or [name]
+        motions += [f"{name} {axis}" for axis in moved] or [name]
+    return tuple(positions), tuple(motions)
+
+
+def _velocities(motions: Names) -> Names:
+    return tuple(f"{name}'" for name in motions)
+
+
+def _actuators(model: mujoco.MjModel) -> Iterator[str]:
+    for index in range(model.nu):
+        drives_joint = model.actuator_trntype[index] == mujoco.mjtTrn.mjTRN_JOINT
+        joint = model.joint(model.actuator_trnid[index, 0]).name if drives_joint else ""
+        yield _short(model.actuator(index).name or joint) or f"action {index}"
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_joint").replace("_", " ")
