@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.noise import NormalActionNoise
 
 from liquid_control.agents.generators import generators_of, set_generators
 
+NOISE = NormalActionNoise(np.zeros(3), np.ones(3))  # of NumPy's global generator
 BOX = spaces.Box(-1.0, 1.0, (2,))
 DICT = spaces.Dict({"a": spaces.Box(0.0, 1.0, (1,)), "b": spaces.Discrete(9)})
 
@@ -19,7 +21,7 @@ DICT = spaces.Dict({"a": spaces.Box(0.0, 1.0, (1,)), "b": spaces.Discrete(9)})
 def drawn() -> dict[str, Any]:
     return {
         "python": [random.random(), random.gauss(), random.gauss()],
-        "numpy": np.random.normal(size=3),
+        "numpy": NOISE(),
         "torch": torch.rand(3).numpy(),
         "box": BOX.sample(),
         "dict": DICT.sample(),
@@ -28,7 +30,7 @@ def drawn() -> dict[str, Any]:
 
 def test_all_generators_draw_again_what_they_drew() -> None:
     random.gauss()  # which draws two and keeps one
-    np.random.normal()
+    NOISE()
     notes, arrays = generators_of(BOX, DICT)
     arrays = {name: array.copy() for name, array in arrays.items()}
     expected = drawn()
