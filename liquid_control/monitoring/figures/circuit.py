@@ -1,0 +1,192 @@
+"""The circuit as a graph: neurons in columns, synapses between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from liquid_control.monitoring.colours import DIVERGING, EXCITATORY, INHIBITORY, layer_colours
+from liquid_control.monitoring.figures.parts import (
+    MEDIUM,
+    NAMED,
+    SMALL,
+    WIDTH,
+    colour_scale,
+    limit_of,
+    short,
+)
+from liquid_control.wiring import Wiring
+
+Floats = npt.NDArray[np.float64]
+
+_MOST_SYNAPSES = 10_000  # drawn; more would only hide one another
+_DASHES = (0, (3, 1.5))
+_NODE = 0.17  # inches that a neuron with a name needs
+_REACH = 0.4  # of the longest arc, where columns are 1 apart
+
+
+def circuit_graph(
+    wiring: Wiring,
+    sensory_strengths: npt.ArrayLike,
+    recurrent_strengths: npt.ArrayLike,
+    activity: tuple[npt.ArrayLike, npt.ArrayLike],
+) -> Figure:
+    """Draw the neurons of each layer as a column, and their synapses as lines from left to right.
+
+    Synapses within a layer or against the order of the layers are arcs: right of the column where
+    they lead down, left of it where they lead up. The stronger a synapse, the wider and darker its
+    line, up to the 95th percentile. Of more than 10,000 synapses the strongest are drawn, and the
+    title says so.
+
+    Args:
+        wiring: Names and layers.
+        sensory_strengths: (I, N) signed; zero where there is no synapse.
+        recurrent_strengths: (N, N) signed, from row to column.
+        activity: (I,) of the sensory neurons and (N,) of the others, such as an episode's mean.
+    """
+    columns = {"sensory": wiring.sensory_count, **dict(wiring.layers)}
+    height = _NODE * np.clip(max(columns.values()), 14, NAMED)
+    figure = Figure(figsize=(WIDTH, height + 1.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_ylim(0, 1)
+
+    places = np.concatenate([_column(x, size) for x, size in enumerate(columns.values())])
+    strengths = np.concatenate([np.asarray(sensory_strengths), np.asarray(recurrent_strengths)])
+    drawn = _draw_synapses(axes, places, strengths)
+    _draw_neurons(axes, places, np.concatenate([np.asarray(each) for each in activity]), height)
+    _name_neurons(axes, places, columns, (*wiring.sensory_names, *wiring.neuron_names))
+    every = np.count_nonzero(strengths)
+    figure.suptitle(
+        f"{wiring.neuron_count:,} neurons and {wiring.sensory_count:,} sensory ones, "
+        + (
+            f"{every:,} synapses"
+            if drawn == every
+            else f"the strongest {drawn:,} of {every:,} synapses"
+        ),
+        fontsize=10,
+    )
+    return figure
+
+
+def _column(x: int, size: int) -> Floats:
+    """Return (size, 2) places, from top to bottom."""
+    return np.stack([np.full(size, float(x)), 1 - (np.arange(size) + 0.5) / size], axis=1)
+
+
+def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
+    """Draw the synapses, the strongest on top, explain them, and return how many they are."""
+    sources, targets = np.nonzero(strengths)
+    order = np.argsort(np.abs(strengths[sources, targets]))[-_MOST_SYNAPSES:]
+    sources, targets = sources[order], targets[order]
+    signed = strengths[sources, targets]
+    sensory = len(strengths) - strengths.shape[1]
+
+    widest = float(np.percentile(np.abs(signed), 95)) if signed.size else 1.0
+    shares = np.minimum(np.abs(signed) / widest, 1)
+    crowd = max(0.2, min(1.0, (200 / max(len(signed), 1)) ** 0.4))
+    colours = np.empty((len(signed), 4))
+    colours[:, :3] = np.where((signed > 0)[:, None], to_rgb(EXCITATORY), to_rgb(INHIBITORY))
+    colours[:, 3] = (0.15 + 0.75 * shares) * crowd
+    axes.add_collection(
+        LineCollection(
+            list(_lines(places[sources], places[targets + sensory])),
+            colors=list(colours),
+            linewidths=(0.4 + 2.0 * shares) * crowd**0.5,
+            linestyles=["-" if sign > 0 else _DASHES for sign in signed],
+            capstyle="butt",
+        )
+    )
+    axes.figure.legend(
+        handles=[
+            Line2D([], [], color=EXCITATORY, linewidth=2, label="excites"),
+            Line2D([], [], color=INHIBITORY, linewidth=2, linestyle=_DASHES, label="inhibits"),
+            Line2D([], [], color="none", label=f"widest line: strength of {widest:.2g} or more"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=SMALL,
+    )
+    return len(signed)
+
+
+def _lines(starts: Floats, ends: Floats, points: int = 13) -> Floats:
+    """Return (E, points, 2): lines to the right, else arcs, as cubic Bezier curves."""
+    across, up = (ends - starts).T
+    bow = np.where(up > 0, -1, 1) * _REACH * (0.35 + 0.65 * np.sqrt(np.abs(up)))
+    bow[across > 0] = 0
+    opening = np.where(up == 0, 0.025, 0.0) * (across == 0)  # a synapse onto itself is a loop
+    first = starts + (ends - starts) / 3 + np.stack([bow, opening], axis=1)
+    second = ends - (ends - starts) / 3 + np.stack([bow, -opening], axis=1)
+    t = np.linspace(0, 1, points)[:, None]
+    corners = np.stack([starts, first, second, ends], axis=1)
+    weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
+    return np.asarray(weights @ corners)
+
+
+def _draw_neurons(axes: Axes, places: Floats, activity: Floats, height: float) -> None:
+    limit = limit_of(activity)
+    _, sizes = np.unique(places[:, 0], return_counts=True)
+    spacing = np.repeat(72 * height / sizes, sizes)  # points
+    axes.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=np.clip(0.75 * spacing, 2.5, 9) ** 2,
+        c=activity,
+        cmap=DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        edgecolors="black",
+        linewidths=np.clip(spacing / 15, 0.2, 0.8).tolist(),
+        zorder=3,
+    )
+    colour_scale(
+        axes,
+        limit,
+        "activity",
+        beyond=bool(np.abs(activity).max() > limit),
+        shrink=0.6,
+    )
+
+
+def _name_neurons(
+    axes: Axes, places: Floats, columns: Mapping[str, int], names: tuple[str, ...]
+) -> None:
+    """Head each column, and name its neurons if there is room."""
+    letters = min(22, int((WIDTH - 2.6) / (len(columns) - 1) / 0.09))
+    bounds = pairwise(accumulate(columns.values(), initial=0))
+    last = len(columns) - 1
+    for (column, (layer, colour)), (start, stop) in zip(
+        enumerate(layer_colours(columns).items()), bounds, strict=True
+    ):
+        axes.text(
+            column, 1.035, f"{short(layer, letters)}\n{stop - start}", fontsize=MEDIUM, ha="center"
+        )
+        axes.plot(
+            [column - 0.25, column + 0.25], [1.02, 1.02], color=colour, linewidth=4, clip_on=False
+        )
+        if stop - start > NAMED:
+            continue
+        for (x, y), name in zip(places[start:stop], names[start:stop], strict=True):
+            first = column == 0
+            axes.annotate(
+                short(name, letters),
+                (x, y),
+                (-7 if first else 7, 0),
+                textcoords="offset points",
+                ha="right" if first else "left",
+                va="center",
+                fontsize=SMALL,
+                bbox=None
+                if column in (0, last)
+                else {"facecolor": "white", "alpha": 0.75, "pad": 0.3, "edgecolor": "none"},
+            )

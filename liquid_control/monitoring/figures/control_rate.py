@@ -1,0 +1,70 @@
+"""Return against control rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from liquid_control.agents.evaluation import Evaluation
+from liquid_control.monitoring.colours import BLUE, VERMILION
+
+_RESAMPLES = 2000
+_NEAREST = 0.08  # of the width of the axis: closer ticks would overlap
+
+
+def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation | None) -> Figure:
+    """Draw mean return against control rate, with the 95 % confidence band of the mean.
+
+    Args:
+        evaluations: At fixed intervals.
+        task: Goes into the title.
+        trained: The same at the intervals of the training, drawn across all rates.
+    """
+    ordered = sorted(evaluations.values(), key=lambda each: -each.interval)
+    hertz = [1 / each.interval for each in ordered]
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    if trained is not None:
+        axes.axhspan(*confidence_band(trained.returns), color=VERMILION, alpha=0.2, linewidth=0)
+        axes.axhline(
+            trained.mean, color=VERMILION, linestyle="--", label="at the intervals of the training"
+        )
+    bands = np.array([confidence_band(each.returns) for each in ordered]).reshape(-1, 2)
+    axes.fill_between(hertz, *bands.T, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(hertz, [each.mean for each in ordered], "o-", color=BLUE, label="at a fixed interval")
+    axes.set_xscale("log", base=2)
+    axes.minorticks_off()
+    ticks = _apart(hertz)
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_xlabel("control rate (Hz)")
+    axes.set_ylabel("mean return, 95 % bootstrap band")
+    axes.set_title(task)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def confidence_band(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the 95 % confidence interval of a mean, by percentile bootstrap.
+
+    The episodes are drawn anew with replacement, the same way each time. Of a single episode
+    nothing is known: both ends are NaN.
+    """
+    if len(returns) < 2:
+        return np.nan, np.nan
+    draws = np.random.default_rng(0).integers(len(returns), size=(_RESAMPLES, len(returns)))
+    low, high = np.percentile(returns[draws].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _apart(hertz: list[float]) -> list[float]:
+    """Return those rates, from the lowest up, that leave room for their ticks' labels."""
+    gap = (hertz[-1] / hertz[0]) ** _NEAREST if hertz else 1.0
+    chosen: list[float] = []
+    for rate in hertz:
+        if not chosen or rate > chosen[-1] * gap:
+            chosen.append(rate)
+    return chosen

@@ -1,0 +1,114 @@
+"""One episode over physical time: what the neurons did, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from liquid_control.monitoring.colours import ACTION, DIVERGING, ELAPSED_TIME, REWARD
+from liquid_control.monitoring.figures.parts import (
+    MEDIUM,
+    SMALL,
+    WIDTH,
+    colour_scale,
+    height_of,
+    label_above,
+    limit_of,
+    mark_layers,
+    name_rows,
+)
+from liquid_control.monitoring.recording import Recording
+
+Array = npt.NDArray[Any]
+
+_LANES = 6  # actions; more of them become a heat map
+_LANE = 0.26  # inches
+_CURVE = 0.75  # inches
+
+
+def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> Figure:
+    """Draw neurons, actions, reward and control intervals of an episode against physical time.
+
+    Each step is drawn as long as it lasted. Colours of sensations and activity end at 1, or at the
+    99th percentile of their magnitude where they go beyond 1.
+
+    Args:
+        recording: Of an episode.
+        span: First and last second shown; by default all.
+    """
+    wiring = recording.wiring
+    actions = recording.actions.shape[1]
+    heights = [
+        height_of(wiring.sensory_count),
+        height_of(wiring.neuron_count),
+        max(_LANE * actions, 0.45) if actions <= _LANES else height_of(actions),
+        _CURVE,
+        _CURVE,
+    ]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 2.0), layout="constrained")
+    sensory, neurons, acts, reward, intervals = figure.subplots(
+        len(heights), 1, sharex=True, height_ratios=heights
+    )
+    figure.suptitle(
+        f"return {recording.total_reward:,.4g} in {recording.duration:.3g} s, "
+        f"{recording.steps:,} steps",
+        fontsize=10,
+    )
+
+    names, felt, active = wiring.sensory_names, recording.sensory, recording.activity
+    _heat(
+        sensory, "sensory neurons, normalised input", names, recording.times, felt, limit_of(felt)
+    )
+    names = wiring.neuron_names
+    _heat(neurons, "neurons, activity", names, recording.times, active, limit_of(active))
+    mark_layers(neurons, wiring.layer_slices, heights[1])
+    _draw_actions(acts, recording)
+    lasted = np.diff(recording.times)
+    label_above(reward, "reward rate (1/s)")
+    _hold(reward, recording.times, recording.rewards / lasted, REWARD)
+    label_above(intervals, "control interval (ms)")
+    _hold(intervals, recording.times, 1e3 * lasted, ELAPSED_TIME)
+    intervals.set_ylim(bottom=0)
+    for axes in (reward, intervals):
+        axes.grid(alpha=0.3)
+        axes.locator_params(axis="y", nbins=4)
+        axes.tick_params(labelsize=SMALL)
+    intervals.set_xlabel("time since the episode began (s)", fontsize=MEDIUM)
+    intervals.set_xlim(span or (recording.times[0], recording.times[-1]))
+    return figure
+
+
+def _heat(
+    axes: Axes, title: str, names: tuple[str, ...], times: Array, values: Array, limit: float
+) -> None:
+    """Draw (T, rows) values as colours that end at a limit."""
+    label_above(axes, title)
+    edges = np.arange(len(names) + 1)
+    axes.pcolorfast(times, edges, values.T, cmap=DIVERGING, vmin=-limit, vmax=limit)
+    name_rows(axes, names)
+    colour_scale(axes, limit, beyond=bool((np.abs(values) > limit).any()))
+
+
+def _draw_actions(axes: Axes, recording: Recording) -> None:
+    """Draw each action as a curve in a lane of its own, or many of them as colours."""
+    actions, names, times = recording.actions, recording.action_names, recording.times
+    limit = float(np.abs(actions).max()) or 1.0
+    if len(names) > _LANES:
+        _heat(axes, "actions, in units of the task", names, times, actions, limit)
+        return
+    label_above(axes, f"actions, each lane from {-limit:.3g} to {limit:.3g} in units of the task")
+    name_rows(axes, names)
+    middles = np.arange(len(names)) + 0.5
+    axes.hlines(middles, times[0], times[-1], color="0.8", linewidth=0.8)
+    # The axis points down, so that the first lane lies on top.
+    _hold(axes, times, middles - 0.45 * actions / limit, ACTION)
+
+
+def _hold(axes: Axes, times: Array, values: Array, colour: str) -> None:
+    """Draw (T,) or (T, curves) values, each held from its time to the next of (T+1,)."""
+    until_the_end = np.concatenate([values, values[-1:]])
+    axes.plot(times, until_the_end, drawstyle="steps-post", color=colour, linewidth=1)

@@ -1,0 +1,130 @@
+"""What figures share: sizes, labels that keep apart, rows of neurons, scales of signed values.
+
+Sizes are in inches and points as matplotlib takes them. A figure is 7.2 inches wide, so that its
+smallest letters can still be read on a phone that is held sideways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from liquid_control.monitoring.colours import DIVERGING, layer_colours
+
+WIDTH = 7.2
+SMALL, MEDIUM = 8, 9  # points: names, and labels of axes
+ROW = 0.15  # a row that bears a name in small letters
+NAMED = 40  # rows; more of them go unnamed
+
+
+def height_of(rows: int) -> float:
+    """Return the height of a heat map: named rows need one each, others share a panel."""
+    return max(ROW * rows, 0.6) if rows <= NAMED else float(np.clip(0.03 * rows, 3.0, 6.0))
+
+
+def short(name: str, letters: int = 22) -> str:
+    """Leave out the middle of a long name."""
+    tail = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[: letters - 1 - tail]}…{name[-tail:]}"
+
+
+def keep_apart(
+    positions: npt.ArrayLike, gap: float, low: float = -np.inf, high: float = np.inf
+) -> npt.NDArray[np.float64]:
+    """Move rising positions to distances of at least `gap`, between two bounds, and not far."""
+    lags = gap * np.arange(np.size(positions))
+    slack = np.clip(np.asarray(positions, dtype=np.float64) - lags, low, high - lags[-1])
+    pushed_up = np.maximum.accumulate(slack)
+    pushed_down = np.minimum.accumulate(slack[::-1])[::-1]
+    return np.asarray((pushed_up + pushed_down) / 2 + lags)
+
+
+def label_above(axes: Axes, text: str) -> None:
+    """Say above a panel, where it takes no width, what its y axis shows."""
+    axes.set_title(text, loc="left", fontsize=MEDIUM)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Let row 0 lie on top, and name the rows if there is room."""
+    axes.set_ylim(len(names), 0)
+    if len(names) <= NAMED:
+        axes.set_yticks(np.arange(len(names)) + 0.5, [short(name) for name in names])
+    else:
+        axes.set_yticks([])
+    axes.tick_params(axis="y", length=0, labelsize=SMALL)
+
+
+def mark_layers(axes: Axes, layers: Mapping[str, slice], height: float) -> None:
+    """Mark on the right which rows, of a panel of a given height, belong to which layer."""
+    rows = max(where.stop for where in layers.values())
+    middles = [(where.start + where.stop) / 2 for where in layers.values()]
+    gap = 1.5 * SMALL / 72 * rows / height
+    places = keep_apart(middles, gap, gap / 2, rows - gap / 2)
+    edge = axes.get_yaxis_transform()
+    beside = edge + ScaledTranslation(5 / 72, 0, axes.figure.dpi_scale_trans)
+    for (layer, colour), place in zip(layer_colours(layers).items(), places, strict=True):
+        where = layers[layer]
+        strip = Line2D([1, 1], [where.start, where.stop], transform=beside, clip_on=False)
+        strip.set(color=colour, linewidth=6, solid_capstyle="butt")
+        axes.add_artist(strip)
+        axes.annotate(
+            layer, (1, place), (11, 0), edge, "offset points", va="center", fontsize=SMALL
+        )
+        if where.start:
+            axes.axhline(where.start, color="black", linewidth=0.6)
+
+
+def limit_of(values: npt.NDArray[Any]) -> float:
+    """Return the magnitude at which a colour scale of signed values ends.
+
+    That is 1 where all values lie within, else their 99th percentile, so that a few outliers do not
+    wash out the rest.
+    """
+    magnitudes = np.abs(values[np.isfinite(values)])
+    if magnitudes.size == 0 or magnitudes.max() <= 1:
+        return 1.0
+    return max(1.0, float(np.percentile(magnitudes, 99)))
+
+
+def colour_scale(
+    axes: Axes | Sequence[Axes],
+    limit: float,
+    label: str = "",
+    *,
+    location: str = "right",
+    thickness: float = 0.03,
+    shrink: float = 1.0,
+    beyond: bool = False,
+) -> None:
+    """Add the colour bar of signed values between -limit and limit.
+
+    Args:
+        axes: Beside which it lies.
+        limit: The magnitude with the strongest colour.
+        label: What is shown.
+        location: The side of the axes.
+        thickness: Of the bar, as a share of the axes.
+        shrink: Its length, as a share of the axes.
+        beyond: Whether there are values beyond the limit; then the bar has pointed ends.
+    """
+    first = axes if isinstance(axes, Axes) else axes[0]
+    bar = first.figure.colorbar(
+        ScalarMappable(Normalize(-limit, limit), DIVERGING),
+        ax=axes,
+        location=location,
+        fraction=thickness,
+        shrink=shrink,
+        extend="both" if beyond else "neither",
+    )
+    bar.ax.set_box_aspect(None)
+    bar.set_ticks([-limit, 0, limit], labels=[f"{value:.2g}" for value in (-limit, 0, limit)])
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
