@@ -35,7 +35,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def points(folder: Path, tag: str) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder))
     events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(tag)]
+    return sorted((event.step, event.value) for event in events.Scalars(tag))
 
 
 def test_logs_cut_back_and_continued_are_those_of_one_run(tmp_path: Path) -> None:
