@@ -9,7 +9,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, told apart by all
+from liquid_control.monitoring.colours import SERIES
+
+COLOURS = SERIES
 
 
 @contextmanager

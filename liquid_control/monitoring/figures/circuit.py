@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 _MOST_SYNAPSES = 10_000  # drawn; more would only hide one another
 _DASHES = (0, (3, 1.5))
 _NODE = 0.17  # inches that a neuron with a name needs
-_REACH = 0.4  # of the longest arc, where columns are 1 apart
+_REACH = 0.55  # of the longest arc, where columns are 1 apart
 
 
 def circuit_graph(
@@ -95,12 +95,12 @@ def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
     crowd = max(0.2, min(1.0, (200 / max(len(signed), 1)) ** 0.4))
     colours = np.empty((len(signed), 4))
     colours[:, :3] = np.where((signed > 0)[:, None], to_rgb(EXCITATORY), to_rgb(INHIBITORY))
-    colours[:, 3] = (0.15 + 0.75 * shares) * crowd
+    colours[:, 3] = (0.12 + 0.78 * shares**1.5) * crowd
     axes.add_collection(
         LineCollection(
             list(_lines(places[sources], places[targets + sensory])),
             colors=list(colours),
-            linewidths=(0.4 + 2.0 * shares) * crowd**0.5,
+            linewidths=(0.3 + 2.0 * shares) * crowd**0.6,
             linestyles=["-" if sign > 0 else _DASHES for sign in signed],
             capstyle="butt",
         )
@@ -122,7 +122,7 @@ def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
 def _lines(starts: Floats, ends: Floats, points: int = 13) -> Floats:
     """Return (E, points, 2): lines to the right, else arcs, as cubic Bezier curves."""
     across, up = (ends - starts).T
-    bow = np.where(up > 0, -1, 1) * _REACH * (0.35 + 0.65 * np.sqrt(np.abs(up)))
+    bow = np.where(up > 0, -1, 1) * _REACH * (0.2 + 0.8 * np.abs(up))
     bow[across > 0] = 0
     opening = np.where(up == 0, 0.025, 0.0) * (across == 0)  # a synapse onto itself is a loop
     first = starts + (ends - starts) / 3 + np.stack([bow, opening], axis=1)

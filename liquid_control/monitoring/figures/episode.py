@@ -54,17 +54,22 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
         len(heights), 1, sharex=True, height_ratios=heights
     )
     figure.suptitle(
-        f"return {recording.total_reward:,.4g} in {recording.duration:.3g} s, "
-        f"{recording.steps:,} steps",
+        f"episode of {recording.duration:.3g} s, {recording.steps:,} steps, "
+        f"return {recording.total_reward:,.4g}",
         fontsize=10,
     )
 
     names, felt, active = wiring.sensory_names, recording.sensory, recording.activity
     _heat(
-        sensory, "sensory neurons, normalised input", names, recording.times, felt, limit_of(felt)
+        sensory,
+        "sensory neurons, what they feel (no unit)",
+        names,
+        recording.times,
+        felt,
+        limit_of(felt),
     )
     names = wiring.neuron_names
-    _heat(neurons, "neurons, activity", names, recording.times, active, limit_of(active))
+    _heat(neurons, "neurons, activity (no unit)", names, recording.times, active, limit_of(active))
     mark_layers(neurons, wiring.layer_slices, heights[1])
     _draw_actions(acts, recording)
     lasted = np.diff(recording.times)

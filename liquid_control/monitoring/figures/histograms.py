@@ -19,8 +19,8 @@ def time_constants(layers: Mapping[str, npt.ArrayLike], *, interval: float | Non
     """Draw a histogram of each layer's effective time constants, with its median.
 
     Args:
-        layers: For each, any number of time constants in seconds, all positive. Infinite ones
-            count, though they lie beyond the axis.
+        layers: For each, any number of time constants in seconds, all positive. The
+            titles tell how many lie beyond the axis, such as infinite ones.
         interval: Seconds of the control interval, drawn for comparison.
     """
     values = {layer: np.ravel(np.asarray(each, dtype=float)) for layer, each in layers.items()}
@@ -29,18 +29,17 @@ def time_constants(layers: Mapping[str, npt.ArrayLike], *, interval: float | Non
     panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (layer, colour) in zip(panels, layer_colours(layers).items(), strict=True):
         each = values[layer]
-        finite = each[np.isfinite(each)]
-        shares = 100 * np.histogram(finite, edges)[0] / max(each.size, 1)
+        shares = 100 * np.histogram(each, edges)[0] / each.size
         axes.stairs(shares, edges, fill=True, color=colour)
         median = float(np.median(each))
         axes.axvline(median, color="black", label="median")
         if interval is not None:
             axes.axvline(interval, color=ELAPSED_TIME, linestyle="--", label="control interval")
-        infinite = 100 * (1 - finite.size / each.size)
+        beyond = 100 - shares.sum()
         label_above(
             axes,
             f"{layer}: share of values (%), median {median:.3g} s"
-            + (f", {infinite:.3g} % infinite" if infinite else ""),
+            + (f", {beyond:.1f} % beyond the axis" if beyond > 1e-6 else ""),
         )
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="y", nbins=3)
@@ -59,9 +58,8 @@ def time_constants(layers: Mapping[str, npt.ArrayLike], *, interval: float | Non
 
 
 def _edges(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return edges of bins around all finite values, equally wide on a logarithmic axis."""
+    """Return edges of bins around all but the strangest values, even on a logarithmic axis."""
     finite = values[np.isfinite(values)]
-    middle = np.median(finite) if finite.size else 1.0
+    low, middle, high = np.percentile(finite, (0.5, 50, 99.5)) if finite.size else (1.0, 1.0, 1.0)
     # Two decades at least, so that the axis has numbers to bear.
-    reach = np.append(finite, [middle / 10, middle * 10])
-    return np.geomspace(reach.min(), reach.max(), _BINS + 1)
+    return np.geomspace(min(low, middle / 10), max(high, middle * 10), _BINS + 1)
