@@ -78,6 +78,7 @@ def test_values_beyond_the_limit_look_like_the_limit() -> None:
     assert shown.shape == (2, 5, 3)
     assert shown.dtype == np.uint8
     assert np.array_equal(shown[1], colours.signed_colours(np.sign(values)))
+    assert np.array_equal(shown[0], colours.signed_colours(3 * values, limit=3))
 
 
 def test_further_from_zero_is_darker_on_both_sides() -> None:

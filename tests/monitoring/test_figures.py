@@ -279,6 +279,14 @@ def test_neurons_wear_their_activity_and_stand_in_columns_by_layer() -> None:
     assert np.array_equal(columns, np.repeat(np.arange(4), sizes))
 
 
+def test_a_layer_may_be_called_like_the_sensory_neurons() -> None:
+    ones, layers = np.ones((2, 3), dtype=int), (("sensory", 3),)
+    wiring = Wiring(ones, np.eye(3, dtype=int), 1, layers, neuron_names=("a", "b", "c"))
+    activity = np.zeros(2), np.zeros(3)
+    figure = figures.circuit_graph(wiring, wiring.sensory, wiring.recurrent, activity)
+    assert np.asarray(nodes_of(figure).get_offsets())[:, 0].tolist() == [0, 0, 1, 1, 1]
+
+
 def test_arcs_within_a_layer_bow_right_downwards_and_left_upwards() -> None:
     recurrent = np.zeros((3, 3), dtype=int)
     recurrent[0, 2] = recurrent[2, 1] = recurrent[1, 1] = 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 _MOST_SYNAPSES = 10_000  # drawn; more would only hide one another
 _DASHES = (0, (3, 1.5))
+_PAPER = {"facecolor": "white", "alpha": 0.75, "pad": 0.3, "edgecolor": "none"}
 _NODE = 0.17  # inches that a neuron with a name needs
 _REACH = 0.55  # of the longest arc, where columns are 1 apart
 
@@ -52,14 +52,14 @@ def circuit_graph(
         recurrent_strengths: (N, N) signed, from row to column.
         activity: (I,) of the sensory neurons and (N,) of the others, such as an episode's mean.
     """
-    columns = {"sensory": wiring.sensory_count, **dict(wiring.layers)}
-    height = _NODE * np.clip(max(columns.values()), 14, NAMED)
+    columns = (("sensory", wiring.sensory_count), *wiring.layers)
+    height = _NODE * min(max(14, *(size for _, size in columns)), NAMED)
     figure = Figure(figsize=(WIDTH, height + 1.6), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_ylim(0, 1)
 
-    places = np.concatenate([_column(x, size) for x, size in enumerate(columns.values())])
+    places = np.concatenate([_column(x, size) for x, (_, size) in enumerate(columns)])
     strengths = np.concatenate([np.asarray(sensory_strengths), np.asarray(recurrent_strengths)])
     drawn = _draw_synapses(axes, places, strengths)
     _draw_neurons(axes, places, np.concatenate([np.asarray(each) for each in activity]), height)
@@ -159,34 +159,28 @@ def _draw_neurons(axes: Axes, places: Floats, activity: Floats, height: float) -
 
 
 def _name_neurons(
-    axes: Axes, places: Floats, columns: Mapping[str, int], names: tuple[str, ...]
+    axes: Axes, places: Floats, columns: Sequence[tuple[str, int]], names: tuple[str, ...]
 ) -> None:
     """Head each column, and name its neurons if there is room."""
     letters = min(22, int((WIDTH - 2.6) / (len(columns) - 1) / 0.09))
-    bounds = pairwise(accumulate(columns.values(), initial=0))
-    last = len(columns) - 1
-    for (column, (layer, colour)), (start, stop) in zip(
-        enumerate(layer_colours(columns).items()), bounds, strict=True
-    ):
-        axes.text(
-            column, 1.035, f"{short(layer, letters)}\n{stop - start}", fontsize=MEDIUM, ha="center"
-        )
-        axes.plot(
-            [column - 0.25, column + 0.25], [1.02, 1.02], color=colour, linewidth=4, clip_on=False
-        )
-        if stop - start > NAMED:
-            continue
-        for (x, y), name in zip(places[start:stop], names[start:stop], strict=True):
-            first = column == 0
+    colours = layer_colours(layer for layer, _ in columns)
+    first, last = 0, len(columns) - 1
+    start = 0
+    for column, (layer, size) in enumerate(columns):
+        heading = f"{short(layer, letters)}\n{size:,}"
+        axes.text(column, 1.035, heading, fontsize=MEDIUM, ha="center")
+        ends = [column - 0.25, column + 0.25]
+        axes.plot(ends, [1.02, 1.02], color=colours[layer], linewidth=4, clip_on=False)
+        rows = slice(start, start + size if size <= NAMED else start)
+        for place, name in zip(places[rows], names[rows], strict=True):
             axes.annotate(
                 short(name, letters),
-                (x, y),
-                (-7 if first else 7, 0),
+                place,
+                (-7 if column == first else 7, 0),
                 textcoords="offset points",
-                ha="right" if first else "left",
+                ha="right" if column == first else "left",
                 va="center",
                 fontsize=SMALL,
-                bbox=None
-                if column in (0, last)
-                else {"facecolor": "white", "alpha": 0.75, "pad": 0.3, "edgecolor": "none"},
+                bbox=None if column in (first, last) else _PAPER,
             )
+        start += size

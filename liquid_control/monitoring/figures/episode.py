@@ -59,38 +59,37 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
         fontsize=10,
     )
 
-    names, felt, active = wiring.sensory_names, recording.sensory, recording.activity
-    _heat(
-        sensory,
-        "sensory neurons, what they feel (no unit)",
-        names,
-        recording.times,
-        felt,
-        limit_of(felt),
-    )
-    names = wiring.neuron_names
-    _heat(neurons, "neurons, activity (no unit)", names, recording.times, active, limit_of(active))
+    times = recording.times
+    felt = "sensory neurons, what they feel (no unit)"
+    _heat(sensory, felt, times, recording.sensory, wiring.sensory_names)
+    _heat(neurons, "neurons, activity (no unit)", times, recording.activity, wiring.neuron_names)
     mark_layers(neurons, wiring.layer_slices, heights[1])
     _draw_actions(acts, recording)
-    lasted = np.diff(recording.times)
+    lasted = np.diff(times)
     label_above(reward, "reward rate (1/s)")
-    _hold(reward, recording.times, recording.rewards / lasted, REWARD)
+    _hold(reward, times, recording.rewards / lasted, REWARD)
     label_above(intervals, "control interval (ms)")
-    _hold(intervals, recording.times, 1e3 * lasted, ELAPSED_TIME)
+    _hold(intervals, times, 1e3 * lasted, ELAPSED_TIME)
     intervals.set_ylim(bottom=0)
     for axes in (reward, intervals):
         axes.grid(alpha=0.3)
         axes.locator_params(axis="y", nbins=4)
         axes.tick_params(labelsize=SMALL)
     intervals.set_xlabel("time since the episode began (s)", fontsize=MEDIUM)
-    intervals.set_xlim(span or (recording.times[0], recording.times[-1]))
+    intervals.set_xlim(span or (times[0], times[-1]))
     return figure
 
 
 def _heat(
-    axes: Axes, title: str, names: tuple[str, ...], times: Array, values: Array, limit: float
+    axes: Axes,
+    title: str,
+    times: Array,
+    values: Array,
+    names: tuple[str, ...],
+    limit: float | None = None,
 ) -> None:
-    """Draw (T, rows) values as colours that end at a limit."""
+    """Draw (T, rows) values as colours."""
+    limit = limit or limit_of(values)
     label_above(axes, title)
     edges = np.arange(len(names) + 1)
     axes.pcolorfast(times, edges, values.T, cmap=DIVERGING, vmin=-limit, vmax=limit)
@@ -103,7 +102,7 @@ def _draw_actions(axes: Axes, recording: Recording) -> None:
     actions, names, times = recording.actions, recording.action_names, recording.times
     limit = float(np.abs(actions).max()) or 1.0
     if len(names) > _LANES:
-        _heat(axes, "actions, in units of the task", names, times, actions, limit)
+        _heat(axes, "actions, in units of the task", times, actions, names, limit)
         return
     label_above(axes, f"actions, each lane from {-limit:.3g} to {limit:.3g} in units of the task")
     name_rows(axes, names)
