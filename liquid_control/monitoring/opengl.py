@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 FINER = 2  # pixels drawn for one of the picture, in each direction, against jagged edges
 PLATFORMS = ("egl", "osmesa", "glfw", "cgl")  # each a module of MuJoCo
+COSTLY = [mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX]
 AMBIENT = 0.3  # at least so much light falls on every side of a body
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 OFF = ("0", "off", "false", "disable", "disabled")
@@ -58,8 +59,10 @@ class OpenGL:
 
     def close(self) -> None:
         """Give everything back."""
-        self._within(self._free)
-        self._thread.shutdown()
+        try:
+            self._within(self._free)
+        finally:
+            self._thread.shutdown()
 
     def _within(
         self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
@@ -78,15 +81,14 @@ class OpenGL:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._window = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
-        skies = model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX
-        self._depth = None if skies.any() else np.empty((height, width), np.float32)
+        self._depth = np.empty((height, width), np.float32)
 
     def _paint(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
-        scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        for costly in COSTLY:
+            scene.flags[costly] = False
         mujoco.mjr_render(self._window, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, self._depth, self._window, self._renderer)
-        if self._depth is not None:  # no sky is black
-            self._pixels[self._depth == 1] = SKY
+        self._pixels[self._depth == 1] = SKY  # as far as can be: nothing is there
         return np.asarray(Image.fromarray(self._pixels).reduce(FINER))[::-1]
 
     def _free(self) -> None:
@@ -127,4 +129,4 @@ def _context(width: int, height: int) -> Any:
             return import_module(f"mujoco.{name}").GLContext(width, height)
         except Exception as error:  # of any kind, as a broken driver has it
             faults.append(f"{name}: {error or type(error).__name__}")
-    raise RuntimeError("; ".join(faults) or "no OpenGL was found")
+    raise RuntimeError("; ".join(faults) or "no library of it was found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from itertools import product
@@ -108,6 +109,8 @@ class Scene:
             if self._painter is self._drawing:
                 raise
             self._warn(error)
+            with suppress(Exception):  # it is broken
+                self._painter.close()
             self._painter = self._drawing
             return self._painter.paint(self._scene)
 
