@@ -70,8 +70,14 @@ def test_a_neuron_that_follows_an_observation_listens_to_it_alone() -> None:
     heard = listening(replace(recording, activity=activity)).observations
     assert heard[0, 1] == pytest.approx(1)
     assert heard[1, 1] == pytest.approx(-1)
-    assert abs(heard).max() <= 1
     assert abs(heard[0, 0]) < 0.9
+
+
+def test_no_correlation_is_above_one_by_rounding() -> None:
+    recording = synthetic(neurons=64, steps=300, observations=64)
+    heard = listening(replace(recording, activity=-3 * recording.observations)).observations
+    assert np.diag(heard) == pytest.approx(-1)
+    assert abs(heard).max() <= 1
 
 
 @pytest.mark.parametrize("steps", [1, 30])
@@ -176,6 +182,15 @@ def test_a_sine_has_its_own_frequency(kind: str, hertz: float, swing: float) -> 
     assert measured == pytest.approx(hertz, rel=0.03)
 
 
+def test_a_few_swings_suffice_wherever_they_are_cut_off() -> None:
+    seconds = intervals("constant", 70)
+    decided = np.cumsum(seconds) - seconds
+    for phase in np.linspace(0, np.pi, 5):
+        actions = np.sin(2 * np.pi * decided + phase)
+        measured = smoothness(lasting(seconds, actions)).mean_weighted_frequency
+        assert measured == pytest.approx(1, rel=0.03)
+
+
 def test_two_sines_count_by_their_power() -> None:
     seconds = intervals("constant")
     decided = np.cumsum(seconds) - seconds
@@ -218,16 +233,16 @@ def test_saturated_is_who_is_near_a_bound_for_more_than_half_of_the_time() -> No
     recording = lasting(np.array([1.0, 1.0, 3.0]), np.zeros(3))
     activity = np.array(
         [
-            # near for 2 s, for 3 s, at both bounds in turn, never, unbounded, near its own bound
-            [0.95, 0.0, -0.91, 0.5, 9.0, 0.1],
-            [0.95, 0.0, 0.95, 0.5, 9.0, 0.1],
-            [0.00, 1.0, -1.00, 0.5, 9.0, 0.1],
+            # near for 2 s twice, for 3 s, at both bounds in turn, never, unbounded, at its own
+            [0.95, -0.95, 0.0, -0.91, 0.5, 9.0, 0.1],
+            [0.95, -0.95, 0.0, 0.95, 0.5, 9.0, 0.1],
+            [0.00, 0.00, 1.0, -1.00, 0.5, 9.0, 0.1],
         ],
         dtype=np.float32,
     )
-    low = torch.tensor([-1.0, -1.0, -1.0, -1.0, -torch.inf, 0.1])
-    high = torch.tensor([1.0, 1.0, 1.0, 1.0, torch.inf, 5.0])
-    assert saturated_share(replace(recording, activity=activity), low, high) == pytest.approx(3 / 6)
+    low = torch.tensor([-1.0, -1.0, -1.0, -1.0, -1.0, -torch.inf, 0.1])
+    high = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, torch.inf, 5.0])
+    assert saturated_share(replace(recording, activity=activity), low, high) == pytest.approx(3 / 7)
 
 
 def test_near_is_a_twentieth_of_the_range() -> None:
