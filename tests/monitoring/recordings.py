@@ -10,7 +10,7 @@ from liquid_control.monitoring.recording import Recording, Simulation
 from liquid_control.wiring import auto_ncp
 
 TIMESTEP = 0.01  # seconds of physics; an interval is a whole number of them
-NOMINAL = 5
+NOMINAL = 5  # steps of physics in the nominal interval
 
 
 def synthetic(
