@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+import gymnasium as gym
 from gymnasium.error import Error as GymnasiumError
 from pydantic import (
     AfterValidator,
@@ -25,7 +27,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.envs import Interval, interval_from, make_vec
+from liquid_control.envs import Interval, interval_from, make, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipe_text import (
     RecipeError,
@@ -186,6 +188,17 @@ class EvaluationSection(Section):
     """Fixed intervals to try, as multiples of the nominal one."""
 
 
+class MonitoringSection(Section):
+    """How a training is watched in TensorBoard; see `liquid_control.monitoring`."""
+
+    every: PositiveInt | None = 500_000
+    """Control steps, over all environments, between two looks at the robot; null is none at all."""
+    film_seconds: PositiveFloat = 8.0
+    """How much of an episode is filmed, in the robot's time."""
+    episodes: PositiveInt = 4
+    """Episodes at each control rate."""
+
+
 class Recipe(Section):
     """All that a training run depends on."""
 
@@ -196,6 +209,7 @@ class Recipe(Section):
     agent: AnyAgent
     policy: PolicySection = PolicySection()
     evaluation: EvaluationSection = EvaluationSection()
+    monitoring: MonitoringSection = MonitoringSection()
     checkpoint_every: PositiveInt | None = None
     """Control steps, over all environments, between two saved models."""
     seed: Seed = 0
@@ -252,28 +266,28 @@ def build_env(
     Raises:
         RecipeError: If the task cannot be built so.
     """
-    env = recipe.env
-    if interval == "trained":
-        interval = env.interval
-    arguments: dict[str, Any] = {**env.kwargs}
-    try:
+    arguments = _env_arguments(recipe, seed, interval)
+    with _complaints_of("task and env"):
         venv = make_vec(
-            recipe.task,
-            num_envs or env.num_envs,
-            observe=env.observe,
-            interval=interval,
-            seed=recipe.seed if seed is None else seed,
-            threads=env.threads,
-            **arguments,
+            recipe.task, num_envs or recipe.env.num_envs, threads=recipe.env.threads, **arguments
         )
-    except (ValueError, TypeError, GymnasiumError) as error:
-        raise RecipeError(f"task and env: {one_line(error)}") from error
     if not venv.has_attr("nominal_interval"):
         raise RecipeError(
             f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {recipe.task} "
             "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
         )
     return venv
+
+
+def build_robot(
+    recipe: Recipe,
+    *,
+    seed: int | None = None,
+    interval: IntervalLike | Literal["trained"] = "trained",
+) -> gym.Env[Any, Any]:
+    """Build one environment of a recipe, as Gymnasium knows it; arguments as in `build_env`."""
+    with _complaints_of("task and env"):
+        return make(recipe.task, **_env_arguments(recipe, seed, interval))
 
 
 def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
@@ -286,12 +300,31 @@ def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
     fields = type(agent).model_fields.keys() - {"algorithm", "total_timesteps"}
     arguments: dict[str, Any] = {name: _schedule(getattr(agent, name)) for name in fields}
     policy = recipe.policy.model_dump(mode="json", exclude_none=True)
-    try:
+    with _complaints_of("agent and policy"):
         build = AGENTS[agent.algorithm]
         return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
-    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
-        # Ours; then SB3's word for an argument that cannot be, and torch's for a device.
-        raise RecipeError(f"agent and policy: {one_line(error)}") from error
+
+
+def _env_arguments(
+    recipe: Recipe, seed: int | None, interval: IntervalLike | Literal["trained"]
+) -> dict[str, Any]:
+    env = recipe.env
+    return {
+        "observe": env.observe,
+        "interval": env.interval if interval == "trained" else interval,
+        "seed": recipe.seed if seed is None else seed,
+        **env.kwargs,
+    }
+
+
+@contextmanager
+def _complaints_of(part: str) -> Iterator[None]:
+    """Let what builds a part of a recipe judge it."""
+    try:
+        yield
+    except (ValueError, TypeError, GymnasiumError, AssertionError, RuntimeError) as error:
+        # Ours; Gymnasium's; SB3's word for an argument that cannot be, and torch's for a device.
+        raise RecipeError(f"{part}: {one_line(error)}") from error
 
 
 def _schedule(value: Any) -> Any:

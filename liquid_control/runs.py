@@ -44,6 +44,16 @@ class Run:
         """The picture of the last evaluation."""
         return self.folder / "evaluation.png"
 
+    @property
+    def videos(self) -> Path:
+        """The folder of films of the robot and its neurons."""
+        return self.folder / "videos"
+
+    @property
+    def report(self) -> Path:
+        """What `inspect` found, as one page."""
+        return self.folder / "report.html"
+
 
 def new_run(runs: Path, recipe: str, seed: int) -> Run:
     """Create runs/recipe/date-time-seed; with a number behind it where that is taken."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 Rate = TypeVar("Rate")
+
+TRAINED = "as trained"
+"""The name of an evaluation at the intervals of the training."""
 
 
 @dataclass(frozen=True)
@@ -126,44 +127,6 @@ def evaluate_rates(
             finally:
                 env.close()
     return evaluations
-
-
-def plot_rates(
-    evaluations: Mapping[str, Evaluation], path: Path, *, task: str, trained: Evaluation | None
-) -> None:
-    """Draw mean return, with its deviation, against control rate, and save the picture.
-
-    Args:
-        evaluations: At fixed intervals.
-        path: Where to; its suffix says in which format.
-        task: Goes into the title.
-        trained: The same at the intervals of the training, drawn as a band.
-    """
-    ordered = sorted(evaluations.values(), key=lambda each: each.interval)
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    if trained is not None:
-        low, high = trained.mean - trained.deviation, trained.mean + trained.deviation
-        axes.axhspan(low, high, color="tab:orange", alpha=0.2, linewidth=0)
-        axes.axhline(trained.mean, color="tab:orange", label="at the intervals of the training")
-    axes.errorbar(
-        [1 / each.interval for each in ordered],
-        [each.mean for each in ordered],
-        yerr=[each.deviation for each in ordered],
-        fmt="o-",
-        color="tab:blue",
-        capsize=4,
-        label="at a fixed interval",
-    )
-    axes.set_xscale("log", base=2)
-    rates = [1 / each.interval for each in ordered]
-    axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
-    axes.set_xlabel("control rate (Hz)")
-    axes.set_ylabel("return of an episode, mean ± std")
-    axes.set_title(task)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, dpi=150)
 
 
 def _report(bars: Progress, bar: TaskID, ended: int) -> None:

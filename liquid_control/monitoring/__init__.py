@@ -1,1 +1,34 @@
 """Pictures and figures of what a robot does and of the neurons that make it do so."""
+
+from liquid_control.monitoring.analysis import lesions, listening, saturated_share, smoothness
+from liquid_control.monitoring.callbacks import (
+    EpisodeCallback,
+    HParamsCallback,
+    RatesCallback,
+    evaluation_tag,
+    leaves,
+    log_evaluations,
+)
+from liquid_control.monitoring.inspection import report_on
+from liquid_control.monitoring.recording import Recording, circuit_of, record
+from liquid_control.monitoring.scalars import ScalarsCallback
+from liquid_control.monitoring.viewer import watch
+
+__all__ = [
+    "EpisodeCallback",
+    "HParamsCallback",
+    "RatesCallback",
+    "Recording",
+    "ScalarsCallback",
+    "circuit_of",
+    "evaluation_tag",
+    "leaves",
+    "lesions",
+    "listening",
+    "log_evaluations",
+    "record",
+    "report_on",
+    "saturated_share",
+    "smoothness",
+    "watch",
+]

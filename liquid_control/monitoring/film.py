@@ -23,6 +23,9 @@ from liquid_control.monitoring.scene import Scene
 
 Picture: TypeAlias = NDArray[np.uint8]
 
+FILM_RATE = 25.0  # pictures per second
+GIF_RATE = 12.5  # which GIFs can keep; half as many pictures are half as much to load
+
 SMALLEST = (400, 160)  # pixels
 ROBOT = 0.44  # of the width
 COLOURS = 128  # of a GIF

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +10,7 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from liquid_control.agents.evaluation import Evaluation, evaluate, evaluate_rates, plot_rates
+from liquid_control.agents.evaluation import Evaluation, evaluate, evaluate_rates
 
 
 class Countdown(gym.Env[Any, Any]):
@@ -122,11 +121,3 @@ def test_figures_are_plain_numbers() -> None:
         "mean_return": 2.0,
         "std_return": 1.0,
     }
-
-
-@pytest.mark.parametrize("with_trained", [True, False])
-def test_a_picture_is_drawn(tmp_path: Path, with_trained: bool) -> None:
-    evaluations = {"1x": Evaluation(np.array([1.0, 3.0]), 0.1, 0.1)}
-    path = tmp_path / "picture.png"
-    plot_rates(evaluations, path, task="Task", trained=evaluations["1x"] if with_trained else None)
-    assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,10 @@
+"""What `liquid-control` can do, one command a module: its arguments, and `run`."""
+
+from liquid_control.commands.doctor import Doctor
+from liquid_control.commands.evaluate import Evaluate
+from liquid_control.commands.inspect import Inspect
+from liquid_control.commands.record import Record
+from liquid_control.commands.train import Train
+from liquid_control.commands.watch import Watch
+
+__all__ = ["Doctor", "Evaluate", "Inspect", "Record", "Train", "Watch"]

@@ -1,0 +1,82 @@
+"""`liquid-control evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.evaluation import TRAINED, Evaluation, evaluate_rates
+from liquid_control.commands.terminal import Quiet, RunFolder, console, otherwise, say
+from liquid_control.commands.trained import open_run, rates, restore, unseen_robots
+from liquid_control.config import Recipe, build_env
+from liquid_control.display import results
+from liquid_control.monitoring import figures
+from liquid_control.runs import Run, replacing, write_json
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the return of a trained agent at several control rates; a table and a picture."""
+
+    folder: RunFolder
+    """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0."""
+
+    episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Episodes at each rate."""
+
+    ratios: Annotated[tuple[float, ...] | None, otherwise("RATIO ...", "the recipe's")] = None
+    """Fixed intervals to try, as multiples of the nominal one."""
+
+    seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Seed of the episodes; whatever it is, they are none that were trained on."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        given = {
+            "evaluation.episodes": self.episodes,
+            "evaluation.ratios": None if self.ratios is None else list(self.ratios),
+            "seed": self.seed,
+        }
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        run, recipe = open_run(self.folder, overrides)
+        env = build_env(recipe)
+        agent = restore(recipe, run, env)
+        examine(recipe, agent, run, nominal_interval(env), quiet=self.quiet)
+        env.close()
+        return 0
+
+
+def examine(
+    recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
+) -> dict[str, Evaluation]:
+    """Evaluate at the intervals of the training and at fixed ones: table, JSON and picture."""
+    evaluations = evaluate_rates(
+        agent,
+        lambda interval: unseen_robots(recipe, recipe.evaluation.episodes, interval),
+        rates(recipe, nominal),
+        progress=not quiet,
+    )
+    console.print(results(evaluations))
+    keep(recipe, run, evaluations)
+    return evaluations
+
+
+def keep(recipe: Recipe, run: Run, evaluations: Mapping[str, Evaluation]) -> None:
+    """Write figures and picture of an evaluation into the run's folder."""
+    fixed = dict(evaluations)
+    trained = fixed.pop(TRAINED)
+    data = {
+        "task": recipe.task,
+        "intervals": [each.to_dict() for each in fixed.values()],
+        "trained": trained.to_dict(),
+    }
+    write_json(run.evaluation, data)
+    with replacing(run.plot) as path:
+        figures.rates(fixed, recipe.task, trained).savefig(path, dpi=150)
+    say(f"Figures: {run.evaluation}\nPicture: {run.plot}")

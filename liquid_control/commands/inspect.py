@@ -1,0 +1,104 @@
+"""`liquid-control inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from rich.progress import Progress
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.evaluation import TRAINED
+from liquid_control.commands.evaluate import examine
+from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.trained import (
+    UNSEEN,
+    open_run,
+    restore,
+    unseen_robot,
+    unseen_robots,
+)
+from liquid_control.config import Recipe, build_env
+from liquid_control.monitoring import circuit_of, film, leaves, record, report_on
+from liquid_control.monitoring.analysis import Lesions, lesions
+from liquid_control.monitoring.film import GIF_RATE
+from liquid_control.recipe_text import RecipeError
+from liquid_control.runs import write_text
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Report on a trained robot and its neurons, on one page that needs no other file.
+
+    A film, the activity of all neurons, their circuit and time constants, what each listens to,
+    what is lost without it, and the return at each control rate.
+    """
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Episodes at each control rate."""
+
+    lesion_episodes: int = 4
+    """Episodes without each neuron, in turn; 0 leaves lesions out, which take longest."""
+
+    seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Seed of the episodes; whatever it is, they are none that were trained on."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        if self.lesion_episodes < 0:
+            raise RecipeError(f"--lesion-episodes must be 0 or more, got {self.lesion_episodes}")
+        given = {"evaluation.episodes": self.episodes, "seed": self.seed}
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        run, recipe = open_run(self.folder, overrides)
+        env = build_env(recipe, num_envs=1)
+        agent = restore(recipe, run, env)
+        nominal = nominal_interval(env)
+        env.close()
+
+        robot = unseen_robot(recipe)
+        recording = record(agent, robot)
+        robot.close()
+        pictures = film.frames(
+            recording, fps=GIF_RATE, seconds=recipe.monitoring.film_seconds, title=recipe.task
+        )
+        gif = film.to_gif(pictures, GIF_RATE)
+        hurt = self._lesions(recipe, agent)
+        evaluations = examine(recipe, agent, run, nominal, quiet=self.quiet)
+        trained = evaluations.pop(TRAINED)
+        page = report_on(
+            recipe.task,
+            circuit_of(agent),
+            recording,
+            film=gif,
+            lesions=hurt,
+            evaluations=evaluations,
+            trained=trained,
+            facts={"Run": run.folder.name, "Recipe": recipe.name, "Seed": str(recipe.seed)},
+            settings=leaves(recipe.model_dump(mode="json")),
+        )
+        write_text(run.report, page)
+        say(f"Report: {run.report}")
+        return 0
+
+    def _lesions(self, recipe: Recipe, agent: LiquidPPO | LiquidSAC) -> Lesions | None:
+        if not self.lesion_episodes:
+            return None
+        env = unseen_robots(recipe, self.lesion_episodes)
+        with Progress(disable=self.quiet) as bars:
+            neurons = circuit_of(agent).wiring.neuron_count
+            bar = bars.add_task("holding each neuron at rest", total=neurons)
+            hurt = lesions(
+                agent,
+                env,
+                seed=UNSEEN + recipe.seed,
+                on_neuron=lambda done: bars.update(bar, completed=done),
+            )
+        env.close()
+        return hurt

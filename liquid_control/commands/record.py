@@ -1,0 +1,57 @@
+"""`liquid-control record`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.trained import Rate, open_run, restore, unseen_robot
+from liquid_control.config import build_env
+from liquid_control.monitoring import film, record
+from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
+from liquid_control.recipe_text import RecipeError
+from liquid_control.runs import replacing
+
+
+@dataclass(frozen=True)
+class Record:
+    """Film an episode of a trained robot and its neurons, as MP4 and as animated GIF."""
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    seconds: float = 10.0
+    """How long at most, in the robot's time."""
+
+    ratio: Annotated[float | None, otherwise("RATIO", "the intervals of the training")] = None
+    """A fixed control interval, as a multiple of the nominal one."""
+
+    seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Seed of the episode; whatever it is, it is none that was trained on."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        if not self.seconds > 0:
+            raise RecipeError(f"--seconds must be positive, got {self.seconds:g}")
+        run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
+        env = build_env(recipe, num_envs=1)
+        agent = restore(recipe, run, env)
+        interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)
+        env.close()
+        robot = unseen_robot(recipe, interval)
+        recording = record(agent, robot, seconds=self.seconds)
+        robot.close()
+        run.videos.mkdir(exist_ok=True)
+        film_path, gif_path = run.videos / "film.mp4", run.videos / "film.gif"
+        with replacing(film_path) as path:
+            film.to_mp4(film.frames(recording, fps=FILM_RATE, title=recipe.task), path, FILM_RATE)
+        with replacing(gif_path) as path:
+            pictures = film.frames(recording, fps=GIF_RATE, title=recipe.task)
+            path.write_bytes(film.to_gif(pictures, GIF_RATE))
+        say(f"Film: {film_path}\nGIF: {gif_path}")
+        return 0

@@ -1,0 +1,43 @@
+"""`liquid-control watch`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.commands.terminal import Quiet, RunFolder, otherwise
+from liquid_control.commands.trained import Rate, open_run, restore, unseen_robot
+from liquid_control.config import build_env
+from liquid_control.monitoring import viewer
+from liquid_control.recipe_text import RecipeError
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Watch a trained robot live, in MuJoCo's viewer, until its window is closed."""
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    ratio: Annotated[float | None, otherwise("RATIO", "the intervals of the training")] = None
+    """A fixed control interval, as a multiple of the nominal one."""
+
+    seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
+    """Seed of the first episode; whatever it is, it is none that was trained on."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
+        env = build_env(recipe, num_envs=1)
+        agent = restore(recipe, run, env)
+        interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)
+        env.close()
+        try:
+            viewer.watch(agent, unseen_robot(recipe, interval))
+        except RuntimeError as error:
+            raise RecipeError(str(error)) from error
+        return 0

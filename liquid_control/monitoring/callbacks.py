@@ -1,0 +1,249 @@
+"""SB3 callbacks that show in TensorBoard what a robot does, and which neurons make it do so."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HParam, Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents.evaluation import TRAINED, Evaluation, Rate, evaluate_rates
+from liquid_control.monitoring import figures, film
+from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
+from liquid_control.monitoring.board import Board
+from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
+from liquid_control.monitoring.looks import looking
+from liquid_control.monitoring.recording import Recording, circuit_of, record
+
+
+class LookCallback(BaseCallback):
+    """Looks at the agent at the end of a rollout, each time that so many steps have passed.
+
+    Looking does not change the training: it draws from no generator that training draws from. What
+    fails by a full disk or a missing display is warned of, and training goes on.
+
+    Args:
+        every: control steps, over all environments, between two looks.
+        at_end: look once more when training ends.
+    """
+
+    subject: str  # of the look, for a warning
+
+    def __init__(self, every: int, *, at_end: bool = True) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least one control step, got {every}")
+        self.every, self.at_end = every, at_end
+
+    @abstractmethod
+    def look(self, board: Board | None, step: int) -> None:
+        """Look, and write down what is seen after so many control steps."""
+
+    def _on_training_start(self) -> None:
+        circuit_of(self.model)
+        self._last = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps // self.every > self._last // self.every:
+            self._look()
+
+    def _on_training_end(self) -> None:
+        if self.at_end and self.num_timesteps > self._last:
+            self._look()
+
+    def _look(self) -> None:
+        self._last = self.num_timesteps
+        board = Board.of(self.logger)
+        with looking(self.model, self.subject):
+            self.look(board, self.num_timesteps)
+            if board is not None:
+                board.flush()
+
+
+class EpisodeCallback(LookCallback):
+    """Records an episode: a film of robot and neurons, and pictures of the circuit at work.
+
+    In TensorBoard: images `robot/film` (an animated GIF), `circuit/activity`, `circuit/graph`,
+    `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>` in seconds;
+    scalars `robot/episode_return`, `robot/mean_weighted_frequency_hz`, `robot/action_fluctuation`,
+    `circuit/saturated_share`. In the folder: an MP4 of each film.
+
+    Args:
+        env: one robot, as `liquid_control.envs.make` builds it; it is stepped for the recording.
+        every: control steps, over all environments, between two episodes.
+        folder: where films go; None: nowhere.
+        film_seconds: how much of an episode is filmed and drawn, in the robot's time.
+        seed: of the episodes; the same start lets them be compared.
+    """
+
+    subject = "recording of the robot"
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        every: int = 500_000,
+        *,
+        folder: Path | str | None = None,
+        film_seconds: float = 8.0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(every)
+        self.env, self.seed, self.film_seconds = env, seed, film_seconds
+        self.folder = None if folder is None else Path(folder)
+        self.title = "" if env.spec is None else env.spec.id
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        if self.folder is None and Board.of(self.logger) is None:
+            raise ValueError(
+                "there is nowhere to show the robot: give the model a tensorboard_log, or the "
+                "callback a folder"
+            )
+
+    def look(self, board: Board | None, step: int) -> None:
+        """Record an episode and write down all that can be seen in it."""
+        recording = record(self.model, self.env, seed=self.seed)
+        if board is not None:
+            self._show(recording, board, step)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            film.to_mp4(self._frames(recording, FILM_RATE), self.folder / f"{step}.mp4", FILM_RATE)
+
+    def _show(self, recording: Recording, board: Board, step: int) -> None:
+        circuit = circuit_of(self.model)
+        wiring, moves = recording.wiring, smoothness(recording)
+        with torch.no_grad():
+            low, high = circuit.activity_range()
+            sensory, recurrent = (each.cpu().numpy() for each in circuit.synapse_strengths())
+        for tag, value in (
+            ("robot/episode_return", recording.total_reward),
+            ("robot/mean_weighted_frequency_hz", moves.mean_weighted_frequency),
+            ("robot/action_fluctuation", moves.fluctuation),
+            ("circuit/saturated_share", saturated_share(recording, low, high)),
+        ):
+            board.scalar(tag, value, step)
+        span = (0.0, min(self.film_seconds, recording.duration))
+        board.figure("circuit/activity", figures.raster(recording, span=span), step)
+        mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
+        graph = figures.circuit_graph(wiring, sensory, recurrent, mean)
+        board.figure("circuit/graph", graph, step)
+        heard = figures.listening_map(listening(recording), wiring)
+        board.figure("circuit/listening", heard, step)
+        if recording.time_constants is not None:
+            layers = {
+                layer: recording.time_constants[:, neurons].ravel()
+                for layer, neurons in wiring.layer_slices.items()
+            }
+            board.figure("circuit/time_constants", figures.time_constants(layers), step)
+            for layer, seconds in layers.items():
+                board.histogram(f"time_constants/{layer}", seconds, step)
+        pictures = self._frames(recording, GIF_RATE)
+        board.image("robot/film", film.to_gif(pictures, GIF_RATE), step)
+
+    def _frames(self, recording: Recording, fps: float) -> Any:
+        return film.frames(recording, fps=fps, seconds=self.film_seconds, title=self.title)
+
+
+class RatesCallback(LookCallback, Generic[Rate]):
+    """Evaluates the agent at several control rates: the return against the rate, as a curve.
+
+    In TensorBoard: image `evaluation/return_against_rate`, scalars `evaluation/<name>`.
+
+    Args:
+        make_env: builds the environments for one of `rates`; there is one episode for each.
+        rates: a name for each rate, and what `make_env` takes for it; "as trained" names the
+            intervals of the training, which are drawn across all rates.
+        every: control steps, over all environments, between two evaluations.
+        task: goes into the title.
+        at_end: evaluate once more when training ends.
+    """
+
+    subject = "evaluation"
+
+    def __init__(
+        self,
+        make_env: Callable[[Rate], VecEnv],
+        rates: Mapping[str, Rate],
+        every: int = 500_000,
+        *,
+        task: str = "",
+        at_end: bool = True,
+    ) -> None:
+        super().__init__(every, at_end=at_end)
+        self.make_env, self.rates, self.task = make_env, rates, task
+
+    def look(self, board: Board | None, step: int) -> None:
+        """Evaluate and draw."""
+        evaluations = evaluate_rates(self.model, self.make_env, self.rates)
+        log_evaluations(self.logger, evaluations, self.task, step)
+
+
+class HParamsCallback(BaseCallback):
+    """Writes settings for TensorBoard's HParams tab, where runs are compared.
+
+    Args:
+        settings: such as `leaves` makes them.
+        metrics: tags of scalars to compare by.
+    """
+
+    def __init__(self, settings: Mapping[str, bool | str | float], metrics: Sequence[str]) -> None:
+        super().__init__()
+        self.settings, self.metrics = settings, metrics
+
+    def _on_training_start(self) -> None:
+        written = HParam(dict(self.settings), dict.fromkeys(self.metrics, 0.0))
+        self.logger.record("hparams", written, exclude=("stdout", "log", "json", "csv"))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def leaves(settings: Mapping[str, Any], path: str = "") -> dict[str, bool | str | float]:
+    """The leaves of nested settings, by dotted path; lists as text, None as "null"."""
+    flat: dict[str, bool | str | float] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= leaves(value, f"{path}{key}.")
+        else:
+            flat[path + key] = value if isinstance(value, (bool, str, int, float)) else _text(value)
+    return flat
+
+
+def evaluation_tag(name: str) -> str:
+    """The scalar that holds the mean return of an evaluation with this name."""
+    return f"evaluation/{name.replace(' ', '_')}"
+
+
+def log_evaluations(
+    logger: Logger, evaluations: Mapping[str, Evaluation], task: str, step: int
+) -> None:
+    """Write evaluations at several control rates for TensorBoard: mean returns, and their curve.
+
+    Args:
+        logger: of the training.
+        evaluations: by name; "as trained" names the one at the intervals of the training.
+        task: goes into the title.
+        step: control steps of the training.
+    """
+    board = Board.of(logger)
+    if board is None:
+        return
+    for name, each in evaluations.items():
+        board.scalar(evaluation_tag(name), each.mean, step)
+    fixed = dict(evaluations)
+    trained = fixed.pop(TRAINED, None)
+    board.figure("evaluation/return_against_rate", figures.rates(fixed, task, trained), step)
+    board.flush()
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
