@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from liquid_control import LiquidPPO, __version__, cli, runs
-from liquid_control.config import load_recipe
+from liquid_control.commands import train as training
+from liquid_control.commands import trained
+from liquid_control.config import build_agent, build_env, load_recipe
 
 RECIPE = Path(__file__).parent.parent / "configs/inverted_pendulum/ncp_ppo.yaml"
 TINY = [
@@ -23,6 +25,7 @@ TINY = [
     "agent.n_epochs=1",
     "env.num_envs=2",
     "evaluation.episodes=3",
+    "monitoring.every=null",
 ]
 
 
@@ -71,6 +74,7 @@ agent: {algorithm: sac, total_timesteps: 200, batch_size: 32, sequence_length: 8
   learning_starts: 50, recurrent_learning_rate: {start: 1e-3, end: 0}}
 policy: {wiring: {kind: dense, neurons: 4}, critic_layers: [8]}
 evaluation: {episodes: 2, ratios: [1]}
+monitoring: {every: null}
 """
 
 
@@ -103,8 +107,8 @@ def test_the_screen_says_what_is_trained_where_and_how_to_watch(
     folder = train()
     shown = capsys.readouterr().out
     recipe = load_recipe(folder / "config.yaml")
-    env = cli.build_env(recipe)
-    wiring = cli.build_agent(recipe, env).policy.actor_circuit.wiring
+    env = build_env(recipe)
+    wiring = build_agent(recipe, env).policy.actor_circuit.wiring
     env.close()
     for text in (
         "InvertedPendulum-v5, observing positions",
@@ -155,18 +159,18 @@ def test_evaluate_repeats_itself_and_takes_other_seeds() -> None:
 
 def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[range] = []
-    build_env = cli.build_env
 
     def spy(recipe: Any, *, num_envs: int | None = None, **kwargs: Any) -> Any:
         first = kwargs.get("seed", recipe.seed)
         seeds.append(range(first, first + (num_envs or recipe.env.num_envs)))
         return build_env(recipe, num_envs=num_envs, **kwargs)
 
-    monkeypatch.setattr(cli, "build_env", spy)
+    for module in (training, trained):
+        monkeypatch.setattr(module, "build_env", spy)
     train("--quiet", "--seed", "5")
-    training, *evaluations = seeds
+    trained_on, *evaluations = seeds
     assert len(evaluations) == 4  # as trained, and at three fixed rates
-    assert not set(training) & set(chain(*evaluations))
+    assert not set(trained_on) & set(chain(*evaluations))
 
 
 def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(

@@ -17,7 +17,7 @@ from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.clock import nominal_interval
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
-from liquid_control.commands.trained import rates, unseen_robot, unseen_robots
+from liquid_control.commands.trained import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.config import Recipe, build_agent, build_env, load_recipe
 from liquid_control.display import command, plan, training_progress
 from liquid_control.monitoring import (
@@ -121,6 +121,7 @@ def watchers(recipe: Recipe, run: Run, nominal: float) -> list[BaseCallback]:
                 monitoring.every,
                 folder=run.videos,
                 film_seconds=monitoring.film_seconds,
+                seed=UNSEEN + recipe.seed,
             ),
             RatesCallback(
                 lambda interval: unseen_robots(recipe, monitoring.episodes, interval),

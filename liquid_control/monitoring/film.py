@@ -37,7 +37,7 @@ INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 def frames(
     recording: Recording,
     *,
-    fps: float = 25.0,
+    fps: float = FILM_RATE,
     width: int = 800,
     height: int = 320,
     seconds: float | None = None,

@@ -152,6 +152,21 @@ def test_long_names_and_tiny_layers_find_room(
         assert_readable(figure, boxes)
 
 
+@pytest.mark.parametrize("draw", [raster, listening_map])
+def test_layers_are_named_beside_their_panel(
+    draw: Callable[[Recording], Figure], drawn_texts: Callable[[Figure], dict[Text, Bbox]]
+) -> None:
+    recording = crowded(synthetic(200, 6, 50, observations=6))
+    texts = drawn_texts(draw(recording))
+    named = [text for text in texts if text.get_text() in recording.wiring.layer_slices]
+    assert [text.get_text() for text in named] == list(recording.wiring.layer_slices)
+    for text in named:
+        assert text.axes is not None
+        panel = text.axes.bbox.padded(1)
+        assert panel.containsy(texts[text].y0)
+        assert panel.containsy(texts[text].y1)
+
+
 @pytest.mark.parametrize("draw", FIGURES)
 def test_constant_signals_are_drawn_without_a_warning(
     draw: Callable[[Recording], Figure], recwarn: pytest.WarningsRecorder
@@ -258,6 +273,8 @@ def test_every_synapse_is_a_line_between_its_neurons_the_strongest_on_top() -> N
         (source,) = np.flatnonzero(np.isclose(places, segment[0]).all(axis=1))
         (target,) = np.flatnonzero(np.isclose(places, segment[-1]).all(axis=1))
         drawn.append(matrix[source, target - recording.wiring.sensory_count])
+        straight = np.allclose(segment[6], (segment[0] + segment[-1]) / 2)
+        assert straight == (places[source, 0] < places[target, 0])
     assert sorted(drawn) == sorted(matrix[matrix != 0])
     assert (np.diff(np.abs(drawn)) >= 0).all()
     assert (np.diff(lines.get_linewidths()) >= 0).all()
@@ -303,9 +320,13 @@ def test_arcs_within_a_layer_bow_right_downwards_and_left_upwards() -> None:
 
 def test_of_very_many_synapses_the_strongest_are_drawn_and_it_is_said() -> None:
     wiring = dense(sensory=10, neurons=120, motor=4)
-    sensory, recurrent = strengths(wiring)
-    figure = figures.circuit_graph(wiring, sensory, recurrent, (np.zeros(10), np.zeros(120)))
-    assert len(lines_of(figure).get_segments()) == 10_000
+    signed = np.full((130, 120), -0.01)
+    signed.flat[np.random.default_rng(0).permutation(signed.size)[:10_000]] = 2
+    activity = np.zeros(10), np.zeros(120)
+    figure = figures.circuit_graph(wiring, signed[:10], signed[10:], activity)
+    drawn = np.asarray(lines_of(figure).get_colors())
+    assert np.allclose(drawn[:, :3], to_rgb(colours.EXCITATORY))
+    assert len(drawn) == len(lines_of(figure).get_segments()) == 10_000
     assert figure.get_suptitle().endswith("the strongest 10,000 of 15,600 synapses")
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from liquid_control.monitoring.film import frames, replay, to_gif, to_mp4
+from liquid_control.monitoring.panel import Panel
 from tests.monitoring.recordings import synthetic
 
 SIZE = {"width": 400, "height": 160}
@@ -123,20 +124,27 @@ def test_without_a_simulation_signals_fill_the_film() -> None:
     assert len(np.unique(colours, axis=0)) > 50
 
 
-def test_one_neuron_at_its_limits_is_seen_in_its_colour_at_its_time() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 2.5])
+def test_what_the_neurons_do_now_stands_at_the_line(seconds: float) -> None:
+    """Neurons are silent, and from one step on as active as they ever are."""
     recording = synthetic(8, 1, 100)
+    step = int(np.searchsorted(recording.times, seconds))
     active = np.zeros_like(recording.activity)
-    third = slice(*np.searchsorted(recording.times, (1.0, 2.0)))
-    active[third] = 1.0
+    active[step:] = 1.0
     recording = replace(recording, activity=active, sensory=np.zeros_like(recording.sensory))
-    film = list(frames(recording, fps=10, width=800, height=320))
-    warm = np.array((213, 94, 0))
-    left_of_now = slice(50, 200), slice(620, 636)  # the last tenth of a second
-
-    def is_warm(picture: np.ndarray) -> bool:
-        return bool((np.abs(picture[left_of_now] - warm).max(axis=-1) < 40).mean() > 0.5)
-
-    assert [is_warm(film[frame]) for frame in (8, 15, 25)] == [False, True, False]
+    panel = Panel(recording, 600, 300, recording.duration)
+    row = 120  # in the middle of the layers
+    dark = (panel.picture(0)[: 2 * row] < 60).all(axis=(0, 2))
+    line, pace = np.flatnonzero(dark)[0], None
+    for later in (0.0, 0.5):
+        picture = panel.picture(recording.times[step] + later).astype(int)
+        warm = np.flatnonzero(picture[row, :, 0] - picture[row, :, 2] > 60)
+        warm = warm[warm > 150]  # at the right of the names
+        pace = (line - warm[0]) / later if later else pace
+        if not later:
+            assert abs(warm[0] - line) <= 3  # pixels
+    assert pace is not None
+    assert 3.0 * pace == pytest.approx(600 - 120, rel=0.1)  # three seconds in sight
 
 
 @pytest.mark.parametrize("fps", [5, 12.5, 20, 50])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from liquid_control.agents.evaluation import Evaluation
+from liquid_control.monitoring import inspection
 from liquid_control.monitoring.analysis import Lesions, listening
 from liquid_control.monitoring.inspection import report_on
 from liquid_control.monitoring.recording import Recording
@@ -66,6 +67,12 @@ def inspect(recording: Recording, **found: Any) -> tuple[pages.Element, dict[str
 @pytest.fixture(scope="module")
 def recording() -> Recording:
     return synthetic(neurons=NEURONS, steps=100)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the drawing out, which takes most of the time, for tests of words."""
+    monkeypatch.setattr(inspection, "_drawn", lambda figure: film())
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +172,14 @@ def test_the_costliest_neuron_is_named_with_its_price_and_its_uncertainty(whole:
     assert "in 8 episodes: 28 of 30 neurons cost more than twice the standard error" in doubt
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_episode_of_lesions_is_not_taken_for_certain(recording: Recording) -> None:
     _, chapters = inspect(recording, lesions=lesions(episodes=1))
     assert "one episode only" in chapters["What each neuron does"].text
     assert {row[3] for row in table(chapters["What each neuron does"])} == {"—"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_neurons_that_cost_nothing_are_not_blamed(recording: Recording) -> None:
     harmless = Lesions(np.full(4, 10.0), np.full((NEURONS, 4), 11.0))
     _, chapters = inspect(recording, lesions=harmless)
@@ -192,6 +201,7 @@ def test_each_control_rate_has_a_row_and_the_best_is_named(whole: Any) -> None:
     assert "tell the two apart" not in said
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("episodes", [1, 20])
 def test_rates_that_episodes_do_not_tell_apart_are_not_called_different(
     recording: Recording, episodes: int
@@ -204,6 +214,7 @@ def test_rates_that_episodes_do_not_tell_apart_are_not_called_different(
     assert "So few episodes do not tell the two apart" in chapters["Control rate"].text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_missing_is_left_out(recording: Recording) -> None:
     page, chapters = inspect(replace(recording, time_constants=None))
     missing = {"Time constants", "Control rate", "Settings"}
@@ -222,6 +233,7 @@ def test_a_robot_that_never_moves_is_reported_on_without_a_number_that_is_none()
     assert {row[2] for row in table(chapters["What each neuron does"])} == {""}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_neurons_that_never_forget_are_reported_on(recording: Recording) -> None:
     constants = np.full_like(recording.time_constants, np.inf)
     constants[:, 0] = 0.1

@@ -210,7 +210,8 @@ def test_the_nearer_body_hides_the_other() -> None:
 @pytest.mark.usefixtures("_without_opengl")
 def test_a_mesh_is_drawn_by_its_own_points() -> None:
     model = mujoco.MjModel.from_xml_string(
-        '<mujoco><asset><mesh name="wedge" vertex="0 0 0  1 0 0  0 1 0  0 0 1"/></asset>'
+        '<mujoco><asset><mesh name="other" vertex="0 0 0  9 0 0  0 9 0  0 0 9"/>'
+        '<mesh name="wedge" vertex="0 0 0  1 0 0  0 1 0  0 0 1"/></asset>'
         '<worldbody><body><freejoint/><geom type="mesh" mesh="wedge" rgba="1 0 0 1"/></body>'
         "</worldbody></mujoco>"
     )
