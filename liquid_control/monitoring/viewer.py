@@ -8,10 +8,8 @@ from itertools import count
 from time import perf_counter, sleep
 from typing import Any
 
-import glfw
 import gymnasium as gym
 import mujoco
-import mujoco.viewer
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -53,11 +51,12 @@ def watch(
         raise RuntimeError(
             "there is no display to open a window on; run `liquid-control record` for a film"
         )
+    # Imported here: what it loads may be missing where there is no screen.
+    from mujoco import viewer
+
     robot = copy(task.model)  # what one changes in the window does not reach the task
     shown = mujoco.MjData(robot)
-    with mujoco.viewer.launch_passive(
-        robot, shown, show_left_ui=False, show_right_ui=False
-    ) as window:
+    with viewer.launch_passive(robot, shown, show_left_ui=False, show_right_ui=False) as window:
         for episode in count() if episodes is None else range(episodes):
             observation, _ = env.reset(seed=seed if episode == 0 else None)
             if episode == 0:
@@ -112,8 +111,12 @@ def _look(task: Any, window: Any) -> None:
 
 def _display_answers() -> bool:
     """Whether there is a display, and a window can be opened on it."""
+    if not has_display():
+        return False
+    import glfw  # as above
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GLFW warns of what the caller raises
-        answers = has_display() and bool(glfw.init())
+        answers = bool(glfw.init())
         glfw.terminate()
     return answers

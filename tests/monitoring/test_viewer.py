@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import mujoco
+import mujoco.viewer
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
