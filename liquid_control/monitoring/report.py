@@ -113,7 +113,7 @@ def number(value: float) -> str:
         return "—"
     whole = isinstance(value, int) or abs(value) >= 100
     text = f"{value:,.0f}" if whole else f"{value:.3g}"
-    return text.replace("inf", "∞")
+    return text.replace("-", "−").replace("inf", "∞")
 
 
 def _data_uri(image: bytes, kind: str) -> str:
