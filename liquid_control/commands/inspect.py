@@ -44,6 +44,9 @@ class Inspect:
     lesion_episodes: int = 4
     """Episodes without each neuron, in turn; 0 leaves lesions out, which take longest."""
 
+    lesion_seconds: float = 10.0
+    """How long those last at most, in the robot's time."""
+
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the episodes; whatever it is, they are none that were trained on."""
 
@@ -54,6 +57,8 @@ class Inspect:
         """Carry the command out; return the exit code."""
         if self.lesion_episodes < 0:
             raise RecipeError(f"--lesion-episodes must be 0 or more, got {self.lesion_episodes}")
+        if not self.lesion_seconds > 0:
+            raise RecipeError(f"--lesion-seconds must be positive, got {self.lesion_seconds:g}")
         given = {"evaluation.episodes": self.episodes, "seed": self.seed}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         run, recipe = open_run(self.folder, overrides)
@@ -69,7 +74,7 @@ class Inspect:
             recording, fps=GIF_RATE, seconds=recipe.monitoring.film_seconds, title=recipe.task
         )
         gif = film.to_gif(pictures, GIF_RATE)
-        hurt = self._lesions(recipe, agent)
+        hurt = self._lesions(recipe, agent, nominal)
         evaluations = examine(recipe, agent, run, nominal, quiet=self.quiet)
         trained = evaluations.pop(TRAINED)
         page = report_on(
@@ -87,10 +92,13 @@ class Inspect:
         say(f"Report: {run.report}")
         return 0
 
-    def _lesions(self, recipe: Recipe, agent: LiquidPPO | LiquidSAC) -> Lesions | None:
+    def _lesions(
+        self, recipe: Recipe, agent: LiquidPPO | LiquidSAC, nominal: float
+    ) -> Lesions | None:
         if not self.lesion_episodes:
             return None
-        env = unseen_robots(recipe, self.lesion_episodes)
+        steps = max(round(self.lesion_seconds / nominal), 1)
+        env = unseen_robots(shortened(recipe, steps), self.lesion_episodes)
         with Progress(disable=self.quiet) as bars:
             neurons = circuit_of(agent).wiring.neuron_count
             bar = bars.add_task("holding each neuron at rest", total=neurons)
@@ -102,3 +110,10 @@ class Inspect:
             )
         env.close()
         return hurt
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """A recipe whose episodes last so many nominal intervals."""
+    arguments = {**recipe.env.kwargs, "max_episode_steps": steps}
+    env = recipe.env.model_copy(update={"kwargs": arguments})
+    return recipe.model_copy(update={"env": env})
