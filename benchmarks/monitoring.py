@@ -1,0 +1,77 @@
+"""What watching costs: a recipe trained with its callbacks of `liquid_control.monitoring`, and not.
+
+    python benchmarks/monitoring.py
+
+Both trainings write progress.csv and scalars for TensorBoard; one also films, draws and evaluates,
+as `liquid-control train` does. They run in turns, on the wall's clock, so the machine must be quiet.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+import tyro
+from stable_baselines3.common.logger import configure
+from table import print_table
+
+from liquid_control.agents.clock import nominal_interval
+from liquid_control.commands.train import watchers
+from liquid_control.config import Recipe, build_agent, build_env, load_recipe
+from liquid_control.monitoring.looks import seconds_spent
+from liquid_control.runs import new_run
+
+
+@dataclass
+class Arguments:
+    """What watching a training costs."""
+
+    recipe: Path = Path("configs/half_cheetah/ncp_ppo.yaml")
+    """The training."""
+
+    rounds: int = 2
+    """Trainings with and without."""
+
+
+def train(recipe: Recipe, *, watched: bool) -> tuple[float, float]:
+    """Train once; return the seconds it took, and those that were spent looking."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = build_env(recipe)
+        agent = build_agent(recipe, env)
+        run = new_run(Path(folder), recipe.name, recipe.seed)
+        agent.set_logger(configure(str(run.folder), ["csv", "tensorboard"]))
+        callbacks = watchers(recipe, run, nominal_interval(env)) if watched else []
+        start = time.perf_counter()
+        agent.learn(recipe.agent.total_timesteps, callbacks)
+        seconds = time.perf_counter() - start
+        agent.logger.close()
+        env.close()
+    return seconds, seconds_spent(agent)
+
+
+def main(arguments: Arguments) -> None:
+    """Train in turns and print the table."""
+    recipe = load_recipe(arguments.recipe)
+    torch.set_num_threads(recipe.threads)
+    plain, watched, looks = [], [], []
+    for _ in range(arguments.rounds):
+        plain.append(train(recipe, watched=False)[0])
+        seconds, spent = train(recipe, watched=True)
+        watched.append(seconds)
+        looks.append(spent)
+    ratios = [mine / theirs for mine, theirs in zip(watched, plain, strict=True)]
+    print_table(
+        (str(arguments.recipe), "seconds", "of which looking", "over not watched"),
+        (
+            ("not watched", f"{median(plain):.1f}", "", ""),
+            ("watched", f"{median(watched):.1f}", f"{median(looks):.1f}", f"{median(ratios):.3f}"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
