@@ -2,8 +2,8 @@
 
     python benchmarks/monitoring.py
 
-Both trainings write progress.csv and scalars for TensorBoard; one also films, draws and evaluates,
-as `liquid-control train` does. They run in turns, on the wall's clock, so the machine must be quiet.
+Both trainings write progress.csv and scalars for TensorBoard. One also films, draws and evaluates,
+as `liquid-control train` does. They run in turns, by the wall's clock: the machine must be quiet.
 """
 
 from __future__ import annotations

@@ -19,9 +19,13 @@ from liquid_control.recipe_text import RecipeError
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Print warnings in one line each; to a user of a command, where they come from is noise."""
+    """Print each warning once, in a line; to a user of a command, where it comes from is noise."""
+    shown = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) in shown:
+            return
+        shown.add(str(message))
         problems.print(f"[yellow]note:[/] {escape(str(message))}", soft_wrap=True, highlight=False)
 
     with warnings.catch_warnings():

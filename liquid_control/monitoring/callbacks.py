@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
@@ -20,6 +20,8 @@ from liquid_control.monitoring.board import Board
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
 from liquid_control.monitoring.looks import looking
 from liquid_control.monitoring.recording import Recording, circuit_of, record
+
+PICTURES_OF_GIF = round(FILM_RATE / GIF_RATE)
 
 
 class LookCallback(BaseCallback):
@@ -114,9 +116,9 @@ class EpisodeCallback(LookCallback):
         recording = record(self.model, self.env, seed=self.seed)
         if board is not None:
             self._show(recording, board, step)
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            film.to_mp4(self._frames(recording, FILM_RATE), self.folder / f"{step}.mp4", FILM_RATE)
+        gif = self._film(recording, step)
+        if board is not None:
+            board.image("robot/film", gif, step)
 
     def _show(self, recording: Recording, board: Board, step: int) -> None:
         circuit = circuit_of(self.model)
@@ -146,11 +148,23 @@ class EpisodeCallback(LookCallback):
             board.figure("circuit/time_constants", figures.time_constants(layers), step)
             for layer, seconds in layers.items():
                 board.histogram(f"time_constants/{layer}", seconds, step)
-        pictures = self._frames(recording, GIF_RATE)
-        board.image("robot/film", film.to_gif(pictures, GIF_RATE), step)
 
-    def _frames(self, recording: Recording, fps: float) -> Any:
-        return film.frames(recording, fps=fps, seconds=self.film_seconds, title=self.title)
+    def _film(self, recording: Recording, step: int) -> bytes:
+        """Make an MP4, if there is a folder, and of some of its pictures a GIF."""
+        options: dict[str, Any] = {"seconds": self.film_seconds, "title": self.title}
+        if self.folder is None:
+            return film.to_gif(film.frames(recording, fps=GIF_RATE, **options), GIF_RATE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept: list[film.Picture] = []
+
+        def pictures() -> Iterator[film.Picture]:
+            for number, picture in enumerate(film.frames(recording, fps=FILM_RATE, **options)):
+                if number % PICTURES_OF_GIF == 0:
+                    kept.append(picture)
+                yield picture
+
+        film.to_mp4(pictures(), self.folder / f"{step}.mp4", FILM_RATE)
+        return film.to_gif(kept, GIF_RATE)
 
 
 class RatesCallback(LookCallback, Generic[Rate]):
