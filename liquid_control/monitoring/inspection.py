@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from liquid_control.agents.evaluation import Evaluation
+from liquid_control.agents.evaluation import TRAINED, Evaluation
 from liquid_control.monitoring import figures
 from liquid_control.monitoring.analysis import (
     Lesions,
@@ -33,6 +33,7 @@ Array = NDArray[Any]
 
 DPI = 120
 OPEN_ROWS = 20  # of the table of neurons; the others are folded away
+CLOSE_UP = 5  # seconds
 HEARD = 3  # observations named for each neuron
 
 
@@ -112,7 +113,8 @@ def _episode(recording: Recording, circuit: Circuit, film: bytes | None) -> Chap
         ),
     ]
     pictures = [_film(film)] if film is not None else []
-    return Chapter("One episode", points, [*pictures, _raster(recording)])
+    pictures += [_raster(recording), *_close_up(recording)]
+    return Chapter("One episode", points, pictures)
 
 
 def _smoothness_in_words(smooth: Smoothness) -> str:
@@ -158,6 +160,21 @@ def _raster(recording: Recording) -> Picture:
         "Each row is a neuron and time runs to the right; warm is activity above zero, cool below. "
         "Rows that flicker in step with the actions at the bottom take part in the movement, rows "
         "of one colour do not.",
+    )
+
+
+def _close_up(recording: Recording) -> Iterator[Picture]:
+    """The beginning of a long episode, in which single steps can be told apart."""
+    if recording.duration < 2 * CLOSE_UP:
+        return
+    steps = int(np.searchsorted(recording.times, CLOSE_UP))
+    yield Picture(
+        f"The first {CLOSE_UP} seconds, close up",
+        _drawn(figures.raster(recording, span=(0, CLOSE_UP))),
+        "webp",
+        f"Raster as before, of the {steps} control steps of the first {CLOSE_UP} s only.",
+        "The same rows, near enough to see every step. Look for rows that repeat themselves: their "
+        "rhythm is the robot's gait, or its struggle for balance.",
     )
 
 
@@ -340,7 +357,7 @@ def _ties(correlations: Array, names: Sequence[str], count: int) -> tuple[Chip, 
 def _control_rates(
     task: str, evaluations: Mapping[str, Evaluation], trained: Evaluation | None
 ) -> Iterator[Chapter]:
-    named = dict(evaluations) if trained is None else {"as trained": trained, **evaluations}
+    named = dict(evaluations) if trained is None else {TRAINED: trained, **evaluations}
     if not named:
         return
     table = Table(

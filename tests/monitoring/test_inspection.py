@@ -137,6 +137,18 @@ def test_the_film_is_the_one_given_with_a_still_for_those_who_want_no_motion(who
         assert shown.convert("RGB").getpixel((0, 0)) == (40, 0, 0)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_long_episode_is_shown_close_up_as_well(recording: Recording) -> None:
+    assert recording.duration < 10
+    longer = replace(recording, times=2 * recording.times)
+    for each, count in ((recording, 1), (longer, 2)):
+        _, chapters = inspect(each)
+        pictures = chapters["One episode"].all("img")
+        assert len(pictures) == count
+    steps = int((longer.times < 5).sum())
+    assert f"{steps} control steps of the first 5 s" in pictures[1].attributes["alt"]
+
+
 def test_neurons_are_listed_by_what_is_lost_without_them(whole: Any, recording: Recording) -> None:
     _, chapters = whole
     names = recording.wiring.neuron_names
