@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from liquid_control import LiquidPPO, __version__, cli, runs
 from liquid_control.commands import train as training
@@ -302,3 +303,45 @@ def test_kernels_that_cannot_be_had_end_the_command_before_it_begins(
     assert cli.main(["train", str(RECIPE), "--runs", str(tmp_path)]) == 2
     assert "error: LIQUID_CONTROL_KERNELS=fast: unknown" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_recorded_inspected_and_watched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train("--set", "monitoring.every=64", "monitoring.film_seconds=0.2")
+    assert {path.name for path in (folder / "videos").iterdir()} == {"64.mp4", "128.mp4"}
+    capsys.readouterr()
+
+    assert cli.main(["record", str(folder), "--seconds", "0.16", "--ratio", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("film.mp4", "film.gif"):
+        assert str(folder / "videos" / name) in shown
+    with Image.open(folder / "videos" / "film.gif") as gif:
+        assert gif.n_frames == 2  # type: ignore[attr-defined]
+
+    short = ["--episodes", "2", "--lesion-episodes", "1", "--lesion-seconds", "0.2"]
+    assert cli.main(["inspect", str(folder), *short, "--quiet"]) == 0
+    page = (folder / "report.html").read_text()
+    for text in ("InvertedPendulum-v5", "motor_0", "agent.total_timesteps", "data:image/gif"):
+        assert text in page
+
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert cli.main(["watch", str(folder)]) == 2
+    assert "liquid-control record" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["record", "nowhere"], "nowhere: no run; it has no config.yaml"),
+        (["record", "nowhere", "--seconds", "0"], "--seconds must be positive, got 0"),
+        (["inspect", "nowhere", "--lesion-episodes", "-1"], "must be 0 or more, got -1"),
+        (["inspect", "nowhere", "--lesion-seconds", "nan"], "must be positive, got nan"),
+        (["watch", "nowhere"], "nowhere: no run; it has no config.yaml"),
+    ],
+)
+def test_looking_at_what_is_not_there_is_one_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert complaint in " ".join(capsys.readouterr().err.split())

@@ -20,8 +20,9 @@ from liquid_control.commands.trained import (
     unseen_robots,
 )
 from liquid_control.config import Recipe, build_env
-from liquid_control.monitoring import circuit_of, film, leaves, record, report_on
-from liquid_control.monitoring.analysis import Lesions, lesions
+from liquid_control.monitoring import circuit_of, figures, film, leaves, record, report_on
+from liquid_control.monitoring.analysis import Lesions, lesions, listening
+from liquid_control.monitoring.board import Board
 from liquid_control.monitoring.film import GIF_RATE
 from liquid_control.recipe_text import RecipeError
 from liquid_control.runs import write_text
@@ -85,10 +86,20 @@ class Inspect:
             lesions=hurt,
             evaluations=evaluations,
             trained=trained,
-            facts={"Run": run.folder.name, "Recipe": recipe.name, "Seed": str(recipe.seed)},
+            facts={
+                "Run": run.folder.name,
+                "Recipe": recipe.name,
+                "Seed": str(recipe.seed),
+                "Trained for": f"{recipe.agent.total_timesteps:,} steps",
+            },
             settings=leaves(recipe.model_dump(mode="json")),
         )
         write_text(run.report, page)
+        if hurt is not None:
+            board = Board.in_folder(run.folder)
+            heard = figures.listening_map(listening(recording), recording.wiring, hurt.scores)
+            board.figure("circuit/lesions", heard, recipe.agent.total_timesteps)
+            board.flush()
         say(f"Report: {run.report}")
         return 0
 

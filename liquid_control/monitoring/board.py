@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -31,6 +32,11 @@ class Board:
             if isinstance(output, TensorBoardOutputFormat):
                 return cls(output.writer)
         return None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Board:
+        """A board of its own, in a folder that TensorBoard looks into."""
+        return cls(SummaryWriter(str(folder)))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Write one number."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import HParam, Logger
@@ -55,7 +56,8 @@ class LookCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        if self.num_timesteps // self.every > self._last // self.every:
+        due = self.num_timesteps // self.every > self._last // self.every
+        if due and self.num_timesteps < self.model._total_timesteps:
             self._look()
 
     def _on_training_end(self) -> None:
@@ -75,9 +77,9 @@ class EpisodeCallback(LookCallback):
     """Records an episode: a film of robot and neurons, and pictures of the circuit at work.
 
     In TensorBoard: images `robot/film` (an animated GIF), `circuit/activity`, `circuit/graph`,
-    `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>` in seconds;
-    scalars `robot/episode_return`, `robot/mean_weighted_frequency_hz`, `robot/action_fluctuation`,
-    `circuit/saturated_share`. In the folder: an MP4 of each film.
+    `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>`, of
+    each neuron's median in seconds; scalars `robot/episode_return`, `robot/action_fluctuation`,
+    `robot/mean_weighted_frequency_hz`, `circuit/saturated_share`. In the folder: an MP4 each time.
 
     Args:
         env: one robot, as `liquid_control.envs.make` builds it; it is stepped for the recording.
@@ -146,8 +148,9 @@ class EpisodeCallback(LookCallback):
                 for layer, neurons in wiring.layer_slices.items()
             }
             board.figure("circuit/time_constants", figures.time_constants(layers), step)
-            for layer, seconds in layers.items():
-                board.histogram(f"time_constants/{layer}", seconds, step)
+            typical = np.median(recording.time_constants, axis=0)
+            for layer, neurons in wiring.layer_slices.items():
+                board.histogram(f"time_constants/{layer}", typical[neurons], step)
 
     def _film(self, recording: Recording, step: int) -> bytes:
         """Make an MP4, if there is a folder, and of some of its pictures a GIF."""
