@@ -39,6 +39,9 @@ SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _LAYERS = {"sensory": SKY, "inter": GREEN, "command": PURPLE, "motor": ORANGE}
 _OTHER_LAYERS = (YELLOW, BLACK, "#b3b3b3")
 
+LANGUAGE = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, NEUTRAL, GREY)
+"""All colours that mean something."""
+
 # An odd number of colours has one in the middle, for zero.
 DIVERGING = LinearSegmentedColormap.from_list("blue_vermilion", (BLUE, NEUTRAL, VERMILION), N=257)
 """Maps [0, 1] to colours; the neutral one lies at 0.5."""

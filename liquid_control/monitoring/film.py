@@ -14,9 +14,11 @@ from typing import IO, TypeAlias, cast
 import imageio_ffmpeg
 import mujoco
 import numpy as np
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from liquid_control.monitoring.colours import LANGUAGE
 from liquid_control.monitoring.panel import INK, Panel, font
 from liquid_control.monitoring.recording import Recording, Simulation
 from liquid_control.monitoring.scene import Scene
@@ -215,9 +217,15 @@ class _Caption:
 
 
 def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]:
-    """Some colours for all pictures, and for each coarser colour (5 bits each) the nearest."""
+    """Some colours for all pictures, and for each coarser colour (5 bits each) the nearest.
+
+    Those that mean something are among them, however few pixels they have.
+    """
     chosen = pictures[:: max(len(pictures) // SAMPLES, 1)]
-    colours = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS)
+    meant = [round(255 * part) for colour in LANGUAGE for part in to_rgb(colour)]
+    frequent = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS - len(LANGUAGE))
+    colours = Image.new("P", (1, 1))
+    colours.putpalette((frequent.getpalette() or []) + meant)
     coarse = np.arange(2**15)
     levels = np.stack((coarse >> 10, coarse >> 5 & 31, coarse & 31), axis=-1) * 255 // 31
     every = Image.fromarray(levels.astype(np.uint8)[None])

@@ -10,8 +10,10 @@ import imageio_ffmpeg
 import mujoco
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from liquid_control.monitoring.colours import LANGUAGE
 from liquid_control.monitoring.film import frames, replay, to_gif, to_mp4
 from liquid_control.monitoring.panel import Panel
 from tests.monitoring.recordings import synthetic
@@ -168,6 +170,17 @@ def test_a_gif_of_an_episode_is_small_and_looks_like_it() -> None:
             gif.seek(index)
             error = np.abs(np.asarray(gif.convert("RGB")) - film[index].astype(float))
             assert error.mean() < 6
+
+
+def test_a_gif_keeps_the_colours_that_mean_something() -> None:
+    """Even where many others fill it and they themselves have a few pixels."""
+    rare = np.array([[round(255 * part) for part in to_rgb(colour)] for colour in LANGUAGE])
+    pictures = white_noise(4)
+    for picture in pictures:
+        picture[0, : len(rare)] = rare
+    with Image.open(BytesIO(to_gif(pictures, 12.5))) as gif:
+        shown = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(shown[0, : len(rare)] - rare).max() <= 8
 
 
 @pytest.mark.parametrize("fps", [24, 30, 7, 200])
