@@ -191,9 +191,9 @@ class EvaluationSection(Section):
 class MonitoringSection(Section):
     """How a training is watched in TensorBoard; see `liquid_control.monitoring`."""
 
-    every: PositiveInt | None = 500_000
+    every: PositiveInt | None = 1_000_000
     """Control steps, over all environments, between two looks at the robot; null is none at all."""
-    film_seconds: PositiveFloat = 8.0
+    film_seconds: PositiveFloat = 5.0
     """How much of an episode is filmed, in the robot's time."""
     episodes: PositiveInt = 4
     """Episodes at each control rate."""

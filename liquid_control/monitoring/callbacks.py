@@ -94,10 +94,10 @@ class EpisodeCallback(LookCallback):
     def __init__(
         self,
         env: gym.Env[Any, Any],
-        every: int = 500_000,
+        every: int = 1_000_000,
         *,
         folder: Path | str | None = None,
-        film_seconds: float = 8.0,
+        film_seconds: float = 5.0,
         seed: int | None = None,
     ) -> None:
         super().__init__(every)
@@ -190,7 +190,7 @@ class RatesCallback(LookCallback, Generic[Rate]):
         self,
         make_env: Callable[[Rate], VecEnv],
         rates: Mapping[str, Rate],
-        every: int = 500_000,
+        every: int = 1_000_000,
         *,
         task: str = "",
         at_end: bool = True,

@@ -20,7 +20,6 @@ from liquid_control.monitoring.drawn import SKY
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-FINER = 2  # pixels drawn for one of the picture, in each direction, against jagged edges
 PLATFORMS = ("egl", "osmesa", "glfw", "cgl")  # each a module of MuJoCo
 COSTLY = [mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX]
 AMBIENT = 0.3  # at least so much light falls on every side of a body
@@ -48,7 +47,7 @@ class OpenGL:
         self._context: Any = None
         self._renderer: Any = None
         try:
-            self._within(self._open, model, FINER * width, FINER * height)
+            self._within(self._open, model, width, height)
         except BaseException:
             self.close()
             raise
@@ -88,8 +87,9 @@ class OpenGL:
             scene.flags[costly] = False
         mujoco.mjr_render(self._window, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, self._depth, self._window, self._renderer)
-        self._pixels[self._depth == 1] = SKY  # as far as can be: nothing is there
-        return np.asarray(Image.fromarray(self._pixels).reduce(FINER))[::-1]
+        image = Image.fromarray(self._pixels)
+        image.paste(SKY, mask=Image.fromarray(self._depth == 1))  # nothing is that far
+        return np.asarray(image)[::-1]
 
     def _free(self) -> None:
         if self._renderer is not None:
