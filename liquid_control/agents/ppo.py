@@ -21,13 +21,14 @@ from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.finite import check_column, check_observation
 from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
 
-class LiquidPPO(PPO):
+class LiquidPPO(SavedAgent, PPO):
     """SB3's PPO (Schulman et al. 2017) for policies with a state and tasks with a variable rate.
 
     A rollout is cut into sequences of `sequence_length` steps; each is unrolled from the state the

@@ -23,12 +23,13 @@ from liquid_control.agents.finite import check_observation, check_step
 from liquid_control.agents.judgement import endings_of, gather
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
+from liquid_control.agents.saving import SavedAgent
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
 SelfLiquidSAC = TypeVar("SelfLiquidSAC", bound="LiquidSAC")
 
 
-class LiquidSAC(SAC):
+class LiquidSAC(SavedAgent, SAC):
     """SB3's SAC (Haarnoja et al. 2018) for policies with a state and tasks with a variable rate.
 
     Whole episodes are kept, and sampled as sequences of `sequence_length` steps with the recurrent

@@ -63,7 +63,7 @@ class Inspect:
         given = {"evaluation.episodes": self.episodes, "seed": self.seed}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         run, recipe = open_run(self.folder, overrides)
-        env = build_env(recipe, num_envs=1)
+        env = build_env(recipe)
         agent = restore(recipe, run, env)
         nominal = nominal_interval(env)
         env.close()

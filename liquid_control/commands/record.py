@@ -39,7 +39,7 @@ class Record:
         if not self.seconds > 0:
             raise RecipeError(f"--seconds must be positive, got {self.seconds:g}")
         run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
-        env = build_env(recipe, num_envs=1)
+        env = build_env(recipe)
         agent = restore(recipe, run, env)
         interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)
         env.close()

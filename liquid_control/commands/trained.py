@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.checkpoint import CheckpointError
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.config import Recipe, build_agent, build_env, build_robot, load_recipe
 from liquid_control.recipe_text import RecipeError, one_line
@@ -48,8 +49,8 @@ def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
         agent.set_parameters(str(run.model), device=agent.device)
     except FileNotFoundError as error:
         raise RecipeError(f"{run.model}: no model was saved in this run") from error
-    except (ValueError, RuntimeError) as error:
-        raise RecipeError(f"{run.model}: does not fit {run.config}: {one_line(error)}") from error
+    except CheckpointError as error:
+        raise RecipeError(one_line(error)) from error
     return agent
 
 

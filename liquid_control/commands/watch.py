@@ -32,7 +32,7 @@ class Watch:
     def run(self) -> int:
         """Carry the command out; return the exit code."""
         run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
-        env = build_env(recipe, num_envs=1)
+        env = build_env(recipe)
         agent = restore(recipe, run, env)
         interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)
         env.close()
