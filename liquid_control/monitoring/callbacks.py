@@ -76,10 +76,10 @@ class LookCallback(BaseCallback):
 class EpisodeCallback(LookCallback):
     """Records an episode: a film of robot and neurons, and pictures of the circuit at work.
 
-    In TensorBoard: images `robot/film` (an animated GIF), `circuit/activity`, `circuit/graph`,
+    In TensorBoard: images `episode/film` (an animated GIF), `episode/activity`, `circuit/graph`,
     `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>`, of
-    each neuron's median in seconds; scalars `robot/episode_return`, `robot/action_fluctuation`,
-    `robot/mean_weighted_frequency_hz`, `circuit/saturated_share`. In the folder: an MP4 each time.
+    each neuron's median in seconds; scalars `episode/return`, `episode/action_fluctuation`,
+    `episode/mean_weighted_frequency_hz`, `circuit/saturated_share`. In the folder: MP4s.
 
     Args:
         env: one robot, as `liquid_control.envs.make` builds it; it is stepped for the recording.
@@ -120,7 +120,7 @@ class EpisodeCallback(LookCallback):
             self._show(recording, board, step)
         gif = self._film(recording, step)
         if board is not None:
-            board.image("robot/film", gif, step)
+            board.image("episode/film", gif, step)
 
     def _show(self, recording: Recording, board: Board, step: int) -> None:
         circuit = circuit_of(self.model)
@@ -129,14 +129,14 @@ class EpisodeCallback(LookCallback):
             low, high = circuit.activity_range()
             sensory, recurrent = (each.cpu().numpy() for each in circuit.synapse_strengths())
         for tag, value in (
-            ("robot/episode_return", recording.total_reward),
-            ("robot/mean_weighted_frequency_hz", moves.mean_weighted_frequency),
-            ("robot/action_fluctuation", moves.fluctuation),
+            ("episode/return", recording.total_reward),
+            ("episode/mean_weighted_frequency_hz", moves.mean_weighted_frequency),
+            ("episode/action_fluctuation", moves.fluctuation),
             ("circuit/saturated_share", saturated_share(recording, low, high)),
         ):
             board.scalar(tag, value, step)
         span = (0.0, min(self.film_seconds, recording.duration))
-        board.figure("circuit/activity", figures.raster(recording, span=span), step)
+        board.figure("episode/activity", figures.raster(recording, span=span), step)
         mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
         graph = figures.circuit_graph(wiring, sensory, recurrent, mean)
         board.figure("circuit/graph", graph, step)

@@ -109,13 +109,13 @@ def test_pictures_are_taken_at_the_first_rollouts_end_after_each_interval(
     sac = isinstance(watched.model, LiquidSAC)
     due = [48, 96] if sac else [64, 96]
     last = 112 if sac else 128
-    for tag in ("robot/film", "circuit/activity", "circuit/graph", "circuit/listening"):
+    for tag in ("episode/film", "episode/activity", "circuit/graph", "circuit/listening"):
         assert steps(watched.events.Images(tag)) == [*due, last]
     assert steps(watched.events.Images("evaluation/return_against_rate")) == due
     for tag in (
-        "robot/episode_return",
-        "robot/mean_weighted_frequency_hz",
-        "robot/action_fluctuation",
+        "episode/return",
+        "episode/mean_weighted_frequency_hz",
+        "episode/action_fluctuation",
         "circuit/saturated_share",
     ):
         events = watched.events.Scalars(tag)
@@ -127,7 +127,7 @@ def test_pictures_are_taken_at_the_first_rollouts_end_after_each_interval(
 
 
 def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None:
-    (*_, event) = watched.events.Images("robot/film")
+    (*_, event) = watched.events.Images("episode/film")
     seconds = min(FILM_SECONDS, record(watched.model, envs.make(TASK, **OPTIONS), seed=3).duration)
     gif = Image.open(BytesIO(event.encoded_image_string))
     assert gif.format == "GIF"
@@ -141,7 +141,7 @@ def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None
 
 
 def test_no_picture_is_blank(watched: Watched) -> None:
-    pictures = [tag for tag in watched.events.Tags()["images"] if tag != "robot/film"]
+    pictures = [tag for tag in watched.events.Tags()["images"] if tag != "episode/film"]
     assert len(pictures) == 5
     for tag in pictures:
         for event in watched.events.Images(tag):
