@@ -223,6 +223,8 @@ class SavedAgent(BaseAlgorithm):
             for name, tensors in contents.tensors.items()
             if name in self._get_torch_save_params()[0]
         }
+        for name in parameters.keys() - groups.keys():
+            _check_fit(name, parameters[name], _attribute(self, name).state_dict(), exact_match)
         super().set_parameters(parameters, exact_match)  # type: ignore[arg-type]
         with torch.no_grad():
             for name, value in contents.tensors["variables"].items():
@@ -253,6 +255,18 @@ def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
     if contents.kind != agent.__name__:
         raise CheckpointError(f"it holds a {contents.kind}, and this is {agent.__name__}")
     return contents
+
+
+def _check_fit(
+    name: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor], exact_match: bool
+) -> None:
+    """Refuse other tensors than there are before any is taken; torch would take those that fit."""
+    if exact_match and (different := given.keys() ^ own.keys()):
+        raise CheckpointError(f"its {name} differs in {', '.join(sorted(different))}")
+    for key in sorted(given.keys() & own.keys()):
+        if given[key].shape != own[key].shape:
+            theirs, ours = list(given[key].shape), list(own[key].shape)
+            raise CheckpointError(f"{key} of its {name} is {theirs}, and here it is {ours}")
 
 
 def _check_widths(value: Any) -> None:
@@ -311,9 +325,9 @@ def _optimizer_from_plain(
     tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
 ) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key in sorted(tensors, key=lambda key: int(key.split(".")[0])):
         index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = tensor
+        state.setdefault(int(index), {})[name] = tensors[key]
     plain = [
         {name: tuple(value) if name == "betas" else value for name, value in group.items()}
         for group in groups

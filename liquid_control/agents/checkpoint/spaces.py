@@ -88,7 +88,8 @@ def _bounds(values: NDArray[Any]) -> list[str | float]:
 def _spread(bounds: list[str | float], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     values = np.array([float(bound) if isinstance(bound, str) else bound for bound in bounds])
     values = values.astype(dtype)
-    return np.broadcast_to(values, shape) if len(values) == 1 else values.reshape(shape)
+    whole = len(values) == math.prod(shape)
+    return values.reshape(shape) if whole else np.broadcast_to(values, shape)
 
 
 def _shape(sizes: list[int]) -> tuple[int, ...]:

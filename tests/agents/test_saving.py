@@ -1,0 +1,244 @@
+"""What is saved of an agent, and what is never loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.utils import LinearSchedule
+
+from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
+from liquid_control.agents.checkpoint.spaces import space_from_json, space_to_json
+from tests.agents.tasks import Recall
+
+WIRING = {"kind": "auto_ncp", "neurons": 8}
+
+
+def ppo(**options: Any) -> LiquidPPO:
+    small = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "policy_kwargs": {"wiring": WIRING}}
+    return LiquidPPO("LiquidPolicy", "CartPole-v1", **{**small, **options})
+
+
+def sac(**options: Any) -> LiquidSAC:
+    small = {"learning_starts": 20, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
+    policy = {"policy_kwargs": {"wiring": WIRING, "critic_layers": [8]}, "buffer_size": 500}
+    return LiquidSAC("LiquidPolicy", "Pendulum-v1", **{**small, **policy, **options})
+
+
+AGENTS: list[Callable[..., Any]] = [ppo, sac]
+SCHEDULE = LinearSchedule(1e-3, 1e-4, 0.5)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_loaded_agent_is_the_saved_one(make: Callable[..., Any], tmp_path: Path) -> None:
+    agent = make(seed=3, learning_rate=SCHEDULE, gamma=0.97).learn(64)
+    agent.save(tmp_path / "agent")
+    assert [each.name for each in tmp_path.iterdir()] == ["agent.zip"]
+    again = type(agent).load(tmp_path / "agent", env=agent.env)
+    assert again.policy.state_dict().keys() == agent.policy.state_dict().keys()
+    for name, value in agent.policy.state_dict().items():
+        assert again.policy.state_dict()[name].equal(value)
+    for mine, theirs in zip(
+        agent.policy.optimizer.state_dict()["state"].values(),
+        again.policy.optimizer.state_dict()["state"].values(),
+        strict=True,
+    ):
+        assert all(mine[key].equal(theirs[key]) for key in mine)
+    assert (again.num_timesteps, again._n_updates) == (agent.num_timesteps, agent._n_updates)
+    assert (again.gamma, again.seed) == (0.97, 3)
+    assert again.lr_schedule(0.75) == agent.lr_schedule(0.75) != agent.lr_schedule(1.0)
+    again.learn(32, reset_num_timesteps=False)
+    assert again.num_timesteps == agent.num_timesteps + 32
+
+
+def test_the_entropy_coefficient_is_saved(tmp_path: Path) -> None:
+    agent = sac(seed=0).learn(64)
+    agent.save(tmp_path / "agent")
+    again = LiquidSAC.load(tmp_path / "agent")
+    assert agent.log_ent_coef is not None
+    assert again.log_ent_coef is not None
+    assert again.log_ent_coef.item() == agent.log_ent_coef.item() != 0
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_saving_twice_or_loading_between_makes_the_same_file(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    agent = make(seed=0).learn(32)
+    agent.save(tmp_path / "one")
+    type(agent).load(tmp_path / "one").save(tmp_path / "two")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_what_a_file_cannot_hold_is_asked_for(tmp_path: Path) -> None:
+    ppo(learning_rate=lambda progress: 1e-3 * progress).save(tmp_path / "agent")
+    with pytest.raises(CheckpointError, match=r"learning_rate is an object .* custom_objects="):
+        LiquidPPO.load(tmp_path / "agent")
+    again = LiquidPPO.load(tmp_path / "agent", custom_objects={"learning_rate": 2e-3})
+    assert again.lr_schedule(1.0) == 2e-3
+    sac(action_noise=NormalActionNoise(np.zeros(1), np.ones(1))).save(tmp_path / "noisy")
+    with pytest.raises(CheckpointError, match="action_noise is an object"):
+        LiquidSAC.load(tmp_path / "noisy")
+    assert LiquidSAC.load(tmp_path / "noisy", action_noise=None).action_noise is None
+
+
+def test_a_file_of_sb3_is_loaded_on_trust_only(tmp_path: Path) -> None:
+    agent = ppo(seed=0)
+    BaseAlgorithm.save(agent, tmp_path / "old.zip")
+    with pytest.raises(CheckpointError, match=r"no checkpoint of liquid_control.* trust=True"):
+        LiquidPPO.load(tmp_path / "old.zip")
+    with pytest.raises(CheckpointError, match="trust=True"):
+        agent.set_parameters(tmp_path / "old.zip")
+    again = LiquidPPO.load(tmp_path / "old.zip", trust=True)
+    assert all(
+        again.policy.state_dict()[name].equal(value)
+        for name, value in agent.policy.state_dict().items()
+    )
+    agent.set_parameters(tmp_path / "old.zip", trust=True)
+
+
+class Payload:
+    """Leaves a trace if it is ever unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    """SB3 runs it; this is what loading without trust is there to prevent."""
+    agent, trace = PPO("MlpPolicy", "CartPole-v1", n_steps=16, batch_size=16), tmp_path / "trace"
+    agent.payload = Payload(trace)  # type: ignore[attr-defined]
+    agent.save(tmp_path / "evil.zip")
+    with pytest.raises(CheckpointError):
+        LiquidPPO.load(tmp_path / "evil.zip")
+    with pytest.raises(CheckpointError):
+        ppo().set_parameters(tmp_path / "evil.zip")
+    assert not trace.exists()
+    PPO.load(tmp_path / "evil.zip")
+    assert trace.exists()
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_another_agent_or_circuit_is_refused(make: Callable[..., Any], tmp_path: Path) -> None:
+    agent = make()
+    agent.save(tmp_path / "agent")
+    other, theirs = (LiquidSAC, "LiquidPPO") if make is ppo else (LiquidPPO, "LiquidSAC")
+    with pytest.raises(CheckpointError, match=f"it holds a {theirs}, and this is {other.__name__}"):
+        other.load(tmp_path / "agent")
+    larger = make(policy_kwargs={"wiring": {**WIRING, "neurons": 12}})
+    before = {name: value.clone() for name, value in larger.policy.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"agent\.zip does not fit this agent: .* of its policy is"
+    ):
+        larger.set_parameters(tmp_path / "agent")
+    for name, value in larger.policy.state_dict().items():
+        assert value.equal(before[name])
+    parts = {"policy": dict(list(agent.policy.state_dict().items())[1:])}
+    write(
+        tmp_path / "less.zip", replace(agent.contents(), tensors=agent.contents().tensors | parts)
+    )
+    with pytest.raises(CheckpointError, match="its policy differs in"):
+        agent.set_parameters(tmp_path / "less.zip")
+    with pytest.raises(ValueError, match="spaces do not match"):
+        type(agent).load(tmp_path / "agent", env=Recall())
+
+
+def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """An agent whose description was changed, and sealed again, as an attacker would."""
+    contents = ppo().contents()
+    data = deepcopy(contents.data)
+    change(data["agent"])
+    write(path, replace(contents, data=data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda agent: agent["arguments"]["policy_kwargs"]["wiring"].update(neurons=10**9),
+        lambda agent: agent["arguments"]["policy_kwargs"].update(encoder=[10**12]),
+        lambda agent: agent["arguments"]["policy_kwargs"].update(neurons="os.system"),
+        lambda agent: agent["arguments"]["policy_kwargs"].update(optimizer_class="os.system"),
+        lambda agent: agent["arguments"].update(no_argument=1),
+        lambda agent: agent["arguments"].update(n_steps="many"),
+        lambda agent: agent["arguments"].pop("policy_kwargs"),
+        lambda agent: agent["counters"].clear(),
+        lambda agent: agent["observation_space"].update(kind="os.system"),
+        lambda agent: agent["observation_space"].update(shape=[10**12]),
+        lambda agent: agent["observation_space"].update(dtype="O"),
+        lambda agent: agent.update(action_space=None),
+        lambda agent: agent.clear(),
+    ],
+)
+def test_impossible_agents_are_refused(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    path = described_otherwise(tmp_path / "agent.zip", change)
+    with pytest.raises(CheckpointError, match=r"agent\.zip"):
+        LiquidPPO.load(path)
+
+
+def test_tensors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    contents = ppo().contents()
+    policy = dict(contents.tensors["policy"])
+    policy[next(iter(policy))] = torch.zeros(2)
+    write(tmp_path / "agent.zip", replace(contents, tensors={**contents.tensors, "policy": policy}))
+    with pytest.raises(CheckpointError, match=r"agent\.zip is not loaded"):
+        LiquidPPO.load(tmp_path / "agent.zip")
+    write(tmp_path / "other.zip", Contents("LiquidPPO", contents.data, {}))
+    with pytest.raises(CheckpointError, match=r"other\.zip is not loaded"):
+        LiquidPPO.load(tmp_path / "other.zip")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1, 1, (3,)),
+        spaces.Box(np.array([-np.inf, 0], np.float64), np.array([1, np.inf]), dtype=np.float64),
+        spaces.Box(0, 255, (2, 3), np.uint8),
+        spaces.Discrete(5, start=-2),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(4),
+        spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Box(0, 1, ())}),
+    ],
+)
+def test_spaces_survive_json(space: spaces.Space[Any]) -> None:
+    assert space_from_json(space_to_json(space)) == space
+
+
+def test_evaluation_keeps_the_best_agent(tmp_path: Path) -> None:
+    agent = ppo()
+    callback = EvalCallback(
+        agent.get_env(),  # type: ignore[arg-type]
+        eval_freq=16,
+        n_eval_episodes=1,
+        best_model_save_path=str(tmp_path),
+        verbose=0,
+    )
+    agent.learn(32, callback)
+    assert read(tmp_path / "best_model.zip").kind == "LiquidPPO"
+    LiquidPPO.load(tmp_path / "best_model")
+
+
+def test_only_paths_are_saved_to(tmp_path: Path) -> None:
+    for options in ({"exclude": ["policy"]}, {"include": ["env"]}):
+        with pytest.raises(TypeError, match="save takes a path"):
+            ppo().save(tmp_path / "agent", **options)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        LiquidPPO.load(tmp_path / "nothing")
