@@ -321,6 +321,10 @@ class LiquidPPO(SavedAgent, PPO):
             progress_bar,
         )
 
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log; iterations are counted from the first, however often it was resumed."""
+        super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,7 +174,11 @@ class SavedAgent(BaseAlgorithm):
             else:
                 tensors[name] = part.state_dict()
         data["optimizers"] = groups
-        return Contents(type(self).__name__, data, tensors)
+        copies = {
+            name: {key: tensor.detach().clone() for key, tensor in each.items()}
+            for name, each in tensors.items()
+        }
+        return Contents(type(self).__name__, deepcopy(data), copies)
 
     @classmethod
     def from_contents(

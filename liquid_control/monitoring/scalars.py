@@ -18,7 +18,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import Critic, EncodedCircuit
 from liquid_control.policies.soft import SoftCritic
 
-RARELY = 1.0  # seconds, between two looks at the gradients
+RARELY = 1000  # control steps, over all environments, between two looks at the gradients
 
 
 class ScalarsCallback(BaseCallback):
@@ -30,23 +30,23 @@ class ScalarsCallback(BaseCallback):
       logged as a share of the whole, `speed/watching_share`.
     - `gradient_norm/<layer>`: Euclidean norm of the gradient that the last update left, after
       clipping, over the synapses that enter the layer's neurons and their own parameters; the
-      same of `encoder`, `critic` and `head`. Once a second at most.
+      same of `encoder`, `critic` and `head`. Once in a thousand control steps at most.
     """
 
     def _on_training_start(self) -> None:
         self._groups = gradient_groups(self.model.policy, circuit_of(self.model))
         self._steps_before = self.num_timesteps
         self._physics = self._collecting = self._learning = 0.0
-        self._looked_at = -RARELY
+        self._looked_at = -1
         self._spent_before = seconds_spent(self.model)
         self._mark, self._mark_spent = perf_counter(), self._spent_before
         _time_steps(self.training_env, self._add_physics)
 
     def _on_rollout_start(self) -> None:
         self._learning += self._since_mark()
-        if perf_counter() - self._looked_at > RARELY:
+        if self.num_timesteps // RARELY > self._looked_at:
             self._log_gradients()
-            self._looked_at = perf_counter()
+            self._looked_at = self.num_timesteps // RARELY
 
     def _on_step(self) -> bool:
         return True

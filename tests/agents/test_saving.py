@@ -143,9 +143,7 @@ def test_another_agent_or_circuit_is_refused(make: Callable[..., Any], tmp_path:
         other.load(tmp_path / "agent")
     larger = make(policy_kwargs={"wiring": {**WIRING, "neurons": 12}})
     before = {name: value.clone() for name, value in larger.policy.state_dict().items()}
-    with pytest.raises(
-        CheckpointError, match=r"agent\.zip does not fit this agent: .*"
-    ):
+    with pytest.raises(CheckpointError, match=r"agent\.zip does not fit this agent: .*"):
         larger.set_parameters(tmp_path / "agent")
     for name, value in larger.policy.state_dict().items():
         assert value.equal(before[name])

@@ -1,0 +1,174 @@
+"""A training put down between two rollouts, and taken up again as if nothing had happened.
+
+A snapshot holds what `save` writes and whatever else the rest of the training depends on: random
+generators, environments, last observations, recurrent states, the replay, statistics of episodes,
+and what was recorded but not logged yet. A training that goes on from one is bit-identical to one
+that was never interrupted, on the same machine with the same number of torch threads: in its
+weights, normalisers and logs, but for what the wall's clock tells.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import GymEnv
+from torch import Tensor
+
+from liquid_control.agents.checkpoint import CheckpointError, Contents
+from liquid_control.agents.generators import generators_of, set_generators
+from liquid_control.agents.logs import ResumableLogger, marks_of, pending_of, record_again
+from liquid_control.agents.ppo import LiquidPPO
+from liquid_control.agents.sac import LiquidSAC
+
+Agent = LiquidPPO | LiquidSAC
+Arrays = Mapping[str, NDArray[Any]]
+
+# What an agent remembers of the episodes under way, where it has such a thing.
+STATES = ("_state", "_previous_actions", "return_normalizer.discounted")
+OBSERVATION = "observation"  # of a space that is no Dict
+
+
+def snapshot(agent: Agent) -> Contents:
+    """All that the rest of a training depends on, as it is before a rollout.
+
+    An environment that has no `snapshot` of its own, as those of `envs.make_vec` have, is left out;
+    its episodes start anew.
+
+    Raises:
+        ValueError: the training has not begun.
+    """
+    env, observation = agent.env, agent._last_obs
+    if env is None or observation is None:
+        raise ValueError("there is no training to put down; call learn() first")
+    contents = agent.contents()
+    seen = observation if isinstance(observation, dict) else {OBSERVATION: observation}
+    generators, generator_arrays = generators_of(agent.action_space, agent.observation_space)
+    pending, pending_arrays = pending_of(agent.logger)
+    training: dict[str, Any] = {
+        "episodes": list(agent.ep_info_buffer or ()),
+        "successes": [bool(each) for each in agent.ep_success_buffer or ()],
+        "generators": generators,
+        "pending": pending,
+        "logs": marks_of(agent.logger),
+        "environment": None,
+    }
+    tensors: dict[str, dict[str, Any]] = {
+        "observations": _tensors(seen) | {"starts": torch.as_tensor(agent._last_episode_starts)},
+        "states": {name: getattr(*_place(agent, name), None) for name in STATES},
+        "generators": _tensors(generator_arrays),
+        "pending": _tensors(pending_arrays),
+    }
+    if hasattr(env, "snapshot"):
+        training["environment"], arrays = env.snapshot()
+        tensors["environment"] = _tensors(arrays)
+    if isinstance(agent, LiquidSAC):
+        tensors["replay"] = _tensors(agent.replay_buffer.arrays())
+    parts = {
+        f"training.{name}": {key: each[key].clone() for key in each if each[key] is not None}
+        for name, each in tensors.items()
+    }
+    return replace(
+        contents,
+        data={**contents.data, "training": training},
+        tensors={**contents.tensors, **parts},
+    )
+
+
+def resume(
+    agent: type[LiquidPPO] | type[LiquidSAC],
+    contents: Contents,
+    env: GymEnv,
+    *,
+    device: torch.device | str = "auto",
+    logger: ResumableLogger | None = None,
+    source: str = "the checkpoint",
+    replaced: Mapping[str, Any] | None = None,
+) -> Any:
+    """The agent of a snapshot, ready to go on with `learn(..., reset_num_timesteps=False)`.
+
+    Args:
+        agent: its class.
+        contents: from `snapshot`.
+        env: made with the same arguments as the one before.
+        device: where it runs.
+        logger: what was logged after the snapshot is cut off; the agent goes on with it.
+        source: for complaints.
+        replaced: arguments that a file cannot hold.
+
+    Raises:
+        CheckpointError: the contents hold no training, or one with other environments.
+    """
+    model = agent.from_contents(contents, env, device, source, replaced)
+    training = contents.data.get("training")
+    if training is None:
+        raise CheckpointError(f"{source} holds an agent but no training to go on with; load() it")
+    try:
+        _restore(model, training, contents, logger)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source} cannot be resumed: {error}") from error
+    return model
+
+
+def _restore(
+    agent: Agent, training: Mapping[str, Any], contents: Contents, logger: ResumableLogger | None
+) -> None:
+    tensors = {
+        name.removeprefix("training."): dict(each)
+        for name, each in contents.tensors.items()
+        if name.startswith("training.")
+    }
+    env = agent.env
+    assert env is not None
+    window = agent._stats_window_size
+    agent.ep_info_buffer = deque(training["episodes"], maxlen=window)
+    agent.ep_success_buffer = deque(training["successes"], maxlen=window)
+    if isinstance(agent, LiquidSAC):
+        agent.replay_buffer.take_over(_arrays(tensors["replay"]))
+    if training["environment"] is not None and hasattr(env, "restore"):
+        env.restore(training["environment"], _arrays(tensors["environment"]))
+        seen = _arrays(tensors["observations"])
+        agent._last_episode_starts = seen.pop("starts")
+        agent._last_obs = seen[OBSERVATION] if _is_plain(agent) else seen
+        for name, state in tensors["states"].items():
+            setattr(*_place(agent, name), state.to(agent.device))
+    else:
+        warnings.warn(
+            f"{type(env).__name__} cannot be put down and taken up, so its episodes start anew, "
+            "and the training differs from one that was not interrupted",
+            stacklevel=4,
+        )
+        agent._last_obs = env.reset()  # type: ignore[assignment]
+        agent._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+    if logger is not None:
+        logger.rewind(training["logs"])
+        agent.set_logger(logger)
+        record_again(logger, training["pending"], _arrays(tensors["pending"]))
+    # Last, for all of the above may draw.
+    spaces_ = agent.action_space, agent.observation_space
+    set_generators(training["generators"], _arrays(tensors["generators"]), *spaces_)
+
+
+def _place(agent: Agent, name: str) -> tuple[Any, str]:
+    """What a dotted name is an attribute of, and the name there."""
+    owner, _, attribute = name.rpartition(".")
+    return getattr(agent, owner, None) if owner else agent, attribute
+
+
+def _is_plain(agent: Agent) -> bool:
+    """Whether observations are arrays, and no dicts of them."""
+    return not hasattr(agent.observation_space, "spaces")
+
+
+def _tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

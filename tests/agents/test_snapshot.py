@@ -1,0 +1,222 @@
+"""The law of resuming: a training that was interrupted anywhere ends as one that was not."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from liquid_control import LiquidPPO, LiquidSAC, envs
+from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
+from liquid_control.agents.checkpoint.keeping import Keeper
+from liquid_control.agents.logs import ResumableLogger
+from liquid_control.agents.resuming import ResumeCallback
+from liquid_control.agents.snapshot import resume, snapshot
+from liquid_control.agents.stopping import StopRequest
+
+TASK = "InvertedPendulum-v5"
+CLOCKS = {"time/fps", "time/time_elapsed"}
+WIRING = {"kind": "auto_ncp", "neurons": 8}
+TOTAL = 256
+EVERY = 64
+
+
+def robots(threads: int | None = 1, task: str = TASK) -> Any:
+    interval = envs.Uniform(0.02, 0.08)
+    return envs.make_vec(task, 2, observe="positions", interval=interval, seed=5, threads=threads)
+
+
+def ppo(env: Any, **options: Any) -> LiquidPPO:
+    rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "seed": 1}
+    rate = {"learning_rate": LinearSchedule(3e-3, 0.0, 1.0), "stats_window_size": 4}
+    return LiquidPPO(
+        "LiquidPolicy", env, policy_kwargs={"wiring": WIRING}, **{**rollout, **rate, **options}
+    )
+
+
+def sac(env: Any, **options: Any) -> LiquidSAC:
+    replay = {"learning_starts": 100, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
+    rate = {"recurrent_learning_rate": LinearSchedule(3e-3, 0.0, 1.0), "buffer_size": 120}
+    return LiquidSAC(
+        "LiquidPolicy",
+        env,
+        policy_kwargs={"wiring": WIRING, "critic_layers": [8]},
+        **{**replay, **rate, "seed": 1, **options},
+    )
+
+
+AGENTS: list[Callable[..., Any]] = [ppo, sac]
+
+
+def trained(make: Callable[..., Any], folder: Path, *callbacks: BaseCallback) -> Any:
+    agent = make(robots())
+    agent.set_logger(ResumableLogger(folder))
+    return agent.learn(TOTAL, list(callbacks), log_interval=1)
+
+
+def continued(agent: type[Any], contents: Contents, folder: Path, *, threads: int = 1) -> Any:
+    """Whatever the random generators of this process are by now."""
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    again = resume(agent, contents, robots(threads), logger=ResumableLogger(folder))
+    left = TOTAL - again.num_timesteps
+    return again.learn(left, log_interval=1, reset_num_timesteps=False)
+
+
+def state_of(agent: Any) -> dict[str, torch.Tensor]:
+    """All that training made of an agent, its generators included."""
+    contents = snapshot(agent)
+    return {
+        f"{part}.{name}": tensor
+        for part, tensors in contents.tensors.items()
+        for name, tensor in tensors.items()
+        if "pending" not in part
+    }
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "progress.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name not in CLOCKS}
+            for row in csv.DictReader(file)
+        ]
+
+
+def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), {"scalars": 0}).Reload()
+    return {
+        tag: sorted((event.step, event.value) for event in events.Scalars(tag))
+        for tag in events.Tags()["scalars"]
+        if tag not in CLOCKS
+    }
+
+
+@pytest.fixture(scope="module", params=AGENTS, ids=["ppo", "sac"])
+def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A training that was not interrupted: how it was made, its agent, and its folder."""
+    folder = tmp_path_factory.mktemp("straight")
+    return request.param, trained(request.param, folder), folder
+
+
+class KilledError(Exception):
+    """Ends a training where it should not end."""
+
+
+class Kill(BaseCallback):
+    """Interrupts in the midst of a rollout."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self.after:
+            raise KilledError
+        return True
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("after", [70, 150, 254])
+def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(
+    straight: Any, after: int, threads: int, tmp_path: Path
+) -> None:
+    make, expected, folder = straight
+    keeper = Keeper(tmp_path / "checkpoints")
+    with pytest.raises(KilledError):
+        trained(make, tmp_path, ResumeCallback(keeper, EVERY), Kill(after))
+    path, contents = keeper.latest()
+    assert int(path.name.removeprefix("step-")) <= after
+    agent = continued(type(expected), contents, tmp_path, threads=threads)
+    assert agent.num_timesteps == expected.num_timesteps
+    mine, theirs = state_of(agent), state_of(expected)
+    assert mine.keys() == theirs.keys()
+    assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
+    assert rows(tmp_path) == rows(folder)
+    assert points(tmp_path) == points(folder)
+
+
+def test_asked_to_stop_it_saves_first_and_goes_on_from_there(straight: Any, tmp_path: Path) -> None:
+    make, expected, folder = straight
+    keeper, stop = Keeper(tmp_path / "checkpoints"), StopRequest()
+
+    class Ask(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps >= 150:
+                stop.signal = 15  # type: ignore[assignment]
+            return True
+
+    callback = ResumeCallback(keeper, 10**6, stop)
+    agent = trained(make, tmp_path, callback, Ask())
+    assert callback.stopped
+    assert agent.num_timesteps < TOTAL
+    _, contents = keeper.latest()
+    again = continued(type(expected), contents, tmp_path)
+    mine, theirs = state_of(again), state_of(expected)
+    assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
+    assert rows(tmp_path) == rows(folder)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_saving_checkpoints_does_not_change_the_training(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    plain = trained(make, tmp_path / "plain")
+    keeper = Keeper(tmp_path / "checkpoints")
+    kept = trained(make, tmp_path / "kept", ResumeCallback(keeper, EVERY))
+    mine, theirs = state_of(kept), state_of(plain)
+    assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
+    assert len(keeper.paths()) == keeper.last
+    best = type(kept).load(keeper.best)
+    assert keeper.best_score() == read(keeper.best).data["score"]["mean_return"]
+    assert best.num_timesteps <= kept.num_timesteps
+
+
+def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, last=2)
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint to resume from"):
+        keeper.latest()
+    for step in (10, 20, 30):
+        keeper.save(step, Contents("LiquidPPO", {"step": step}, {}))
+    old, new = keeper.paths()
+    assert (old.name, new.name) == ("step-000000000020", "step-000000000030")
+    (new / "step.json").write_text("31")
+    with pytest.warns(UserWarning, match=r"step-000000000030 is not loaded.*the one before"):
+        path, contents = keeper.latest()
+    assert (path, contents.data) == (old, {"step": 20})
+    (old / "step.json").unlink()
+    with (
+        pytest.warns(UserWarning, match="is not loaded"),
+        pytest.raises(CheckpointError, match="step-000000000030"),
+    ):
+        keeper.latest()
+    with pytest.raises(ValueError, match="last must be at least 1"):
+        Keeper(tmp_path, last=0)
+
+
+def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
+    agent = ppo(robots())
+    with pytest.raises(ValueError, match="no training to put down"):
+        snapshot(agent)
+    agent.set_logger(ResumableLogger(tmp_path))
+    agent.learn(32)
+    contents = snapshot(agent)
+    agent.save(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match="no training to go on with; load"):
+        resume(LiquidPPO, read(tmp_path / "agent.zip"), robots())
+    others = envs.make_vec(TASK, 3, observe="positions", interval=envs.Uniform(0.02, 0.08))
+    with pytest.raises(CheckpointError, match="cannot be resumed: the snapshot is of other envs"):
+        resume(LiquidPPO, contents, others)
+    write(tmp_path / "one.zip", contents)
+    serial = robots(threads=0)
+    with pytest.warns(UserWarning, match="its episodes start anew"):
+        again = resume(LiquidPPO, read(tmp_path / "one.zip"), serial)
+    again.learn(32, reset_num_timesteps=False)
+    assert again.num_timesteps == 64
