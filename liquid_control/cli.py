@@ -11,7 +11,7 @@ import tyro
 from rich.markup import escape
 
 from liquid_control import __version__
-from liquid_control.commands import Doctor, Evaluate, Inspect, Record, Train, Watch
+from liquid_control.commands import Doctor, Evaluate, Inspect, Record, Resume, Train, Watch
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, problems
 from liquid_control.kernels import extension
 from liquid_control.recipe_text import RecipeError
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     chosen = tyro.cli(
-        Train | Evaluate | Record | Inspect | Watch | Doctor,
+        Train | Resume | Evaluate | Record | Inspect | Watch | Doctor,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",

@@ -210,8 +210,8 @@ class Recipe(Section):
     policy: PolicySection = PolicySection()
     evaluation: EvaluationSection = EvaluationSection()
     monitoring: MonitoringSection = MonitoringSection()
-    checkpoint_every: PositiveInt | None = None
-    """Control steps, over all environments, between two saved models."""
+    checkpoint_every: PositiveInt | None = 100_000
+    """Control steps, over all environments, between two checkpoints to resume from; null: none."""
     seed: Seed = 0
     threads: PositiveInt = 1
     """Threads of PyTorch; one is fastest for small circuits."""

@@ -12,6 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from liquid_control.recipe_text import RecipeError
+
 
 @dataclass(frozen=True)
 class Run:
@@ -26,7 +30,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of saved models."""
+        """The folder of what was saved of the training."""
         return self.folder / "checkpoints"
 
     @property
@@ -71,6 +75,26 @@ def _create(folder: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+@contextmanager
+def in_use(run: Run) -> Iterator[None]:
+    """Keep other processes from training into a run's folder; it is free if this one is killed.
+
+    Raises:
+        RecipeError: Another process trains there.
+    """
+    lock = FileLock(run.folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RecipeError(
+            f"{run.folder} is in use by another training; wait for it, or end it first"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def test_a_training_leaves_one_folder_with_everything() -> None:
     assert re.fullmatch(
         r"inverted_pendulum-ncp_ppo/\d{8}-\d{6}-3", folder.relative_to("runs").as_posix()
     )
-    assert {path.name.split(".")[0] for path in folder.iterdir()} == {
+    assert {path.name.split(".")[0] for path in folder.glob("[!.]*")} == {
         "config",
         "progress",
         "events",
@@ -59,8 +61,9 @@ def test_a_training_leaves_one_folder_with_everything() -> None:
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         "final.zip",
-        "model_64_steps.zip",
-        "model_128_steps.zip",
+        "best.zip",
+        "step-000000000000",
+        "step-000000000064",
     }
     recipe = load_recipe(folder / "config.yaml")
     assert recipe == load_recipe(RECIPE, [*TINY, "seed=3", "checkpoint_every=64"])
@@ -183,22 +186,78 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
     assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
 
 
-def test_interrupting_saves_the_model_and_exits_with_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_can_be_resumed_and_ends_as_if_it_had_not_been(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    straight = train("--quiet")
     collect = LiquidPPO.collect_rollouts
 
     def interrupted(self: LiquidPPO, *args: Any, **kwargs: Any) -> bool:
-        if self.num_timesteps:
-            raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        return collect(self, *args, **kwargs)
+
+    with monkeypatch.context() as context:
+        context.setattr(LiquidPPO, "collect_rollouts", interrupted)
+        assert cli.main(["train", str(RECIPE), "--set", *TINY]) == 130
+    (folder,) = set(straight.parent.iterdir()) - {straight}
+    assert f"resume {folder}" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(folder), "--quiet"]) == 0  # as far as it has come
+    (folder / "evaluation.json").unlink()
+
+    assert cli.main(["resume", str(folder), "--quiet"]) == 0
+    ends = [LiquidPPO.load(each / "checkpoints" / "final.zip") for each in (straight, folder)]
+    weights = [agent.policy.state_dict() for agent in ends]
+    assert all(weights[1][name].equal(value) for name, value in weights[0].items())
+    assert (folder / "evaluation.json").read_text() == (straight / "evaluation.json").read_text()
+    logs = [list(csv.DictReader((each / "progress.csv").open())) for each in (straight, folder)]
+    for mine, theirs in zip(*logs, strict=True):
+        clocks = {"time/fps", "time/time_elapsed", *(key for key in mine if key[:6] == "speed/")}
+        assert {key: mine[key] for key in mine.keys() - clocks} == {
+            key: theirs[key] for key in theirs.keys() - clocks
+        }
+    assert cli.main(["resume", str(folder)]) == 2
+    assert "has come to its end" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    collect = LiquidPPO.collect_rollouts
+
+    def interrupted(self: LiquidPPO, *args: Any, **kwargs: Any) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return collect(self, *args, **kwargs)
 
     monkeypatch.setattr(LiquidPPO, "collect_rollouts", interrupted)
-    assert cli.main(["train", str(RECIPE), "--set", *TINY]) == 130
+    assert cli.main(["train", str(RECIPE), "--quiet", "--set", *TINY]) == 130
     (model,) = Path("runs").glob("*/*/checkpoints/final.zip")
-    assert f"the model is saved: {model}" in capsys.readouterr().out
-    assert LiquidPPO.load(model).num_timesteps == 64
-    assert cli.main(["evaluate", str(model.parents[1]), "--quiet"]) == 0
+    assert LiquidPPO.load(model).num_timesteps == 0
+
+
+def test_an_error_in_the_midst_of_training_loses_nothing_and_tells_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train_once = LiquidPPO.train
+
+    def broken(self: LiquidPPO) -> None:
+        if self.num_timesteps == 128:
+            raise RuntimeError("the robot fell apart")
+        train_once(self)
+
+    with monkeypatch.context() as context:
+        context.setattr(LiquidPPO, "train", broken)
+        with pytest.raises(RuntimeError, match="the robot fell apart"):
+            cli.main(["train", str(RECIPE), "--quiet", "--set", *TINY, "checkpoint_every=64"])
+    (folder,) = Path("runs").glob("*/*")
+    assert LiquidPPO.load(folder / "checkpoints" / "final.zip").num_timesteps == 128
+    assert cli.main(["resume", str(folder), "--quiet"]) == 0
+
+
+def test_a_run_is_of_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train("--quiet")
+    with runs.in_use(runs.Run(folder)):
+        assert cli.main(["resume", str(folder)]) == 2
+    assert "is in use by another training" in " ".join(capsys.readouterr().err.split())
 
 
 def test_two_runs_in_one_second_are_two_folders(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from liquid_control.agents.stopping import StopRequest
 
 
 class ResumeCallback(BaseCallback):
-    """Saves the training before a rollout, when so many steps have passed or it was asked to stop.
+    """Saves the training before its first rollout, and again each time that so many steps passed.
 
     Asked to stop, it saves and ends `learn` with the next step, which a resumed training repeats.
     The agent with the best mean return of recent episodes so far is kept as `best.zip`.
@@ -39,7 +39,7 @@ class ResumeCallback(BaseCallback):
     def _on_rollout_start(self) -> None:
         self.stopped = bool(self.stop)
         due = self.num_timesteps // self.every > self._last // self.every
-        if due or self.stopped:
+        if due or self.stopped or not self.keeper.paths():
             self._last = self.num_timesteps
             contents = snapshot(self.model)  # type: ignore[arg-type]
             self.keeper.save(self.num_timesteps, contents)

@@ -19,12 +19,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
+from liquid_control.agents.checkpoint.keeping import Keeper
 from liquid_control.agents.checkpoint.schedules import (
     UNKNOWN,
     schedule_from_json,
     schedule_to_json,
 )
 from liquid_control.agents.checkpoint.spaces import space_from_json, space_to_json
+from liquid_control.agents.logs import ResumableLogger
+from liquid_control.agents.snapshot import restore
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
@@ -219,6 +222,37 @@ class SavedAgent(BaseAlgorithm):
                 setattr(agent, name, described["counters"][name])
             agent._setup_model()
             agent._take_parameters(contents, exact_match=True)
+        return agent
+
+    @classmethod
+    def resume(
+        cls: type[SelfAgent],
+        checkpoints: str | Path,
+        env: GymEnv,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        *,
+        logger: ResumableLogger | None = None,
+    ) -> SelfAgent:
+        """Take up a training that was interrupted, from its newest whole checkpoint.
+
+        `learn(total - model.num_timesteps, reset_num_timesteps=False)` then ends bit for bit as
+        `learn(total)` would have, see `liquid_control.agents.snapshot`.
+
+        Args:
+            checkpoints: the folder in which `ResumeCallback` kept them.
+            env: made with the same arguments as before; those of `envs.make_vec` go on exactly.
+            device: where it runs.
+            custom_objects: arguments that a file cannot hold, as in `load`.
+            logger: on the folder of the logs, which go on from there.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            CheckpointError: none is whole, or it holds another agent or other environments.
+        """
+        path, contents = Keeper(checkpoints).latest()
+        agent = cls.from_contents(contents, env, device, str(path), custom_objects)
+        restore(agent, contents, str(path), logger)
         return agent
 
     def _take_parameters(self, contents: Contents, exact_match: bool) -> None:

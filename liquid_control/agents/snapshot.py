@@ -13,21 +13,21 @@ import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
 from liquid_control.agents.checkpoint import CheckpointError, Contents
 from liquid_control.agents.generators import generators_of, set_generators
 from liquid_control.agents.logs import ResumableLogger, marks_of, pending_of, record_again
-from liquid_control.agents.ppo import LiquidPPO
-from liquid_control.agents.sac import LiquidSAC
+from liquid_control.agents.replay import SequenceReplay
 
-Agent = LiquidPPO | LiquidSAC
+if TYPE_CHECKING:
+    from liquid_control.agents.saving import SavedAgent
+
 Arrays = Mapping[str, NDArray[Any]]
 
 # What an agent remembers of the episodes under way, where it has such a thing.
@@ -35,7 +35,7 @@ STATES = ("_state", "_previous_actions", "return_normalizer.discounted")
 OBSERVATION = "observation"  # of a space that is no Dict
 
 
-def snapshot(agent: Agent) -> Contents:
+def snapshot(agent: SavedAgent) -> Contents:
     """All that the rest of a training depends on, as it is before a rollout.
 
     An environment that has no `snapshot` of its own, as those of `envs.make_vec` have, is left out;
@@ -68,8 +68,8 @@ def snapshot(agent: Agent) -> Contents:
     if hasattr(env, "snapshot"):
         training["environment"], arrays = env.snapshot()
         tensors["environment"] = _tensors(arrays)
-    if isinstance(agent, LiquidSAC):
-        tensors["replay"] = _tensors(agent.replay_buffer.arrays())
+    if isinstance(replay := getattr(agent, "replay_buffer", None), SequenceReplay):
+        tensors["replay"] = _tensors(replay.arrays())
     parts = {
         f"training.{name}": {key: each[key].clone() for key in each if each[key] is not None}
         for name, each in tensors.items()
@@ -81,43 +81,34 @@ def snapshot(agent: Agent) -> Contents:
     )
 
 
-def resume(
-    agent: type[LiquidPPO] | type[LiquidSAC],
-    contents: Contents,
-    env: GymEnv,
-    *,
-    device: torch.device | str = "auto",
-    logger: ResumableLogger | None = None,
-    source: str = "the checkpoint",
-    replaced: Mapping[str, Any] | None = None,
-) -> Any:
-    """The agent of a snapshot, ready to go on with `learn(..., reset_num_timesteps=False)`.
+def restore(
+    agent: SavedAgent, contents: Contents, source: str, logger: ResumableLogger | None = None
+) -> None:
+    """Let an agent that was built from a snapshot go on where that was taken.
 
     Args:
-        agent: its class.
+        agent: with environments made with the same arguments as those before.
         contents: from `snapshot`.
-        env: made with the same arguments as the one before.
-        device: where it runs.
-        logger: what was logged after the snapshot is cut off; the agent goes on with it.
         source: for complaints.
-        replaced: arguments that a file cannot hold.
+        logger: what was logged after the snapshot is cut off, and the agent goes on with it.
 
     Raises:
-        CheckpointError: the contents hold no training, or one with other environments.
+        CheckpointError: the contents hold no training, or one in other environments.
     """
-    model = agent.from_contents(contents, env, device, source, replaced)
     training = contents.data.get("training")
     if training is None:
         raise CheckpointError(f"{source} holds an agent but no training to go on with; load() it")
     try:
-        _restore(model, training, contents, logger)
+        _restore(agent, training, contents, logger)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source} cannot be resumed: {error}") from error
-    return model
 
 
 def _restore(
-    agent: Agent, training: Mapping[str, Any], contents: Contents, logger: ResumableLogger | None
+    agent: SavedAgent,
+    training: Mapping[str, Any],
+    contents: Contents,
+    logger: ResumableLogger | None,
 ) -> None:
     tensors = {
         name.removeprefix("training."): dict(each)
@@ -129,8 +120,8 @@ def _restore(
     window = agent._stats_window_size
     agent.ep_info_buffer = deque(training["episodes"], maxlen=window)
     agent.ep_success_buffer = deque(training["successes"], maxlen=window)
-    if isinstance(agent, LiquidSAC):
-        agent.replay_buffer.take_over(_arrays(tensors["replay"]))
+    if isinstance(replay := getattr(agent, "replay_buffer", None), SequenceReplay):
+        replay.take_over(_arrays(tensors["replay"]))
     if training["environment"] is not None and hasattr(env, "restore"):
         env.restore(training["environment"], _arrays(tensors["environment"]))
         seen = _arrays(tensors["observations"])
@@ -155,13 +146,13 @@ def _restore(
     set_generators(training["generators"], _arrays(tensors["generators"]), *spaces_)
 
 
-def _place(agent: Agent, name: str) -> tuple[Any, str]:
+def _place(agent: SavedAgent, name: str) -> tuple[Any, str]:
     """What a dotted name is an attribute of, and the name there."""
     owner, _, attribute = name.rpartition(".")
     return getattr(agent, owner, None) if owner else agent, attribute
 
 
-def _is_plain(agent: Agent) -> bool:
+def _is_plain(agent: SavedAgent) -> bool:
     """Whether observations are arrays, and no dicts of them."""
     return not hasattr(agent.observation_space, "spaces")
 

@@ -10,11 +10,15 @@ from typing import Annotated
 
 import torch
 import tyro
-from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.checkpoint.keeping import Keeper
 from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.logs import ResumableLogger
+from liquid_control.agents.resuming import ResumeCallback
+from liquid_control.agents.stopping import stop_on_signals
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
 from liquid_control.commands.trained import UNSEEN, rates, unseen_robot, unseen_robots
@@ -29,7 +33,7 @@ from liquid_control.monitoring import (
     leaves,
     log_evaluations,
 )
-from liquid_control.runs import Run, new_run, replacing, write_text
+from liquid_control.runs import Run, in_use, new_run, write_text
 
 Overrides = Annotated[
     tuple[tuple[str, ...], ...],
@@ -38,9 +42,12 @@ Overrides = Annotated[
 ]
 
 
+NEVER = 2**62
+
+
 @dataclass(frozen=True)
 class Train:
-    """Train an agent as a recipe says, then evaluate it. Ctrl-C stops early and saves the model."""
+    """Train an agent as a recipe says, then evaluate it. Stopped by Ctrl-C, it can be resumed."""
 
     recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A YAML file, such as configs/inverted_pendulum/ncp_ppo.yaml, or a run's config.yaml."""
@@ -68,52 +75,68 @@ class Train:
         write_text(run.config, recipe.to_yaml())
         say(plan(recipe, agent, env, run))
 
-        nominal = nominal_interval(env)
-        finished = learn(recipe, agent, run, nominal, quiet=self.quiet)
-        with replacing(run.model) as path:
-            agent.save(path)
-        if not finished:
-            say(f"Interrupted; the model is saved: {run.model}")
-            return INTERRUPTED
-        say(f"Trained; the model is saved: {run.model}")
-        evaluations = examine(recipe, agent, run, nominal, quiet=self.quiet)
-        log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
-        env.close()
-        tool = command("liquid-control")
-        say(
-            f"Evaluate again: {tool} evaluate {run.folder}\n"
-            f"See its neurons: {tool} inspect {run.folder}"
-        )
-        return 0
+        with in_use(run):
+            agent.set_logger(logger_of(run, quiet=self.quiet))
+            return carry_out(recipe, agent, env, run, quiet=self.quiet)
+
+
+def carry_out(
+    recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run, *, quiet: bool
+) -> int:
+    """Train to the end of the recipe, then evaluate; return the exit code."""
+    nominal, tool = nominal_interval(env), command("liquid-control")
+    try:
+        finished = learn(recipe, agent, run, nominal, quiet=quiet)
+    finally:
+        agent.save(run.model)
+    if not finished:
+        say(f"Interrupted; go on: {tool} resume {run.folder}")
+        return INTERRUPTED
+    say(f"Trained; the model is saved: {run.model}")
+    evaluations = examine(recipe, agent, run, nominal, quiet=quiet)
+    log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
+    env.close()
+    say(
+        f"Evaluate again: {tool} evaluate {run.folder}\n"
+        f"See its neurons: {tool} inspect {run.folder}"
+    )
+    return 0
+
+
+def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
+    """What writes the logs of a run; it goes on where there are some."""
+    formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
+    return ResumableLogger(run.folder, formats)
 
 
 def learn(
     recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
 ) -> bool:
-    """Train, with logs, pictures and checkpoints in the run's folder; False if Ctrl-C ended it."""
-    formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
-    agent.set_logger(configure(str(run.folder), formats))
-    callbacks = watchers(recipe, run, nominal)
-    if recipe.checkpoint_every is not None:
-        calls = max(recipe.checkpoint_every // recipe.env.num_envs, 1)
-        callbacks.append(CheckpointCallback(calls, str(run.checkpoints), "model"))
+    """Train to the end of the recipe, with checkpoints; False if a signal ended it."""
     total = recipe.agent.total_timesteps
-    try:
+    every = recipe.checkpoint_every
+    resumed = agent._last_obs is not None
+    with stop_on_signals() as stop:
+        keeping = ResumeCallback(Keeper(run.checkpoints), every or NEVER, stop)
+        callbacks = [*watchers(recipe, run, nominal, resumed=resumed), keeping]
         with nullcontext() if quiet else training_progress(total) as progress:
-            agent.learn(total, [*callbacks, *([progress] if progress else [])])
-    except KeyboardInterrupt:
-        return False
-    return True
+            agent.learn(
+                total - agent.num_timesteps,
+                [*callbacks, *([progress] if progress else [])],
+                reset_num_timesteps=not resumed,
+            )
+    return not keeping.stopped
 
 
-def watchers(recipe: Recipe, run: Run, nominal: float) -> list[BaseCallback]:
-    """The callbacks that show a training in TensorBoard."""
+def watchers(
+    recipe: Recipe, run: Run, nominal: float, *, resumed: bool = False
+) -> list[BaseCallback]:
+    """The callbacks that show a training in TensorBoard; settings are written once."""
     monitoring, examined = recipe.monitoring, rates(recipe, nominal)
     metrics = ["rollout/ep_rew_mean", *map(evaluation_tag, examined)]
-    callbacks: list[BaseCallback] = [
-        HParamsCallback(leaves(recipe.model_dump(mode="json")), metrics),
-        ScalarsCallback(),
-    ]
+    callbacks: list[BaseCallback] = [ScalarsCallback()]
+    if not resumed:
+        callbacks.append(HParamsCallback(leaves(recipe.model_dump(mode="json")), metrics))
     if monitoring.every is not None:
         callbacks += [
             EpisodeCallback(

@@ -15,11 +15,11 @@ from stable_baselines3.common.utils import LinearSchedule
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
+from liquid_control.agents.checkpoint import CheckpointError, Contents, read
 from liquid_control.agents.checkpoint.keeping import Keeper
 from liquid_control.agents.logs import ResumableLogger
 from liquid_control.agents.resuming import ResumeCallback
-from liquid_control.agents.snapshot import resume, snapshot
+from liquid_control.agents.snapshot import snapshot
 from liquid_control.agents.stopping import StopRequest
 
 TASK = "InvertedPendulum-v5"
@@ -62,11 +62,12 @@ def trained(make: Callable[..., Any], folder: Path, *callbacks: BaseCallback) ->
     return agent.learn(TOTAL, list(callbacks), log_interval=1)
 
 
-def continued(agent: type[Any], contents: Contents, folder: Path, *, threads: int = 1) -> Any:
+def continued(agent: type[Any], folder: Path, *, threads: int = 1) -> Any:
     """Whatever the random generators of this process are by now."""
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
-    again = resume(agent, contents, robots(threads), logger=ResumableLogger(folder))
+    logger = ResumableLogger(folder)
+    again = agent.resume(folder / "checkpoints", robots(threads), logger=logger)
     left = TOTAL - again.num_timesteps
     return again.learn(left, log_interval=1, reset_num_timesteps=False)
 
@@ -132,9 +133,9 @@ def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(
     keeper = Keeper(tmp_path / "checkpoints")
     with pytest.raises(KilledError):
         trained(make, tmp_path, ResumeCallback(keeper, EVERY), Kill(after))
-    path, contents = keeper.latest()
+    path, _ = keeper.latest()
     assert int(path.name.removeprefix("step-")) <= after
-    agent = continued(type(expected), contents, tmp_path, threads=threads)
+    agent = continued(type(expected), tmp_path, threads=threads)
     assert agent.num_timesteps == expected.num_timesteps
     mine, theirs = state_of(agent), state_of(expected)
     assert mine.keys() == theirs.keys()
@@ -157,8 +158,7 @@ def test_asked_to_stop_it_saves_first_and_goes_on_from_there(straight: Any, tmp_
     agent = trained(make, tmp_path, callback, Ask())
     assert callback.stopped
     assert agent.num_timesteps < TOTAL
-    _, contents = keeper.latest()
-    again = continued(type(expected), contents, tmp_path)
+    again = continued(type(expected), tmp_path)
     mine, theirs = state_of(again), state_of(expected)
     assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
     assert rows(tmp_path) == rows(folder)
@@ -207,16 +207,17 @@ def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
         snapshot(agent)
     agent.set_logger(ResumableLogger(tmp_path))
     agent.learn(32)
-    contents = snapshot(agent)
-    agent.save(tmp_path / "agent.zip")
+    keeper = Keeper(tmp_path / "checkpoints")
+    keeper.save(1, agent.contents())
     with pytest.raises(CheckpointError, match="no training to go on with; load"):
-        resume(LiquidPPO, read(tmp_path / "agent.zip"), robots())
+        LiquidPPO.resume(keeper.folder, robots())
+    keeper.save(2, snapshot(agent))
     others = envs.make_vec(TASK, 3, observe="positions", interval=envs.Uniform(0.02, 0.08))
     with pytest.raises(CheckpointError, match="cannot be resumed: the snapshot is of other envs"):
-        resume(LiquidPPO, contents, others)
-    write(tmp_path / "one.zip", contents)
-    serial = robots(threads=0)
+        LiquidPPO.resume(keeper.folder, others)
+    with pytest.raises(CheckpointError, match="it holds a LiquidPPO, and this is LiquidSAC"):
+        LiquidSAC.resume(keeper.folder, robots())
     with pytest.warns(UserWarning, match="its episodes start anew"):
-        again = resume(LiquidPPO, read(tmp_path / "one.zip"), serial)
+        again = LiquidPPO.resume(keeper.folder, robots(threads=0))
     again.learn(32, reset_num_timesteps=False)
     assert again.num_timesteps == 64

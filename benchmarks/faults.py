@@ -1,0 +1,205 @@
+"""What a training survives: kills at any moment, damaged checkpoints, malicious ones.
+
+    python benchmarks/faults.py
+
+Trainings are killed (SIGKILL) at random moments, many of them inside a save, and resumed from what
+is left; they must end with the weights, normalisers and logs of one that was not interrupted.
+Checkpoints are damaged, and forged; nothing of that may be loaded. Needs fork, so no Windows.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from table import print_table
+
+from liquid_control import LiquidPPO, LiquidSAC, envs
+from liquid_control.agents.checkpoint import CheckpointError, read
+from liquid_control.agents.checkpoint.keeping import Keeper
+from liquid_control.agents.logs import ResumableLogger
+from liquid_control.agents.resuming import ResumeCallback
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from tests.agents.checkpoint import test_archive as forgery
+
+TOTAL, EVERY = 1024, 32
+CLOCKS = {"time/fps", "time/time_elapsed"}
+
+
+@dataclass
+class Arguments:
+    """What a training survives."""
+
+    kills: int = 200
+    """Kills, half of LiquidPPO and half of LiquidSAC."""
+
+    flips: int = 1000
+    """Turned bits of a checkpoint."""
+
+    truncations: int = 500
+    """Checkpoints cut off."""
+
+    blocks: int = 200
+    """Checkpoints with a block of zeros."""
+
+    seed: int = 0
+    """Of the moments and the damage."""
+
+
+def robots() -> Any:
+    interval = envs.Uniform(0.02, 0.08)
+    return envs.make_vec(
+        "InvertedPendulum-v5", 2, observe="positions", interval=interval, seed=0, threads=1
+    )
+
+
+def fresh(kind: type[Any]) -> Any:
+    wiring = {"wiring": {"kind": "auto_ncp", "neurons": 8}}
+    if kind is LiquidPPO:
+        rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
+        return LiquidPPO("LiquidPolicy", robots(), policy_kwargs=wiring, seed=0, **rollout)
+    replay = {"learning_starts": 64, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
+    small = {"buffer_size": 500, "policy_kwargs": {**wiring, "critic_layers": [8]}}
+    return LiquidSAC("LiquidPolicy", robots(), seed=0, **replay, **small)
+
+
+def train(kind: type[Any], folder: Path) -> None:
+    """Begin a training in a folder, or go on with the one in it."""
+    keeper, logger = Keeper(folder / "checkpoints"), ResumableLogger(folder)
+    resumed = bool(keeper.paths())
+    if resumed:
+        agent = kind.resume(keeper.folder, robots(), logger=logger)
+    else:
+        for log in (*folder.glob("progress.csv"), *folder.glob("events.*")):
+            log.unlink()
+        agent = fresh(kind)
+        agent.set_logger(ResumableLogger(folder))
+    left = TOTAL - agent.num_timesteps
+    callback = ResumeCallback(keeper, EVERY)
+    agent.learn(left, callback, log_interval=1, reset_num_timesteps=not resumed)
+    (folder / "end").write_text(digest(agent, folder))
+
+
+def digest(agent: Any, folder: Path) -> str:
+    """What all weights, normalisers and logs come to."""
+    state = sha256()
+    for name, value in sorted(agent.policy.state_dict().items()):
+        state.update(name.encode() + value.cpu().numpy().tobytes())
+    with (folder / "progress.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            state.update(repr({key: row[key] for key in sorted(row.keys() - CLOCKS)}).encode())
+    return state.hexdigest()
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Do work in a forked process; return its number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def killed(kind: type[Any], kills: int, draw: random.Random) -> tuple[int, int, int, int]:
+    """Trainings, kills inside a save, failures to resume, and ends that differ."""
+    inside = broken = different = trainings = done = 0
+    with tempfile.TemporaryDirectory() as place:
+        straight = Path(place) / "straight"
+        straight.mkdir()
+        start = time.perf_counter()
+        os.waitpid(in_a_child(lambda: train(kind, straight)), 0)
+        lasts = time.perf_counter() - start
+        while done < kills:
+            folder = Path(place) / f"{trainings}"
+            folder.mkdir()
+            trainings += 1
+            while not (folder / "end").exists():
+                child = in_a_child(lambda: train(kind, folder))  # noqa: B023  # waited for below
+                if done < kills:
+                    wait_to_kill(folder, draw, lasts)
+                    inside += saving(folder)
+                    os.kill(child, signal.SIGKILL)
+                    done += 1
+                _, status = os.waitpid(child, 0)
+                if os.waitstatus_to_exitcode(status) not in {0, -signal.SIGKILL}:
+                    broken += 1
+                    break
+            else:
+                different += (folder / "end").read_text() != (straight / "end").read_text()
+            shutil.rmtree(folder)
+    return trainings, inside, broken, different
+
+
+def wait_to_kill(folder: Path, draw: random.Random, lasts: float) -> None:
+    """Wait for a random moment, every other time for one inside a save."""
+    time.sleep(draw.uniform(0, lasts))
+    deadline = time.perf_counter() + lasts
+    if draw.random() < 0.5:
+        while not saving(folder) and time.perf_counter() < deadline:
+            pass
+
+
+def saving(folder: Path) -> bool:
+    """Whether a checkpoint is being written."""
+    return any((folder / "checkpoints").glob(".*.partial"))
+
+
+def main(arguments: Arguments) -> None:
+    """Try all of it and print what happened."""
+    torch.set_num_threads(1)
+    draw = random.Random(arguments.seed)
+    rows = []
+    for kind in (LiquidPPO, LiquidSAC):
+        trainings, inside, broken, different = killed(kind, arguments.kills // 2, draw)
+        rows.append(
+            (
+                f"{kind.__name__}: {arguments.kills // 2} kills, {inside} inside a save",
+                f"{trainings} trainings",
+                f"{broken} not resumed, {different} ended differently",
+            )
+        )
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "agent.zip"
+        fresh(LiquidPPO).save(path)
+        for name, change, count in (
+            ("turned bits", forgery.turn_a_bit, arguments.flips),
+            ("cut off", forgery.cut_off, arguments.truncations),
+            ("zeroed blocks", forgery.zero_a_block, arguments.blocks),
+        ):
+            loaded = forgery.damaged(path, change, count)
+            rows.append((f"checkpoints with {name}", str(count), f"{loaded} loaded"))
+        trace, loaded, count = Path(place) / "trace", 0, 0
+        for _, content in forgery.artifacts(trace):
+            path.write_bytes(content)
+            count += 1
+            try:
+                read(path)
+                loaded += 1
+            except CheckpointError:
+                continue
+        ran = "some were run" if trace.exists() else "0 run"
+        rows.append(("malicious files", str(count), f"{loaded} loaded, {ran}"))
+    print_table(("what was done", "how often", "what happened"), rows)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,48 @@
+"""`liquid-control resume`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from liquid_control.agents.checkpoint import CheckpointError
+from liquid_control.commands.terminal import Quiet, RunFolder, say
+from liquid_control.commands.train import carry_out, logger_of
+from liquid_control.commands.trained import open_run
+from liquid_control.config import AGENTS, build_env
+from liquid_control.display import plan
+from liquid_control.recipe_text import RecipeError, one_line
+from liquid_control.runs import in_use
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a training that was interrupted, from its last checkpoint, as if it had not been.
+
+    Whatever came after the checkpoint is done again, and logged once.
+    """
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        run, recipe = open_run(self.folder)
+        with in_use(run):
+            if run.evaluation.exists():
+                raise RecipeError(f"{run.folder}: this training has come to its end")
+            env = build_env(recipe)
+            try:
+                agent = AGENTS[recipe.agent.algorithm].resume(
+                    run.checkpoints,
+                    env,
+                    recipe.agent.device,
+                    logger=logger_of(run, quiet=self.quiet),
+                )
+            except (FileNotFoundError, CheckpointError) as error:
+                raise RecipeError(one_line(error)) from error
+            say(plan(recipe, agent, env, run))
+            say(f"Resumed at {agent.num_timesteps:,} steps")
+            return carry_out(recipe, agent, env, run, quiet=self.quiet)
