@@ -150,10 +150,10 @@ def killed(kind: type[Any], kills: int, draw: random.Random) -> tuple[int, int, 
 
 
 def wait_to_kill(folder: Path, draw: random.Random, lasts: float) -> None:
-    """Wait for a random moment, every other time for one inside a save."""
+    """Wait for a random moment, most often for one inside a save."""
     time.sleep(draw.uniform(0, lasts))
     deadline = time.perf_counter() + lasts
-    if draw.random() < 0.5:
+    if draw.random() < 0.8:
         while not saving(folder) and time.perf_counter() < deadline:
             pass
 
