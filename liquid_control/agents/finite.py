@@ -40,6 +40,15 @@ def check_step(name: str, values: Tensor, timesteps: int) -> None:
         raise _not_finite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
 
 
+def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
+    """Raise a ValueError if an update's loss, or the norm of its gradient, is not finite."""
+    if not torch.isfinite(value):
+        raise ValueError(
+            f"the {name} of update {update} is {value.item()}, at {timesteps} timesteps in all; no "
+            "weight was changed by it. Lower the learning rate, or max_grad_norm where there is one"
+        )
+
+
 def _not_finite(name: str, env: int, step: int | None, timesteps: int) -> ValueError:
     where = "" if step is None else f"at step {step} of the rollout, "
     return ValueError(

@@ -18,7 +18,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.clock import nominal_interval
-from liquid_control.agents.finite import check_column, check_observation
+from liquid_control.agents.finite import check_column, check_observation, check_update
 from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.agents.saving import SavedAgent
@@ -219,9 +219,11 @@ class LiquidPPO(SavedAgent, PPO):
                 statistics[name].append(figure.detach())
             if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
                 return False
+            check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
             self.policy.optimizer.zero_grad()
             loss.backward()
-            clip_grad_norm_(trained, self.max_grad_norm)
+            norm = clip_grad_norm_(trained, self.max_grad_norm)
+            check_update("gradient", norm, self._n_updates, self.num_timesteps)
             self.policy.optimizer.step()
         return True
 

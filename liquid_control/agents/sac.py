@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,9 +18,10 @@ from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.clock import nominal_interval
-from liquid_control.agents.finite import check_observation, check_step
+from liquid_control.agents.finite import check_observation, check_step, check_update
 from liquid_control.agents.judgement import endings_of, gather
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
@@ -270,8 +272,12 @@ class LiquidSAC(SavedAgent, SAC):
         ent_coef = self.ent_coef_tensor if log_ent_coef is None else log_ent_coef.detach().exp()
         actor_loss, critic_loss, surplus = self._losses(sequences, ent_coef)
         # One backward pass for all: each weight is reached by one of the losses only.
+        loss = actor_loss + critic_loss
+        check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
         self.policy.optimizer.zero_grad()
-        (actor_loss + critic_loss).backward()
+        loss.backward()
+        norm = clip_grad_norm_(self.policy.parameters(), math.inf)  # which clips nothing
+        check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef_loss = (log_ent_coef * surplus).sum()
