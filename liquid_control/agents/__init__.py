@@ -1,7 +1,8 @@
 """Agents that train recurrent policies at any control rate."""
 
 from liquid_control.agents.ppo import LiquidPPO
+from liquid_control.agents.resuming import ResumeCallback
 from liquid_control.agents.sac import LiquidSAC
 from liquid_control.agents.window_replay import WindowReplayBuffer
 
-__all__ = ["LiquidPPO", "LiquidSAC", "WindowReplayBuffer"]
+__all__ = ["LiquidPPO", "LiquidSAC", "ResumeCallback", "WindowReplayBuffer"]

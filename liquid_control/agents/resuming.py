@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -17,7 +19,7 @@ class ResumeCallback(BaseCallback):
     The agent with the best mean return of recent episodes so far is kept as `best.zip`.
 
     Args:
-        keeper: of the checkpoints.
+        keeper: of the checkpoints, or the folder to keep them in.
         every: control steps, over all environments, between two of them.
         stop: of `stop_on_signals`.
 
@@ -25,11 +27,14 @@ class ResumeCallback(BaseCallback):
         stopped: whether it ended the training.
     """
 
-    def __init__(self, keeper: Keeper, every: int, stop: StopRequest | None = None) -> None:
+    def __init__(
+        self, keeper: Keeper | Path | str, every: int, stop: StopRequest | None = None
+    ) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be at least one control step, got {every}")
-        self.keeper, self.every, self.stop = keeper, every, stop
+        self.keeper = keeper if isinstance(keeper, Keeper) else Keeper(keeper)
+        self.every, self.stop = every, stop
         self.stopped = False
 
     def _on_training_start(self) -> None:
