@@ -11,7 +11,17 @@ import tyro
 from rich.markup import escape
 
 from liquid_control import __version__
-from liquid_control.commands import Doctor, Evaluate, Inspect, Record, Resume, Train, Watch
+from liquid_control.commands import (
+    Doctor,
+    Evaluate,
+    Inspect,
+    Pack,
+    Record,
+    Resume,
+    Train,
+    Unpack,
+    Watch,
+)
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, problems
 from liquid_control.kernels import extension
 from liquid_control.recipe_text import RecipeError
@@ -48,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     chosen = tyro.cli(
-        Train | Resume | Evaluate | Record | Inspect | Watch | Doctor,
+        Train | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",

@@ -23,6 +23,7 @@ FLOORS = {
     "config": 4,
     "display": 4,
     "doctor": 4,
+    "sharing": 4,
     "commands": 4,
     "cli": 4,
     "__main__": 4,

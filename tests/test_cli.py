@@ -329,7 +329,7 @@ def test_a_run_without_a_fitting_model_ends_with_one_line(
     assert cli.main(["evaluate", str(folder)]) == 2
     mismatch, broken, missing = capsys.readouterr().err.splitlines()
     assert "does not fit" in mismatch
-    assert "is no checkpoint of liquid_control" in broken
+    assert "is no file of liquid_control" in broken
     assert "no model was saved" in missing
 
 

@@ -98,7 +98,7 @@ def test_what_a_file_cannot_hold_is_asked_for(tmp_path: Path) -> None:
 def test_a_file_of_sb3_is_loaded_on_trust_only(tmp_path: Path) -> None:
     agent = ppo(seed=0)
     BaseAlgorithm.save(agent, tmp_path / "old.zip")
-    with pytest.raises(CheckpointError, match=r"no checkpoint of liquid_control.* trust=True"):
+    with pytest.raises(CheckpointError, match=r"no file of liquid_control.* trust=True"):
         LiquidPPO.load(tmp_path / "old.zip")
     with pytest.raises(CheckpointError, match="trust=True"):
         agent.set_parameters(tmp_path / "old.zip")

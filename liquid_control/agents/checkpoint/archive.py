@@ -11,8 +11,6 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -23,12 +21,11 @@ from torch import Tensor
 
 from liquid_control.agents.checkpoint import plain_zip
 from liquid_control.agents.checkpoint.errors import CheckpointError
+from liquid_control.agents.checkpoint.manifest import opened, sealed
 from liquid_control.agents.checkpoint.plain_json import dumps, loads
 
 FORMAT = "liquid_control checkpoint"
 VERSION = 1
-MANIFEST = "manifest.json"
-LIBRARIES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch")
 MOST_FILES = 64
 
 
@@ -65,17 +62,17 @@ def write(path: Path | str, contents: Contents) -> None:
     _remove(partial)  # what a process that was killed has left
     try:
         if path.suffix == ".zip":
-            _write_file(partial, plain_zip.pack(files))
+            write_file(partial, plain_zip.pack(files))
             partial.replace(path)
         else:
             if path.exists():
                 raise FileExistsError(f"{path} exists; checkpoints in folders are not replaced")
             partial.mkdir()
             for name, content in files.items():
-                _write_file(partial / name, content)
-            _sync_folder(partial)
+                write_file(partial / name, content)
+            sync_folder(partial)
             partial.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         _remove(partial)
 
@@ -89,8 +86,8 @@ def read(path: Path | str) -> Contents:
     """
     path = Path(path)
     try:
-        files = _read_folder(path) if path.is_dir() else plain_zip.unpack(_read_file(path))
-        manifest = _verified(files)
+        found = _read_folder(path) if path.is_dir() else plain_zip.unpack(read_file(path))
+        manifest, files = opened(found, FORMAT, VERSION)
         data, tensors = {}, {}
         for name, content in files.items():
             stem, _, suffix = name.rpartition(".")
@@ -109,50 +106,7 @@ def _files(contents: Contents) -> dict[str, bytes]:
     for name, tensors in contents.tensors.items():
         whole = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
         files[f"{name}.safetensors"] = safetensors.save(whole)
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "kind": contents.kind,
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "files": {
-            name: {"size": len(content), "sha256": sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
-    }
-    files[MANIFEST] = dumps({**manifest, "sha256": _seal(manifest)})
-    return files
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """A manifest's own hash, of all but itself."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return sha256(dumps(rest)).hexdigest()
-
-
-def _verified(files: dict[str, bytes]) -> dict[str, Any]:
-    """The manifest, which is taken out of the files, if these are those that it names."""
-    text = files.pop(MANIFEST, None)
-    if text is None:
-        raise CheckpointError(f"there is no {MANIFEST}; it is no checkpoint, or not a whole one")
-    manifest = loads(text)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{MANIFEST} is not that of a checkpoint")
-    if manifest.get("version") != VERSION:
-        raise CheckpointError(
-            f"its version is {manifest.get('version')!r}, and this program reads {VERSION}; "
-            "install the version of liquid_control that wrote it"
-        )
-    if text != dumps(manifest) or manifest.get("sha256") != _seal(manifest):
-        raise CheckpointError(f"{MANIFEST} is damaged; take another checkpoint")
-    expected = manifest["files"]
-    if expected.keys() != files.keys():
-        different = ", ".join(sorted(expected.keys() ^ files.keys()))
-        raise CheckpointError(f"its files are not those of its manifest: {different}")
-    for name, content in files.items():
-        found = {"size": len(content), "sha256": sha256(content).hexdigest()}
-        if expected[name] != found:
-            raise CheckpointError(f"{name} is damaged; take another checkpoint")
-    return manifest
+    return sealed(files, FORMAT, VERSION, kind=contents.kind)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -161,10 +115,10 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         raise CheckpointError(f"it holds {len(names)} files; a checkpoint has at most {MOST_FILES}")
     for name in names:
         plain_zip.check_name(name)
-    return {name: _read_file(folder / name) for name in names}
+    return {name: read_file(folder / name) for name in names}
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of a plain file; nothing that a link or a device would give."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if path.is_symlink():
@@ -177,14 +131,15 @@ def _read_file(path: Path) -> bytes:
         return file.read()
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and wait until the disk has it."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let the names in a folder outlast a loss of power, where the system can."""
     if os.name != "posix":
         return

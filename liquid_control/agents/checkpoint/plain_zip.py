@@ -44,8 +44,12 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return b"".join([*members, *directory, end])
 
 
-def unpack(content: bytes) -> dict[str, bytes]:
+def unpack(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes]:
     """The files of a zip file that `pack` made.
+
+    Args:
+        content: of the zip file.
+        names: that its files may have.
 
     Raises:
         CheckpointError: it is none, or damaged.
@@ -56,14 +60,14 @@ def unpack(content: bytes) -> dict[str, bytes]:
         *_, size, length, _ = _LOCAL.unpack_from(content, start)
         start += _LOCAL.size
         name = content[start : start + length].decode("ascii", "replace")
-        if not NAME.fullmatch(name):
+        if not names.fullmatch(name):
             break
         start += length
         files[name] = content[start : start + size]
         start += size
     if not files or pack(files) != content:
         raise CheckpointError(
-            "it is no checkpoint of liquid_control, or a damaged one. If Stable-Baselines3 wrote "
+            "it is no file of liquid_control, or a damaged one. If Stable-Baselines3 wrote "
             "it, and you trust who made it as much as a program of theirs, load it with trust=True"
         )
     return files

@@ -272,7 +272,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
     if failing == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     elif failing == "write":
-        monkeypatch.setattr(archive, "_write_file", full)
+        monkeypatch.setattr(archive, "write_file", full)
     else:
         monkeypatch.setattr(Path, "replace", full)
         monkeypatch.setattr(Path, "rename", full)

@@ -1,0 +1,68 @@
+"""`liquid-control pack` and `unpack`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from liquid_control.agents.checkpoint import CheckpointError
+from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.trained import open_run
+from liquid_control.recipe_text import RecipeError, one_line
+from liquid_control.sharing import pack, unpack
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Put a trained policy into one file to pass on: with recipe, evaluation, film and a card."""
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    output: Annotated[Path | None, otherwise("FILE", "the recipe's name")] = None
+    """The file to write; it ends in .zip."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        run, recipe = open_run(self.folder)
+        path = self.output or Path(f"{recipe.name}-{recipe.seed}.zip")
+        try:
+            names = pack(run, recipe, path)
+        except FileNotFoundError as error:
+            raise RecipeError(f"{error.filename}: there is no such file or folder") from error
+        except CheckpointError as error:
+            raise RecipeError(one_line(error)) from error
+        say(f"Packed: {path}, with {', '.join(names)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Unpack:
+    """Make a run of a packed policy, once all of it was verified; nothing in it is run."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """What `pack` wrote."""
+
+    output: Annotated[Path | None, otherwise("FOLDER", "the file's name")] = None
+    """The folder to make."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Carry the command out; return the exit code."""
+        folder = self.output or Path(self.file.stem)
+        try:
+            run = unpack(self.file, folder)
+        except FileNotFoundError as error:
+            raise RecipeError(f"{self.file}: there is no such file") from error
+        except (FileExistsError, CheckpointError) as error:
+            raise RecipeError(one_line(error)) from error
+        say(f"Unpacked: {run.folder}")
+        return 0
