@@ -28,14 +28,15 @@ CARD_TEXT = """\
 
 A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_control for
 {{ "{:,}".format(recipe.agent.total_timesteps) }} control steps, seed {{ recipe.seed }}. It observes
-{{ recipe.env.observe }}, at intervals (in seconds) of {{ recipe.env.interval or "nominal length" }}.
+{{ recipe.env.observe }}; its control intervals, in seconds: {{ recipe.env.interval or "nominal" }}.
 
 {% if figures %}
 | intervals | seconds | episodes | mean return | std |
 |---|---:|---:|---:|---:|
 {% for each in [figures.trained] + figures.intervals %}
 | {{ "as trained" if loop.first else "fixed" }} | {{ "%.4g" % each.interval_s }} \
-| {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} | {{ "{:,.1f}".format(each.std_return) }} |
+| {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} \
+| {{ "{:,.1f}".format(each.std_return) }} |
 {% endfor %}
 
 {% endif %}

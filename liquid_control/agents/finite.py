@@ -6,7 +6,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class NotFinite(ValueError):  # noqa: N818  # it is told in these words
+    """A number of one environment is NaN or infinite.
+
+    Attributes:
+        quantity: what is not finite.
+        environment: the number of the environment.
+        timesteps: of the training.
+    """
+
+    def __init__(self, quantity: str, environment: int, step: int | None, timesteps: int) -> None:
+        where = "" if step is None else f"at step {step} of the rollout, "
+        super().__init__(
+            f"{quantity} of environment {environment} not finite {where}at {timesteps} timesteps "
+            "in all; no weight was changed by it. Look at the environment, or lower the learning "
+            "rate"
+        )
+        self.quantity, self.environment, self.timesteps = quantity, environment, timesteps
 
 
 def check_observation(observation: Any, step: int | None, timesteps: int) -> None:
@@ -22,7 +42,14 @@ def check_observation(observation: Any, step: int | None, timesteps: int) -> Non
         finite = np.isfinite(values)
         if not finite.all():
             env = int(np.argwhere(~finite)[0, 0])
-            raise _not_finite(name, env, step, timesteps)
+            raise NotFinite(name, env, step, timesteps)
+
+
+def check_rewards(rewards: NDArray[np.floating[Any]], step: int, timesteps: int) -> None:
+    """Raise a NotFinite if rewards of several environments, (num_envs,), hold NaN or infinity."""
+    finite = np.isfinite(rewards)
+    if not finite.all():
+        raise NotFinite("rewards", int(np.flatnonzero(~finite)[0]), step, timesteps)
 
 
 def check_column(name: str, column: Tensor, timesteps: int) -> None:
@@ -30,14 +57,14 @@ def check_column(name: str, column: Tensor, timesteps: int) -> None:
     finite = torch.isfinite(column.reshape(*column.shape[:2], -1)).all(dim=-1)
     if not finite.all():
         step, env = (int(index) for index in torch.nonzero(~finite)[0])
-        raise _not_finite(name, env, step, timesteps)
+        raise NotFinite(name, env, step, timesteps)
 
 
 def check_step(name: str, values: Tensor, timesteps: int) -> None:
     """Raise a ValueError if one step's values (num_envs, ...) hold NaN or infinity."""
     finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=-1)
     if not finite.all():
-        raise _not_finite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
+        raise NotFinite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
 
 
 def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
@@ -47,11 +74,3 @@ def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
             f"the {name} of update {update} is {value.item()}, at {timesteps} timesteps in all; no "
             "weight was changed by it. Lower the learning rate, or max_grad_norm where there is one"
         )
-
-
-def _not_finite(name: str, env: int, step: int | None, timesteps: int) -> ValueError:
-    where = "" if step is None else f"at step {step} of the rollout, "
-    return ValueError(
-        f"{name} of environment {env} not finite {where}at {timesteps} timesteps in all; no "
-        "weight was changed by it. Look at the environment, or lower the learning rate"
-    )

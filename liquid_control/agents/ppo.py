@@ -18,7 +18,13 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.clock import nominal_interval
-from liquid_control.agents.finite import check_column, check_observation, check_update
+from liquid_control.agents.faults import faults_told
+from liquid_control.agents.finite import (
+    check_column,
+    check_observation,
+    check_rewards,
+    check_update,
+)
 from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.agents.saving import SavedAgent
@@ -165,6 +171,7 @@ class LiquidPPO(SavedAgent, PPO):
                 actions, state = self.policy(features, elapsed_time, state, starts)
             new_obs, rewards, dones, infos = env.step(self.policy.for_env(actions))
             self.num_timesteps += env.num_envs
+            check_rewards(rewards, step, self.num_timesteps)
             callback.update_locals(locals())
             if not callback.on_step():
                 self._state = judge(self.policy, rollout_buffer, self._state)
@@ -314,14 +321,15 @@ class LiquidPPO(SavedAgent, PPO):
         progress_bar: bool = False,
     ) -> SelfLiquidPPO:
         """Train for so many control steps over all environments; arguments as in SB3."""
-        return super().learn(
-            total_timesteps,
-            callback,
-            log_interval,
-            tb_log_name,
-            reset_num_timesteps,
-            progress_bar,
-        )
+        with faults_told(self):
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,
+                tb_log_name,
+                reset_num_timesteps,
+                progress_bar,
+            )
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log; iterations are counted from the first, however often it was resumed."""

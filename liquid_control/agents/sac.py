@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.faults import faults_told
 from liquid_control.agents.finite import check_observation, check_step, check_update
 from liquid_control.agents.judgement import endings_of, gather
 from liquid_control.agents.replay import SequenceReplay, Sequences
@@ -363,14 +364,15 @@ class LiquidSAC(SavedAgent, SAC):
                 "LiquidSAC normalises observations itself, with moments that follow the replay; "
                 "take VecNormalize off the environment"
             )
-        return super().learn(
-            total_timesteps,
-            callback,
-            log_interval,
-            tb_log_name,
-            reset_num_timesteps,
-            progress_bar,
-        )
+        with faults_told(self):
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,
+                tb_log_name,
+                reset_num_timesteps,
+                progress_bar,
+            )
 
     def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
         """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none."""

@@ -109,6 +109,7 @@ class BatchedVecEnv(VecEnv):
             seeding.np_random(None if seed is None else seed + index)[0]
             for index in range(num_envs)
         ]
+        self._first_seed = seed
         self._attributes: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         env.reset()  # or it would not render
         # A camera that follows a robot must not be pulled from one to another.
@@ -128,6 +129,7 @@ class BatchedVecEnv(VecEnv):
         self._substeps_since_reset = np.zeros(num_envs, np.int64)
         self._returns = np.zeros(num_envs)
         self._started = False
+        self._state_before = self.physics.memory["state"].copy()
         self._created = time.time()
         self.diverged = 0
 
@@ -175,6 +177,8 @@ class BatchedVecEnv(VecEnv):
         substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
         seconds = substeps * self._timestep
         before = task.before(simulations).copy()
+        self._state_before[...] = self.physics.memory["state"]
+        self._substeps = substeps
         unstable = self.physics.step(self._actions, substeps)
 
         observation = self._observe()
@@ -204,6 +208,21 @@ class BatchedVecEnv(VecEnv):
         if dones.any():
             self._end(np.flatnonzero(dones), out_of_time & ~terminated, observations, infos)
         return observations, rewards.astype(np.float32), dones, infos
+
+    def reproduction(self, index: int) -> dict[str, Any]:
+        """What one simulation's last step can be made of again.
+
+        Returns:
+            its task and seed, `state` before the step (mjSTATE_INTEGRATION), `action` and
+            `substeps`.
+        """
+        return {
+            "task": type(self.task).__name__,
+            "seed": None if self._first_seed is None else self._first_seed + index,
+            "state": self._state_before[index].tolist(),
+            "action": self._actions[index].tolist(),
+            "substeps": int(self._substeps[index]),
+        }
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return all that the steps to come depend on, as JSON and as arrays, for `restore`.

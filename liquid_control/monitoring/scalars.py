@@ -37,16 +37,16 @@ class ScalarsCallback(BaseCallback):
         self._groups = gradient_groups(self.model.policy, circuit_of(self.model))
         self._steps_before = self.num_timesteps
         self._physics = self._collecting = self._learning = 0.0
-        self._looked_at = -1
+        self._thousands = self.num_timesteps // RARELY
         self._spent_before = seconds_spent(self.model)
         self._mark, self._mark_spent = perf_counter(), self._spent_before
         _time_steps(self.training_env, self._add_physics)
 
     def _on_rollout_start(self) -> None:
         self._learning += self._since_mark()
-        if self.num_timesteps // RARELY > self._looked_at:
+        if self.num_timesteps // RARELY > self._thousands:
             self._log_gradients()
-            self._looked_at = self.num_timesteps // RARELY
+            self._thousands = self.num_timesteps // RARELY
 
     def _on_step(self) -> bool:
         return True
