@@ -18,8 +18,6 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import Critic, EncodedCircuit
 from liquid_control.policies.soft import SoftCritic
 
-RARELY = 1000  # control steps, over all environments, between two looks at the gradients
-
 
 class ScalarsCallback(BaseCallback):
     """Logs how fast a training is, and the gradients of each layer of the actor's circuit.
@@ -30,23 +28,32 @@ class ScalarsCallback(BaseCallback):
       logged as a share of the whole, `speed/watching_share`.
     - `gradient_norm/<layer>`: Euclidean norm of the gradient that the last update left, after
       clipping, over the synapses that enter the layer's neurons and their own parameters; the
-      same of `encoder`, `critic` and `head`. Once in a thousand control steps at most.
+      same of `encoder`, `critic` and `head`. At the first rollout in every `every` control steps.
+
+    Args:
+        every: control steps, over all environments, between two looks at the gradients.
     """
+
+    def __init__(self, every: int = 1000) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least one control step, got {every}")
+        self.every = every
 
     def _on_training_start(self) -> None:
         self._groups = gradient_groups(self.model.policy, circuit_of(self.model))
         self._steps_before = self.num_timesteps
         self._physics = self._collecting = self._learning = 0.0
-        self._thousands = self.num_timesteps // RARELY
+        self._looks = self.num_timesteps // self.every
         self._spent_before = seconds_spent(self.model)
         self._mark, self._mark_spent = perf_counter(), self._spent_before
         _time_steps(self.training_env, self._add_physics)
 
     def _on_rollout_start(self) -> None:
         self._learning += self._since_mark()
-        if self.num_timesteps // RARELY > self._thousands:
+        if self.num_timesteps // self.every > self._looks:
             self._log_gradients()
-            self._thousands = self.num_timesteps // RARELY
+            self._looks = self.num_timesteps // self.every
 
     def _on_step(self) -> bool:
         return True

@@ -71,7 +71,7 @@ Maker = Callable[..., BaseAlgorithm]
 def watchers(folder: Path, every: int = 48) -> list[BaseCallback]:
     return [
         HParamsCallback(leaves(SETTINGS), ["rollout/ep_rew_mean", "evaluation/2x"]),
-        ScalarsCallback(),
+        ScalarsCallback(every=32),
         EpisodeCallback(
             envs.make(TASK, **OPTIONS), every, folder=folder, film_seconds=FILM_SECONDS, seed=3
         ),
