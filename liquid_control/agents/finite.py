@@ -45,11 +45,11 @@ def check_observation(observation: Any, step: int | None, timesteps: int) -> Non
             raise NotFinite(name, env, step, timesteps)
 
 
-def check_rewards(rewards: NDArray[np.floating[Any]], step: int, timesteps: int) -> None:
-    """Raise a NotFinite if rewards of several environments, (num_envs,), hold NaN or infinity."""
-    finite = np.isfinite(rewards)
+def check_each(name: str, values: NDArray[Any], step: int, timesteps: int) -> None:
+    """Raise a NotFinite if values (num_envs, ...) of environments hold NaN or infinity."""
+    finite = np.isfinite(values)
     if not finite.all():
-        raise NotFinite("rewards", int(np.flatnonzero(~finite)[0]), step, timesteps)
+        raise NotFinite(name, int(np.argwhere(~finite)[0, 0]), step, timesteps)
 
 
 def check_column(name: str, column: Tensor, timesteps: int) -> None:

@@ -21,8 +21,8 @@ from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.faults import faults_told
 from liquid_control.agents.finite import (
     check_column,
+    check_each,
     check_observation,
-    check_rewards,
     check_update,
 )
 from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
@@ -169,9 +169,11 @@ class LiquidPPO(SavedAgent, PPO):
             starts = torch.as_tensor(self._last_episode_starts, device=self.device)
             with torch.no_grad():
                 actions, state = self.policy(features, elapsed_time, state, starts)
-            new_obs, rewards, dones, infos = env.step(self.policy.for_env(actions))
+            for_env = self.policy.for_env(actions)
+            check_each("actions", for_env, step, self.num_timesteps)
+            new_obs, rewards, dones, infos = env.step(for_env)
             self.num_timesteps += env.num_envs
-            check_rewards(rewards, step, self.num_timesteps)
+            check_each("rewards", rewards, step, self.num_timesteps)
             callback.update_locals(locals())
             if not callback.on_step():
                 self._state = judge(self.policy, rollout_buffer, self._state)
