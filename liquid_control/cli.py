@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,9 @@ from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, probl
 from liquid_control.kernels import extension
 from liquid_control.recipe_text import RecipeError
 
+# A full disk, a full quota, and what must not be written: no trace of calls would say more.
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
@@ -33,10 +37,10 @@ def warnings_as_notes() -> Iterator[None]:
     shown = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) in shown:
-            return
-        shown.add(str(message))
-        problems.print(f"[yellow]note:[/] {escape(str(message))}", soft_wrap=True, highlight=False)
+        text = " ".join(str(message).split())
+        if text not in shown:
+            shown.add(text)
+            problems.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -71,8 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 load_kernels()
             return chosen.run()
     except RecipeError as error:
-        problems.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        complain(str(error))
+        return FAILED
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror}; what was saved before is as it was")
         return FAILED
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """Print why a command ends."""
+    problems.print(f"[red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)

@@ -53,7 +53,8 @@ def _check_interval(value: Any) -> Any:
 
 
 # YAML holds lists; they become tuples, for a recipe does not change.
-Ints: TypeAlias = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -88,7 +89,7 @@ class EnvSection(Section):
     observe: Literal["full", "positions", "velocities"] | Indices = "full"
     interval: IntervalSpec = None
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
-    num_envs: PositiveInt = 1
+    num_envs: Size = 1
     threads: NonNegativeInt | None = None
     """Threads that simulate; null is one for each processor, 0 steps env by env."""
     kwargs: dict[str, JsonValue] = {}
@@ -167,11 +168,11 @@ class PolicySection(Section):
     neurons: str | None = None
     wiring: dict[str, JsonValue] | None = None
     neuron_kwargs: dict[str, JsonValue] | None = None
-    encoder: Ints | None = None
+    encoder: Sizes | None = None
     critic: str | None = None
     critic_wiring: dict[str, JsonValue] | None = None
-    critic_layers: Ints | None = None
-    actor_layers: Ints | None = None
+    critic_layers: Sizes | None = None
+    actor_layers: Sizes | None = None
     n_critics: PositiveInt | None = None
     share_encoder: bool | None = None
     nominal_interval: PositiveFloat | None = None
@@ -325,6 +326,8 @@ def _complaints_of(part: str) -> Iterator[None]:
     except (ValueError, TypeError, GymnasiumError, AssertionError, RuntimeError) as error:
         # Ours; Gymnasium's; SB3's word for an argument that cannot be, and torch's for a device.
         raise RecipeError(f"{part}: {one_line(error)}") from error
+    except (MemoryError, OverflowError) as error:
+        raise RecipeError(f"{part}: a size is too large: {one_line(error)}") from error
 
 
 def _schedule(value: Any) -> Any:

@@ -60,7 +60,7 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{source}: line {mark.line + 1}" if mark else source
-        raise RecipeError(f"{where}: {error.problem}") from error
+        raise RecipeError(f"{where}: {printable(error.problem or 'no YAML')}") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{source}: no YAML: {one_line(error)}") from error
 
@@ -118,13 +118,15 @@ def _path(detail: ErrorDetails, data: Any) -> tuple[str, ...]:
             data = below[step]
         elif not (detail["type"] == "missing" and step == detail["loc"][-1]):
             continue
-        path.append(str(step))
+        path.append(printable(str(step)))
     return tuple(path)
 
 
 def _suggestion(path: Sequence[str], model: type[BaseModel]) -> str:
     """Name the known key that an unknown one resembles: among its siblings, or anywhere."""
-    known = sorted(_known_paths(model))
+    known = sorted(set(_known_paths(model)))
+    if ".".join(path) in known:
+        return f" of this {path[-2]}, though another kind of {path[-2]} has it"
     siblings = [each for each in known if each.rpartition(".")[0] == ".".join(path[:-1])]
     for candidates in (siblings, known):
         by_name = {each.rpartition(".")[2]: each for each in candidates}
@@ -155,6 +157,11 @@ def _near_files(path: Path) -> str:
     there = [str(each) for pattern in ("*.yaml", "*/*.yaml") for each in folder.glob(pattern)]
     near = difflib.get_close_matches(str(path), sorted(there), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """Text as it is if it can be shown on one line, or quoted with escapes."""
+    return text if text and text.isprintable() else repr(text)
 
 
 def one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from liquid_control import LiquidPPO, __version__, cli, runs
+from liquid_control.agents.checkpoint import archive
 from liquid_control.commands import train as training
 from liquid_control.commands import trained
 from liquid_control.config import build_agent, build_env, load_recipe
@@ -250,6 +252,31 @@ def test_an_error_in_the_midst_of_training_loses_nothing_and_tells_where(
             cli.main(["train", str(RECIPE), "--quiet", "--set", *TINY, "checkpoint_every=64"])
     (folder,) = Path("runs").glob("*/*")
     assert LiquidPPO.load(folder / "checkpoints" / "final.zip").num_timesteps == 128
+    assert cli.main(["resume", str(folder), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_file, written = archive.write_file, 0
+
+    def full(path: Path, content: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written > 20:  # in the midst of a checkpoint
+            raise OSError(number, os.strerror(number), str(path))
+        write_file(path, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(archive, "write_file", full)
+        assert cli.main(["train", str(RECIPE), "--set", *TINY, "checkpoint_every=64"]) == 2
+    out, err = capsys.readouterr()
+    assert f"{os.strerror(number)}; what was saved before is as it was" in " ".join(err.split())
+    assert "Traceback" not in err
+    (folder,) = Path("runs").glob("*/*")
+    assert f"resume {folder}" in " ".join(out.split())
+    assert not list(folder.rglob("*.partial*"))
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
 
 

@@ -87,6 +87,9 @@ def carry_out(
     nominal, tool = nominal_interval(env), command("liquid-control")
     try:
         finished = learn(recipe, agent, run, nominal, quiet=quiet)
+    except Exception:
+        say(f"Ended by an error; go on from the last checkpoint: {tool} resume {run.folder}")
+        raise
     finally:
         agent.save(run.model)
     if not finished:

@@ -67,7 +67,10 @@ class CircuitSpec:
                 f"end the encoder with as many, such as encoder=[{wiring.sensory_count}]"
             )
         options = {"time_scale": self.time_scale, **self.options}
-        circuit = NEURONS[self.neurons](wiring, **options)
+        try:
+            circuit = NEURONS[self.neurons](wiring, **options)
+        except TypeError as error:
+            raise TypeError(f"neuron_kwargs of {self.neurons} neurons: {error}") from error
         encoder = mlp((features + 1, *self.encoder)) if self.encoder else None
         return EncodedCircuit(encoder, circuit, self.time_scale)
 

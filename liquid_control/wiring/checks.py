@@ -6,6 +6,9 @@ import operator
 from numbers import Real
 from typing import SupportsIndex
 
+MOST_NEURONS = 16_384
+"""Of a wiring's layer; synapses between all pairs of so many take a gigabyte for each weight."""
+
 
 def whole_number(name: str, value: object, *, at_least: int) -> int:
     """Return `value` as an int.
@@ -18,6 +21,13 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
     number = operator.index(value)
     if number < at_least:
         raise ValueError(f"{name} is {number}; raise it to at least {at_least}")
+    return number
+
+
+def neuron_count(name: str, value: object) -> int:
+    """Return `value` as an int; errors as in `whole_number`, from 1 to `MOST_NEURONS`."""
+    number = whole_number(name, value, at_least=1)
+    at_most(name, number, MOST_NEURONS, "what a memory has room for is")
     return number
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from liquid_control.wiring.checks import at_most, fraction, whole_number
+from liquid_control.wiring.checks import at_most, fraction, neuron_count, whole_number
 from liquid_control.wiring.draws import Draws
 from liquid_control.wiring.wiring import Polarities, Wiring
 
@@ -37,10 +37,10 @@ def ncp(
     Raises ValueError where a number is too small, or larger than the layer that it counts in, and
     TypeError where it is not whole.
     """
-    inputs = whole_number("sensory", sensory, at_least=1)
-    inters = whole_number("inter", inter, at_least=1)
-    commands = whole_number("command", command, at_least=1)
-    motors = whole_number("motor", motor, at_least=1)
+    inputs = neuron_count("sensory", sensory)
+    inters = neuron_count("inter", inter)
+    commands = neuron_count("command", command)
+    motors = neuron_count("motor", motor)
     to_inter = whole_number("sensory_fanout", sensory_fanout, at_least=1)
     to_command = whole_number("inter_fanout", inter_fanout, at_least=1)
     recurrent = whole_number("recurrent_command_synapses", recurrent_command_synapses, at_least=0)
@@ -91,8 +91,8 @@ def auto_ncp(
     Raises ValueError for counts below one, fewer than two neurons beside the motor neurons, and a
     sparsity outside [0, 1), and TypeError for other types.
     """
-    total = whole_number("neurons", neurons, at_least=1)
-    motors = whole_number("motor", motor, at_least=1)
+    total = neuron_count("neurons", neurons)
+    motors = neuron_count("motor", motor)
     if total < motors + 2:
         raise ValueError(
             f"neurons is {total}, but {motors} motor, one inter and one command neuron are "

@@ -58,7 +58,7 @@ def _check_arguments(
 ) -> None:
     if unknown := arguments.keys() - parameters.keys():
         raise ValueError(
-            f"unknown {_list(sorted(unknown))} in a wiring of kind {kind!r}, "
+            f"unknown {_list(map(repr, sorted(unknown)))} in a wiring of kind {kind!r}, "
             f"which takes {_list(parameters) or 'no arguments'}"
         )
     required = {key for key, value in parameters.items() if value.default is value.empty}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from liquid_control.wiring.checks import at_most, fraction, whole_number
+from liquid_control.wiring.checks import at_most, fraction, neuron_count
 from liquid_control.wiring.draws import Draws
 from liquid_control.wiring.wiring import Wiring
 
@@ -32,9 +32,9 @@ def sparse_random(
     Raises ValueError for a count below one, more motor neurons than neurons, a sparsity outside
     [0, 1) or too high to reach every sensory and motor neuron, and TypeError for other types.
     """
-    inputs = whole_number("sensory", sensory, at_least=1)
-    size = whole_number("neurons", neurons, at_least=1)
-    outputs = whole_number("motor", motor, at_least=1)
+    inputs = neuron_count("sensory", sensory)
+    size = neuron_count("neurons", neurons)
+    outputs = neuron_count("motor", motor)
     at_most("motor", outputs, size, "the number of neurons is")
     draws = Draws(seed)
     kept = _kept_synapses(inputs, size, outputs, fraction("sparsity", sparsity))

@@ -45,9 +45,9 @@ def test_a_spec_from_a_file_means_the_call_it_names(spec: dict[str, Any], expect
         ({}, "needs a kind, one of ncp, auto_ncp, dense"),
         ({"kind": "ncpp"}, "'ncpp'; choose one of ncp, auto_ncp"),
         ({"kind": ["ncp"]}, "choose one of"),
-        ({"kind": "auto_ncp", "neuron": 64}, "unknown neuron .* takes sensory, neurons, motor"),
+        ({"kind": "auto_ncp", "neuron": 64}, "unknown 'neuron' .* takes sensory, neurons, motor"),
         ({"kind": "auto_ncp"}, "also needs neurons"),
-        ({"kind": "tap_withdrawal", "seed": 1}, "unknown seed .* takes no arguments"),
+        ({"kind": "tap_withdrawal", "seed": 1}, "unknown 'seed' .* takes no arguments"),
     ],
 )
 def test_a_spec_that_names_nothing_known_is_refused(spec: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -257,17 +258,18 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
             read(folder)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 @pytest.mark.parametrize("failing", ["fsync", "write", "replace"])
 @pytest.mark.parametrize("name", ["checkpoint.zip", "checkpoint"])
 def test_what_cannot_be_written_leaves_what_was_there(
-    name: str, failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, failing: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tmp_path / "checkpoint.zip"
     write(old, contents(seed=1))
     new = tmp_path / ("checkpoint.zip" if name.endswith("zip") else "new")
 
     def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device", str(new))
+        raise OSError(number, os.strerror(number), str(new))
 
     if failing == "fsync":
         monkeypatch.setattr(os, "fsync", full)
@@ -276,7 +278,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
     else:
         monkeypatch.setattr(Path, "replace", full)
         monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match=os.strerror(number)):
         write(new, contents(seed=2))
     monkeypatch.undo()
     assert same(read(old), contents(seed=1))
