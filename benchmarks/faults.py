@@ -1,15 +1,18 @@
-"""What a training survives: kills at any moment, damaged checkpoints, malicious ones.
+"""What a training survives: kills at any moment, broken environments, damaged files.
 
     python benchmarks/faults.py
 
 Trainings are killed (SIGKILL) at random moments, many of them inside a save, and resumed from what
 is left; they must end with the weights, normalisers and logs of one that was not interrupted.
-Checkpoints are damaged, and forged; nothing of that may be loaded. Needs fork, so no Windows.
+Environments raise errors and their processes die; that is told within ten seconds, beside a
+checkpoint. Checkpoints are damaged, and forged; nothing of that may be loaded. Recipes are mutated;
+each can be used, or is refused in one line. Needs fork, so no Windows.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import random
 import shutil
@@ -17,14 +20,18 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 import tyro
+from hypothesis import Phase, given, settings
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from table import print_table
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
@@ -35,6 +42,7 @@ from liquid_control.agents.resuming import ResumeCallback
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from tests import test_mutated_recipes as mutations
 from tests.agents.checkpoint import test_archive as forgery
 
 TOTAL, EVERY = 1024, 32
@@ -57,6 +65,12 @@ class Arguments:
     blocks: int = 200
     """Checkpoints with a block of zeros."""
 
+    breaks: int = 100
+    """Environments that raise an error, or whose process is killed."""
+
+    recipes: int = 1000
+    """Mutated recipes."""
+
     seed: int = 0
     """Of the moments and the damage."""
 
@@ -68,14 +82,15 @@ def robots() -> Any:
     )
 
 
-def fresh(kind: type[Any]) -> Any:
+def fresh(kind: type[Any], env: Any = None) -> Any:
+    env = robots() if env is None else env
     wiring = {"wiring": {"kind": "auto_ncp", "neurons": 8}}
     if kind is LiquidPPO:
         rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
-        return LiquidPPO("LiquidPolicy", robots(), policy_kwargs=wiring, seed=0, **rollout)
+        return LiquidPPO("LiquidPolicy", env, policy_kwargs=wiring, seed=0, **rollout)
     replay = {"learning_starts": 64, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
     small = {"buffer_size": 500, "policy_kwargs": {**wiring, "critic_layers": [8]}}
-    return LiquidSAC("LiquidPolicy", robots(), seed=0, **replay, **small)
+    return LiquidSAC("LiquidPolicy", env, seed=0, **replay, **small)
 
 
 def train(kind: type[Any], folder: Path) -> None:
@@ -149,6 +164,88 @@ def killed(kind: type[Any], kills: int, draw: random.Random) -> tuple[int, int, 
     return trainings, inside, broken, different
 
 
+class Breaking(gym.Wrapper):  # type: ignore[type-arg]
+    """Raises an error at some step, or kills its own process, and leaves a mark when it does."""
+
+    def __init__(self, env: gym.Env[Any, Any], at: int, mark: Path, *, kill: bool) -> None:
+        super().__init__(env)
+        self.left, self.mark, self.kill = at, mark, kill
+
+    def step(self, action: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.mark.touch()
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("a leg came off")
+        return self.env.step(action)
+
+
+def broken(kind: type[Any], how: str, folder: Path, at: int) -> None:
+    """Train until an environment breaks; what is told goes into a file."""
+    sys.stderr = (folder / "told").open("w", buffering=1)
+    os.dup2(sys.stderr.fileno(), 2)
+    makers: list[Callable[[], Any]] = [
+        lambda: gym.make("Pendulum-v1"),
+        lambda: Breaking(gym.make("Pendulum-v1"), at, folder / "mark", kill=how == "killed"),
+    ]
+    venv = DummyVecEnv(makers) if how == "raises" else SubprocVecEnv(makers, "fork")
+    agent = fresh(kind, venv)
+    try:
+        agent.learn(TOTAL, ResumeCallback(folder / "checkpoints", EVERY))
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
+def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
+    """How often it hung for ten seconds, told something else, and left no checkpoint."""
+    words = {
+        "raises": "a leg came off",
+        "raises in a process": "a leg came off",
+        "killed": "the process of environment 1 died (exit code -9)",
+    }[how]
+    late = untold = unsaved = 0
+    for number in range(count):
+        with tempfile.TemporaryDirectory() as place:
+            folder, kind = Path(place), (LiquidPPO, LiquidSAC)[number % 2]
+            at = draw.randint(2, TOTAL // 2)
+            child = in_a_child(lambda: broken(kind, how, folder, at))  # noqa: B023  # as above
+            deadline = math.inf
+            while os.waitpid(child, os.WNOHANG) == (0, 0):
+                if deadline == math.inf and (folder / "mark").exists():
+                    deadline = time.perf_counter() + 10
+                if time.perf_counter() > deadline:
+                    late += 1
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                    break
+                time.sleep(0.01)
+            told = (folder / "told").read_text()
+            untold += words not in told or "Traceback" not in told
+            try:
+                Keeper(folder / "checkpoints").latest()
+            except (FileNotFoundError, CheckpointError):
+                unsaved += 1
+    return late, untold, unsaved
+
+
+def refusals(count: int) -> tuple[int, int]:
+    """Of so many mutated recipes, those that are valid, and those that are refused badly."""
+    valid = badly = 0
+
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate])
+    @given(mutations.mutated())
+    def see(case: tuple[str, set[str]]) -> None:
+        nonlocal valid, badly
+        code, complaint = mutations.outcome(case[0])
+        valid += code == 0
+        badly += not mutations.is_told_well(code, complaint, case[1])
+
+    see()
+    return valid, badly
+
+
 def wait_to_kill(folder: Path, draw: random.Random, lasts: float) -> None:
     """Wait for a random moment, most often for one inside a save."""
     time.sleep(draw.uniform(0, lasts))
@@ -177,6 +274,17 @@ def main(arguments: Arguments) -> None:
                 f"{broken} not resumed, {different} ended differently",
             )
         )
+    for how, count in (
+        ("raises", arguments.breaks // 4),
+        ("raises in a process", arguments.breaks // 4),
+        ("killed", arguments.breaks // 2),
+    ):
+        late, untold, unsaved = breaks(how, count, draw)
+        told = f"{late} hang, {untold} not told, {unsaved} without checkpoint"
+        rows.append((f"environments: {how}", str(count), told))
+    valid, badly = refusals(arguments.recipes)
+    outcome = f"{valid} valid, {badly} refused without key or exit code 2"
+    rows.append(("mutated recipes", str(arguments.recipes), outcome))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "agent.zip"
         fresh(LiquidPPO).save(path)
