@@ -241,7 +241,8 @@ class SavedAgent(BaseAlgorithm):
 
         Args:
             checkpoints: the folder in which `ResumeCallback` kept them.
-            env: made with the same arguments as before; those of `envs.make_vec` go on exactly.
+            env: made with the same arguments as before; it goes on where it was, unless its state
+                is out of sight, as in processes of its own.
             device: where it runs.
             custom_objects: arguments that a file cannot hold, as in `load`.
             logger: on the folder of the logs, which go on from there.

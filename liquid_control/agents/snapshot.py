@@ -24,6 +24,7 @@ from liquid_control.agents.checkpoint import CheckpointError, Contents
 from liquid_control.agents.generators import generators_of, set_generators
 from liquid_control.agents.logs import ResumableLogger, marks_of, pending_of, record_again
 from liquid_control.agents.replay import SequenceReplay
+from liquid_control.agents.visible_state import CannotPutDownError, put_down, take_up
 
 if TYPE_CHECKING:
     from liquid_control.agents.saving import SavedAgent
@@ -32,14 +33,14 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # What an agent remembers of the episodes under way, where it has such a thing.
 STATES = ("_state", "_previous_actions", "return_normalizer.discounted")
+EPISODE = ("r", "l", "t")  # return, length, and time at its end
 OBSERVATION = "observation"  # of a space that is no Dict
 
 
 def snapshot(agent: SavedAgent) -> Contents:
     """All that the rest of a training depends on, as it is before a rollout.
 
-    An environment that has no `snapshot` of its own, as those of `envs.make_vec` have, is left out;
-    its episodes start anew.
+    An environment with a state that cannot be seen is left out; its episodes start anew.
 
     Raises:
         ValueError: the training has not begun.
@@ -51,23 +52,29 @@ def snapshot(agent: SavedAgent) -> Contents:
     seen = observation if isinstance(observation, dict) else {OBSERVATION: observation}
     generators, generator_arrays = generators_of(agent.action_space, agent.observation_space)
     pending, pending_arrays = pending_of(agent.logger)
+    episodes = [
+        {key: each[key] for key in EPISODE if key in each} for each in agent.ep_info_buffer or ()
+    ]
+    notes, arrays = put_down(episodes, "episodes")
     training: dict[str, Any] = {
-        "episodes": list(agent.ep_info_buffer or ()),
+        "episodes": notes,
         "successes": [bool(each) for each in agent.ep_success_buffer or ()],
         "generators": generators,
         "pending": pending,
         "logs": marks_of(agent.logger),
-        "environment": None,
     }
     tensors: dict[str, dict[str, Any]] = {
         "observations": _tensors(seen) | {"starts": torch.as_tensor(agent._last_episode_starts)},
         "states": {name: getattr(*_place(agent, name), None) for name in STATES},
         "generators": _tensors(generator_arrays),
         "pending": _tensors(pending_arrays),
+        "episodes": _tensors(arrays),
     }
-    if hasattr(env, "snapshot"):
-        training["environment"], arrays = env.snapshot()
+    try:
+        training["environment"], arrays = put_down(env, "env")
         tensors["environment"] = _tensors(arrays)
+    except CannotPutDownError as error:
+        training["lost"] = str(error)
     if isinstance(replay := getattr(agent, "replay_buffer", None), SequenceReplay):
         tensors["replay"] = _tensors(replay.arrays())
     parts = {
@@ -118,12 +125,14 @@ def _restore(
     env = agent.env
     assert env is not None
     window = agent._stats_window_size
-    agent.ep_info_buffer = deque(training["episodes"], maxlen=window)
+    agent.ep_info_buffer = deque(maxlen=window)
+    take_up(agent.ep_info_buffer, training["episodes"], _arrays(tensors["episodes"]), "episodes")
     agent.ep_success_buffer = deque(training["successes"], maxlen=window)
     if isinstance(replay := getattr(agent, "replay_buffer", None), SequenceReplay):
         replay.take_over(_arrays(tensors["replay"]))
-    if training["environment"] is not None and hasattr(env, "restore"):
-        env.restore(training["environment"], _arrays(tensors["environment"]))
+    if "environment" in training:
+        env.reset()  # whatever an environment has only then is there to be changed
+        take_up(env, training["environment"], _arrays(tensors["environment"]), "env")
         seen = _arrays(tensors["observations"])
         agent._last_episode_starts = seen.pop("starts")
         agent._last_obs = seen[OBSERVATION] if _is_plain(agent) else seen
@@ -131,8 +140,8 @@ def _restore(
             setattr(*_place(agent, name), state.to(agent.device))
     else:
         warnings.warn(
-            f"{type(env).__name__} cannot be put down and taken up, so its episodes start anew, "
-            "and the training differs from one that was not interrupted",
+            f"what {training['lost']} has for a state cannot be seen, so episodes start anew, and "
+            "the training differs from one that was not interrupted",
             stacklevel=4,
         )
         agent._last_obs = env.reset()  # type: ignore[assignment]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
@@ -217,7 +222,61 @@ def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
         LiquidPPO.resume(keeper.folder, others)
     with pytest.raises(CheckpointError, match="it holds a LiquidPPO, and this is LiquidSAC"):
         LiquidSAC.resume(keeper.folder, robots())
-    with pytest.warns(UserWarning, match="its episodes start anew"):
-        again = LiquidPPO.resume(keeper.folder, robots(threads=0))
-    again.learn(32, reset_num_timesteps=False)
-    assert again.num_timesteps == 64
+    with pytest.raises(CheckpointError, match="cannot be resumed: env is a SerialVecEnv here"):
+        LiquidPPO.resume(keeper.folder, robots(threads=0))
+
+
+def one_robot() -> gym.Env[Any, Any]:
+    return envs.make(TASK, observe="positions", interval=envs.Uniform(0.02, 0.08), seed=5)
+
+
+def monitored() -> Any:
+    """As users of SB3 make environments: a list of them, with running statistics around it."""
+    return VecNormalize(DummyVecEnv([lambda: Monitor(one_robot()), lambda: Monitor(one_robot())]))
+
+
+@pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
+@pytest.mark.parametrize("after", [70, 150])
+@pytest.mark.parametrize(
+    ("kind", "make", "env"),
+    [
+        (LiquidPPO, ppo, monitored),
+        (LiquidPPO, ppo, lambda: make_vec_env("CartPole-v1", 2, seed=3)),
+        (LiquidSAC, sac, lambda: make_vec_env("Pendulum-v1", 2, seed=3)),
+        (LiquidSAC, sac, lambda: VecMonitor(robots(task="Hopper-v5"))),
+    ],
+)
+def test_environments_of_sb3_and_gymnasium_are_taken_up_where_they_were(
+    kind: type[Any], make: Callable[..., Any], env: Callable[[], Any], after: int, tmp_path: Path
+) -> None:
+    def train(*callbacks: BaseCallback) -> Any:
+        return make(env()).learn(TOTAL, list(callbacks))
+
+    expected = train()
+    keeper = Keeper(tmp_path)
+    with pytest.raises(KilledError):
+        train(ResumeCallback(keeper, EVERY), Kill(after))
+    again = kind.resume(tmp_path, env())
+    assert 0 < again.num_timesteps <= after
+    again.learn(TOTAL - again.num_timesteps, reset_num_timesteps=False)
+    mine, theirs = state_of(again), state_of(expected)
+    assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
+    assert [each["r"] for each in again.ep_info_buffer] == [
+        each["r"] for each in expected.ep_info_buffer
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork")
+def test_where_the_state_of_an_environment_is_out_of_sight_its_episodes_start_anew(
+    tmp_path: Path,
+) -> None:
+    def workers() -> Any:
+        return SubprocVecEnv([one_robot], "fork")
+
+    agent = ppo(workers()).learn(48, ResumeCallback(tmp_path, 16))
+    agent.env.close()
+    with pytest.warns(UserWarning, match=r"what env\.remotes.* cannot be seen, so episodes start"):
+        again = LiquidPPO.resume(tmp_path, workers())
+    assert again.num_timesteps == 32
+    again.learn(16, reset_num_timesteps=False)
+    again.env.close()
