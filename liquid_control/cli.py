@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, probl
 from liquid_control.kernels import extension
 from liquid_control.recipe_text import RecipeError
 
-# A full disk, a full quota, and what must not be written: no trace of calls would say more.
+# A full disk, a full quota, and what must not be written.
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -45,6 +46,24 @@ def warnings_as_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def leave_disk_errors_to_main() -> None:
+    """Let threads, such as TensorBoard's writers, be silent of them from now on: `main` tells."""
+    before = threading.excepthook
+    if before.__module__ == __name__:
+        return
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not is_of_the_disk(failed.exc_value):
+            before(failed)
+
+    threading.excepthook = hook
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether it is of a kind that no trace of calls says more about."""
+    return isinstance(error, OSError) and error.errno in OF_THE_DISK
 
 
 def load_kernels() -> None:
@@ -69,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     console.quiet = chosen.quiet
+    leave_disk_errors_to_main()
     try:
         with warnings_as_notes():
             if not isinstance(chosen, Doctor):  # it says itself what is wrong with the kernels
@@ -78,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         return FAILED
     except OSError as error:
-        if error.errno not in OF_THE_DISK:
+        if not is_of_the_disk(error):
             raise
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror}; what was saved before is as it was")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import threading
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,25 @@ def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
     assert f"resume {folder}" in " ".join(out.split())
     assert not list(folder.rglob("*.partial*"))
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_leaves_a_full_disk_to_the_main_thread_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for _ in range(2):
+        cli.leave_disk_errors_to_main()
+    for error in (OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), ValueError()):
+        thread = threading.Thread(target=fail, args=[error])
+        thread.start()
+        thread.join()
+    assert [type(each.exc_value) for each in told] == [OSError, ValueError]
 
 
 def test_a_run_is_of_one_process(capsys: pytest.CaptureFixture[str]) -> None:
