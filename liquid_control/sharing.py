@@ -28,7 +28,7 @@ CARD_TEXT = """\
 
 A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_control for
 {{ "{:,}".format(recipe.agent.total_timesteps) }} control steps, seed {{ recipe.seed }}. It observes
-{{ recipe.env.observe }}; its control intervals, in seconds: {{ recipe.env.interval or "nominal" }}.
+{{ recipe.env.observe }}, and acts at intervals {{ intervals }}.
 
 {% if figures %}
 | intervals | seconds | episodes | mean return | std |
@@ -38,6 +38,8 @@ A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_c
 | {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} \
 | {{ "{:,.1f}".format(each.std_return) }} |
 {% endfor %}
+
+![Return at each control rate](evaluation.png)
 
 {% endif %}
 ## Use
@@ -137,8 +139,19 @@ def card(run: Run, recipe: Recipe) -> str:
         agent=agent,
         recipe=recipe,
         figures=figures,
+        intervals=_words(recipe.env.interval),
     )
     return rendered
+
+
+def _words(interval: float | dict[str, Any] | None) -> str:
+    """A recipe's control intervals, in words that follow the word."""
+    if interval is None:
+        return "of nominal length"
+    if isinstance(interval, dict):
+        settings = (f"{key} {value}" for key, value in interval.items() if key != "kind")
+        return f"of the kind `{interval['kind']}` ({', '.join(settings)}; in seconds)"
+    return f"of {interval:g} s"
 
 
 def _figures(run: Run) -> dict[str, Any] | None:
@@ -156,6 +169,11 @@ def _places(run: Run) -> dict[str, Path]:
         "policy.zip": run.model,
         "evaluation.json": run.evaluation,
         "evaluation.png": run.plot,
-        "film.mp4": run.videos / "film.mp4",
-        "film.gif": run.videos / "film.gif",
+        "replay.mp4": _film(run),  # the name that Hugging Face shows
     }
+
+
+def _film(run: Run) -> Path:
+    """The newest film of a run, or where `record` would put one."""
+    films = sorted(run.videos.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    return films[-1] if films else run.videos / "film.mp4"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -58,8 +61,23 @@ def test_its_card_says_what_hugging_face_asks_for(packed: Path, run: Path) -> No
     assert mean == pytest.approx(trained["mean_return"], abs=0.01)
     assert deviation == pytest.approx(trained["std_return"], abs=0.01)
     assert "# LiquidPPO on InvertedPendulum-v5" in text
+    assert "at intervals of the kind `uniform` (low 0.02, high 0.08; in seconds)." in text
     assert text.count("| fixed |") == 3
     assert "real robot" in text
+
+
+def test_the_newest_film_goes_along(run: Path, tmp_path: Path) -> None:
+    film = run / "videos" / "128.mp4"
+    film.write_bytes(b"of the end of the training")
+    try:
+        later = time.time() + 60
+        os.utime(film, (later, later))
+        packed = tmp_path / "policy.zip"
+        assert cli.main(["pack", str(run), "--output", str(packed), "--quiet"]) == 0
+    finally:
+        film.unlink()
+    with zipfile.ZipFile(packed) as members:
+        assert members.read("replay.mp4") == b"of the end of the training"
 
 
 def test_without_evaluation_and_film_it_is_packed_all_the_same(run: Path, tmp_path: Path) -> None:
