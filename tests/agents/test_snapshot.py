@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,32 @@ def test_environments_of_sb3_and_gymnasium_are_taken_up_where_they_were(
     assert [each["r"] for each in again.ep_info_buffer] == [
         each["r"] for each in expected.ep_info_buffer
     ]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [],
+        {"own": {}},
+        {"same": "nowhere"},
+        {"other": 1},
+        {"value": 1},
+        {"array": True},
+        {"generator": {"bit_generator": "PCG64"}},
+        {"object": [["venv", {"value": None}]]},
+        {"object": [["envs", {"list": [[0, {"object": [["env", {"value": 3}]]}]]}]]},
+        {"object": [["step", {"object": []}]]},
+    ],
+)
+def test_a_forged_state_is_refused(notes: Any, tmp_path: Path) -> None:
+    def env() -> Any:
+        return VecNormalize(make_vec_env("CartPole-v1", 2, seed=3))
+
+    contents = snapshot(ppo(env()).learn(32))
+    training = {**contents.data["training"], "environment": notes}
+    Keeper(tmp_path).save(1, replace(contents, data={**contents.data, "training": training}))
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        LiquidPPO.resume(tmp_path, env())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="fork")
