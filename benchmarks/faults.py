@@ -35,15 +35,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from table import print_table
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.checkpoint import CheckpointError, read
-from liquid_control.agents.checkpoint.keeping import Keeper
-from liquid_control.agents.logs import ResumableLogger
-from liquid_control.agents.resuming import ResumeCallback
+from liquid_control.agents.checkpoint_callback import ResumeCallback
+from liquid_control.checkpoints import CheckpointError, read
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.retention import Keeper
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from tests import test_mutated_recipes as mutations
-from tests.agents.checkpoint import test_archive as forgery
+from tests.checkpoints import test_archive as forgery
+from tests.recipes import test_mutated_recipes as mutations
 
 TOTAL, EVERY = 1024, 32
 CLOCKS = {"time/fps", "time/time_elapsed"}

@@ -19,11 +19,11 @@ import tyro
 from stable_baselines3.common.logger import configure
 from table import print_table
 
-from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.commands.run_folder import new_run
 from liquid_control.commands.train import watchers
-from liquid_control.config import Recipe, build_agent, build_env, load_recipe
-from liquid_control.monitoring.looks import seconds_spent
-from liquid_control.runs import new_run
+from liquid_control.monitoring.tensorboard.monitoring_cost import seconds_spent
+from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Arguments:
 
 
 def train(recipe: Recipe, *, watched: bool) -> tuple[float, float]:
-    """Train once; return the seconds it took, and those that were spent looking."""
+    """Train once; return the seconds it took, and those that monitoring took."""
     with tempfile.TemporaryDirectory() as folder:
         env = build_env(recipe)
         agent = build_agent(recipe, env)
@@ -57,18 +57,18 @@ def main(arguments: Arguments) -> None:
     """Train in turns and print the table."""
     recipe = load_recipe(arguments.recipe)
     torch.set_num_threads(recipe.threads)
-    plain, watched, looks = [], [], []
+    plain, watched, costs = [], [], []
     for _ in range(arguments.rounds):
         plain.append(train(recipe, watched=False)[0])
         seconds, spent = train(recipe, watched=True)
         watched.append(seconds)
-        looks.append(spent)
+        costs.append(spent)
     ratios = [mine / theirs for mine, theirs in zip(watched, plain, strict=True)]
     print_table(
-        (str(arguments.recipe), "seconds", "of which looking", "over not watched"),
+        (str(arguments.recipe), "seconds", "of which monitoring", "over not watched"),
         (
             ("not watched", f"{median(plain):.1f}", "", ""),
-            ("watched", f"{median(watched):.1f}", f"{median(looks):.1f}", f"{median(ratios):.3f}"),
+            ("watched", f"{median(watched):.1f}", f"{median(costs):.1f}", f"{median(ratios):.3f}"),
         ),
     )
 

@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from table import print_table
 
 from liquid_control import WindowReplayBuffer, envs
-from liquid_control.config import Recipe, build_agent, build_env, load_recipe
+from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 
 SIDES = LIQUID, WINDOWED = "LiquidSAC, NCP-CfC", "SB3's SAC, MLP over a window"
 UNSEEN = 2**31  # far above every seed of a training

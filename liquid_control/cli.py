@@ -26,7 +26,7 @@ from liquid_control.commands import (
 )
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, problems
 from liquid_control.kernels import extension
-from liquid_control.recipe_text import RecipeError
+from liquid_control.recipes import RecipeError
 
 # A full disk, a full quota, and what must not be written.
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}

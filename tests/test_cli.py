@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from liquid_control import LiquidPPO, __version__, cli, runs
-from liquid_control.agents.checkpoint import archive
+from liquid_control.checkpoints import archive
+from liquid_control.commands import run_loader
 from liquid_control.commands import train as training
-from liquid_control.commands import trained
-from liquid_control.config import build_agent, build_env, load_recipe
+from liquid_control.recipes import build_agent, build_env, load_recipe
 
 RECIPE = Path(__file__).parent.parent / "configs/inverted_pendulum/ncp_ppo.yaml"
 TINY = [
@@ -172,7 +172,7 @@ def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.Monkey
         seeds.append(range(first, first + (num_envs or recipe.env.num_envs)))
         return build_env(recipe, num_envs=num_envs, **kwargs)
 
-    for module in (training, trained):
+    for module in (training, run_loader):
         monkeypatch.setattr(module, "build_env", spy)
     train("--quiet", "--seed", "5")
     trained_on, *evaluations = seeds

@@ -17,7 +17,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 
-from liquid_control.agents.finite import NotFinite
+from liquid_control.agents.finite_checks import NotFinite
 
 DEAD = (EOFError, BrokenPipeError, ConnectionResetError)
 

@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.faults import faults_told
-from liquid_control.agents.finite import (
+from liquid_control.agents.finite_checks import (
     check_column,
     check_each,
     check_observation,
     check_update,
 )
-from liquid_control.agents.judgement import Ending, endings_of, judge, look_ahead
+from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.rollout import Ending, endings_of, judge, look_ahead
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy

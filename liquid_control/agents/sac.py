@@ -20,12 +20,12 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.faults import faults_told
-from liquid_control.agents.finite import check_observation, check_step, check_update
-from liquid_control.agents.judgement import endings_of, gather
+from liquid_control.agents.finite_checks import check_observation, check_step, check_update
+from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
+from liquid_control.agents.rollout import endings_of, gather
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 

@@ -18,16 +18,16 @@ from stable_baselines3.common.utils import check_for_correct_spaces, get_system_
 from torch import Tensor
 from torch.optim import Optimizer
 
-from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
-from liquid_control.agents.checkpoint.keeping import Keeper
-from liquid_control.agents.checkpoint.schedules import (
+from liquid_control.agents.snapshot import restore
+from liquid_control.checkpoints import CheckpointError, Contents, read, write
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.schedules import (
     UNKNOWN,
     schedule_from_json,
     schedule_to_json,
 )
-from liquid_control.agents.checkpoint.spaces import space_from_json, space_to_json
-from liquid_control.agents.logs import ResumableLogger
-from liquid_control.agents.snapshot import restore
+from liquid_control.checkpoints.spaces import space_from_json, space_to_json
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
@@ -62,7 +62,7 @@ WIDEST = 2**14  # neurons or units in one layer of a network that is loaded
 class SavedAgent(BaseAlgorithm):
     """`save`, `load` and `set_parameters` of SB3, on checkpoints that hold no code.
 
-    See `liquid_control.agents.checkpoint` for their form. What SB3 keeps beside them, such as its
+    See `liquid_control.checkpoints` for their form. What SB3 keeps beside them, such as its
     environment and the replay buffer, is not part of one either.
     """
 

@@ -13,21 +13,19 @@ import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from liquid_control.agents.checkpoint import CheckpointError, Contents
-from liquid_control.agents.generators import generators_of, set_generators
-from liquid_control.agents.logs import ResumableLogger, marks_of, pending_of, record_again
 from liquid_control.agents.replay import SequenceReplay
-from liquid_control.agents.visible_state import CannotPutDownError, put_down, take_up
-
-if TYPE_CHECKING:
-    from liquid_control.agents.saving import SavedAgent
+from liquid_control.checkpoints import CheckpointError, Contents
+from liquid_control.checkpoints.env_state import CannotPutDownError, put_down, take_up
+from liquid_control.checkpoints.logs import ResumableLogger, marks_of, pending_of, record_again
+from liquid_control.checkpoints.rng import generators_of, set_generators
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -37,10 +35,14 @@ EPISODE = ("r", "l", "t")  # return, length, and time at its end
 OBSERVATION = "observation"  # of a space that is no Dict
 
 
-def snapshot(agent: SavedAgent) -> Contents:
+def snapshot(agent: BaseAlgorithm, contents: Contents) -> Contents:
     """All that the rest of a training depends on, as it is before a rollout.
 
     An environment with a state that cannot be seen is left out; its episodes start anew.
+
+    Args:
+        agent: between two rollouts.
+        contents: what its `save` writes now.
 
     Raises:
         ValueError: the training has not begun.
@@ -48,7 +50,6 @@ def snapshot(agent: SavedAgent) -> Contents:
     env, observation = agent.env, agent._last_obs
     if env is None or observation is None:
         raise ValueError("there is no training to put down; call learn() first")
-    contents = agent.contents()
     seen = observation if isinstance(observation, dict) else {OBSERVATION: observation}
     generators, generator_arrays = generators_of(agent.action_space, agent.observation_space)
     pending, pending_arrays = pending_of(agent.logger)
@@ -89,7 +90,7 @@ def snapshot(agent: SavedAgent) -> Contents:
 
 
 def restore(
-    agent: SavedAgent, contents: Contents, source: str, logger: ResumableLogger | None = None
+    agent: BaseAlgorithm, contents: Contents, source: str, logger: ResumableLogger | None = None
 ) -> None:
     """Let an agent that was built from a snapshot go on where that was taken.
 
@@ -112,7 +113,7 @@ def restore(
 
 
 def _restore(
-    agent: SavedAgent,
+    agent: BaseAlgorithm,
     training: Mapping[str, Any],
     contents: Contents,
     logger: ResumableLogger | None,
@@ -155,13 +156,13 @@ def _restore(
     set_generators(training["generators"], _arrays(tensors["generators"]), *spaces_)
 
 
-def _place(agent: SavedAgent, name: str) -> tuple[Any, str]:
+def _place(agent: BaseAlgorithm, name: str) -> tuple[Any, str]:
     """What a dotted name is an attribute of, and the name there."""
     owner, _, attribute = name.rpartition(".")
     return getattr(agent, owner, None) if owner else agent, attribute
 
 
-def _is_plain(agent: SavedAgent) -> bool:
+def _is_plain(agent: BaseAlgorithm) -> bool:
     """Whether observations are arrays, and no dicts of them."""
     return not hasattr(agent.observation_space, "spaces")
 

@@ -1,13 +1,70 @@
-"""`liquid-control doctor`."""
+"""`liquid-control doctor`: what this installation has and lacks; every lack has a remedy."""
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import ClassVar
 
+import torch
+from rich.markup import escape
+
 from liquid_control.commands.terminal import FAILED, say
-from liquid_control.display import diagnosis
-from liquid_control.doctor import diagnose
+from liquid_control.kernels import extension
+
+REQUIRED = ("torch", "mujoco", "gymnasium", "stable-baselines3", "numpy", "tensorboard")
+OPTIONAL = {"sb3-contrib": "contrib"}  # a package, and the extra that brings it
+
+COMPILERS = {
+    "linux": "apt install g++",
+    "darwin": "xcode-select --install",
+    "win32": "install the Build Tools for Visual Studio",
+}
+
+# What Gymnasium's renderer knows, the best for a machine without a screen first.
+BACK_ENDS = {
+    "egl": "apt install libegl1 libgl1",
+    "osmesa": "apt install libosmesa6",
+    "glfw": "needs a display; without one, another back end does its work",
+}
+if sys.platform != "linux":
+    BACK_ENDS = {"glfw": "update the graphics driver"}
+
+DRAW = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+with mujoco.Renderer(model, 8, 8) as renderer:
+    renderer.update_scene(mujoco.MjData(model))
+    renderer.render()
+"""
+PATIENCE = 60.0  # seconds, for drawing one picture
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    """What was looked at."""
+
+    found: str
+    """What is there."""
+
+    remedy: str = ""
+    """What to do about a lack; empty where nothing is missing."""
+
+    fatal: bool = False
+    """Nothing can be trained like this."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +78,127 @@ class Doctor:
         findings = diagnose()
         say(diagnosis(findings))
         return FAILED if any(each.fatal for each in findings) else 0
+
+
+def diagnosis(findings: Iterable[Finding]) -> str:
+    """Say what an installation has and lacks; a line for each thing, with the remedy of a lack."""
+
+    def line(each: Finding) -> str:
+        colour = "red" if each.fatal else "yellow"
+        remedy = f"; [{colour}]remedy: {escape(each.remedy)}[/]" if each.remedy else ""
+        return f"[bold]{each.name:<18}[/]{escape(each.found)}{remedy}"
+
+    return "\n".join(map(line, findings))
+
+
+def diagnose() -> list[Finding]:
+    """Look at all that training and drawing depend on. It takes seconds: pictures are drawn."""
+    return [*kernels(), *versions(), *processor(), *rendering()]
+
+
+def kernels() -> Iterator[Finding]:
+    """Which kernels are in use and why, which others there are, and what could compile them."""
+    try:
+        choice = extension.choose()
+    except (ValueError, RuntimeError) as error:
+        yield Finding("kernels", "none", str(error), fatal=True)
+    else:
+        why = f"{extension.VARIABLE}={choice.asked}"
+        yield Finding(
+            "kernels",
+            f"{choice.in_use or 'PyTorch'} ({'; '.join((why, *choice.problems))})",
+            extension.REMEDY if choice.problems else "",
+        )
+        built = ", ".join(choice.built) or "none"
+        slower = set(choice.supported) - set(choice.built) and not choice.problems
+        yield Finding("built", built, extension.REMEDY if slower else "")
+    names = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    remedy = COMPILERS.get(sys.platform, "install GCC or Clang")
+    yield (
+        Finding("compiler", compiler)
+        if compiler
+        else Finding("compiler", "none found; only building kernels needs one", remedy)
+    )
+
+
+def versions() -> Iterator[Finding]:
+    """The versions of this package, of Python, and of what training uses."""
+    yield Finding("python", platform.python_version())
+    for name in ("liquid-control", *REQUIRED):
+        version = _version(name)
+        yield (
+            Finding(name, version)
+            if version
+            else Finding(name, "missing", f"pip install {name}", fatal=True)
+        )
+    for name, extra in OPTIONAL.items():
+        version = _version(name)
+        remedy = f"pip install 'liquid-control[{extra}]'"
+        yield Finding(name, version) if version else Finding(name, "not installed", remedy)
+
+
+def processor() -> Iterator[Finding]:
+    """The processor's name, what it can do, and how much of it PyTorch takes."""
+    yield Finding("processor", _processor_name())
+    capability = torch.backends.cpu.get_cpu_capability()
+    sets = ", ".join(extension.supported_sets(capability))
+    yield Finding("features", f"{capability}, for kernels {sets}")
+    yield Finding("cores", str(os.cpu_count()))
+    yield Finding("threads", f"{torch.get_num_threads()} in PyTorch; a recipe sets its own number")
+
+
+def rendering() -> Iterator[Finding]:
+    """Which GL back end draws pictures, and which ones could."""
+    with ThreadPoolExecutor() as pool:
+        faults = dict(zip(BACK_ENDS, pool.map(drawing_fault, BACK_ENDS), strict=True))
+    yield gl_choice(os.environ.get("MUJOCO_GL"), [name for name in faults if not faults[name]])
+    for name, fault in faults.items():
+        yield Finding(name, f"no: {fault}", BACK_ENDS[name]) if fault else Finding(name, "works")
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform == "linux":
+        yield Finding("display", screen or "none; pictures are drawn off screen")
+
+
+def gl_choice(chosen: str | None, working: Sequence[str]) -> Finding:
+    """Judge the value of `MUJOCO_GL`, None if it is not set, by the back ends that work."""
+    found = f"MUJOCO_GL={chosen}" if chosen is not None else "MUJOCO_GL is not set: glfw"
+    if (chosen if chosen is not None else "glfw") in working:
+        return Finding("GL", found)
+    if not working:
+        return Finding("GL", f"{found}; nothing works", "make one of these back ends work")
+    return Finding("GL", f"{found}; does not work", f"set MUJOCO_GL={working[0]}")
+
+
+def drawing_fault(back_end: str) -> str:
+    """Draw a picture with a GL back end, in a process that may die; return why it failed, or ""."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # MuJoCo may leave a log behind
+            done = subprocess.run(
+                [sys.executable, "-c", DRAW],
+                cwd=folder,
+                env={**os.environ, "MUJOCO_GL": back_end},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PATIENCE:g} s"
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return textwrap.shorten(lines[-1], 80, placeholder=" ...")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} ({platform.machine()})"

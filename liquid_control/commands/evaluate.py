@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.evaluation import TRAINED, Evaluation, evaluate_rates
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.commands.display import results
+from liquid_control.commands.run_folder import Run, replacing, write_json
+from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
 from liquid_control.commands.terminal import Quiet, RunFolder, console, otherwise, say
-from liquid_control.commands.trained import open_run, rates, restore, unseen_robots
-from liquid_control.config import Recipe, build_env
-from liquid_control.display import results
 from liquid_control.monitoring import figures
-from liquid_control.runs import Run, replacing, write_json
+from liquid_control.recipes import Recipe, build_env
 
 
 @dataclass(frozen=True)

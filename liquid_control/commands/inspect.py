@@ -8,24 +8,23 @@ from typing import Annotated
 from rich.progress import Progress
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.clock import nominal_interval
 from liquid_control.agents.evaluation import TRAINED
+from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.evaluate import examine
-from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
-from liquid_control.commands.trained import (
+from liquid_control.commands.run_folder import write_text
+from liquid_control.commands.run_loader import (
     UNSEEN,
     open_run,
     restore,
     unseen_robot,
     unseen_robots,
 )
-from liquid_control.config import Recipe, build_env
+from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
 from liquid_control.monitoring import circuit_of, figures, film, leaves, record, report_on
 from liquid_control.monitoring.analysis import Lesions, lesions, listening
-from liquid_control.monitoring.board import Board
 from liquid_control.monitoring.film import GIF_RATE
-from liquid_control.recipe_text import RecipeError
-from liquid_control.runs import write_text
+from liquid_control.monitoring.tensorboard import TensorBoardWriter
+from liquid_control.recipes import Recipe, RecipeError, build_env
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,10 @@ class Inspect:
         )
         write_text(run.report, page)
         if hurt is not None:
-            board = Board.in_folder(run.folder)
+            writer = TensorBoardWriter.in_folder(run.folder)
             heard = figures.listening_map(listening(recording), recording.wiring, hurt.scores)
-            board.figure("circuit/lesions", heard, recipe.agent.total_timesteps)
-            board.flush()
+            writer.figure("circuit/lesions", heard, recipe.agent.total_timesteps)
+            writer.flush()
         say(f"Report: {run.report}")
         return 0
 

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from liquid_control.agents.checkpoint import CheckpointError
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.commands.policy_package import pack, unpack
+from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
-from liquid_control.commands.trained import open_run
-from liquid_control.recipe_text import RecipeError, one_line
-from liquid_control.sharing import pack, unpack
+from liquid_control.recipes import RecipeError
+from liquid_control.recipes.text import one_line
 
 
 @dataclass(frozen=True)

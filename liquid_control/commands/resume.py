@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from liquid_control.agents.checkpoint import CheckpointError
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.commands.display import plan
+from liquid_control.commands.run_folder import in_use
+from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import Quiet, RunFolder, say
 from liquid_control.commands.train import carry_out, logger_of
-from liquid_control.commands.trained import open_run
-from liquid_control.config import AGENTS, build_env
-from liquid_control.display import plan
-from liquid_control.recipe_text import RecipeError, one_line
-from liquid_control.runs import in_use
+from liquid_control.recipes import AGENTS, RecipeError, build_env
+from liquid_control.recipes.text import one_line
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.checkpoint.keeping import Keeper
-from liquid_control.agents.clock import nominal_interval
-from liquid_control.agents.logs import ResumableLogger
-from liquid_control.agents.resuming import ResumeCallback
-from liquid_control.agents.stopping import stop_on_signals
+from liquid_control.agents.checkpoint_callback import ResumeCallback
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.signals import stop_on_signals
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.retention import Keeper
+from liquid_control.commands.display import command, plan, training_progress
 from liquid_control.commands.evaluate import examine
+from liquid_control.commands.run_folder import Run, in_use, new_run, write_text
+from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
-from liquid_control.commands.trained import UNSEEN, rates, unseen_robot, unseen_robots
-from liquid_control.config import Recipe, build_agent, build_env, load_recipe
-from liquid_control.display import command, plan, training_progress
 from liquid_control.monitoring import (
     EpisodeCallback,
     HParamsCallback,
@@ -33,7 +33,7 @@ from liquid_control.monitoring import (
     leaves,
     log_evaluations,
 )
-from liquid_control.runs import Run, in_use, new_run, write_text
+from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 
 Overrides = Annotated[
     tuple[tuple[str, ...], ...],

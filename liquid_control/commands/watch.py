@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from liquid_control.agents.clock import nominal_interval
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise
-from liquid_control.commands.trained import Rate, open_run, restore, unseen_robot
-from liquid_control.config import build_env
-from liquid_control.monitoring import viewer
-from liquid_control.recipe_text import RecipeError
+from liquid_control.monitoring.film import viewer
+from liquid_control.recipes import RecipeError, build_env
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from liquid_control.envs.grid import draw_substeps, longest_schedule
 from liquid_control.envs.observe_only import ObserveOnly
-from liquid_control.envs.own import TaskEnv
 from liquid_control.envs.physics import Physics, library
+from liquid_control.envs.substeps import draw_substeps, longest_schedule
+from liquid_control.envs.task_env import TaskEnv
 from liquid_control.envs.tasks import GYMNASIUM, Task
 from liquid_control.envs.variable_rate import VariableRate, layers
 

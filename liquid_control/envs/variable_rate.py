@@ -14,9 +14,9 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from liquid_control.envs.grid import check_interval, draw_substeps
 from liquid_control.envs.intervals import IntervalLike, interval_from
 from liquid_control.envs.names import action_names, observation_names
+from liquid_control.envs.substeps import check_interval, draw_substeps
 
 TimedObservation = dict[str, Any]
 

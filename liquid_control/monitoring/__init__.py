@@ -1,18 +1,18 @@
 """Pictures and figures of what a robot does and of the neurons that make it do so."""
 
 from liquid_control.monitoring.analysis import lesions, listening, saturated_share, smoothness
-from liquid_control.monitoring.callbacks import (
+from liquid_control.monitoring.film import watch
+from liquid_control.monitoring.recording import Recording, circuit_of, record
+from liquid_control.monitoring.report import report_on
+from liquid_control.monitoring.tensorboard import (
     EpisodeCallback,
     HParamsCallback,
     RatesCallback,
+    ScalarsCallback,
     evaluation_tag,
     leaves,
     log_evaluations,
 )
-from liquid_control.monitoring.inspection import report_on
-from liquid_control.monitoring.recording import Recording, circuit_of, record
-from liquid_control.monitoring.scalars import ScalarsCallback
-from liquid_control.monitoring.viewer import watch
 
 __all__ = [
     "EpisodeCallback",

@@ -20,8 +20,8 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 
 from liquid_control import LiquidPPO, LiquidSAC
-from liquid_control.agents.checkpoint import CheckpointError, Contents, read, write
-from liquid_control.agents.checkpoint.spaces import space_from_json, space_to_json
+from liquid_control.checkpoints import CheckpointError, Contents, read, write
+from liquid_control.checkpoints.spaces import space_from_json, space_to_json
 from tests.agents.tasks import Recall
 
 WIRING = {"kind": "auto_ncp", "neurons": 8}

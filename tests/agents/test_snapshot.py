@@ -21,12 +21,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.checkpoint import CheckpointError, Contents, read
-from liquid_control.agents.checkpoint.keeping import Keeper
-from liquid_control.agents.logs import ResumableLogger
-from liquid_control.agents.resuming import ResumeCallback
+from liquid_control.agents.checkpoint_callback import ResumeCallback
+from liquid_control.agents.signals import StopRequest
 from liquid_control.agents.snapshot import snapshot
-from liquid_control.agents.stopping import StopRequest
+from liquid_control.checkpoints import CheckpointError, Contents, read
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.retention import Keeper
 
 TASK = "InvertedPendulum-v5"
 CLOCKS = {"time/fps", "time/time_elapsed"}
@@ -80,7 +80,7 @@ def continued(agent: type[Any], folder: Path, *, threads: int = 1) -> Any:
 
 def state_of(agent: Any) -> dict[str, torch.Tensor]:
     """All that training made of an agent, its generators included."""
-    contents = snapshot(agent)
+    contents = snapshot(agent, agent.contents())
     return {
         f"{part}.{name}": tensor
         for part, tensors in contents.tensors.items()
@@ -210,14 +210,14 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
 def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
     agent = ppo(robots())
     with pytest.raises(ValueError, match="no training to put down"):
-        snapshot(agent)
+        snapshot(agent, agent.contents())
     agent.set_logger(ResumableLogger(tmp_path))
     agent.learn(32)
     keeper = Keeper(tmp_path / "checkpoints")
     keeper.save(1, agent.contents())
     with pytest.raises(CheckpointError, match="no training to go on with; load"):
         LiquidPPO.resume(keeper.folder, robots())
-    keeper.save(2, snapshot(agent))
+    keeper.save(2, snapshot(agent, agent.contents()))
     others = envs.make_vec(TASK, 3, observe="positions", interval=envs.Uniform(0.02, 0.08))
     with pytest.raises(CheckpointError, match="cannot be resumed: the snapshot is of other envs"):
         LiquidPPO.resume(keeper.folder, others)
@@ -286,7 +286,8 @@ def test_a_forged_state_is_refused(notes: Any, tmp_path: Path) -> None:
     def env() -> Any:
         return VecNormalize(make_vec_env("CartPole-v1", 2, seed=3))
 
-    contents = snapshot(ppo(env()).learn(32))
+    agent = ppo(env()).learn(32)
+    contents = snapshot(agent, agent.contents())
     training = {**contents.data["training"], "environment": notes}
     Keeper(tmp_path).save(1, replace(contents, data={**contents.data, "training": training}))
     with pytest.raises(CheckpointError, match="cannot be resumed"):

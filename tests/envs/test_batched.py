@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from liquid_control import envs
-from liquid_control.envs import DroppedFrames, ObserveOnly, Uniform, VariableRate, grid
+from liquid_control.envs import DroppedFrames, ObserveOnly, Uniform, VariableRate, substeps
 from liquid_control.envs.batched import BatchedVecEnv
 from liquid_control.envs.physics import library
 from liquid_control.envs.tasks import GYMNASIUM
@@ -146,7 +146,7 @@ def test_arguments_and_their_defaults_are_gymnasiums() -> None:
 def test_parts_are_shown_and_an_endless_episode_repeats_its_schedule(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(grid, "UNLIMITED_COUNT", 7)
+    monkeypatch.setattr(substeps, "UNLIMITED_COUNT", 7)
     spec = dataclasses.replace(gym.spec("Swimmer-v5"), id="EndlessSwimmer-v0")
     spec.max_episode_steps = None
     monkeypatch.setitem(gym.registry, spec.id, spec)

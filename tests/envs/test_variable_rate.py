@@ -24,7 +24,7 @@ from liquid_control.envs import (
     PerEpisode,
     Uniform,
     VariableRate,
-    grid,
+    substeps,
 )
 
 VARIABLE = (
@@ -228,7 +228,7 @@ def test_per_episode_keeps_one_rate_for_an_episode() -> None:
 
 
 def test_an_episode_without_a_limit_repeats_its_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "UNLIMITED_COUNT", 5)
+    monkeypatch.setattr(substeps, "UNLIMITED_COUNT", 5)
     env = envs.make("HalfCheetah-v5", interval=Uniform(0.01, 0.2), max_episode_steps=-1)
     assert isinstance(env, VariableRate)
     assert env.horizon is None

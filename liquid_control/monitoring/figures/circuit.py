@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from liquid_control.monitoring.colours import DIVERGING, EXCITATORY, INHIBITORY, layer_colours
-from liquid_control.monitoring.figures.parts import (
+from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
     NAMED,
     SMALL,

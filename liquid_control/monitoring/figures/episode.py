@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from liquid_control.monitoring.colours import ACTION, DIVERGING, ELAPSED_TIME, REWARD
-from liquid_control.monitoring.figures.parts import (
+from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
     SMALL,
     WIDTH,

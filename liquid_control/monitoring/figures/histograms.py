@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from liquid_control.monitoring.colours import ELAPSED_TIME, layer_colours
-from liquid_control.monitoring.figures.parts import MEDIUM, SMALL, WIDTH, label_above
+from liquid_control.monitoring.figures.plot_helpers import MEDIUM, SMALL, WIDTH, label_above
 
 _BINS = 48
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter
 
 from liquid_control.monitoring.analysis import Listening
 from liquid_control.monitoring.colours import DIVERGING, layer_colours
-from liquid_control.monitoring.figures.parts import (
+from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
     NAMED,
     ROW,

@@ -1,6 +1,0 @@
-"""Checkpoints: what an agent is, as files that are written whole and never run."""
-
-from liquid_control.agents.checkpoint.archive import Contents, read, write
-from liquid_control.agents.checkpoint.errors import CheckpointError
-
-__all__ = ["CheckpointError", "Contents", "read", "write"]

@@ -1,0 +1,61 @@
+"""Checkpoints of a training from which it can be resumed exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from liquid_control.agents.signals import StopRequest
+from liquid_control.agents.snapshot import snapshot
+from liquid_control.checkpoints import Contents
+from liquid_control.checkpoints.retention import Keeper
+
+
+class ResumeCallback(BaseCallback):
+    """Saves the training before its first rollout, and again each time that so many steps passed.
+
+    Asked to stop, it saves and ends `learn` with the next step, which a resumed training repeats.
+    The agent with the best mean return of recent episodes so far is kept as `best.zip`.
+
+    Args:
+        keeper: of the checkpoints, or the folder to keep them in.
+        every: control steps, over all environments, between two of them.
+        stop: of `stop_on_signals`.
+
+    Attributes:
+        stopped: whether it ended the training.
+    """
+
+    def __init__(
+        self, keeper: Keeper | Path | str, every: int, stop: StopRequest | None = None
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least one control step, got {every}")
+        self.keeper = keeper if isinstance(keeper, Keeper) else Keeper(keeper)
+        self.every, self.stop = every, stop
+        self.stopped = False
+
+    def _on_training_start(self) -> None:
+        self._last = self.num_timesteps
+        self._best = self.keeper.best_score()
+
+    def _on_rollout_start(self) -> None:
+        self.stopped = bool(self.stop)
+        due = self.num_timesteps // self.every > self._last // self.every
+        if due or self.stopped or not self.keeper.paths():
+            self._last = self.num_timesteps
+            contents: Contents = self.model.contents()  # type: ignore[attr-defined]
+            self.keeper.save(self.num_timesteps, snapshot(self.model, contents))
+            self._keep_the_best()
+
+    def _on_step(self) -> bool:
+        return not self.stopped
+
+    def _keep_the_best(self) -> None:
+        episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+        if episodes and (score := float(np.mean(episodes))) > self._best:
+            self._best = score
+            self.keeper.save_best(score, self.model.contents())  # type: ignore[attr-defined]

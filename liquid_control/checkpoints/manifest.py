@@ -1,0 +1,75 @@
+"""A manifest seals some files: what they are, and the size and SHA-256 of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+from liquid_control.checkpoints.canonical_json import dumps, loads
+from liquid_control.checkpoints.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+LIBRARIES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch")
+
+
+def sealed(files: Mapping[str, bytes], what: str, number: int, **head: str) -> dict[str, bytes]:
+    """The files with their manifest, which comes last.
+
+    Args:
+        files: by name.
+        what: the format that they have together.
+        number: the version of that format.
+        **head: what else the manifest is to say.
+    """
+    manifest = {
+        "format": what,
+        "version": number,
+        **head,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "files": {
+            name: {"size": len(content), "sha256": sha256(content).hexdigest()}
+            for name, content in files.items()
+        },
+    }
+    return {**files, MANIFEST: dumps({**manifest, "sha256": _seal(manifest)})}
+
+
+def opened(
+    files: Mapping[str, bytes], what: str, number: int
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the files that it names, if they are what was sealed.
+
+    Raises:
+        CheckpointError: something is damaged, missing, too much, or of another format or version.
+    """
+    files = dict(files)
+    text = files.pop(MANIFEST, None)
+    if text is None:
+        raise CheckpointError(f"there is no {MANIFEST}; it is no {what}, or not a whole one")
+    manifest = loads(text)
+    if not isinstance(manifest, dict) or manifest.get("format") != what:
+        raise CheckpointError(f"{MANIFEST} is not that of a {what}")
+    if manifest.get("version") != number:
+        raise CheckpointError(
+            f"its version is {manifest.get('version')!r}, and this program reads {number}; "
+            "install the version of liquid_control that wrote it"
+        )
+    if text != dumps(manifest) or manifest.get("sha256") != _seal(manifest):
+        raise CheckpointError(f"{MANIFEST} is damaged; take another copy")
+    expected = manifest["files"]
+    if expected.keys() != files.keys():
+        different = ", ".join(sorted(expected.keys() ^ files.keys()))
+        raise CheckpointError(f"its files are not those of its manifest: {different}")
+    for name, content in files.items():
+        found = {"size": len(content), "sha256": sha256(content).hexdigest()}
+        if expected[name] != found:
+            raise CheckpointError(f"{name} is damaged; take another copy")
+    return manifest, files
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """A manifest's own hash, of all but itself."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return sha256(dumps(rest)).hexdigest()

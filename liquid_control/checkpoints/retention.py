@@ -1,0 +1,84 @@
+"""The checkpoints of a run: its last ones and its best one."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+
+from liquid_control.checkpoints.archive import Contents, read, write
+from liquid_control.checkpoints.errors import CheckpointError
+
+PREFIX = "step-"
+
+
+class Keeper:
+    """Keeps so many of the last checkpoints of a folder, and the best agent.
+
+    Args:
+        folder: created with the first checkpoint.
+        last: how many to keep.
+    """
+
+    def __init__(self, folder: Path | str, last: int = 2) -> None:
+        if last < 1:
+            raise ValueError(f"last must be at least 1, or a run could lose everything, got {last}")
+        self.folder, self.last = Path(folder), last
+
+    def save(self, step: int, contents: Contents) -> Path:
+        """Save a checkpoint, then remove those that are too many.
+
+        Args:
+            step: control steps of the training; a checkpoint of the same step is not written again.
+            contents: of the checkpoint.
+
+        Raises:
+            OSError: it cannot be written; the others are as they were.
+        """
+        path = self.folder / f"{PREFIX}{step:012d}"
+        if not path.exists():
+            write(path, contents)
+        for old in self.paths()[: -self.last]:
+            rmtree(old)
+        return path
+
+    def latest(self) -> tuple[Path, Contents]:
+        """The newest checkpoint that is whole; a damaged one is warned of and passed over.
+
+        Raises:
+            FileNotFoundError: there is none.
+            CheckpointError: all of them are damaged; it says what is wrong with the newest.
+        """
+        problems = []
+        for path in reversed(self.paths()):
+            try:
+                return path, read(path)
+            except CheckpointError as error:
+                problems.append(error)
+                warnings.warn(f"{error}; the one before is taken", stacklevel=2)
+        if problems:
+            raise problems[0]
+        raise FileNotFoundError(f"{self.folder} holds no checkpoint to resume from")
+
+    @property
+    def best(self) -> Path:
+        """The agent with the highest score, as a file that `load` takes."""
+        return self.folder / "best.zip"
+
+    def save_best(self, score: float, contents: Contents) -> None:
+        """Put an agent in the place of the best one."""
+        scored = {**contents.data, "score": {"mean_return": score}}
+        write(self.best, replace(contents, data=scored))
+
+    def best_score(self) -> float:
+        """The score of the best agent, minus infinity if there is none."""
+        try:
+            return float(read(self.best).data["score"]["mean_return"])
+        except (FileNotFoundError, CheckpointError, LookupError):
+            return -math.inf
+
+    def paths(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        return sorted(self.folder.glob(f"{PREFIX}*"))

@@ -1,0 +1,99 @@
+"""Gymnasium's spaces as JSON, and back; built from the names below and no others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from liquid_control.checkpoints.errors import CheckpointError
+
+FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "int16", "int32", "int64", "uint8")
+LARGEST = 2**24  # numbers in one space
+
+
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    """A space as JSON.
+
+    Raises:
+        TypeError: it is none that an agent of ours takes.
+    """
+    match space:
+        case spaces.Box():
+            return {
+                "kind": "box",
+                "shape": list(space.shape),
+                "dtype": str(space.dtype),
+                "low": _bounds(space.low),
+                "high": _bounds(space.high),
+            }
+        case spaces.Discrete():
+            return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+        case spaces.MultiDiscrete():
+            return {"kind": "multi_discrete", "nvec": space.nvec.tolist()}
+        case spaces.MultiBinary():
+            return {"kind": "multi_binary", "shape": list(space.shape)}
+        case spaces.Dict():
+            return {
+                "kind": "dict",
+                "spaces": [[name, space_to_json(part)] for name, part in space.items()],
+            }
+    raise TypeError(f"a checkpoint cannot hold the space {space}")
+
+
+def space_from_json(data: Any) -> spaces.Space[Any]:
+    """The space that `space_to_json` wrote.
+
+    Raises:
+        CheckpointError: it wrote no such thing.
+    """
+    try:
+        return _space(data)
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise CheckpointError(f"it describes an impossible space: {error!r}") from error
+
+
+def _space(data: Mapping[str, Any]) -> spaces.Space[Any]:
+    match data["kind"]:
+        case "box":
+            if data["dtype"] not in FLOATS + INTEGERS:
+                raise ValueError(f"numbers of type {data['dtype']!r}")
+            shape, dtype = _shape(data["shape"]), np.dtype(data["dtype"])
+            low, high = (_spread(data[name], shape, dtype) for name in ("low", "high"))
+            return spaces.Box(low, high, shape, dtype.type)
+        case "discrete":
+            return spaces.Discrete(int(data["n"]), start=int(data["start"]))
+        case "multi_discrete":
+            return spaces.MultiDiscrete(np.array(data["nvec"], np.int64))
+        case "multi_binary":
+            shape = _shape(data["shape"])
+            return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
+        case "dict":
+            return spaces.Dict({str(name): _space(part) for name, part in data["spaces"]})
+    raise ValueError(f"kind {data['kind']!r}")
+
+
+def _bounds(values: NDArray[Any]) -> list[str | float]:
+    """Bounds as numbers, infinite ones as text; one alone if all are the same."""
+    flat = values.ravel()
+    if len(flat) and (flat == flat[0]).all():
+        flat = flat[:1]
+    return [number if math.isfinite(number) else str(number) for number in flat.tolist()]
+
+
+def _spread(bounds: list[str | float], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    values = np.array([float(bound) if isinstance(bound, str) else bound for bound in bounds])
+    values = values.astype(dtype)
+    whole = len(values) == math.prod(shape)
+    return values.reshape(shape) if whole else np.broadcast_to(values, shape)
+
+
+def _shape(sizes: list[int]) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in sizes)
+    if min(shape, default=0) < 0 or math.prod(shape) > LARGEST:
+        raise ValueError(f"shape {list(shape)}")
+    return shape

@@ -1,0 +1,116 @@
+"""What the command line shows: a plan, progress, results."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.evaluation import Evaluation
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.commands.run_folder import Run
+from liquid_control.recipes import Recipe
+
+
+def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) -> str:
+    """Say what a training is about to do, and where its traces will be; a line for each fact."""
+    circuit, critic = agent.policy.actor_circuit, agent.policy.critic
+    wiring = circuit.wiring
+    layers = ", ".join(f"{size} {name}" for name, size in wiring.layers)
+    facts = {
+        "task": f"{recipe.task}, observing {recipe.env.observe}",
+        "interval": _interval(recipe, env),
+        "actor": f"{type(circuit).__name__}, {wiring.neuron_count} neurons ({layers}), "
+        f"{wiring.synapse_count:,} synapses, {_parameters(agent.policy.actor):,} parameters",
+        "critic": f"{type(critic).__name__}, {_parameters(critic):,} parameters",
+        "training": f"{recipe.agent.total_timesteps:,} control steps in {env.num_envs} "
+        f"environments, sequences of {agent.sequence_length}, seed {recipe.seed}, {agent.device}",
+        "run": str(run.folder),
+        "watch": f"{command('tensorboard')} --logdir {run.folder.parent}",
+    }
+    return "\n".join(f"[bold]{name:<9}[/]{escape(fact)}" for name, fact in facts.items())
+
+
+def results(evaluations: Mapping[str, Evaluation]) -> Table:
+    """Show the return at each control rate as a table."""
+    table = Table(title="Return of an episode at each control rate", title_justify="left")
+    table.add_column("")
+    for heading in ("interval (s)", "rate (Hz)", "episodes", "mean return", "std"):
+        table.add_column(heading, justify="right")
+    for name, each in evaluations.items():
+        interval, rate = f"{each.interval:.4g}", f"{1 / each.interval:.4g}"
+        mean, deviation = f"{each.mean:.1f}", f"{each.deviation:.1f}"
+        table.add_row(name, interval, rate, str(len(each.returns)), mean, deviation)
+    return table
+
+
+def command(name: str) -> str:
+    """How to call a command that is installed beside this Python, from the current folder."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).with_name(name)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+class TrainingProgress(BaseCallback):
+    """Moves a bar with the control steps, and shows the mean return of the last episodes."""
+
+    def __init__(self, bars: Progress, total: int) -> None:
+        super().__init__()
+        self._bars = bars
+        self._bar = bars.add_task("training", total=total, mean="")
+
+    def _on_step(self) -> bool:
+        self._bars.update(self._bar, completed=self.num_timesteps)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+        mean = f"mean return {safe_mean(episodes):.1f}" if episodes else ""
+        self._bars.update(self._bar, mean=mean)
+
+
+@contextmanager
+def training_progress(total: int) -> Iterator[TrainingProgress]:
+    """A callback that shows progress for as long as the context lasts."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[mean]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns) as bars:
+        yield TrainingProgress(bars, total)
+
+
+def _interval(recipe: Recipe, env: VecEnv) -> str:
+    interval, nominal = recipe.env.rule, nominal_interval(env)
+    low, high = interval.bounds(nominal)
+    if low == high:
+        span = f"{_milliseconds(low)} ({1 / low:.4g} Hz)"
+    else:
+        slowest = "0" if math.isinf(high) else f"{1 / high:.4g}"
+        span = f"{_milliseconds(low)} to {_milliseconds(high)} ({slowest} to {1 / low:.4g} Hz)"
+    kind = interval.kind.replace("_", " ")
+    return f"{kind}, {span}; nominal {_milliseconds(nominal)} ({1 / nominal:.4g} Hz)"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.4g} ms"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(each.numel() for each in module.parameters() if each.requires_grad)

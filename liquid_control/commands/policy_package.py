@@ -1,0 +1,179 @@
+"""A trained policy as one file that people pass on, and as a run again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import yaml
+from jinja2 import StrictUndefined, Template
+
+from liquid_control.checkpoints import CheckpointError, canonical_zip, read
+from liquid_control.checkpoints.archive import read_file, sync_folder, write_file
+from liquid_control.checkpoints.manifest import opened, sealed
+from liquid_control.commands.run_folder import Run, replacing
+from liquid_control.recipes import Recipe
+
+FORMAT = "liquid_control policy"
+VERSION = 1
+CARD = "README.md"
+CARD_TEXT = """\
+---
+{{ front }}
+---
+# {{ agent }} on {{ recipe.task }}
+
+A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_control for
+{{ "{:,}".format(recipe.agent.total_timesteps) }} control steps, seed {{ recipe.seed }}. It observes
+{{ recipe.env.observe }}, and acts at intervals {{ intervals }}.
+
+{% if figures %}
+| intervals | seconds | episodes | mean return | std |
+|---|---:|---:|---:|---:|
+{% for each in [figures.trained] + figures.intervals %}
+| {{ "as trained" if loop.first else "fixed" }} | {{ "%.4g" % each.interval_s }} \
+| {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} \
+| {{ "{:,.1f}".format(each.std_return) }} |
+{% endfor %}
+
+![Return at each control rate](evaluation.png)
+
+{% endif %}
+## Use
+
+    liquid-control unpack FILE --output RUN
+    liquid-control evaluate RUN
+    liquid-control record RUN
+
+`config.yaml` is the recipe with every setting; `policy.zip` is what `{{ agent }}.load` takes. It
+holds no code.
+
+## Limits
+
+One training with one seed, in simulation, judged by the episodes above. Nothing is known of other
+tasks, other rates or a real robot; do not let it move one without limits on torque and speed, and a
+way to stop it.
+"""
+AGENTS = {"ppo": "LiquidPPO", "sac": "LiquidSAC"}
+
+
+def pack(run: Run, recipe: Recipe, path: Path) -> list[str]:
+    """Write a run's policy, recipe, evaluation, film and card into one file; return their names.
+
+    Raises:
+        OSError: something cannot be read or written.
+        CheckpointError: the policy is damaged.
+    """
+    read(run.model)
+    files = {CARD: card(run, recipe).encode()}
+    for name, source in _places(run).items():
+        if name != CARD and source.exists():
+            files[name] = source.read_bytes()
+    with replacing(path) as partial:
+        partial.write_bytes(canonical_zip.pack(sealed(files, FORMAT, VERSION, task=recipe.task)))
+    return list(files)
+
+
+def unpack(path: Path, folder: Path) -> Run:
+    """Make a run of a file that `pack` wrote, once all of it was found right.
+
+    Raises:
+        FileExistsError: the folder exists.
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or something else.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; choose another folder")
+    names = re.compile("|".join(map(re.escape, (*_places(Run(folder)), "manifest.json"))))
+    try:
+        _, files = opened(canonical_zip.unpack(read_file(path), names), FORMAT, VERSION)
+        if not {"config.yaml", "policy.zip"} <= files.keys():
+            raise CheckpointError("it holds no policy with its recipe")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not unpacked: {error}") from error
+    partial = folder.with_name(f".{folder.name}.partial")
+    rmtree(partial, ignore_errors=True)
+    try:
+        places = _places(Run(partial))
+        for name, content in files.items():
+            places[name].parent.mkdir(parents=True, exist_ok=True)
+            write_file(places[name], content)
+        read(Run(partial).model)
+        sync_folder(partial)
+        partial.rename(folder)
+    finally:
+        rmtree(partial, ignore_errors=True)
+    return Run(folder)
+
+
+def card(run: Run, recipe: Recipe) -> str:
+    """A card in the form that Hugging Face reads: data in front, then text."""
+    agent, figures = AGENTS[recipe.agent.algorithm], _figures(run)
+    result: dict[str, Any] = {
+        "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
+        "dataset": {"name": recipe.task, "type": recipe.task},
+    }
+    if figures:
+        trained = figures["trained"]
+        reward = f"{trained['mean_return']:.2f} +/- {trained['std_return']:.2f}"
+        metric = {"type": "mean_reward", "name": "mean_reward", "value": reward, "verified": False}
+        result["metrics"] = [metric]
+    front = {
+        "library_name": "stable-baselines3",
+        "tags": [
+            "reinforcement-learning",
+            "deep-reinforcement-learning",
+            "stable-baselines3",
+            "liquid-control",
+            "mujoco",
+            recipe.task,
+        ],
+        "model-index": [{"name": agent, "results": [result]}],
+    }
+    text = Template(CARD_TEXT, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    rendered: str = text.render(
+        front=yaml.safe_dump(front, sort_keys=False).rstrip(),
+        agent=agent,
+        recipe=recipe,
+        figures=figures,
+        intervals=_words(recipe.env.interval),
+    )
+    return rendered
+
+
+def _words(interval: float | dict[str, Any] | None) -> str:
+    """A recipe's control intervals, in words that follow the word."""
+    if interval is None:
+        return "of nominal length"
+    if isinstance(interval, dict):
+        settings = (f"{key} {value}" for key, value in interval.items() if key != "kind")
+        return f"of the kind `{interval['kind']}` ({', '.join(settings)}; in seconds)"
+    return f"of {interval:g} s"
+
+
+def _figures(run: Run) -> dict[str, Any] | None:
+    if not run.evaluation.exists():
+        return None
+    figures: dict[str, Any] = json.loads(run.evaluation.read_text("utf-8"))
+    return figures
+
+
+def _places(run: Run) -> dict[str, Path]:
+    """Where each member of a packed policy lies in a run."""
+    return {
+        CARD: run.folder / CARD,
+        "config.yaml": run.config,
+        "policy.zip": run.model,
+        "evaluation.json": run.evaluation,
+        "evaluation.png": run.plot,
+        "replay.mp4": _film(run),  # the name that Hugging Face shows
+    }
+
+
+def _film(run: Run) -> Path:
+    """The newest film of a run, or where `record` would put one."""
+    films = sorted(run.videos.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    return films[-1] if films else run.videos / "film.mp4"

@@ -1,0 +1,209 @@
+"""What goes on in an agent while its robot moves: a strip of signals that scrolls with time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from liquid_control.monitoring.colours import (
+    ACTION,
+    ELAPSED_TIME,
+    GREY,
+    NEUTRAL,
+    layer_colours,
+    signed_colours,
+)
+from liquid_control.monitoring.recording import Recording
+
+Array: TypeAlias = NDArray[np.floating]
+Picture: TypeAlias = NDArray[np.uint8]
+
+SECONDS = 3.0  # that are in sight at once
+PAST = 0.8  # of them
+FADED = 0.4  # of the contrast is left to the future
+READABLE = 8  # pixels of a row in which bars can be told apart
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between numbers
+
+INK = "#222222"
+
+
+@dataclass(frozen=True)
+class Track:
+    """A signal of the strip.
+
+    Attributes:
+        name: what it is.
+        scale: what the strongest colour, or the highest bar, stands for.
+        colour: of its mark.
+        picture: (height, T, 3), a column for each control step.
+    """
+
+    name: str
+    scale: str
+    colour: str
+    picture: Picture
+
+
+class ActivityStrip:
+    """Activity by layer, actions and elapsed time of an episode, around any moment of it.
+
+    Args:
+        recording: The episode.
+        width: Pixels of the pictures.
+        height: Likewise.
+        seconds: How much of the episode will be asked for.
+    """
+
+    def __init__(self, recording: Recording, width: int, height: int, seconds: float) -> None:
+        letters = font(height)
+        line = round(1.3 * letters.size)
+        self._ground = height - line
+        gap = max(height // 100, 2)
+        tracks = list(_tracks(recording, self._ground, gap, line))
+        tops = list(accumulate((len(each.picture) + gap for each in tracks[:-1]), initial=0))
+        self._left, self._labels = _labels(tracks, tops, width, height, letters)
+        self._past = round(PAST * (width - self._left))  # pixels
+        self._pace = (width - self._left) / SECONDS  # pixels per second
+        columns = np.arange(width - self._left + round(seconds * self._pace))
+        steps = np.searchsorted(recording.times, (columns + 0.5 - self._past) / self._pace, "right")
+        steps -= 1
+        lived = (steps >= 0) & (steps < recording.steps)
+        strip = np.full((height, len(columns), 3), 255, np.uint8)
+        for track, top in zip(tracks, tops, strict=True):
+            strip[top : top + len(track.picture), lived] = track.picture[:, steps[lived]]
+        self._strip = _with_times(strip, self._ground, self._past, self._pace, letters)
+        self._faded = (255 - FADED * (255 - self._strip.astype(np.float32))).astype(np.uint8)
+
+    def picture(self, time: float) -> Picture:
+        """Return the picture (height, width, 3) of a moment, in seconds since the reset."""
+        picture = self._labels.copy()
+        first = round(time * self._pace)
+        now, last = first + self._past, first + picture.shape[1] - self._left
+        line = self._left + self._past
+        picture[:, self._left : line] = self._strip[:, first:now]
+        picture[:, line:] = self._faded[:, now:last]
+        picture[: self._ground, line - 1 : line + 1] = rgb(INK)
+        return picture
+
+
+@cache
+def font(height: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The letters for a picture of so many pixels."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(mpl.get_data_path(), "fonts", "ttf", name)
+    return ImageFont.truetype(str(path), max(10, round(height / 27)))
+
+
+def rgb(colour: str) -> Picture:
+    """A colour as three bytes."""
+    return np.array(np.round(np.multiply(to_rgb(colour), 255)), np.uint8)
+
+
+def _tracks(recording: Recording, height: int, gap: int, least: int) -> Iterator[Track]:
+    """All signals, in pictures that fill a height with gaps between them."""
+    layers = {"sensory": recording.sensory} | {
+        name: recording.activity[:, where] for name, where in recording.wiring.layer_slices.items()
+    }
+    colours = layer_colours(layers)
+    height -= gap * (len(layers) + 1)
+    for_actions, for_time = round(0.25 * height), round(0.13 * height)
+    sizes = np.sqrt([values.shape[1] for values in layers.values()])
+    heights = _shared(height - for_actions - for_time, sizes, least)
+    for (name, values), pixels in zip(layers.items(), heights, strict=True):
+        limit = float(np.quantile(np.abs(values), 0.99)) or 1.0
+        yield Track(name, f"±{limit:.2g}", colours[name], _heat(values / limit, pixels))
+    actions = np.asarray(recording.actions, np.float64)
+    limit = float(np.abs(actions).max()) or 1.0
+    paint = _bars if for_actions >= READABLE * actions.shape[1] else _heat
+    name = "actions" if actions.shape[1] > 1 else "action"
+    yield Track(name, f"±{limit:.2g}", ACTION, paint(actions / limit, for_actions))
+    longest = float(recording.elapsed_time.max())
+    area = _area(recording.elapsed_time / longest, for_time)
+    yield Track("elapsed time", f"≤ {1000 * longest:.3g} ms", ELAPSED_TIME, area)
+
+
+def _shared(height: int, weights: Array, least: int) -> list[int]:
+    """Split a height by weights, yet give each part the least that is readable, if there is."""
+    least = min(least, height // len(weights))
+    spare = height - least * len(weights)
+    ends = np.round(spare * np.cumsum(weights) / weights.sum()).astype(int)
+    return [int(each) for each in least + np.diff(ends, prepend=0)]
+
+
+def _heat(values: Array, height: int) -> Picture:
+    """A row of colours for each column of values (T, rows); means where rows exceed pixels."""
+    colours = signed_colours(values.T)  # (rows, T, 3)
+    rows, steps, _ = colours.shape
+    if rows <= height:
+        return np.repeat(colours, np.diff(np.arange(rows + 1) * height // rows), axis=0)
+    return np.asarray(Image.fromarray(colours).resize((steps, height), Image.Resampling.BOX))
+
+
+def _bars(values: Array, height: int) -> Picture:
+    """A row of bars for each column of values (T, rows), from its middle up or down."""
+    places = (np.arange(height) + 0.5) * values.shape[1] / height
+    levels = 1.15 * (1 - 2 * (places % 1))[:, None]  # 0 in the middle of a row, beyond 1 at edges
+    shown = values.T[places.astype(int)]
+    filled = (levels * shown > 0) & (np.abs(levels) <= np.abs(shown))
+    return signed_colours(np.where(filled, np.sign(levels), 0))
+
+
+def _area(values: Array, height: int) -> Picture:
+    """An area from the ground up to each of the values (T,)."""
+    filled = (height - np.arange(height) - 0.5)[:, None] <= height * values
+    return np.where(filled[..., None], rgb(ELAPSED_TIME), rgb(NEUTRAL))
+
+
+def _labels(
+    tracks: Sequence[Track],
+    tops: Sequence[int],
+    width: int,
+    height: int,
+    letters: ImageFont.FreeTypeFont,
+) -> tuple[int, Picture]:
+    """How many pixels names and scales take, and a picture of them, empty at their right."""
+    line, mark = round(1.3 * letters.size), max(height // 80, 3)
+    stacked = [len(each.picture) >= 2 * line for each in tracks]
+    texts = [
+        (each.name, each.scale) if tall else (f"{each.name} {each.scale}",)
+        for each, tall in zip(tracks, stacked, strict=True)
+    ]
+    widest = max(letters.getlength(text) for lines in texts for text in lines)
+    taken = round(widest) + 5 * mark
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for track, lines, top in zip(tracks, texts, tops, strict=True):
+        bottom = top + len(track.picture)
+        draw.rectangle((taken - 2 * mark, top, taken - mark - 1, bottom - 1), track.colour)
+        middle = (top + bottom) / 2 - line * (len(lines) - 1) / 2
+        for row, text in enumerate(lines):
+            place = (taken - 3 * mark, middle + row * line)
+            draw.text(place, text, GREY if row else INK, letters, "rm")
+    draw.text((taken - 3 * mark, height - line / 2), "time", INK, letters, "rm")
+    return taken, np.asarray(image)
+
+
+def _with_times(
+    strip: Picture, top: int, zero: int, pace: float, letters: ImageFont.FreeTypeFont
+) -> Picture:
+    """Write times under a strip; `zero` is the column of the reset, `pace` pixels per second."""
+    image = Image.fromarray(strip)
+    draw = ImageDraw.Draw(image)
+    room = 5 * letters.size
+    tick = next((each for each in TICKS if each * pace >= room), TICKS[-1])
+    for index in range(int((strip.shape[1] - zero) / pace / tick) + 1):
+        column = zero + index * tick * pace
+        draw.line((column, top, column, top + letters.size // 4), GREY)
+        place = (column, (top + strip.shape[0]) / 2 + 1)
+        draw.text(place, f"{index * tick:g} s", INK, letters, "mm")
+    return np.asarray(image)

@@ -1,0 +1,112 @@
+"""Films as files: animated GIFs, and H.264 in MP4."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import IO, cast
+
+import imageio_ffmpeg
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from PIL import Image
+
+from liquid_control.monitoring.colours import LANGUAGE
+from liquid_control.monitoring.film.rendering import Picture
+
+GIF_RATE = 12.5  # which GIFs can keep; half as many pictures are half as much to load
+
+COLOURS = 128  # of a GIF
+SAMPLES = 8  # frames from which its colours are taken
+
+
+def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
+    """Return an animated GIF that repeats for ever.
+
+    Args:
+        frames: Pictures of one size, (height, width, 3).
+        fps: 100 over a whole number, such as 12.5 or 20: a GIF counts in hundredths of a second.
+
+    Raises:
+        ValueError: If it cannot keep `fps`, or there are no frames.
+    """
+    delay = round(100 / fps)
+    if delay < 1 or not np.isclose(delay * fps, 100):
+        raise ValueError(
+            f"a GIF cannot show {fps:g} pictures per second; give 100 over a whole number, "
+            f"such as {100 / max(delay, 2):g}"
+        )
+    pictures = list(frames)
+    if not pictures:
+        raise ValueError("no frames to make a GIF of")
+    palette, numbers = _palette(pictures)
+    images = []
+    for picture in pictures:
+        red, green, blue = np.moveaxis(picture >> 3, -1, 0).astype(np.uint16)
+        image = Image.fromarray(numbers[red << 10 | green << 5 | blue])
+        image.putpalette(palette)
+        images.append(image)
+    file = BytesIO()
+    images[0].save(
+        file, "GIF", save_all=True, append_images=images[1:], duration=10 * delay, loop=0
+    )
+    return file.getvalue()
+
+
+def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
+    """Write a video that browsers and phones play: H.264 in MP4.
+
+    Args:
+        frames: Pictures of one size, (height, width, 3), both even.
+        path: Where to; it is overwritten.
+        fps: Pictures per second.
+
+    Raises:
+        ValueError: If there are no frames.
+        RuntimeError: If FFmpeg is missing.
+        OSError: If it fails, such as on a full disk.
+    """
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("no frames to make a video of")
+    height, width, _ = first.shape
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *("-y", "-v", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
+        *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
+        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)),
+    ]
+    with tempfile.TemporaryFile() as said:
+        # What FFmpeg says tells more than the pipe that breaks with it.
+        with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=said) as process:
+            pipe = cast("IO[bytes]", process.stdin)
+            for each in chain((first,), remaining):
+                pipe.write(each.tobytes())
+        if process.returncode:
+            said.seek(0)
+            raise OSError(f"FFmpeg could not write {path}: {said.read().decode().strip()}")
+
+
+def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]:
+    """Some colours for all pictures, and for each coarser colour (5 bits each) the nearest.
+
+    Those that mean something are among them, however few pixels they have.
+    """
+    chosen = pictures[:: max(len(pictures) // SAMPLES, 1)]
+    meant = [round(255 * part) for colour in LANGUAGE for part in to_rgb(colour)]
+    frequent = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS - len(LANGUAGE))
+    colours = Image.new("P", (1, 1))
+    colours.putpalette((frequent.getpalette() or []) + meant)
+    coarse = np.arange(2**15)
+    levels = np.stack((coarse >> 10, coarse >> 5 & 31, coarse & 31), axis=-1) * 255 // 31
+    every = Image.fromarray(levels.astype(np.uint8)[None])
+    nearest = every.quantize(palette=colours, dither=Image.Dither.NONE)
+    return colours.getpalette() or [], np.asarray(nearest)[0]

@@ -1,0 +1,439 @@
+"""What there is to know about a trained agent, as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from liquid_control.agents.evaluation import TRAINED, Evaluation
+from liquid_control.monitoring import figures
+from liquid_control.monitoring.analysis import (
+    Lesions,
+    Listening,
+    Smoothness,
+    listening,
+    saturated_share,
+    smoothness,
+)
+from liquid_control.monitoring.colours import DIVERGING, layer_colours
+from liquid_control.monitoring.recording import Recording
+from liquid_control.monitoring.report.page import Cell, Chapter, Chip, Picture, Table, number, page
+from liquid_control.neurons import Circuit
+from liquid_control.wiring import Wiring
+
+Array = NDArray[Any]
+
+DPI = 120
+OPEN_ROWS = 20  # of the table of neurons; the others are folded away
+CLOSE_UP = 5  # seconds
+HEARD = 3  # observations named for each neuron
+
+
+def report_on(
+    task: str,
+    circuit: Circuit,
+    recording: Recording,
+    *,
+    film: bytes | None = None,
+    lesions: Lesions | None = None,
+    evaluations: Mapping[str, Evaluation] = MappingProxyType({}),
+    trained: Evaluation | None = None,
+    facts: Mapping[str, str] = MappingProxyType({}),
+    settings: Mapping[str, object] = MappingProxyType({}),
+) -> str:
+    """Write a page about a trained agent: pictures, tables, and what they tell in words.
+
+    What is missing is left out.
+
+    Args:
+        task: The title.
+        circuit: The actor's, with the weights that are reported on.
+        recording: An episode of that circuit.
+        film: An animated GIF of the episode, or of its beginning.
+        lesions: What is lost without each neuron.
+        evaluations: At fixed control intervals, by name.
+        trained: The same at the intervals of the training.
+        facts: For the head of the page, besides those of the circuit and the episode.
+        settings: What the agent was trained with, by dotted name.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    chapters = [
+        _episode(recording, circuit, film),
+        _circuit(recording, circuit),
+        *_time_constants(recording),
+        _neurons(recording, lesions),
+        *_control_rates(task, evaluations, trained),
+    ]
+    caution = (
+        "All of this is one agent of one training. Trained from another seed, other neurons may "
+        "come to do the same work."
+    )
+    summary = Chapter("In short", [*(chapter.points[0] for chapter in chapters), caution])
+    return page(
+        title=task,
+        subtitle="What the robot does, and which neurons make it do so.",
+        facts={**_facts(recording, circuit), **facts},
+        chapters=[summary, *chapters, *_settings(settings)],
+    )
+
+
+def _facts(recording: Recording, circuit: Circuit) -> dict[str, str]:
+    wiring = recording.wiring
+    parameters = sum(each.numel() for each in circuit.parameters() if each.requires_grad)
+    return {
+        "Neurons": f"{wiring.neuron_count} {type(circuit).__name__}: {_layers(wiring)}",
+        "Senses": f"{wiring.sensory_count} sensory neurons",
+        "Synapses": number(wiring.synapse_count),
+        "Parameters of the circuit": number(parameters),
+    }
+
+
+def _episode(recording: Recording, circuit: Circuit, film: bytes | None) -> Chapter:
+    smooth = smoothness(recording)
+    saturated = saturated_share(recording, *circuit.activity_range())
+    points = [
+        (
+            f"In the episode shown, it gains a return of {number(recording.total_reward)} in "
+            f"{number(recording.duration)} s and {number(recording.steps)} control steps."
+        ),
+        _smoothness_in_words(smooth),
+        (
+            f"{_percent(saturated)} of its neurons stay near a bound of their activity for most of "
+            "the episode; such neurons hardly pass anything on."
+        ),
+    ]
+    pictures = [_film(film)] if film is not None else []
+    pictures += [_raster(recording), *_close_up(recording)]
+    return Chapter("One episode", points, pictures)
+
+
+def _smoothness_in_words(smooth: Smoothness) -> str:
+    if smooth.fluctuation == 0:
+        return "Its actions never change."
+    return (
+        f"Its actions swing at {number(smooth.mean_weighted_frequency)} Hz, by the mean of their "
+        f"spectrum, and move by {number(smooth.fluctuation)}, in the units of the task, from one "
+        "step to the next."
+    )
+
+
+def _film(gif: bytes) -> Picture:
+    with Image.open(BytesIO(gif)) as film:
+        count, still = getattr(film, "n_frames", 1), BytesIO()
+        seconds = count * film.info.get("duration", 0) / 1000
+        film.seek(count // 2)
+        film.convert("RGB").save(still, "png")
+    return Picture(
+        "The robot and its neurons",
+        gif,
+        "gif",
+        f"Film of {number(seconds)} s in {count} pictures: the robot on the left; on the right the "
+        "activity of its neurons, its actions and the elapsed time scroll by in step.",
+        "The robot moves at its true speed. Follow the line of the present in the strips beside "
+        "it: which neurons change colour just before a joint moves?",
+        still.getvalue(),
+    )
+
+
+def _raster(recording: Recording) -> Picture:
+    wiring, intervals = recording.wiring, 1000 * np.diff(recording.times)
+    liveliest = wiring.neuron_names[int(recording.activity.std(axis=0).argmax())]
+    return Picture(
+        "Everything in the episode",
+        _drawn(figures.raster(recording)),
+        "webp",
+        f"Raster of {wiring.sensory_count} sensory and {wiring.neuron_count} other neurons over "
+        f"{number(recording.duration)} s. Activity lies {_span(recording.activity)}, and "
+        f"{liveliest} moves most. Below, {recording.actions.shape[1]} actions "
+        f"{_span(recording.actions)}, a reward {_span(recording.rewards)} for each step, and "
+        f"control intervals {_span(intervals)} ms.",
+        "Each row is a neuron and time runs to the right; warm is activity above zero, cool below. "
+        "Rows that flicker in step with the actions at the bottom take part in the movement, rows "
+        "of one colour do not.",
+    )
+
+
+def _close_up(recording: Recording) -> Iterator[Picture]:
+    """The beginning of a long episode, in which single steps can be told apart."""
+    if recording.duration < 2 * CLOSE_UP:
+        return
+    steps = int(np.searchsorted(recording.times, CLOSE_UP))
+    yield Picture(
+        f"The first {CLOSE_UP} seconds, close up",
+        _drawn(figures.raster(recording, span=(0, CLOSE_UP))),
+        "webp",
+        f"Raster as before, of the {steps} control steps of the first {CLOSE_UP} s only.",
+        "The same rows, near enough to see every step. Look for rows that repeat themselves: their "
+        "rhythm is the robot's gait, or its struggle for balance.",
+    )
+
+
+def _circuit(recording: Recording, circuit: Circuit) -> Chapter:
+    wiring = recording.wiring
+    sensory, recurrent = (each.detach().cpu().numpy() for each in circuit.synapse_strengths())
+    weights = np.diff(recording.times) / recording.duration
+    activity = weights @ recording.sensory, weights @ recording.activity
+    strengths = np.concatenate([sensory, recurrent])
+    sources = wiring.sensory_names + wiring.neuron_names
+    source, target = np.unravel_index(int(np.abs(strengths).argmax()), strengths.shape)
+    excite, inhibit = int((strengths > 0).sum()), int((strengths < 0).sum())
+    possible = (wiring.sensory_count + wiring.neuron_count) * wiring.neuron_count
+    strongest = (
+        f"The strongest leads from {sources[source]} to {wiring.neuron_names[target]}, with a "
+        f"strength of {number(float(strengths[source, target]))}."
+    )
+    points = [
+        (
+            f"{wiring.neuron_count} neurons hear {wiring.sensory_count} sensory neurons and each "
+            f"other over {number(wiring.synapse_count)} synapses, "
+            f"{_percent(wiring.synapse_count / possible)} of all there could be: "
+            f"{number(excite)} excite and {number(inhibit)} inhibit."
+        ),
+        strongest,
+    ]
+    picture = Picture(
+        "Who talks to whom",
+        _drawn(figures.circuit_graph(wiring, sensory, recurrent, activity)),
+        "webp",
+        f"Graph of {wiring.sensory_count} sensory neurons, then {_layers(wiring)}, with "
+        f"{number(excite)} synapses that excite and {number(inhibit)} that inhibit. {strongest}",
+        "Signals run from the senses on the left to the motor neurons on the right; arcs stay "
+        "within a layer or lead back. The wider a line, the stronger the synapse; the colour of a "
+        "neuron is its mean activity in the episode.",
+    )
+    return Chapter("The circuit", points, [picture])
+
+
+def _time_constants(recording: Recording) -> Iterator[Chapter]:
+    constants = recording.time_constants
+    if constants is None:
+        return
+    interval = recording.duration / recording.steps
+    slices = recording.wiring.layer_slices
+    layers = {name: constants[:, part].ravel() for name, part in slices.items()}
+    low, high = np.percentile(constants, (25, 75), method="nearest")
+    medians = "; ".join(
+        f"{name} {number(float(np.median(values)))} s, {_span(values)} s"
+        for name, values in layers.items()
+    )
+    points = [
+        (
+            f"Half of the time constants lie from {number(float(low))} to {number(float(high))} s; "
+            f"a control step lasts {number(interval)} s on average."
+        ),
+        (
+            "A neuron with a long time constant remembers; one whose time constant is shorter than "
+            "a control step follows what it hears at once."
+        ),
+    ]
+    picture = Picture(
+        "How fast each layer moves",
+        _drawn(figures.time_constants(layers, interval=interval)),
+        "webp",
+        f"Histograms of the effective time constants of each layer, median and range: {medians}.",
+        "Each neuron counts once for every step of the episode, for what it hears may speed it up "
+        "or slow it down. Bars to the right of the control interval are memory.",
+    )
+    yield Chapter("Time constants", points, [picture])
+
+
+def _neurons(recording: Recording, lesions: Lesions | None) -> Chapter:
+    heard = listening(recording)
+    scores = None if lesions is None else lesions.scores
+    points = [_hearing_in_words(heard)]
+    if lesions is not None:
+        points = [*_lesions_in_words(lesions, heard.neuron_names), *points]
+    picture = Picture(
+        "What each neuron listens to",
+        _drawn(figures.listening_map(heard, recording.wiring, scores)),
+        "webp",
+        f"Correlations of {len(heard.neuron_names)} neurons with {len(heard.observation_names)} "
+        f"observations and {len(heard.action_names)} actions. {' '.join(points)}",
+        "Warm: the neuron rises and falls with what the column names; cool: it does the opposite. "
+        "A correlation is no proof of a synapse, for the robot's body ties everything together.",
+    )
+    return Chapter("What each neuron does", points, [picture, *_tables(recording, heard, lesions)])
+
+
+def _hearing_in_words(heard: Listening) -> str:
+    together = np.concatenate([heard.observations, heard.actions], axis=1)
+    neuron, what = np.unravel_index(int(np.abs(together).argmax()), together.shape)
+    names = heard.observation_names + heard.action_names
+    return (
+        f"The closest tie is that of {heard.neuron_names[neuron]} to {names[what]}, a correlation "
+        f"of {_signed(together[neuron, what])}."
+    )
+
+
+def _lesions_in_words(lesions: Lesions, names: Sequence[str]) -> Iterator[str]:
+    scores, errors = lesions.scores, _standard_errors(lesions)
+    intact, worst = float(lesions.intact.mean()), int(scores.argmax())
+    if scores[worst] > 0:
+        yield (
+            f"Held at rest, {names[worst]} costs most: the mean return falls from "
+            f"{number(intact)} to {number(intact - float(scores[worst]))}."
+        )
+    else:
+        yield f"No neuron costs return when held at rest; the mean return is {number(intact)}."
+    episodes = lesions.intact.size
+    if episodes == 1:
+        yield "Each neuron was held at rest in one episode only, so chance may have a large part."
+        return
+    sure = int((scores > 2 * errors).sum())
+    yield (
+        f"Each neuron was held at rest in {episodes} episodes: {sure} of {len(names)} neurons cost "
+        "more than twice the standard error of their loss. The largest of many such losses "
+        "flatters; in new episodes, expect a little less."
+    )
+
+
+def _standard_errors(lesions: Lesions) -> Array:
+    """Of the scores, (neurons,); episodes start alike, so their differences are what varies."""
+    losses = lesions.intact - lesions.lesioned
+    episodes = lesions.intact.size
+    if episodes == 1:
+        return np.full(len(losses), np.nan)
+    errors: Array = losses.std(axis=1, ddof=1) / np.sqrt(episodes)
+    return errors
+
+
+def _tables(recording: Recording, heard: Listening, lesions: Lesions | None) -> Iterator[Table]:
+    """A row for each neuron, those that cost most first."""
+    order = list(range(len(heard.neuron_names)))
+    columns: dict[str, Sequence[Cell]] = {
+        "neuron": heard.neuron_names,
+        "layer": _layer_chips(recording.wiring),
+    }
+    if lesions is not None:
+        order = np.argsort(-lesions.scores, kind="stable").tolist()
+        columns["return lost at rest"] = lesions.scores.tolist()
+        columns["± standard error"] = _standard_errors(lesions).tolist()
+    columns["listens most to"] = [
+        _ties(row, heard.observation_names, HEARD) for row in heard.observations
+    ]
+    columns["moves most with"] = [_ties(row, heard.action_names, 1) for row in heard.actions]
+    if recording.time_constants is not None:
+        medians = np.median(recording.time_constants, axis=0)
+        columns["time constant (s)"] = medians.tolist()
+    rows = [[column[neuron] for column in columns.values()] for neuron in order]
+    caption = (
+        "Numbers behind names are correlations over the episode; the time constant is the median."
+    )
+    if lesions is not None:
+        caption = f"The neurons that cost most come first. {caption}"
+    yield Table("The neurons one by one", tuple(columns), rows[:OPEN_ROWS], caption)
+    if others := rows[OPEN_ROWS:]:
+        yield Table(f"The other {len(others)} neurons", tuple(columns), others, folded=True)
+
+
+def _layer_chips(wiring: Wiring) -> list[tuple[Chip]]:
+    colours = layer_colours(name for name, _ in wiring.layers)
+    return [(Chip(name, colours[name]),) for name, size in wiring.layers for _ in range(size)]
+
+
+def _ties(correlations: Array, names: Sequence[str], count: int) -> tuple[Chip, ...]:
+    """The strongest correlations, with their names and colours."""
+    strongest = np.argsort(-np.abs(correlations), kind="stable")[:count]
+    return tuple(
+        Chip(
+            f"{names[index]} {_signed(correlations[index])}",
+            to_hex(DIVERGING((correlations[index] + 1) / 2)),
+        )
+        for index in strongest
+        if correlations[index] != 0
+    )
+
+
+def _control_rates(
+    task: str, evaluations: Mapping[str, Evaluation], trained: Evaluation | None
+) -> Iterator[Chapter]:
+    named = dict(evaluations) if trained is None else {TRAINED: trained, **evaluations}
+    if not named:
+        return
+    table = Table(
+        "Return of an episode at each control rate",
+        ("", "interval (s)", "rate (Hz)", "episodes", "mean return", "95 % from", "to", "std"),
+        [_rate_row(name, each) for name, each in named.items()],
+        "The mean of all possible episodes lies between the two bounds with 95 % confidence, by "
+        "bootstrap over the episodes; std is the standard deviation between episodes.",
+    )
+    points = [_rates_in_words(named)]
+    picture = Picture(
+        "Return against control rate",
+        _drawn(figures.rates(evaluations, task=task, trained=trained)),
+        "webp",
+        "Mean return against control rate: "
+        + "; ".join(_achieved(name, each) for name, each in named.items())
+        + ".",
+        "Right is a faster clock, left a slower one, and high is good; the bands say how far the "
+        "mean can be trusted. A flat curve is a robot that takes its control rate as it comes.",
+    )
+    yield Chapter("Control rate", points, [picture, table])
+
+
+def _rate_row(name: str, each: Evaluation) -> list[str | float]:
+    low, high = figures.confidence_band(each.returns)
+    episodes = len(each.returns)
+    return [name, each.interval, 1 / each.interval, episodes, each.mean, low, high, each.deviation]
+
+
+def _rates_in_words(evaluations: Mapping[str, Evaluation]) -> str:
+    best, worst = (by(evaluations, key=lambda name: evaluations[name].mean) for by in (max, min))
+    if best == worst:
+        return f"It reaches {_achieved(best, evaluations[best])}."
+    (_, high), (low, _) = (
+        figures.confidence_band(evaluations[name].returns) for name in (worst, best)
+    )
+    doubt = "" if high < low else " So few episodes do not tell the two apart."
+    return (
+        f"Best is {_achieved(best, evaluations[best])}, and worst is "
+        f"{_achieved(worst, evaluations[worst])}.{doubt}"
+    )
+
+
+def _achieved(name: str, each: Evaluation) -> str:
+    episodes = len(each.returns)
+    return (
+        f"a mean return of {number(each.mean)} at {number(1 / each.interval)} Hz ({name}, "
+        f"{episodes} episode{'s' if episodes > 1 else ''})"
+    )
+
+
+def _settings(settings: Mapping[str, object]) -> Iterator[Chapter]:
+    if settings:
+        rows = [(name, str(value)) for name, value in settings.items()]
+        table = Table(f"All {len(rows)} settings", ("setting", "value"), rows, folded=True)
+        yield Chapter("Settings", parts=[table])
+
+
+def _layers(wiring: Wiring) -> str:
+    return ", ".join(f"{size} {name}" for name, size in wiring.layers)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _span(values: Array) -> str:
+    return f"from {number(float(values.min()))} to {number(float(values.max()))}"
+
+
+def _signed(correlation: float) -> str:
+    return f"{correlation:+.2f}".replace("-", "−")
+
+
+def _drawn(figure: Figure) -> bytes:
+    """A WebP without loss, which takes half the room of a PNG where many lines cross."""
+    file = BytesIO()
+    figure.savefig(file, format="webp", dpi=DPI, pil_kwargs={"lossless": True})
+    return file.getvalue()

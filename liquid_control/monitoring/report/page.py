@@ -1,0 +1,133 @@
+"""Reports as single HTML pages: pictures lie inside, and nothing is fetched and nothing runs."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that says in words what it shows.
+
+    Attributes:
+        title: What it is, in a few words.
+        image: The content of its file.
+        kind: Of which format.
+        alt: What it shows, for readers who do not see it.
+        caption: How to read it.
+        still: A PNG of the same size, for readers who asked for no motion.
+    """
+
+    title: str
+    image: bytes
+    kind: Literal["gif", "png", "webp"]
+    alt: str
+    caption: str
+    still: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if not self.alt.strip():
+            raise ValueError(f"picture {self.title!r} needs an alt text that says what it shows")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A word in a table with a dot of a colour before it."""
+
+    text: str
+    colour: str
+
+
+Cell: TypeAlias = str | float | tuple[Chip, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, the first of which names its row.
+
+    Attributes:
+        title: What it is, in a few words.
+        header: Names of the columns.
+        rows: As many cells in each as there are columns; numbers are written by `number`.
+        caption: How to read it.
+        folded: Shows its title only, until a reader opens it.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(
+                    f"table {self.title!r} has {len(self.header)} columns, but a row of {len(row)}"
+                )
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For each column, whether it holds numbers."""
+        columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.header)
+        return [any(isinstance(cell, int | float) for cell in column) for column in columns]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A heading, what there is to say in short, and what it is seen from."""
+
+    title: str
+    points: Sequence[str] = ()
+    parts: Sequence[Picture | Table] = ()
+
+
+def page(title: str, subtitle: str, facts: Mapping[str, str], chapters: Sequence[Chapter]) -> str:
+    """Write a report.
+
+    Args:
+        title: Of the page.
+        subtitle: One sentence below it.
+        facts: Short ones, by name, for the head of the page.
+        chapters: In their order; a table of contents leads to them.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    return _TEMPLATES.get_template(TEMPLATE).render(
+        title=title, subtitle=subtitle, facts=facts, chapters=chapters
+    )
+
+
+def number(value: float) -> str:
+    """Write a number for people: three digits, or all of those before the point."""
+    if math.isnan(value):
+        return "—"
+    whole = isinstance(value, int) or abs(value) >= 100
+    text = f"{value:,.0f}" if whole else f"{value:.3g}"
+    return text.replace("-", "−").replace("inf", "∞")
+
+
+def _data_uri(image: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{b64encode(image).decode()}"
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("liquid_control.monitoring.report", ""),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["number"] = number
+_TEMPLATES.filters["data_uri"] = _data_uri
+_TEMPLATES.tests["chips"] = lambda cell: isinstance(cell, tuple)
+_TEMPLATES.tests["picture"] = lambda part: isinstance(part, Picture)

@@ -1,0 +1,23 @@
+"""What TensorBoard shows of a training: callbacks, and the writer of images and histograms."""
+
+from liquid_control.monitoring.tensorboard.callbacks import (
+    EpisodeCallback,
+    HParamsCallback,
+    RatesCallback,
+    evaluation_tag,
+    leaves,
+    log_evaluations,
+)
+from liquid_control.monitoring.tensorboard.scalars import ScalarsCallback
+from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
+
+__all__ = [
+    "EpisodeCallback",
+    "HParamsCallback",
+    "RatesCallback",
+    "ScalarsCallback",
+    "TensorBoardWriter",
+    "evaluation_tag",
+    "leaves",
+    "log_evaluations",
+]

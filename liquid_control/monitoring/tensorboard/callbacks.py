@@ -1,0 +1,266 @@
+"""SB3 callbacks that show in TensorBoard what a robot does, and which neurons make it do so."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HParam, Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents.evaluation import TRAINED, Evaluation, Rate, evaluate_rates
+from liquid_control.monitoring import figures, film
+from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
+from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
+from liquid_control.monitoring.recording import Recording, circuit_of, record
+from liquid_control.monitoring.tensorboard.monitoring_cost import measure_cost
+from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
+
+PICTURES_OF_GIF = round(FILM_RATE / GIF_RATE)
+
+
+class MonitoringCallback(BaseCallback):
+    """Monitors the agent at the end of a rollout, each time that so many steps have passed.
+
+    Monitoring does not change the training: it draws from no generator that training draws from. A
+    full disk or a missing display causes a warning, and training goes on.
+
+    Args:
+        every: control steps, over all environments, between two times.
+        at_end: monitor once more when training ends.
+    """
+
+    subject: str  # what is monitored, for a warning
+
+    def __init__(self, every: int, *, at_end: bool = True) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least one control step, got {every}")
+        self.every, self.at_end = every, at_end
+
+    @abstractmethod
+    def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
+        """Write what there is to see of the agent after so many control steps."""
+
+    def _on_training_start(self) -> None:
+        circuit_of(self.model)
+        self._last = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        due = self.num_timesteps // self.every > self._last // self.every
+        if due and self.num_timesteps < self.model._total_timesteps:
+            self._monitor()
+
+    def _on_training_end(self) -> None:
+        if self.at_end and self.num_timesteps > self._last:
+            self._monitor()
+
+    def _monitor(self) -> None:
+        self._last = self.num_timesteps
+        writer = TensorBoardWriter.of(self.logger)
+        with measure_cost(self.model, self.subject):
+            self.monitor(writer, self.num_timesteps)
+            if writer is not None:
+                writer.flush()
+
+
+class EpisodeCallback(MonitoringCallback):
+    """Records an episode: a film of robot and neurons, and pictures of the circuit at work.
+
+    In TensorBoard: images `episode/film` (an animated GIF), `episode/activity`, `circuit/graph`,
+    `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>`, of
+    each neuron's median in seconds; scalars `episode/return`, `episode/action_fluctuation`,
+    `episode/mean_weighted_frequency_hz`, `circuit/saturated_share`. In the folder: MP4s.
+
+    Args:
+        env: one robot, as `liquid_control.envs.make` builds it; it is stepped for the recording.
+        every: control steps, over all environments, between two episodes.
+        folder: where films go; None: nowhere.
+        film_seconds: how much of an episode is filmed and drawn, in the robot's time.
+        seed: of the episodes; the same start lets them be compared.
+    """
+
+    subject = "recording of the robot"
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        every: int = 1_000_000,
+        *,
+        folder: Path | str | None = None,
+        film_seconds: float = 5.0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(every)
+        self.env, self.seed, self.film_seconds = env, seed, film_seconds
+        self.folder = None if folder is None else Path(folder)
+        self.title = "" if env.spec is None else env.spec.id
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        if self.folder is None and TensorBoardWriter.of(self.logger) is None:
+            raise ValueError(
+                "there is nowhere to show the robot: give the model a tensorboard_log, or the "
+                "callback a folder"
+            )
+
+    def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
+        """Record an episode and write down all that can be seen in it."""
+        recording = record(self.model, self.env, seed=self.seed)
+        if writer is not None:
+            self._show(recording, writer, step)
+        gif = self._film(recording, step)
+        if writer is not None:
+            writer.image("episode/film", gif, step)
+
+    def _show(self, recording: Recording, writer: TensorBoardWriter, step: int) -> None:
+        circuit = circuit_of(self.model)
+        wiring, moves = recording.wiring, smoothness(recording)
+        with torch.no_grad():
+            low, high = circuit.activity_range()
+            sensory, recurrent = (each.cpu().numpy() for each in circuit.synapse_strengths())
+        for tag, value in (
+            ("episode/return", recording.total_reward),
+            ("episode/mean_weighted_frequency_hz", moves.mean_weighted_frequency),
+            ("episode/action_fluctuation", moves.fluctuation),
+            ("circuit/saturated_share", saturated_share(recording, low, high)),
+        ):
+            writer.scalar(tag, value, step)
+        span = (0.0, min(self.film_seconds, recording.duration))
+        writer.figure("episode/activity", figures.raster(recording, span=span), step)
+        mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
+        graph = figures.circuit_graph(wiring, sensory, recurrent, mean)
+        writer.figure("circuit/graph", graph, step)
+        heard = figures.listening_map(listening(recording), wiring)
+        writer.figure("circuit/listening", heard, step)
+        if recording.time_constants is not None:
+            layers = {
+                layer: recording.time_constants[:, neurons].ravel()
+                for layer, neurons in wiring.layer_slices.items()
+            }
+            writer.figure("circuit/time_constants", figures.time_constants(layers), step)
+            typical = np.median(recording.time_constants, axis=0)
+            for layer, neurons in wiring.layer_slices.items():
+                writer.histogram(f"time_constants/{layer}", typical[neurons], step)
+
+    def _film(self, recording: Recording, step: int) -> bytes:
+        """Make an MP4, if there is a folder, and of some of its pictures a GIF."""
+        options: dict[str, Any] = {"seconds": self.film_seconds, "title": self.title}
+        if self.folder is None:
+            return film.to_gif(film.frames(recording, fps=GIF_RATE, **options), GIF_RATE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept: list[film.Picture] = []
+
+        def pictures() -> Iterator[film.Picture]:
+            for number, picture in enumerate(film.frames(recording, fps=FILM_RATE, **options)):
+                if number % PICTURES_OF_GIF == 0:
+                    kept.append(picture)
+                yield picture
+
+        film.to_mp4(pictures(), self.folder / f"{step}.mp4", FILM_RATE)
+        return film.to_gif(kept, GIF_RATE)
+
+
+class RatesCallback(MonitoringCallback, Generic[Rate]):
+    """Evaluates the agent at several control rates: the return against the rate, as a curve.
+
+    In TensorBoard: image `evaluation/return_against_rate`, scalars `evaluation/<name>`.
+
+    Args:
+        make_env: builds the environments for one of `rates`; there is one episode for each.
+        rates: a name for each rate, and what `make_env` takes for it; "as trained" names the
+            intervals of the training, which are drawn across all rates.
+        every: control steps, over all environments, between two evaluations.
+        task: goes into the title.
+        at_end: evaluate once more when training ends.
+    """
+
+    subject = "evaluation"
+
+    def __init__(
+        self,
+        make_env: Callable[[Rate], VecEnv],
+        rates: Mapping[str, Rate],
+        every: int = 1_000_000,
+        *,
+        task: str = "",
+        at_end: bool = True,
+    ) -> None:
+        super().__init__(every, at_end=at_end)
+        self.make_env, self.rates, self.task = make_env, rates, task
+
+    def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
+        """Evaluate and draw."""
+        evaluations = evaluate_rates(self.model, self.make_env, self.rates)
+        log_evaluations(self.logger, evaluations, self.task, step)
+
+
+class HParamsCallback(BaseCallback):
+    """Writes settings for TensorBoard's HParams tab, where runs are compared.
+
+    Args:
+        settings: such as `leaves` makes them.
+        metrics: tags of scalars to compare by.
+    """
+
+    def __init__(self, settings: Mapping[str, bool | str | float], metrics: Sequence[str]) -> None:
+        super().__init__()
+        self.settings, self.metrics = settings, metrics
+
+    def _on_training_start(self) -> None:
+        written = HParam(dict(self.settings), dict.fromkeys(self.metrics, 0.0))
+        self.logger.record("hparams", written, exclude=("stdout", "log", "json", "csv"))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def leaves(settings: Mapping[str, Any], path: str = "") -> dict[str, bool | str | float]:
+    """The leaves of nested settings, by dotted path; lists as text, None as "null"."""
+    flat: dict[str, bool | str | float] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= leaves(value, f"{path}{key}.")
+        else:
+            flat[path + key] = value if isinstance(value, (bool, str, int, float)) else _text(value)
+    return flat
+
+
+def evaluation_tag(name: str) -> str:
+    """The scalar that holds the mean return of an evaluation with this name."""
+    return f"evaluation/{name.replace(' ', '_')}"
+
+
+def log_evaluations(
+    logger: Logger, evaluations: Mapping[str, Evaluation], task: str, step: int
+) -> None:
+    """Write evaluations at several control rates for TensorBoard: mean returns, and their curve.
+
+    Args:
+        logger: of the training.
+        evaluations: by name; "as trained" names the one at the intervals of the training.
+        task: goes into the title.
+        step: control steps of the training.
+    """
+    writer = TensorBoardWriter.of(logger)
+    if writer is None:
+        return
+    for name, each in evaluations.items():
+        writer.scalar(evaluation_tag(name), each.mean, step)
+    fixed = dict(evaluations)
+    trained = fixed.pop(TRAINED, None)
+    writer.figure("evaluation/return_against_rate", figures.rates(fixed, task, trained), step)
+    writer.flush()
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,70 @@
+"""A writer of images, animations, figures and histograms to TensorBoard's event files."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from PIL import Image
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+
+RGB = 3
+
+
+class TensorBoardWriter:
+    """Writes images, figures and histograms, which the logger itself cannot write.
+
+    Args:
+        writer: of TensorBoard's events.
+    """
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+
+    @classmethod
+    def of(cls, logger: Logger) -> TensorBoardWriter | None:
+        """The writer beside a logger, None if that does not write for TensorBoard."""
+        for output in logger.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                return cls(output.writer)
+        return None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> TensorBoardWriter:
+        """A writer with event files of its own, in a folder that TensorBoard reads."""
+        return cls(SummaryWriter(str(folder)))
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Write one number."""
+        self._writer.add_scalar(tag, value, step)
+
+    def histogram(self, tag: str, values: ArrayLike, step: int) -> None:
+        """Write how values are distributed."""
+        self._writer.add_histogram(tag, values, step)
+
+    def figure(self, tag: str, figure: Figure, step: int) -> None:
+        """Write a figure as PNG."""
+        file = BytesIO()
+        figure.savefig(file, format="png")
+        self.image(tag, file.getvalue(), step)
+
+    def image(self, tag: str, image: bytes, step: int) -> None:
+        """Write an encoded image, such as PNG or an animated GIF, as it is."""
+        with Image.open(BytesIO(image)) as header:
+            width, height = header.size
+        # torch's writer decodes images and encodes them anew, which would stop a GIF.
+        encoded = Summary.Image(
+            width=width, height=height, colorspace=RGB, encoded_image_string=image
+        )
+        writer = self._writer.file_writer
+        if writer is None:
+            raise RuntimeError("the logger is closed; nothing can be written for TensorBoard")
+        writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), step)
+
+    def flush(self) -> None:
+        """Let TensorBoard see what was written."""
+        self._writer.flush()

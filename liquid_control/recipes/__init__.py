@@ -1,0 +1,15 @@
+"""Recipes: what to train, on which task and with which numbers, as data."""
+
+from liquid_control.recipes.build import AGENTS, build_agent, build_env, build_robot
+from liquid_control.recipes.schema import Recipe, load_recipe
+from liquid_control.recipes.text import RecipeError
+
+__all__ = [
+    "AGENTS",
+    "Recipe",
+    "RecipeError",
+    "build_agent",
+    "build_env",
+    "build_robot",
+    "load_recipe",
+]

@@ -1,0 +1,105 @@
+"""Environments and agents built as a recipe describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import gymnasium as gym
+from gymnasium.error import Error as GymnasiumError
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.envs import make, make_vec
+from liquid_control.envs.intervals import IntervalLike
+from liquid_control.recipes.schema import Linear, Recipe
+from liquid_control.recipes.text import RecipeError, one_line
+
+AGENTS: dict[str, type[LiquidPPO | LiquidSAC]] = {"ppo": LiquidPPO, "sac": LiquidSAC}
+
+
+def build_env(
+    recipe: Recipe,
+    *,
+    num_envs: int | None = None,
+    seed: int | None = None,
+    interval: IntervalLike | Literal["trained"] = "trained",
+) -> VecEnv:
+    """Build a recipe's environments, or others like them.
+
+    Args:
+        recipe: What to build.
+        num_envs: Instead of the recipe's number.
+        seed: Instead of the recipe's seed.
+        interval: Instead of the recipe's interval, "trained".
+
+    Raises:
+        RecipeError: If the task cannot be built so.
+    """
+    arguments = _env_arguments(recipe, seed, interval)
+    with _complaints_of("task and env"):
+        venv = make_vec(
+            recipe.task, num_envs or recipe.env.num_envs, threads=recipe.env.threads, **arguments
+        )
+    if not venv.has_attr("nominal_interval"):
+        raise RecipeError(
+            f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {recipe.task} "
+            "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
+        )
+    return venv
+
+
+def build_robot(
+    recipe: Recipe,
+    *,
+    seed: int | None = None,
+    interval: IntervalLike | Literal["trained"] = "trained",
+) -> gym.Env[Any, Any]:
+    """Build one environment of a recipe, as Gymnasium knows it; arguments as in `build_env`."""
+    with _complaints_of("task and env"):
+        return make(recipe.task, **_env_arguments(recipe, seed, interval))
+
+
+def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
+    """Build a recipe's agent, untrained.
+
+    Raises:
+        RecipeError: If agent and policy cannot be built so for this env.
+    """
+    agent = recipe.agent
+    fields = type(agent).model_fields.keys() - {"algorithm", "total_timesteps"}
+    arguments: dict[str, Any] = {name: _schedule(getattr(agent, name)) for name in fields}
+    policy = recipe.policy.model_dump(mode="json", exclude_none=True)
+    with _complaints_of("agent and policy"):
+        build = AGENTS[agent.algorithm]
+        return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
+
+
+def _env_arguments(
+    recipe: Recipe, seed: int | None, interval: IntervalLike | Literal["trained"]
+) -> dict[str, Any]:
+    env = recipe.env
+    return {
+        "observe": env.observe,
+        "interval": env.interval if interval == "trained" else interval,
+        "seed": recipe.seed if seed is None else seed,
+        **env.kwargs,
+    }
+
+
+@contextmanager
+def _complaints_of(part: str) -> Iterator[None]:
+    """Let what builds a part of a recipe judge it."""
+    try:
+        yield
+    except (ValueError, TypeError, GymnasiumError, AssertionError, RuntimeError) as error:
+        # Ours; Gymnasium's; SB3's word for an argument that cannot be, and torch's for a device.
+        raise RecipeError(f"{part}: {one_line(error)}") from error
+    except (MemoryError, OverflowError) as error:
+        raise RecipeError(f"{part}: a size is too large: {one_line(error)}") from error
+
+
+def _schedule(value: Any) -> Any:
+    return LinearSchedule(value.start, value.end, 1.0) if isinstance(value, Linear) else value

@@ -1,0 +1,239 @@
+"""The keys of a recipe, their types and defaults, and reading a recipe from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+)
+
+from liquid_control.envs import Interval, interval_from
+from liquid_control.recipes.text import (
+    RecipeError,
+    explain,
+    parse_yaml,
+    read_text,
+    set_key,
+    short,
+    to_yaml,
+)
+
+
+def _check_interval(value: Any) -> Any:
+    """Let `interval_from` judge, so that its complaint carries the key's path."""
+    try:
+        interval_from(value)
+    except (TypeError, OSError) as error:  # pydantic reports ValueErrors only
+        raise ValueError(str(error)) from error
+    return value
+
+
+# YAML holds lists; they become tuples, for a recipe does not change.
+Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
+Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
+Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+IntervalSpec: TypeAlias = Annotated[
+    float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
+]
+
+
+class Section(BaseModel):
+    """A part of a recipe: it knows all of its keys, and it does not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Linear(Section):
+    """A number that moves in a straight line while the agent learns."""
+
+    start: NonNegativeFloat
+    end: NonNegativeFloat
+
+
+Algorithm: TypeAlias = Literal["ppo", "sac"]
+Rate: TypeAlias = NonNegativeFloat | Linear
+
+
+class EnvSection(Section):
+    """The environments to train in; see `liquid_control.envs.make_vec`."""
+
+    observe: Literal["full", "positions", "velocities"] | Indices = "full"
+    interval: IntervalSpec = None
+    """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
+    num_envs: Size = 1
+    threads: NonNegativeInt | None = None
+    """Threads that simulate; null is one for each processor, 0 steps env by env."""
+    kwargs: dict[str, JsonValue] = {}
+    """Arguments of the task's constructor."""
+
+    @property
+    def rule(self) -> Interval:
+        """The interval as an object."""
+        return interval_from(self.interval)
+
+
+class AgentSection(Section):
+    """The algorithm and its arguments; names and defaults are those of the agent's class."""
+
+    total_timesteps: PositiveInt
+    """Control steps to learn from, over all environments."""
+    learning_rate: Rate = 3e-4
+    gamma: Share = 0.99
+    stats_window_size: PositiveInt = 100
+    device: str = "auto"
+    normalize_observations: bool = True
+
+
+class PPOSection(AgentSection):
+    """`LiquidPPO`."""
+
+    algorithm: Algorithm = "ppo"
+    n_steps: PositiveInt = 2048
+    batch_size: PositiveInt = 512
+    n_epochs: PositiveInt = 10
+    gae_lambda: Share = 0.95
+    clip_range: Rate = 0.2
+    clip_range_vf: Rate | None = None
+    normalize_advantage: bool = True
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: PositiveFloat = 0.5
+    target_kl: PositiveFloat | None = None
+    sequence_length: PositiveInt | None = None
+    normalize_returns: bool = True
+
+
+class SACSection(AgentSection):
+    """`LiquidSAC`."""
+
+    algorithm: Algorithm = "sac"
+    buffer_size: PositiveInt = 1_000_000
+    learning_starts: NonNegativeInt = 100
+    batch_size: PositiveInt = 1024
+    tau: Share = 0.005
+    train_freq: PositiveInt = 1
+    gradient_steps: Annotated[int, Field(ge=-1)] = 1
+    ent_coef: NonNegativeFloat | str = "auto"
+    target_update_interval: PositiveInt = 1
+    target_entropy: float | str = "auto"
+    sequence_length: PositiveInt = 32
+    burn_in: NonNegativeInt = 16
+    recurrent_learning_rate: Rate | None = None
+
+
+def _algorithm(agent: Any) -> Algorithm:
+    """Which agent a section is about; if it says none, or none that there is, PPO."""
+    name = agent.get("algorithm") if isinstance(agent, dict) else getattr(agent, "algorithm", None)
+    return "sac" if name == "sac" else "ppo"
+
+
+AnyAgent: TypeAlias = Annotated[
+    Annotated[PPOSection, Tag("ppo")] | Annotated[SACSection, Tag("sac")],
+    Discriminator(_algorithm),
+]
+
+
+class PolicySection(Section):
+    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
+
+    neurons: str | None = None
+    wiring: dict[str, JsonValue] | None = None
+    neuron_kwargs: dict[str, JsonValue] | None = None
+    encoder: Sizes | None = None
+    critic: str | None = None
+    critic_wiring: dict[str, JsonValue] | None = None
+    critic_layers: Sizes | None = None
+    actor_layers: Sizes | None = None
+    n_critics: PositiveInt | None = None
+    share_encoder: bool | None = None
+    nominal_interval: PositiveFloat | None = None
+    log_std_init: float | None = None
+    optimizer_kwargs: dict[str, JsonValue] | None = None
+
+
+class EvaluationSection(Section):
+    """How the trained agent is examined."""
+
+    episodes: PositiveInt = 20
+    """Episodes at each rate."""
+    ratios: Ratios = (0.5, 1.0, 2.0)
+    """Fixed intervals to try, as multiples of the nominal one."""
+
+
+class MonitoringSection(Section):
+    """How a training is watched in TensorBoard; see `liquid_control.monitoring`."""
+
+    every: PositiveInt | None = 1_000_000
+    """Control steps, over all environments, between two looks at the robot; null is none at all."""
+    film_seconds: PositiveFloat = 5.0
+    """How much of an episode is filmed, in the robot's time."""
+    episodes: PositiveInt = 4
+    """Episodes at each control rate."""
+
+
+class Recipe(Section):
+    """All that a training run depends on."""
+
+    name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
+    """The folder of its runs; by default made of the recipe's folder and file name."""
+    task: str
+    env: EnvSection = EnvSection()
+    agent: AnyAgent
+    policy: PolicySection = PolicySection()
+    evaluation: EvaluationSection = EvaluationSection()
+    monitoring: MonitoringSection = MonitoringSection()
+    checkpoint_every: PositiveInt | None = 100_000
+    """Control steps, over all environments, between two checkpoints to resume from; null: none."""
+    seed: Seed = 0
+    threads: PositiveInt = 1
+    """Threads of PyTorch; one is fastest for small circuits."""
+
+    def to_yaml(self) -> str:
+        """Return the whole recipe, defaults included, as YAML that `load_recipe` reads."""
+        data = self.model_dump(mode="json")
+        data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
+        return to_yaml(data)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, and change what `overrides` say.
+
+    Args:
+        path: A YAML file.
+        overrides: Texts such as "agent.n_steps=128": a dotted path and a YAML value.
+
+    Raises:
+        RecipeError: If the file is missing or no YAML, or if a key is unknown, missing, repeated,
+            or holds what it cannot hold.
+    """
+    path = Path(path)
+    data = parse_yaml(read_text(path), str(path))
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, got {short(data)}")
+    for override in overrides:
+        set_key(data, override)
+    absolute = path.absolute()
+    data.setdefault("name", f"{absolute.parent.name}-{absolute.stem}")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {explain(error, data, Recipe)}") from error

@@ -1,0 +1,128 @@
+"""A policy that is packed and unpacked is the same policy, and no other file is unpacked."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from liquid_control import cli
+from liquid_control.checkpoints import canonical_zip
+from tests.checkpoints.test_archive import turn_a_bit
+from tests.test_cli import RECIPE, TINY
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training, with a film."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert cli.main(["train", str(RECIPE), "--quiet", "--runs", str(runs), "--set", *TINY]) == 0
+    (folder,) = runs.glob("*/*")
+    assert cli.main(["record", str(folder), "--seconds", "0.2", "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def packed(run: Path, tmp_path: Path) -> Path:
+    """What is passed on."""
+    path = tmp_path / "policy.zip"
+    assert cli.main(["pack", str(run), "--output", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_a_policy_that_was_passed_on_is_the_same(run: Path, packed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    assert cli.main(["unpack", str(packed), "--output", str(folder), "--quiet"]) == 0
+    for name in ("config.yaml", "checkpoints/final.zip", "evaluation.json", "videos/film.mp4"):
+        assert (folder / name).read_bytes() == (run / name).read_bytes()
+    (folder / "evaluation.json").unlink()
+    assert cli.main(["evaluate", str(folder), "--quiet"]) == 0
+    assert (folder / "evaluation.json").read_text() == (run / "evaluation.json").read_text()
+
+
+def test_its_card_says_what_hugging_face_asks_for(packed: Path, run: Path) -> None:
+    names = re.compile(r"[\w.]+")
+    card = canonical_zip.unpack(packed.read_bytes(), names)["README.md"].decode()
+    _, front, text = card.split("---\n", 2)
+    data = yaml.safe_load(front)
+    assert data["library_name"] == "stable-baselines3"
+    assert {"reinforcement-learning", "InvertedPendulum-v5"} <= set(data["tags"])
+    (result,) = data["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "InvertedPendulum-v5"
+    trained = json.loads((run / "evaluation.json").read_text())["trained"]
+    mean, deviation = map(float, result["metrics"][0]["value"].split(" +/- "))
+    assert mean == pytest.approx(trained["mean_return"], abs=0.01)
+    assert deviation == pytest.approx(trained["std_return"], abs=0.01)
+    assert "# LiquidPPO on InvertedPendulum-v5" in text
+    assert "at intervals of the kind `uniform` (low 0.02, high 0.08; in seconds)." in text
+    assert text.count("| fixed |") == 3
+    assert "real robot" in text
+
+
+def test_the_newest_film_goes_along(run: Path, tmp_path: Path) -> None:
+    film = run / "videos" / "128.mp4"
+    film.write_bytes(b"of the end of the training")
+    try:
+        later = time.time() + 60
+        os.utime(film, (later, later))
+        packed = tmp_path / "policy.zip"
+        assert cli.main(["pack", str(run), "--output", str(packed), "--quiet"]) == 0
+    finally:
+        film.unlink()
+    with zipfile.ZipFile(packed) as members:
+        assert members.read("replay.mp4") == b"of the end of the training"
+
+
+def test_without_evaluation_and_film_it_is_packed_all_the_same(run: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    (bare / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/final.zip"):
+        (bare / name).write_bytes((run / name).read_bytes())
+    packed = tmp_path / "bare.zip"
+    assert cli.main(["pack", str(bare), "--output", str(packed), "--quiet"]) == 0
+    assert cli.main(["unpack", str(packed), "--output", str(tmp_path / "to"), "--quiet"]) == 0
+
+
+def test_damage_is_found_and_nothing_is_written(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, draw = packed.read_bytes(), random.Random(0)
+    for _ in range(40):
+        content = bytearray(whole)
+        turn_a_bit(content, draw)
+        packed.write_bytes(content)
+        assert cli.main(["unpack", str(packed), "--output", str(tmp_path / "to")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 40
+    assert all(f"{packed} is not unpacked" in line for line in lines)
+    assert [each.name for each in tmp_path.iterdir()] == ["policy.zip"]
+
+
+@pytest.mark.parametrize("name", ["../README.md", "/README.md", "evil.py", "policy.pkl"])
+def test_other_names_are_refused(name: str, packed: Path, tmp_path: Path) -> None:
+    names = re.compile(r"[\w.]+")
+    files = canonical_zip.unpack(packed.read_bytes(), names)
+    packed.write_bytes(canonical_zip.pack({name: b"1", **files}))
+    assert cli.main(["unpack", str(packed), "--output", str(tmp_path / "to")]) == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["policy.zip"]
+
+
+def test_what_is_missing_or_there_already_is_one_line(
+    run: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["unpack", str(tmp_path / "nothing.zip")]) == 2
+    assert cli.main(["unpack", str(packed), "--output", str(tmp_path)]) == 2
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    assert cli.main(["pack", str(tmp_path / "half")]) == 2
+    nothing, there, half = capsys.readouterr().err.splitlines()
+    assert "there is no such file" in nothing
+    assert "exists; choose another folder" in there
+    assert "final.zip" in half

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import imageio_ffmpeg
+import mujoco
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from liquid_control.monitoring.colours import LANGUAGE
+from liquid_control.monitoring.film import frames, replay, to_gif, to_mp4
+from liquid_control.monitoring.film.activity_strip import ActivityStrip
+from tests.monitoring.recordings import synthetic
+
+SIZE = {"width": 400, "height": 160}
+
+
+@pytest.fixture(autouse=True)
+def _draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pictures on every machine."""
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    monkeypatch.setattr("liquid_control.monitoring.film.scene.Scene._warned", True)
+
+
+def white_noise(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
+
+
+def saved(model: mujoco.MjModel) -> bytes:
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer.tobytes()
+
+
+@pytest.mark.parametrize("fps", [5, 12.5, 20])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_film_lasts_as_long_as_the_episode_within_one_frame(fps: float, seed: int) -> None:
+    recording = synthetic(8, 1, 40, seed=seed)
+    film = list(frames(recording, fps=fps, **SIZE))
+    assert abs(len(film) / fps - recording.duration) <= 1 / fps
+
+
+def test_a_film_may_end_early() -> None:
+    assert len(list(frames(synthetic(8, 1, 100), fps=10, seconds=1.5, **SIZE))) == 15
+
+
+def test_a_film_shorter_than_a_frame_has_one() -> None:
+    assert len(list(frames(synthetic(8, 1, 1), fps=1, **SIZE))) == 1
+
+
+def test_a_replay_passes_through_every_recorded_state_to_the_bit() -> None:
+    recording = synthetic(8, 3, 30, simulated=True)
+    simulation = recording.simulation
+    assert simulation is not None
+    data = mujoco.MjData(simulation.model)
+    position = slice(1, 1 + simulation.model.nq)  # behind the time, in mjSTATE_INTEGRATION
+    for time, state in zip(recording.times, simulation.states, strict=True):
+        replay(simulation, recording.times, time, data)
+        np.testing.assert_array_equal(data.qpos, state[position])
+
+
+def test_between_control_steps_a_replay_shows_the_physics_step_under_way() -> None:
+    recording = synthetic(8, 3, 30, simulated=True)
+    simulation = recording.simulation
+    assert simulation is not None
+    model, data, moment = simulation.model, mujoco.MjData(simulation.model), 0
+    shown = mujoco.MjData(model)
+    for step, control in enumerate(simulation.controls):
+        while data.time < recording.times[step + 1] - 1e-6:
+            data.ctrl[:] = control
+            mujoco.mj_step(model, data)
+            moment += 1
+            for late in (0, 0.4, 0.9):
+                time = (moment + late) * model.opt.timestep
+                replay(simulation, recording.times, min(time, recording.duration), shown)
+                np.testing.assert_array_equal(shown.qpos, data.qpos)
+                assert shown.time == pytest.approx(data.time)
+
+
+def test_a_replay_puts_bodies_where_the_state_says() -> None:
+    recording = synthetic(8, 3, 10, simulated=True)
+    simulation = recording.simulation
+    assert simulation is not None
+    data = mujoco.MjData(simulation.model)
+    replay(simulation, recording.times, recording.duration, data)
+    places = data.geom_xpos.copy()
+    mujoco.mj_kinematics(simulation.model, data)
+    np.testing.assert_array_equal(places, data.geom_xpos)
+
+
+def test_the_robot_is_seen_to_move_and_its_model_stays_as_it_is() -> None:
+    recording = synthetic(8, 3, 40, simulated=True)
+    simulation = recording.simulation
+    assert simulation is not None
+    before = saved(simulation.model)
+    film = list(frames(recording, fps=10, **SIZE))
+    robots = np.stack([each[20:, :170] for each in film])
+    assert (robots.std(axis=(1, 2, 3)) > 5).all()  # not blank
+    assert all((a != b).any() for a, b in pairwise(robots))
+    assert saved(simulation.model) == before
+
+
+@pytest.mark.parametrize(("neurons", "actions"), [(8, 1), (64, 6), (256, 17)])
+def test_signals_scroll_beside_the_robot(neurons: int, actions: int) -> None:
+    recording = synthetic(neurons, actions, 100, simulated=True)
+    first, *_, last = frames(recording, fps=5, **SIZE)
+    assert first.shape == last.shape == (160, 400, 3)
+    assert first.dtype == np.uint8
+    signals = slice(330, 385), slice(20, 140)
+    assert (first[signals[1], signals[0]] != last[signals[1], signals[0]]).mean() > 0.2
+
+
+def test_without_a_simulation_signals_fill_the_film() -> None:
+    recording = synthetic(8, 2, 60)
+    assert recording.simulation is None
+    (*_, last) = frames(recording, fps=5, **SIZE)
+    assert last.shape == (160, 400, 3)
+    colours = last[20:140, 150:370].reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 50
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 2.5])
+def test_what_the_neurons_do_now_stands_at_the_line(seconds: float) -> None:
+    """Neurons are silent, and from one step on as active as they ever are."""
+    recording = synthetic(8, 1, 100)
+    step = int(np.searchsorted(recording.times, seconds))
+    active = np.zeros_like(recording.activity)
+    active[step:] = 1.0
+    recording = replace(recording, activity=active, sensory=np.zeros_like(recording.sensory))
+    strip = ActivityStrip(recording, 600, 300, recording.duration)
+    row = 120  # in the middle of the layers
+    dark = (strip.picture(0)[: 2 * row] < 60).all(axis=(0, 2))
+    line, pace = np.flatnonzero(dark)[0], None
+    for later in (0.0, 0.5):
+        picture = strip.picture(recording.times[step] + later).astype(int)
+        warm = np.flatnonzero(picture[row, :, 0] - picture[row, :, 2] > 60)
+        warm = warm[warm > 150]  # at the right of the names
+        pace = (line - warm[0]) / later if later else pace
+        if not later:
+            assert abs(warm[0] - line) <= 3  # pixels
+    assert pace is not None
+    assert 3.0 * pace == pytest.approx(600 - 120, rel=0.1)  # three seconds in sight
+
+
+@pytest.mark.parametrize("fps", [5, 12.5, 20, 50])
+def test_a_gif_keeps_frames_size_speed_and_order(fps: float) -> None:
+    pictures = [np.full((32, 48, 3), 20 * index, np.uint8) for index in range(10)]
+    with Image.open(BytesIO(to_gif(pictures, fps))) as gif:
+        assert (gif.n_frames, gif.size, gif.info["loop"]) == (10, (48, 32), 0)
+        for index in range(10):
+            gif.seek(index)
+            assert gif.info["duration"] == 1000 / fps
+            assert np.abs(np.asarray(gif.convert("RGB")) - 20.0 * index).max() <= 8
+
+
+def test_a_gif_of_an_episode_is_small_and_looks_like_it() -> None:
+    film = list(frames(synthetic(64, 6, 70, simulated=True), fps=12.5, width=640, height=256))
+    data = to_gif(film, 12.5)
+    assert len(data) / len(film) < 20_000  # bytes a frame: 2 MB in eight seconds
+    with Image.open(BytesIO(data)) as gif:
+        assert gif.n_frames == len(film)
+        for index in (0, len(film) // 2, len(film) - 1):
+            gif.seek(index)
+            error = np.abs(np.asarray(gif.convert("RGB")) - film[index].astype(float))
+            assert error.mean() < 6
+
+
+def test_a_gif_keeps_the_colours_that_mean_something() -> None:
+    """Even where many others fill it and they themselves have a few pixels."""
+    rare = np.array([[round(255 * part) for part in to_rgb(colour)] for colour in LANGUAGE])
+    pictures = white_noise(4)
+    for picture in pictures:
+        picture[0, : len(rare)] = rare
+    with Image.open(BytesIO(to_gif(pictures, 12.5))) as gif:
+        shown = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(shown[0, : len(rare)] - rare).max() <= 8
+
+
+@pytest.mark.parametrize("fps", [24, 30, 7, 200])
+def test_a_gif_refuses_a_speed_it_cannot_keep(fps: float) -> None:
+    with pytest.raises(ValueError, match=f"cannot show {fps} pictures per second; give 100 over"):
+        to_gif(white_noise(2), fps)
+
+
+def test_an_mp4_keeps_frames_size_and_speed(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    recording = synthetic(8, 2, 60, simulated=True)
+    film = list(frames(recording, fps=25, **SIZE))
+    to_mp4(film, path, 25)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    facts = next(reader)
+    pictures = [np.frombuffer(each, np.uint8).reshape(160, 400, 3) for each in reader]
+    assert facts["size"] == (400, 160)
+    assert facts["fps"] == 25
+    assert facts["codec"] == "h264"
+    assert facts["pix_fmt"].startswith("yuv420p")
+    assert facts["duration"] == pytest.approx(recording.duration, abs=1 / 25)
+    assert len(pictures) == len(film)
+    for index in (0, len(film) // 2, len(film) - 1):
+        assert np.abs(pictures[index] - film[index].astype(float)).mean() < 8
+
+
+def test_an_mp4_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "film.mp4"
+    with pytest.raises(OSError, match=re.escape(f"could not write {path}: ")) as caught:
+        to_mp4(white_noise(200, 128, 128), path, 25)
+    assert "No such file" in str(caught.value)
+
+
+def test_an_error_in_the_frames_is_not_swallowed(tmp_path: Path) -> None:
+    def broken() -> object:
+        yield from white_noise(2)
+        raise BufferError("no more")
+
+    with pytest.raises(BufferError, match="no more"):
+        to_mp4(broken(), tmp_path / "film.mp4", 25)
+
+
+def test_nothing_makes_no_film(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no frames"):
+        to_gif([], 10)
+    with pytest.raises(ValueError, match="no frames"):
+        to_mp4([], tmp_path / "film.mp4", 10)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"width": 401}, "even sizes"),
+        ({"height": 100}, "at least 400 x 160"),
+        ({"fps": 0}, "fps must be positive, got 0"),
+        ({"seconds": -1}, "seconds must be positive, got -1"),
+    ],
+)
+def test_what_cannot_be_filmed_is_refused_at_once(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        frames(synthetic(8, 1, 5), **wrong)

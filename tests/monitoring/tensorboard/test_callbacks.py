@@ -1,0 +1,261 @@
+"""What callbacks leave for TensorBoard, read back from its event files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from torch.nn.utils import parameters_to_vector
+
+from liquid_control import LiquidPPO, LiquidRecurrentPolicy, LiquidSAC, envs
+from liquid_control.agents.evaluation import TRAINED
+from liquid_control.monitoring import (
+    EpisodeCallback,
+    HParamsCallback,
+    RatesCallback,
+    ScalarsCallback,
+    circuit_of,
+    film,
+    leaves,
+    record,
+)
+from liquid_control.monitoring.tensorboard.monitoring_cost import seconds_spent
+from liquid_control.monitoring.tensorboard.scalars import gradient_groups
+
+TASK = "InvertedPendulum-v5"
+OPTIONS: dict[str, Any] = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08)}
+SETTINGS = {"agent": {"gamma": 0.99, "normalize": True}, "wiring": {"kind": "auto_ncp"}, "no": None}
+POLICY = {"wiring": {"kind": "auto_ncp", "neurons": 12}, "neurons": "ctrnn", "encoder": [4]}
+FILM_SECONDS = 0.4
+RATES = {TRAINED: OPTIONS["interval"], "2x": 0.08}
+
+
+def robots(count: int = 2, interval: Any = OPTIONS["interval"]) -> Any:
+    options = {**OPTIONS, "interval": interval, "max_episode_steps": 40}
+    return envs.make_vec(TASK, count, seed=0, threads=1, **options)
+
+
+def ppo(**options: Any) -> BaseAlgorithm:
+    rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
+    return LiquidPPO("LiquidPolicy", robots(), policy_kwargs=POLICY, **rollout, **options)
+
+
+def sac(**options: Any) -> BaseAlgorithm:
+    replay = {"learning_starts": 30, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
+    return LiquidSAC("LiquidPolicy", robots(), policy_kwargs=POLICY, **replay, **options)
+
+
+def recurrent_ppo(**options: Any) -> BaseAlgorithm:
+    rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
+    return RecurrentPPO(LiquidRecurrentPolicy, robots(), policy_kwargs=POLICY, **rollout, **options)
+
+
+AGENTS = {"ppo": ppo, "sac": sac, "recurrent ppo": recurrent_ppo}
+Maker = Callable[..., BaseAlgorithm]
+
+
+def watchers(folder: Path, every: int = 48) -> list[BaseCallback]:
+    return [
+        HParamsCallback(leaves(SETTINGS), ["rollout/ep_rew_mean", "evaluation/2x"]),
+        ScalarsCallback(every=32),
+        EpisodeCallback(
+            envs.make(TASK, **OPTIONS), every, folder=folder, film_seconds=FILM_SECONDS, seed=3
+        ),
+        RatesCallback(lambda interval: robots(2, interval), RATES, every, task=TASK, at_end=False),
+    ]
+
+
+class Watched(NamedTuple):
+    """A training that was watched, and what it left."""
+
+    model: BaseAlgorithm
+    events: EventAccumulator
+    videos: Path
+
+
+@pytest.fixture(scope="module", params=AGENTS)
+def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    folder = tmp_path_factory.mktemp("run")
+    model = AGENTS[request.param](seed=0)
+    model.set_logger(configure(str(folder), ["tensorboard"]))
+    model.learn(112, watchers(folder / "videos"), log_interval=1)
+    model.logger.close()
+    everything = {"images": 0, "histograms": 0, "tensors": 0, "scalars": 0}
+    return Watched(model, EventAccumulator(str(folder), everything).Reload(), folder / "videos")
+
+
+def steps(events: list[Any]) -> list[int]:
+    return [event.step for event in events]
+
+
+def test_pictures_are_taken_at_the_first_rollouts_end_after_each_interval(
+    watched: Watched,
+) -> None:
+    """Rollouts of PPO end every 32 steps, SAC's every 2; training ends at 128, SAC's at 112."""
+    sac = isinstance(watched.model, LiquidSAC)
+    due = [48, 96] if sac else [64, 96]
+    last = 112 if sac else 128
+    for tag in ("episode/film", "episode/activity", "circuit/graph", "circuit/listening"):
+        assert steps(watched.events.Images(tag)) == [*due, last]
+    assert steps(watched.events.Images("evaluation/return_against_rate")) == due
+    for tag in (
+        "episode/return",
+        "episode/mean_weighted_frequency_hz",
+        "episode/action_fluctuation",
+        "circuit/saturated_share",
+    ):
+        events = watched.events.Scalars(tag)
+        assert steps(events) == [*due, last]
+        assert all(np.isfinite(event.value) for event in events)
+    assert {path.name for path in watched.videos.iterdir()} == {
+        f"{step}.mp4" for step in (*due, last)
+    }
+
+
+def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None:
+    (*_, event) = watched.events.Images("episode/film")
+    seconds = min(FILM_SECONDS, record(watched.model, envs.make(TASK, **OPTIONS), seed=3).duration)
+    gif = Image.open(BytesIO(event.encoded_image_string))
+    assert gif.format == "GIF"
+    assert (gif.width, gif.height) == (event.width, event.height) == (800, 320)
+    assert gif.n_frames == round(seconds * film.GIF_RATE)  # type: ignore[attr-defined]
+    pictures = imageio.imread(event.encoded_image_string, index=None)
+    assert all((one != other).any() for one, other in pairwise(pictures))
+    path = watched.videos / f"{event.step}.mp4"
+    properties = imageio.immeta(path, plugin="FFMPEG")
+    assert properties["duration"] == pytest.approx(seconds, abs=1 / film.FILM_RATE)
+
+
+def test_no_picture_is_blank(watched: Watched) -> None:
+    pictures = [tag for tag in watched.events.Tags()["images"] if tag != "episode/film"]
+    assert len(pictures) == 5
+    for tag in pictures:
+        for event in watched.events.Images(tag):
+            picture = imageio.imread(event.encoded_image_string)
+            assert picture.shape[:2] == (event.height, event.width)
+            assert picture.std() > 5
+
+
+def test_time_constants_are_told_in_seconds_by_layer(watched: Watched) -> None:
+    circuit = circuit_of(watched.model)
+    for layer, neurons in circuit.wiring.layer_slices.items():
+        (*_, event) = watched.events.Histograms(f"time_constants/{layer}")
+        taus = circuit.time_constants[neurons]  # type: ignore[index]
+        assert event.histogram_value.min == pytest.approx(taus.min().item(), rel=1e-3)
+        assert event.histogram_value.max == pytest.approx(taus.max().item(), rel=1e-3)
+
+
+def test_settings_and_metrics_are_found_by_the_hparams_tab(watched: Watched) -> None:
+    written = watched.events.SummaryMetadata
+    parse = plugin_data_pb2.HParamsPluginData.FromString
+    start = parse(written("_hparams_/session_start_info").plugin_data.content)
+    values = {
+        name: value.string_value if value.HasField("string_value") else value.number_value
+        for name, value in start.session_start_info.hparams.items()
+    }
+    assert values == leaves(SETTINGS)
+    metrics = parse(written("_hparams_/experiment").plugin_data.content).experiment.metric_infos
+    tags = {metric.name.tag for metric in metrics}
+    assert tags == {"rollout/ep_rew_mean", "evaluation/2x"}
+    assert tags <= set(watched.events.Tags()["scalars"])
+
+
+def test_speeds_add_up_and_gradients_have_layers(watched: Watched) -> None:
+    (*_, physics), (*_, policy), (*_, learning), (*_, everything) = (
+        watched.events.Scalars(f"speed/{part}") for part in ("physics", "policy", "learning", "all")
+    )
+    seconds = 1 / physics.value + 1 / policy.value + 1 / learning.value
+    assert seconds == pytest.approx(1 / everything.value, rel=1e-4)
+    (*_, share) = watched.events.Scalars("speed/watching_share")
+    assert 0 < share.value < 1
+    layers = circuit_of(watched.model).wiring.layer_slices
+    for part in (*layers, "encoder", "critic", "head"):
+        assert watched.events.Scalars(f"gradient_norm/{part}")[0].value > 0
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+def test_gradient_groups_share_out_what_is_trained(make: Maker) -> None:
+    model = make(seed=0)
+    groups = gradient_groups(model.policy, circuit_of(model)).values()
+    counted = sum(
+        weight.numel() if chosen is None else weight[..., chosen].numel()
+        for entries in groups
+        for weight, chosen in entries
+        if weight.requires_grad
+    )
+    trained = [each for each in model.policy.parameters() if each.requires_grad]
+    assert counted == sum(each.numel() for each in trained)
+
+
+@pytest.mark.parametrize("make", [ppo, sac], ids=["ppo", "sac"])
+def test_watching_does_not_change_the_training(make: Maker, tmp_path: Path) -> None:
+    weights = []
+    for callbacks in ([], watchers(tmp_path)):
+        model = make(seed=1)
+        model.set_logger(configure(None, []))
+        weights.append(parameters_to_vector(model.learn(96, callbacks).policy.parameters()))
+    assert weights[0].equal(weights[1])
+
+
+def test_the_environment_is_given_back_as_it_was() -> None:
+    model = ppo(seed=0)
+    model.learn(32, ScalarsCallback())
+    assert model.env is not None
+    assert "step_wait" not in vars(model.env)
+
+
+def test_a_full_disk_costs_a_picture_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(film, "to_mp4", full)
+    model = ppo(seed=0)
+    callback = EpisodeCallback(
+        envs.make(TASK, **OPTIONS), 32, folder=tmp_path, film_seconds=FILM_SECONDS
+    )
+    with pytest.warns(UserWarning, match="training goes on: .*No space left on device"):
+        model.learn(64, callback)
+    assert model.num_timesteps == 64
+    assert seconds_spent(model) > 0
+
+
+def test_without_tensorboard_films_go_to_the_folder_alone(tmp_path: Path) -> None:
+    robot = envs.make(TASK, **OPTIONS)
+    ppo(seed=0).learn(32, EpisodeCallback(robot, folder=tmp_path, film_seconds=FILM_SECONDS))
+    assert [path.name for path in tmp_path.iterdir()] == ["32.mp4"]
+    with pytest.raises(ValueError, match="nowhere to show the robot: give the model"):
+        ppo(seed=0).learn(32, EpisodeCallback(robot))
+
+
+def test_a_policy_without_a_circuit_is_refused() -> None:
+    model = PPO("MultiInputPolicy", robots(), n_steps=16, batch_size=16)
+    for callback in (ScalarsCallback(), EpisodeCallback(envs.make(TASK, **OPTIONS), folder="x")):
+        with pytest.raises(TypeError, match="does not act by a circuit of neurons"):
+            model.learn(32, callback)
+    with pytest.raises(ValueError, match="every must be at least one control step, got 0"):
+        EpisodeCallback(envs.make(TASK, **OPTIONS), 0)
+
+
+def test_leaves_keep_numbers_and_name_the_rest() -> None:
+    assert leaves({"a": {"b": [1, 2], "c": 1e-3}, "d": True, "e": None}) == {
+        "a.b": "[1, 2]",
+        "a.c": 1e-3,
+        "d": True,
+        "e": "null",
+    }

@@ -1,0 +1,287 @@
+"""Recipes: every mistake is told in one line that names the key; what is right survives."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3.common.utils import LinearSchedule
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.soft import SoftLiquidPolicy
+from liquid_control.recipes import Recipe, RecipeError, build_agent, build_env, load_recipe
+from liquid_control.recipes.schema import (
+    AgentSection,
+    Linear,
+    PolicySection,
+    PPOSection,
+    SACSection,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = sorted(CONFIGS.rglob("*.yaml"))
+
+SMALLEST = """
+task: InvertedPendulum-v5
+agent: {total_timesteps: 64, n_steps: 32, batch_size: 32}
+policy: {wiring: {kind: dense, neurons: 4}}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny" / "ncp.yaml"
+    path.parent.mkdir()
+    path.write_text(SMALLEST)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shipped_recipe_is_valid_and_hides_velocities_at_a_variable_rate(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == f"{path.parent.name}-{path.stem}"
+    assert recipe.env.observe == "positions"
+    env = build_env(recipe, num_envs=1)
+    (nominal,) = env.get_attr("nominal_interval")
+    env.close()
+    assert recipe.env.rule.bounds(nominal) == pytest.approx((nominal / 2, 2 * nominal))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_resolved_recipe_loads_as_the_same_recipe(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path, ["seed=3", "policy.encoder=[8]"])
+    resolved = tmp_path / "config.yaml"
+    resolved.write_text(recipe.to_yaml())
+    assert load_recipe(resolved) == recipe
+
+
+@pytest.mark.parametrize(
+    ("section", "agent"), [(PPOSection, LiquidPPO), (SACSection, LiquidSAC)], ids=["ppo", "sac"]
+)
+def test_defaults_are_those_of_the_agent(section: type[AgentSection], agent: type) -> None:
+    parameters = inspect.signature(agent).parameters
+    fields = section.model_fields.keys() - {"algorithm", "total_timesteps"}
+    defaults = {name: section.model_fields[name].default for name in fields}
+    assert defaults == {name: parameters[name].default for name in fields}
+
+
+def test_every_argument_of_the_policies_is_a_key() -> None:
+    arguments = {
+        name
+        for policy in (LiquidPolicy, SoftLiquidPolicy)
+        for name, parameter in inspect.signature(policy).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    # SB3's argument that must be off, and the one that the agent passes on.
+    assert PolicySection.model_fields.keys() == arguments - {"use_sde", "normalize_observations"}
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("agent.n_steps=128", "agent.n_steps", 128),
+        ("agent.learning_rate=3e-4", "agent.learning_rate", 3e-4),
+        ("agent.learning_rate=1", "agent.learning_rate", 1.0),
+        ("agent.learning_rate={start: 1e-3, end: 0}", "agent.learning_rate.end", 0.0),
+        ("agent.target_kl=null", "agent.target_kl", None),
+        ("agent.normalize_returns=false", "agent.normalize_returns", False),
+        ("env.observe=[0, 1]", "env.observe", (0, 1)),
+        ("env.interval=0.02", "env.interval", 0.02),
+        ("policy.neurons=ltc", "policy.neurons", "ltc"),
+        ("policy.encoder=[16, 8]", "policy.encoder", (16, 8)),
+        ("evaluation.ratios=[1, 2.5]", "evaluation.ratios", (1.0, 2.5)),
+        ("name=mine", "name", "mine"),
+    ],
+)
+def test_an_override_is_a_yaml_value(
+    recipe_file: Path, override: str, path: str, value: Any
+) -> None:
+    found: Any = load_recipe(recipe_file, [override])
+    for key in path.split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> None:
+    overrides = ["env.kwargs.reset_noise_scale=0.1", "seed=1", "seed=2"]
+    recipe = load_recipe(recipe_file, overrides)
+    assert recipe.env.kwargs == {"reset_noise_scale": 0.1}
+    assert recipe.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("agent.n_stepz=3", ["agent.n_stepz: unknown key", "did you mean agent.n_steps?"]),
+        ("learning_rate=3", ["learning_rate: unknown key", "mean agent.learning_rate?"]),
+        ("env.quux=3", ["env.quux: unknown key", "known here: interval, kwargs"]),
+        ("policy.use_sde=true", ["policy.use_sde: unknown key"]),
+        ("agent.learning_rate={begin: 1, end: 0}", ["agent.learning_rate."]),
+        ("agent.n_steps=many", ["agent.n_steps: ", "integer", "'many'"]),
+        ("agent.n_steps=12.5", ["agent.n_steps: ", "integer", "12.5"]),
+        ("agent.n_steps=true", ["agent.n_steps: ", "integer"]),
+        ("agent.n_steps='128'", ["agent.n_steps: ", "integer"]),
+        ("agent.n_steps=0", ["agent.n_steps: ", "greater than 0"]),
+        ("agent.buffer_size=9", ["agent.buffer_size: unknown key of this agent, though another"]),
+        ("agent.n\nk=1", ["agent.'n\\nk': unknown key"]),
+        ("env.num_envs=100000", ["env.num_envs: ", "65536"]),
+        ("policy.encoder=[64, 1000000]", ["policy.encoder.1: ", "65536"]),
+        ("agent.gamma=1.5", ["agent.gamma: ", "less than or equal to 1"]),
+        ("agent.gamma=.nan", ["agent.gamma: ", "finite"]),
+        ("agent.learning_rate=fast", ["agent.learning_rate: ", "number", "'fast'"]),
+        ("agent.algorithm=dqn", ["agent.algorithm: ", "'ppo' or 'sac'"]),
+        ("agent=3", ["agent: "]),
+        ("env.observe=angles", ["env.observe: ", "'positions'"]),
+        ("env.interval=-1", ["env.interval: ", "above 0"]),
+        ("env.threads=-1", ["env.threads: ", "greater than or equal to 0"]),
+        ("env.interval={kind: sometimes}", ["env.interval: ", "'sometimes'", "uniform"]),
+        ("env.interval={kind: fixed, seconds: x}", ["env.interval: ", "number"]),
+        ("env.interval={kind: trace, path: none.csv}", ["env.interval: ", "none.csv"]),
+        ("evaluation.ratios=[1, -2]", ["evaluation.ratios.1: ", "greater than 0"]),
+        ("policy.wiring=dense", ["policy.wiring: ", "dictionary"]),
+        ("seed=-1", ["seed: "]),
+        ("name=../elsewhere", ["name: "]),
+        ("task=2026-01-01", ["task: ", "string"]),
+        ("agent.n_steps", ["agent.n_steps: write it as key=value"]),
+        ("agent..n_steps=1", ["write it as key=value"]),
+        ("agent.n_steps=[1", ["agent.n_steps: line 1"]),
+        ("task.name=x", ["task is 'InvertedPendulum-v5', which has no keys"]),
+    ],
+)
+def test_a_wrong_override_is_told_in_one_line_with_its_path(
+    recipe_file: Path, override: str, words: list[str]
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe_file, [override])
+    text = str(caught.value)
+    assert "\n" not in text
+    assert [word for word in words if word not in text] == [], text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("task: [1, 2", ["line 1"]),
+        ("task: a\ntask: b", ["line 2", "'task' is given twice"]),
+        ("agent: {n_steps: 1, n_steps: 2}", ["'n_steps' is given twice"]),
+        ("- a\n- b", ["a mapping of keys"]),
+        ("", ["a mapping of keys"]),
+        ("3: 4", ["this key is needed", "task", "agent", "3"]),
+        ("agent: {total_timesteps: 1}", ["task: this key is needed"]),
+        ("task: x\nagent: {}", ["agent.total_timesteps: this key is needed"]),
+        ("task: !!python/object/apply:os.getcwd []", ["line 1"]),
+        ("task: \x00", ["no YAML"]),
+    ],
+)
+def test_a_malformed_recipe_is_told_in_one_line(
+    recipe_file: Path, text: str, words: list[str]
+) -> None:
+    recipe_file.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe_file)
+    assert str(caught.value).startswith(str(recipe_file))
+    assert "\n" not in str(caught.value)
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+
+
+def test_a_recipe_of_sac_builds_that_agent(tmp_path: Path) -> None:
+    path = tmp_path / "sac.yaml"
+    path.write_text(
+        "task: InvertedPendulum-v5\n"
+        "agent: {algorithm: sac, total_timesteps: 9,\n"
+        "  burn_in: 8, batch_size: 64, buffer_size: 160}\n"
+        "policy: {wiring: {kind: dense, neurons: 4}, n_critics: 3}\n"
+    )
+    agent = agent_of(load_recipe(path, ["agent.recurrent_learning_rate={start: 1e-3, end: 0}"]))
+    assert isinstance(agent, LiquidSAC)
+    assert (agent.burn_in, agent.batch_size, agent.buffer_size) == (8, 64, 160)
+    assert isinstance(agent.recurrent_learning_rate, LinearSchedule)
+    with pytest.raises(RecipeError, match=r"agent\.n_steps: unknown key"):
+        load_recipe(path, ["agent.n_steps=64"])
+
+
+def test_several_mistakes_are_all_named(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match=r"agent\.gamma: .*agent\.n_steps"):
+        load_recipe(recipe_file, ["agent.n_steps=0", "agent.gamma=2"])
+
+
+def test_a_missing_recipe_names_its_neighbours(recipe_file: Path) -> None:
+    for wrong in (recipe_file.with_stem("npc"), recipe_file.parent.with_name("tinny") / "ncp.yaml"):
+        with pytest.raises(RecipeError, match=f"no such recipe; did you mean {recipe_file}"):
+            load_recipe(wrong)
+
+
+def test_a_folder_is_no_recipe(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(recipe_file.parent)
+
+
+def test_a_recipe_does_not_change(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 1  # type: ignore[misc]
+
+
+def test_environments_are_stepped_together_on_as_many_threads_as_the_recipe_says(
+    recipe_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "liquid_control")
+    for threads, words in ((0, "4 envs, stepped one by one"), (3, "4 envs, stepped together on 3")):
+        recipe = load_recipe(recipe_file, ["env.num_envs=4", f"env.threads={threads}"])
+        build_env(recipe).close()
+        assert words in caplog.records[-1].getMessage()
+
+
+def agent_of(recipe: Recipe) -> LiquidPPO:
+    env = build_env(recipe)
+    try:
+        return build_agent(recipe, env)
+    finally:
+        env.close()
+
+
+def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
+    overrides = ["agent.learning_rate={start: 1e-3, end: 1e-4}", "agent.sequence_length=16"]
+    recipe = load_recipe(recipe_file, [*overrides, "policy.neurons=ltc", "env.num_envs=3"])
+    agent = agent_of(recipe)
+    schedule = agent.lr_schedule
+    assert [schedule(1.0), schedule(0.5), schedule(0.0)] == pytest.approx([1e-3, 5.5e-4, 1e-4])
+    assert (agent.n_envs, agent.n_steps, agent.sequence_length) == (3, 32, 16)
+    assert type(agent.policy.actor_circuit).__name__ == "LTC"
+    assert agent.policy.actor_circuit.wiring.neuron_count == 4
+    assert isinstance(recipe.agent.learning_rate, Linear)
+    assert isinstance(agent.learning_rate, LinearSchedule)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("task=NoSuchTask-v5", "unknown task 'NoSuchTask-v5'"),
+        ("task=CartPole-v1", "CartPole-v1 has no MuJoCo physics"),
+        ("env.kwargs={wheels: 3}", "wheels"),
+        ("env.interval=0.001", "shorter than one physics step"),
+        ("agent.sequence_length=24", "sequence_length"),
+        ("agent.batch_size=1", "batch_size"),
+        ("agent.device=abacus", "abacus"),
+        ("policy.neurons=spiking", "neurons must be one of"),
+        ("policy.critic=harsh", "critic must be one of"),
+        ("policy.wiring={kind: knitted}", "unknown kind of wiring 'knitted'"),
+        ("policy.wiring={kind: dense, neurons: 0}", "neurons"),
+        ("policy.wiring={kind: dense, neurons: 10000000}", "lower neurons to at most 16384"),
+        ("agent.n_steps=1000000000000000", "a size is too large"),
+        ("policy.neuron_kwargs={colour: red}", "neuron_kwargs of cfc neurons: "),
+        ("policy.n_critics=3", "n_critics"),
+    ],
+)
+def test_what_cannot_be_built_is_told_in_one_line(
+    recipe_file: Path, override: str, words: str
+) -> None:
+    recipe = load_recipe(recipe_file, [override])
+    with pytest.raises(RecipeError) as caught:
+        agent_of(recipe)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
