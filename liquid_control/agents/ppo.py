@@ -26,7 +26,12 @@ from liquid_control.agents.finite_checks import (
 )
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
-from liquid_control.agents.rollout import Ending, endings_of, judge, look_ahead
+from liquid_control.agents.rollout import (
+    EpisodeEnd,
+    bootstrap_values,
+    evaluate_rollout,
+    find_episode_ends,
+)
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
 from liquid_control.policies import LiquidPolicy
@@ -163,7 +168,7 @@ class LiquidPPO(SavedAgent, PPO):
         if self._state is None or len(self._state) != env.num_envs:
             self._state = self.policy.initial_state(env.num_envs)
         state = self.policy.actor_state(self._state)
-        endings: list[Ending] = []
+        ends: list[EpisodeEnd] = []
         features, elapsed_time = self._observe(self._last_obs, 0)
         for step in range(n_rollout_steps):
             starts = torch.as_tensor(self._last_episode_starts, device=self.device)
@@ -176,7 +181,7 @@ class LiquidPPO(SavedAgent, PPO):
             check_each("rewards", rewards, step, self.num_timesteps)
             callback.update_locals(locals())
             if not callback.on_step():
-                self._state = judge(self.policy, rollout_buffer, self._state)
+                self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
                 return False
             self._update_info_buffer(infos, dones)
 
@@ -189,13 +194,13 @@ class LiquidPPO(SavedAgent, PPO):
                 rewards=torch.from_numpy(rewards.astype(np.float32)),
                 ended=torch.as_tensor(dones),
             )
-            endings += endings_of(step, dones, infos)
+            ends += find_episode_ends(step, dones, infos)
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
             features, elapsed_time = self._observe(new_obs, step)
 
-        self._state = judge(self.policy, rollout_buffer, self._state)
-        look_ahead(self.policy, rollout_buffer, self._state, features, elapsed_time, endings)
+        self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
+        bootstrap_values(self.policy, rollout_buffer, self._state, features, elapsed_time, ends)
         self._estimate_advantages()
         callback.update_locals(locals())
         callback.on_rollout_end()

@@ -1,4 +1,4 @@
-"""A rollout in hindsight: whatever acting did not need, for whole sequences at once."""
+"""Compute values, log-probabilities and recurrent states of a collected rollout."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.stateful import StatefulPolicy
 
 
-class Ending(NamedTuple):
-    """Where an episode ended in a rollout, and what was observed there."""
+class EpisodeEnd(NamedTuple):
+    """The step at which an episode of a rollout ended, and its terminal observation."""
 
     step: int
     env: int
@@ -25,10 +25,12 @@ class Ending(NamedTuple):
     observation: Any
 
 
-def endings_of(step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> list[Ending]:
+def find_episode_ends(
+    step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]
+) -> list[EpisodeEnd]:
     """The episodes that ended at one step of SB3's environments."""
     return [
-        Ending(
+        EpisodeEnd(
             step,
             env,
             infos[env].get("TimeLimit.truncated", False),
@@ -39,8 +41,8 @@ def endings_of(step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]])
 
 
 @torch.no_grad()
-def judge(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tensor) -> Tensor:
-    """Give a rollout its columns, among them values and log-probabilities, and its states.
+def evaluate_rollout(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tensor) -> Tensor:
+    """Stack a rollout, and compute its values, its log-probabilities and its states.
 
     Args:
         policy: as it was when it acted.
@@ -51,7 +53,7 @@ def judge(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tensor) -> Tenso
         The state after the last step.
     """
     rollout.stack(policy.device)
-    judged = []
+    evaluated = []
     for span in rollout.spans():
         rollout.states.append(state)
         values, log_prob, _, state = policy.evaluate_actions(
@@ -61,32 +63,33 @@ def judge(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tensor) -> Tenso
             span["episode_start"],
             span["actions"],
         )
-        judged.append((values, log_prob))
-    if judged:
-        rollout["values"], rollout["log_prob"] = map(torch.cat, zip(*judged, strict=True))
+        evaluated.append((values, log_prob))
+    if evaluated:
+        rollout["values"], rollout["log_prob"] = map(torch.cat, zip(*evaluated, strict=True))
     return state
 
 
 @torch.no_grad()
-def look_ahead(
+def bootstrap_values(
     policy: LiquidPolicy,
     rollout: SequenceBuffer,
     state: Tensor,
     features: Tensor,
     elapsed_time: Tensor | None,
-    endings: Sequence[Ending],
+    ends: Sequence[EpisodeEnd],
 ) -> None:
-    """Tell of each step of a judged rollout what it led to: when, whether for good, of what value.
+    """Compute the duration, the termination and the next value of each step of a rollout.
 
-    A step that ends an episode leads to what was observed there and not to the next one's start.
+    A step that ends an episode is followed by its terminal observation, not by the next episode.
 
     Args:
         policy: as it was when it acted.
-        rollout: gains `duration` in nominal intervals, `terminated` and `next_values`.
+        rollout: from `evaluate_rollout`; gains `duration` in nominal intervals, `terminated` and
+            `next_values`.
         state: (num_envs, state_size) after the last step.
         features: (num_envs, features), observed after it.
         elapsed_time: (num_envs,) seconds, or None.
-        endings: all of the rollout.
+        ends: all of the rollout.
     """
     ended = rollout["ended"]
     now = None if elapsed_time is None else elapsed_time[None]
@@ -95,13 +98,13 @@ def look_ahead(
     duration = torch.ones_like(next_values)
     if now is not None:
         duration = torch.cat([rollout["elapsed_time"][1:], now])
-        if endings:
-            place, (_, at_end) = gather(policy, endings)
+        if ends:
+            place, (_, at_end) = gather(policy, ends)
             assert at_end is not None
             duration[place] = at_end
         duration /= policy.nominal_interval
     terminated = ended.clone()
-    cut = [ending for ending in endings if ending.truncated]
+    cut = [end for end in ends if end.truncated]
     if cut:
         place, observed = gather(policy, cut)
         terminated[place] = False
@@ -115,11 +118,11 @@ Place = tuple[Tensor, Tensor]
 
 
 def gather(
-    policy: StatefulPolicy, endings: Sequence[Ending]
+    policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
 ) -> tuple[Place, tuple[Tensor, Tensor | None]]:
     """Where some episodes ended, and the features and the elapsed time there."""
-    step, env = torch.tensor([each[:2] for each in endings], device=policy.device).T
-    observations = [each.observation for each in endings]
+    step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
+    observations = [each.observation for each in ends]
     return (step, env), policy.observe(obs_as_tensor(_stack(observations), policy.device))
 
 

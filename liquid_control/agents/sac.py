@@ -25,7 +25,7 @@ from liquid_control.agents.finite_checks import check_observation, check_step, c
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
-from liquid_control.agents.rollout import endings_of, gather
+from liquid_control.agents.rollout import find_episode_ends, gather
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
@@ -213,10 +213,10 @@ class LiquidSAC(SavedAgent, SAC):
         _, elapsed_time = self._observe(new_obs)
         terminated, final = torch.zeros_like(rewards), None
         if dones.any():
-            endings = endings_of(0, dones, infos)
-            (_, env), (features, at_end) = gather(self.policy, endings)
+            ends = find_episode_ends(0, dones, infos)
+            (_, env), (features, at_end) = gather(self.policy, ends)
             assert at_end is not None
-            truncated = torch.tensor([each.truncated for each in endings], device=self.device)
+            truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # What a terminated episode ended in is of no consequence, and may be anything.
             features = torch.where(truncated[:, None], features, 0.0)
             terminated[env] = 1 - truncated.float()

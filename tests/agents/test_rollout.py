@@ -11,7 +11,12 @@ from gymnasium import spaces
 from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
-from liquid_control.agents.rollout import Ending, endings_of, judge, look_ahead
+from liquid_control.agents.rollout import (
+    EpisodeEnd,
+    bootstrap_values,
+    evaluate_rollout,
+    find_episode_ends,
+)
 from liquid_control.agents.sequences import SequenceBuffer
 from tests.policies.conftest import ACTIONS, NOMINAL, make_policy
 
@@ -39,7 +44,7 @@ class Life:
         elapsed = NOMINAL * (0.5 + torch.rand(STEPS + 1, ENVS))
         starts = torch.cat([torch.tensor([[True, False, True, False, False]]), ended])
         self.first_state = state = torch.randn(ENVS, policy.state_size)
-        self.endings: list[Ending] = []
+        self.ends: list[EpisodeEnd] = []
         self.buffer = SequenceBuffer(STEPS, LENGTH)
         self.steps: list[dict[str, torch.Tensor]] = []
         self.values = torch.empty(STEPS + 1, ENVS)
@@ -80,7 +85,7 @@ class Life:
         else:
             last[:] = torch.nan  # must not count
         observation = {"observation": last[0, 0].numpy(), "elapsed_time": elapsed[0].numpy()}
-        self.endings.append(Ending(step, env, truncated, observation))
+        self.ends.append(EpisodeEnd(step, env, truncated, observation))
         self.duration[step, env] = 1 + step
 
 
@@ -90,8 +95,8 @@ def test_it_is_what_living_step_by_step_tells(critic: str, neurons: str) -> None
     policy = make_policy(SPACE, ACTIONS["box"], critic=critic, neurons=neurons)
     life = Life(policy)
     rollout = life.buffer
-    after = judge(policy, rollout, life.first_state)
-    look_ahead(policy, rollout, after, *life.now, life.endings)
+    after = evaluate_rollout(policy, rollout, life.first_state)
+    bootstrap_values(policy, rollout, after, *life.now, life.ends)
 
     near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
     assert_close(after, life.states[-1], **near)
@@ -110,7 +115,7 @@ def test_part_of_a_rollout_brings_the_state_along() -> None:
         part = SequenceBuffer(STEPS, LENGTH)
         for step in whole.steps[:count]:
             part.add(**step)
-        assert_close(judge(policy, part, whole.first_state), whole.states[count])
+        assert_close(evaluate_rollout(policy, part, whole.first_state), whole.states[count])
 
 
 def test_endings_are_read_from_what_sb3_tells() -> None:
@@ -119,5 +124,5 @@ def test_endings_are_read_from_what_sb3_tells() -> None:
         {"TimeLimit.truncated": False},
         {"TimeLimit.truncated": True, "terminal_observation": 2.0},
     ]
-    found = endings_of(7, np.array([True, False, True]), infos)
-    assert found == [Ending(7, 0, False, 1.0), Ending(7, 2, True, 2.0)]
+    found = find_episode_ends(7, np.array([True, False, True]), infos)
+    assert found == [EpisodeEnd(7, 0, False, 1.0), EpisodeEnd(7, 2, True, 2.0)]
