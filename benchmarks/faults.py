@@ -38,7 +38,7 @@ from liquid_control import LiquidPPO, LiquidSAC, envs
 from liquid_control.agents.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints import CheckpointError, read
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.retention import CheckpointManager
 
 sys.path.append(str(Path(__file__).parent.parent))
 
@@ -95,17 +95,17 @@ def fresh(kind: type[Any], env: Any = None) -> Any:
 
 def train(kind: type[Any], folder: Path) -> None:
     """Begin a training in a folder, or go on with the one in it."""
-    keeper, logger = Keeper(folder / "checkpoints"), ResumableLogger(folder)
-    resumed = bool(keeper.paths())
+    manager, logger = CheckpointManager(folder / "checkpoints"), ResumableLogger(folder)
+    resumed = bool(manager.paths())
     if resumed:
-        agent = kind.resume(keeper.folder, robots(), logger=logger)
+        agent = kind.resume(manager.folder, robots(), logger=logger)
     else:
         for log in (*folder.glob("progress.csv"), *folder.glob("events.*")):
             log.unlink()
         agent = fresh(kind)
         agent.set_logger(ResumableLogger(folder))
     left = TOTAL - agent.num_timesteps
-    callback = ResumeCallback(keeper, EVERY)
+    callback = ResumeCallback(manager, EVERY)
     agent.learn(left, callback, log_interval=1, reset_num_timesteps=not resumed)
     (folder / "end").write_text(digest(agent, folder))
 
@@ -224,7 +224,7 @@ def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
             told = (folder / "told").read_text()
             untold += words not in told or "Traceback" not in told
             try:
-                Keeper(folder / "checkpoints").latest()
+                CheckpointManager(folder / "checkpoints").latest()
             except (FileNotFoundError, CheckpointError):
                 unsaved += 1
     return late, untold, unsaved

@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from liquid_control.agents.signals import StopRequest
 from liquid_control.agents.snapshot import snapshot
 from liquid_control.checkpoints import Contents
-from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.retention import CheckpointManager
 
 
 class ResumeCallback(BaseCallback):
@@ -20,7 +20,7 @@ class ResumeCallback(BaseCallback):
     The agent with the best mean return of recent episodes so far is kept as `best.zip`.
 
     Args:
-        keeper: of the checkpoints, or the folder to keep them in.
+        manager: of the checkpoints, or the folder that holds them.
         every: control steps, over all environments, between two of them.
         stop: of `stop_on_signals`.
 
@@ -29,26 +29,28 @@ class ResumeCallback(BaseCallback):
     """
 
     def __init__(
-        self, keeper: Keeper | Path | str, every: int, stop: StopRequest | None = None
+        self, manager: CheckpointManager | Path | str, every: int, stop: StopRequest | None = None
     ) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be at least one control step, got {every}")
-        self.keeper = keeper if isinstance(keeper, Keeper) else Keeper(keeper)
+        self.manager = (
+            manager if isinstance(manager, CheckpointManager) else CheckpointManager(manager)
+        )
         self.every, self.stop = every, stop
         self.stopped = False
 
     def _on_training_start(self) -> None:
         self._last = self.num_timesteps
-        self._best = self.keeper.best_score()
+        self._best = self.manager.best_score()
 
     def _on_rollout_start(self) -> None:
         self.stopped = bool(self.stop)
         due = self.num_timesteps // self.every > self._last // self.every
-        if due or self.stopped or not self.keeper.paths():
+        if due or self.stopped or not self.manager.paths():
             self._last = self.num_timesteps
             contents: Contents = self.model.contents()  # type: ignore[attr-defined]
-            self.keeper.save(self.num_timesteps, snapshot(self.model, contents))
+            self.manager.save(self.num_timesteps, snapshot(self.model, contents))
             self._keep_the_best()
 
     def _on_step(self) -> bool:
@@ -58,4 +60,4 @@ class ResumeCallback(BaseCallback):
         episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         if episodes and (score := float(np.mean(episodes))) > self._best:
             self._best = score
-            self.keeper.save_best(score, self.model.contents())  # type: ignore[attr-defined]
+            self.manager.save_best(score, self.model.contents())  # type: ignore[attr-defined]

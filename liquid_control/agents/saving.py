@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from liquid_control.agents.snapshot import restore
 from liquid_control.checkpoints import CheckpointError, Contents, read, write
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.schedules import (
     UNKNOWN,
     schedule_from_json,
@@ -251,7 +251,7 @@ class SavedAgent(BaseAlgorithm):
             FileNotFoundError: there is no checkpoint.
             CheckpointError: none is whole, or it holds another agent or other environments.
         """
-        path, contents = Keeper(checkpoints).latest()
+        path, contents = CheckpointManager(checkpoints).latest()
         agent = cls.from_contents(contents, env, device, str(path), custom_objects)
         restore(agent, contents, str(path), logger)
         return agent

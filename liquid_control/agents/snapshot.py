@@ -25,7 +25,7 @@ from liquid_control.agents.replay import SequenceReplay
 from liquid_control.checkpoints import CheckpointError, Contents
 from liquid_control.checkpoints.env_state import CannotPutDownError, put_down, take_up
 from liquid_control.checkpoints.logs import ResumableLogger, marks_of, pending_of, record_again
-from liquid_control.checkpoints.rng import generators_of, set_generators
+from liquid_control.checkpoints.rng import get_rng_state, set_rng_state
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -51,7 +51,7 @@ def snapshot(agent: BaseAlgorithm, contents: Contents) -> Contents:
     if env is None or observation is None:
         raise ValueError("there is no training to put down; call learn() first")
     seen = observation if isinstance(observation, dict) else {OBSERVATION: observation}
-    generators, generator_arrays = generators_of(agent.action_space, agent.observation_space)
+    generators, generator_arrays = get_rng_state(agent.action_space, agent.observation_space)
     pending, pending_arrays = pending_of(agent.logger)
     episodes = [
         {key: each[key] for key in EPISODE if key in each} for each in agent.ep_info_buffer or ()
@@ -153,7 +153,7 @@ def _restore(
         record_again(logger, training["pending"], _arrays(tensors["pending"]))
     # Last, for all of the above may draw.
     spaces_ = agent.action_space, agent.observation_space
-    set_generators(training["generators"], _arrays(tensors["generators"]), *spaces_)
+    set_rng_state(training["generators"], _arrays(tensors["generators"]), *spaces_)
 
 
 def _place(agent: BaseAlgorithm, name: str) -> tuple[Any, str]:

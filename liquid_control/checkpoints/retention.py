@@ -1,4 +1,4 @@
-"""The checkpoints of a run: its last ones and its best one."""
+"""Which checkpoints of a run are kept: the last ones and the best one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from liquid_control.checkpoints.errors import CheckpointError
 PREFIX = "step-"
 
 
-class Keeper:
+class CheckpointManager:
     """Keeps so many of the last checkpoints of a folder, and the best agent.
 
     Args:

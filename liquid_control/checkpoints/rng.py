@@ -1,4 +1,4 @@
-"""The random generators that a training draws from, put down and taken up again."""
+"""The states of the random generators that a training draws from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 
-def generators_of(
+def get_rng_state(
     *drawn_from: spaces.Space[Any],
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
     """States of the process's generators and of those of some spaces, as JSON and as arrays."""
@@ -30,12 +30,12 @@ def generators_of(
     return notes, arrays
 
 
-def set_generators(
+def set_rng_state(
     notes: Mapping[str, Any],
     arrays: Mapping[str, NDArray[np.uint8]],
     *drawn_from: spaces.Space[Any],
 ) -> None:
-    """Set the generators to what `generators_of` returned, of spaces alike."""
+    """Set the generators to what `get_rng_state` returned, of spaces alike."""
     version, words, gauss = notes["python"]
     random.setstate((version, tuple(words), gauss))
     key = np.array(notes["numpy"]["state"]["key"], np.uint32)

@@ -18,7 +18,7 @@ from liquid_control.agents.checkpoint_callback import ResumeCallback
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.signals import stop_on_signals
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.commands.display import command, plan, training_progress
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, in_use, new_run, write_text
@@ -120,15 +120,15 @@ def learn(
     every = recipe.checkpoint_every
     resumed = agent._last_obs is not None
     with stop_on_signals() as stop:
-        keeping = ResumeCallback(Keeper(run.checkpoints), every or NEVER, stop)
-        callbacks = [*watchers(recipe, run, nominal, resumed=resumed), keeping]
+        resumable = ResumeCallback(CheckpointManager(run.checkpoints), every or NEVER, stop)
+        callbacks = [*watchers(recipe, run, nominal, resumed=resumed), resumable]
         with nullcontext() if quiet else training_progress(total) as progress:
             agent.learn(
                 total - agent.num_timesteps,
                 [*callbacks, *([progress] if progress else [])],
                 reset_num_timesteps=not resumed,
             )
-    return not keeping.stopped
+    return not resumable.stopped
 
 
 def watchers(

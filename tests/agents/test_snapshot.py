@@ -26,7 +26,7 @@ from liquid_control.agents.signals import StopRequest
 from liquid_control.agents.snapshot import snapshot
 from liquid_control.checkpoints import CheckpointError, Contents, read
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.checkpoints.retention import Keeper
+from liquid_control.checkpoints.retention import CheckpointManager
 
 TASK = "InvertedPendulum-v5"
 CLOCKS = {"time/fps", "time/time_elapsed"}
@@ -136,10 +136,10 @@ def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(
     straight: Any, after: int, threads: int, tmp_path: Path
 ) -> None:
     make, expected, folder = straight
-    keeper = Keeper(tmp_path / "checkpoints")
+    manager = CheckpointManager(tmp_path / "checkpoints")
     with pytest.raises(KilledError):
-        trained(make, tmp_path, ResumeCallback(keeper, EVERY), Kill(after))
-    path, _ = keeper.latest()
+        trained(make, tmp_path, ResumeCallback(manager, EVERY), Kill(after))
+    path, _ = manager.latest()
     assert int(path.name.removeprefix("step-")) <= after
     agent = continued(type(expected), tmp_path, threads=threads)
     assert agent.num_timesteps == expected.num_timesteps
@@ -152,7 +152,7 @@ def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(
 
 def test_asked_to_stop_it_saves_first_and_goes_on_from_there(straight: Any, tmp_path: Path) -> None:
     make, expected, folder = straight
-    keeper, stop = Keeper(tmp_path / "checkpoints"), StopRequest()
+    manager, stop = CheckpointManager(tmp_path / "checkpoints"), StopRequest()
 
     class Ask(BaseCallback):
         def _on_step(self) -> bool:
@@ -160,7 +160,7 @@ def test_asked_to_stop_it_saves_first_and_goes_on_from_there(straight: Any, tmp_
                 stop.signal = 15  # type: ignore[assignment]
             return True
 
-    callback = ResumeCallback(keeper, 10**6, stop)
+    callback = ResumeCallback(manager, 10**6, stop)
     agent = trained(make, tmp_path, callback, Ask())
     assert callback.stopped
     assert agent.num_timesteps < TOTAL
@@ -175,36 +175,36 @@ def test_saving_checkpoints_does_not_change_the_training(
     make: Callable[..., Any], tmp_path: Path
 ) -> None:
     plain = trained(make, tmp_path / "plain")
-    keeper = Keeper(tmp_path / "checkpoints")
-    kept = trained(make, tmp_path / "kept", ResumeCallback(keeper, EVERY))
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    kept = trained(make, tmp_path / "kept", ResumeCallback(manager, EVERY))
     mine, theirs = state_of(kept), state_of(plain)
     assert [name for name, value in theirs.items() if not mine[name].equal(value)] == []
-    assert len(keeper.paths()) == keeper.last
-    best = type(kept).load(keeper.best)
-    assert keeper.best_score() == read(keeper.best).data["score"]["mean_return"]
+    assert len(manager.paths()) == manager.last
+    best = type(kept).load(manager.best)
+    assert manager.best_score() == read(manager.best).data["score"]["mean_return"]
     assert best.num_timesteps <= kept.num_timesteps
 
 
 def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, last=2)
+    manager = CheckpointManager(tmp_path, last=2)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint to resume from"):
-        keeper.latest()
+        manager.latest()
     for step in (10, 20, 30):
-        keeper.save(step, Contents("LiquidPPO", {"step": step}, {}))
-    old, new = keeper.paths()
+        manager.save(step, Contents("LiquidPPO", {"step": step}, {}))
+    old, new = manager.paths()
     assert (old.name, new.name) == ("step-000000000020", "step-000000000030")
     (new / "step.json").write_text("31")
     with pytest.warns(UserWarning, match=r"step-000000000030 is not loaded.*the one before"):
-        path, contents = keeper.latest()
+        path, contents = manager.latest()
     assert (path, contents.data) == (old, {"step": 20})
     (old / "step.json").unlink()
     with (
         pytest.warns(UserWarning, match="is not loaded"),
         pytest.raises(CheckpointError, match="step-000000000030"),
     ):
-        keeper.latest()
+        manager.latest()
     with pytest.raises(ValueError, match="last must be at least 1"):
-        Keeper(tmp_path, last=0)
+        CheckpointManager(tmp_path, last=0)
 
 
 def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
@@ -213,18 +213,18 @@ def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
         snapshot(agent, agent.contents())
     agent.set_logger(ResumableLogger(tmp_path))
     agent.learn(32)
-    keeper = Keeper(tmp_path / "checkpoints")
-    keeper.save(1, agent.contents())
+    manager = CheckpointManager(tmp_path / "checkpoints")
+    manager.save(1, agent.contents())
     with pytest.raises(CheckpointError, match="no training to go on with; load"):
-        LiquidPPO.resume(keeper.folder, robots())
-    keeper.save(2, snapshot(agent, agent.contents()))
+        LiquidPPO.resume(manager.folder, robots())
+    manager.save(2, snapshot(agent, agent.contents()))
     others = envs.make_vec(TASK, 3, observe="positions", interval=envs.Uniform(0.02, 0.08))
     with pytest.raises(CheckpointError, match="cannot be resumed: the snapshot is of other envs"):
-        LiquidPPO.resume(keeper.folder, others)
+        LiquidPPO.resume(manager.folder, others)
     with pytest.raises(CheckpointError, match="it holds a LiquidPPO, and this is LiquidSAC"):
-        LiquidSAC.resume(keeper.folder, robots())
+        LiquidSAC.resume(manager.folder, robots())
     with pytest.raises(CheckpointError, match="cannot be resumed: env is a SerialVecEnv here"):
-        LiquidPPO.resume(keeper.folder, robots(threads=0))
+        LiquidPPO.resume(manager.folder, robots(threads=0))
 
 
 def one_robot() -> gym.Env[Any, Any]:
@@ -254,9 +254,9 @@ def test_environments_of_sb3_and_gymnasium_are_taken_up_where_they_were(
         return make(env()).learn(TOTAL, list(callbacks))
 
     expected = train()
-    keeper = Keeper(tmp_path)
+    manager = CheckpointManager(tmp_path)
     with pytest.raises(KilledError):
-        train(ResumeCallback(keeper, EVERY), Kill(after))
+        train(ResumeCallback(manager, EVERY), Kill(after))
     again = kind.resume(tmp_path, env())
     assert 0 < again.num_timesteps <= after
     again.learn(TOTAL - again.num_timesteps, reset_num_timesteps=False)
@@ -289,7 +289,9 @@ def test_a_forged_state_is_refused(notes: Any, tmp_path: Path) -> None:
     agent = ppo(env()).learn(32)
     contents = snapshot(agent, agent.contents())
     training = {**contents.data["training"], "environment": notes}
-    Keeper(tmp_path).save(1, replace(contents, data={**contents.data, "training": training}))
+    CheckpointManager(tmp_path).save(
+        1, replace(contents, data={**contents.data, "training": training})
+    )
     with pytest.raises(CheckpointError, match="cannot be resumed"):
         LiquidPPO.resume(tmp_path, env())
 

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise
 
-from liquid_control.checkpoints.rng import generators_of, set_generators
+from liquid_control.checkpoints.rng import get_rng_state, set_rng_state
 
 NOISE = NormalActionNoise(np.zeros(3), np.ones(3))  # of NumPy's global generator
 BOX = spaces.Box(-1.0, 1.0, (2,))
@@ -31,17 +31,17 @@ def drawn() -> dict[str, Any]:
 def test_all_generators_draw_again_what_they_drew() -> None:
     random.gauss()  # which draws two and keeps one
     NOISE()
-    notes, arrays = generators_of(BOX, DICT)
+    notes, arrays = get_rng_state(BOX, DICT)
     arrays = {name: array.copy() for name, array in arrays.items()}
     expected = drawn()
     for name, values in drawn().items():
         assert str(values) != str(expected[name])
-    set_generators(json.loads(json.dumps(notes)), arrays, BOX, DICT)
+    set_rng_state(json.loads(json.dumps(notes)), arrays, BOX, DICT)
     np.testing.assert_equal(drawn(), expected)
 
 
 def test_a_state_is_not_changed_by_drawing() -> None:
-    notes, arrays = generators_of(BOX)
+    notes, arrays = get_rng_state(BOX)
     before = json.dumps(notes), arrays["torch"].copy()
     drawn()
     assert json.dumps(notes) == before[0]
