@@ -166,8 +166,8 @@ class LiquidPPO(SavedAgent, PPO):
         rollout_buffer.reset()
         callback.on_rollout_start()
         if self._state is None or len(self._state) != env.num_envs:
-            self._state = self.policy.initial_state(env.num_envs)
-        state = self.policy.actor_state(self._state)
+            self._state = self.policy.initial_actor_critic_state(env.num_envs)
+        state = self.policy.actor_part(self._state)
         ends: list[EpisodeEnd] = []
         features, elapsed_time = self._observe(self._last_obs, 0)
         for step in range(n_rollout_steps):

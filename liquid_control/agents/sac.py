@@ -169,7 +169,7 @@ class LiquidSAC(SavedAgent, SAC):
         """Act on the last observations, and let the critics' circuit follow."""
         policy = self.policy
         if self._state is None or len(self._state) != n_envs:
-            self._state = policy.initial_state(n_envs)
+            self._state = policy.initial_actor_critic_state(n_envs)
             self._previous_actions = self._state.new_zeros(n_envs, policy.action_size)
         assert self._previous_actions is not None
         features, elapsed_time = self._observe(self._last_obs)
@@ -306,7 +306,7 @@ class LiquidSAC(SavedAgent, SAC):
         )
         state = sequences.state
         with torch.no_grad():
-            following, _ = policy.critic_target.body(signal, policy.critic_state(state))
+            following, _ = policy.critic_target.body(signal, policy.critic_part(state))
             if burn_in:
                 *_, state = policy.unroll(span(signal, 0, burn_in), state)
         trained = span(signal, burn_in, None)

@@ -201,7 +201,7 @@ def _hear(
     starts = features.new_zeros(len(features), 1)
     starts[0] = 1
     told = None if elapsed_time is None else elapsed_time[:, None]
-    signal = policy.sensed(features[:, None], told, starts, chosen[:, None])
+    signal = policy.actor_inputs(features[:, None], told, starts, chosen[:, None])
     sensory, told, starts = signal
     activity, _ = circuit.activity(sensory, None, told, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)

@@ -126,16 +126,16 @@ class LiquidPolicy(StatefulPolicy):
         """The circuit whose motor neurons act."""
         return self.actor.circuit
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """State of actor and critic at the start of an episode, (batch_size, state_size)."""
+    def initial_actor_critic_state(self, batch_size: int) -> Tensor:
+        """What training unrolls from: zeros for actor and critic, (batch_size, state_size)."""
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
-    def actor_state(self, state: Tensor) -> Tensor:
-        """The actor's part of a state, which is all that acting takes."""
+    def actor_part(self, state: Tensor) -> Tensor:
+        """The actor's part of the state of actor and critic (batch, state_size), for `forward`."""
         return state[:, : self.actor_circuit.state_size]
 
-    def acting_state(self, batch_size: int) -> Tensor:
-        """The actor's state at the start of an episode, (batch_size, size)."""
+    def initial_actor_state(self, batch_size: int) -> Tensor:
+        """What acting starts from: the state of the actor's circuit alone, (batch_size, size)."""
         return self.actor_circuit.initial_state(batch_size)
 
     def forward(
@@ -151,7 +151,7 @@ class LiquidPolicy(StatefulPolicy):
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds, or None.
-            state: (batch, state_size) of the actor, see `actor_state`.
+            state: (batch, size) of the actor's circuit, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
 
@@ -164,14 +164,14 @@ class LiquidPolicy(StatefulPolicy):
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
 
-    def sensed(
+    def actor_inputs(
         self,
         features: Tensor,
         elapsed_time: Tensor | None,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """What the actor's circuit hears, as in `StatefulPolicy`; it hears no actions."""
+        """Inputs of the actor's circuit, as in `StatefulPolicy`; actions are not among them."""
         return self.actor.encode((self._normalize(features), elapsed_time, episode_start))
 
     def evaluate_actions(
@@ -231,7 +231,7 @@ class LiquidPolicy(StatefulPolicy):
             motor activity (time, batch, motor), values (time, batch), and the state after.
         """
         signal = self._normalize(features), elapsed_time, episode_start
-        activity, actor_state = self.actor(signal, self.actor_state(state))
+        activity, actor_state = self.actor(signal, self.actor_part(state))
         critic_state = state[:, self.actor_circuit.state_size :]
         values, critic_state = self.critic(signal, critic_state, activity)
         after = torch.cat([actor_state, critic_state], dim=1)

@@ -139,15 +139,15 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         """Features and elapsed time, as in `LiquidPolicy`."""
         return self.liquid.observe(observation)
 
-    def sensed(
+    def actor_inputs(
         self,
         features: Tensor,
         elapsed_time: Tensor | None,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """What the actor's circuit hears, as in `LiquidPolicy`."""
-        return self.liquid.sensed(features, elapsed_time, episode_start, actions)
+        """Inputs of the actor's circuit, as in `LiquidPolicy`."""
+        return self.liquid.actor_inputs(features, elapsed_time, episode_start, actions)
 
     def _unroll(
         self, obs: Observation, states: States, episode_starts: Tensor

@@ -144,17 +144,17 @@ class SoftLiquidPolicy(StatefulPolicy):
         """The circuit whose motor neurons act."""
         return self.actor.circuit
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """State of both circuits at the start of an episode, (batch_size, state_size)."""
+    def initial_actor_critic_state(self, batch_size: int) -> Tensor:
+        """What training unrolls from: zeros for both circuits, (batch_size, state_size)."""
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
-    def acting_state(self, batch_size: int) -> Tensor:
-        """The actor's state and the last action at the start of an episode, (batch_size, size)."""
+    def initial_actor_state(self, batch_size: int) -> Tensor:
+        """What acting starts from: the actor's circuit and the last action, (batch_size, size)."""
         size = self.actor.circuit.state_size + self.action_size
         return next(self.parameters()).new_zeros(batch_size, size)
 
-    def critic_state(self, state: Tensor) -> Tensor:
-        """The critics' part of a state (batch, state_size)."""
+    def critic_part(self, state: Tensor) -> Tensor:
+        """The critics' part of the state of both circuits (batch, state_size)."""
         return state[:, self.actor.circuit.state_size :]
 
     def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -199,7 +199,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds, or None.
-            state: (batch, size) of the actor and the last action, see `acting_state`.
+            state: (batch, size) of the actor and the last action, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the middle of the distribution.
 
@@ -213,14 +213,14 @@ class SoftLiquidPolicy(StatefulPolicy):
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
 
-    def sensed(
+    def actor_inputs(
         self,
         features: Tensor,
         elapsed_time: Tensor | None,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """What the actor's circuit hears, as in `StatefulPolicy`; actions in [-1, 1]."""
+        """Inputs of the actor's circuit, as in `StatefulPolicy`; actions in [-1, 1]."""
         previous = torch.cat([torch.zeros_like(actions[:1]), actions[:-1]])
         return self._encode(self.signal(features, elapsed_time, episode_start, previous))
 
@@ -239,7 +239,7 @@ class SoftLiquidPolicy(StatefulPolicy):
             the activity of the actor's and of the critics' neurons, each (time, batch, neurons),
             and the state after the last step.
         """
-        own, theirs = state[:, : self.actor.circuit.state_size], self.critic_state(state)
+        own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
         encoded = self.critic.body.encode(signal)
         if self.share_encoder:
             signal = encoded[0].detach(), *encoded[1:]

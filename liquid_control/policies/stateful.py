@@ -21,6 +21,11 @@ from liquid_control.policies.observations import Observation, split
 class StatefulPolicy(BasePolicy):
     """A policy that acts by what it has seen of an episode, which it returns as one state.
 
+    Two states must not be confused. Acting (`forward`, `predict`) takes and returns the actor's
+    state: that of the actor's circuit, and whatever else the actor needs of the step before. It
+    starts as `initial_actor_state`. Training unrolls actor and critic together, and the state of
+    both circuits, (batch, state_size), starts as `initial_actor_critic_state`.
+
     Attributes:
         normalizer: of the observations, if they are normalised.
     """
@@ -29,8 +34,12 @@ class StatefulPolicy(BasePolicy):
     _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
 
     @abstractmethod
-    def acting_state(self, batch_size: int) -> Tensor:
-        """What acting starts an episode from, (batch_size, size)."""
+    def initial_actor_state(self, batch_size: int) -> Tensor:
+        """The actor's state at the start of an episode, (batch_size, size)."""
+
+    @abstractmethod
+    def initial_actor_critic_state(self, batch_size: int) -> Tensor:
+        """The state of both circuits at the start of an episode, (batch_size, state_size)."""
 
     @abstractmethod
     def forward(
@@ -46,7 +55,7 @@ class StatefulPolicy(BasePolicy):
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds, or None.
-            state: (batch, size), see `acting_state`.
+            state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
 
@@ -60,14 +69,14 @@ class StatefulPolicy(BasePolicy):
         """The circuit whose motor neurons act."""
 
     @abstractmethod
-    def sensed(
+    def actor_inputs(
         self,
         features: Tensor,
         elapsed_time: Tensor | None,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """What the actor's circuit hears over whole sequences that start with an episode.
+        """Inputs of the actor's circuit over whole sequences that start with an episode.
 
         Args:
             features: (time, batch, features), from `observe`.
@@ -76,7 +85,7 @@ class StatefulPolicy(BasePolicy):
             actions: (time, batch, ...), what `forward` chose in each step.
 
         Returns:
-            what the sensory neurons feel (time, batch, sensory), elapsed time and episode starts;
+            inputs of the sensory neurons (time, batch, sensory), elapsed time and episode starts;
             for `actor_circuit.activity`.
         """
 
@@ -130,12 +139,12 @@ class StatefulPolicy(BasePolicy):
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """SB3's stateless call: the action at the start of an episode."""
         features, elapsed_time = self.observe(observation)
-        state = self.acting_state(len(features))
+        state = self.initial_actor_state(len(features))
         starts = torch.ones(len(features), device=self.device)
         return self.forward(features, elapsed_time, state, starts, deterministic)[0]
 
     def _given_state(self, state: NDArray[np.float32] | None, features: Tensor) -> Tensor:
-        fresh = self.acting_state(len(features))
+        fresh = self.initial_actor_state(len(features))
         if state is None:
             return fresh
         if np.shape(state) != fresh.shape:

@@ -93,7 +93,7 @@ def episode_values(model: LiquidPPO, episode: Episode) -> torch.Tensor:
         values, *_ = model.policy.evaluate_actions(
             features[:, None],
             elapsed[:, None],
-            model.policy.initial_state(1),
+            model.policy.initial_actor_critic_state(1),
             torch.zeros(len(features), 1),
             torch.zeros(len(features), 1, 2),
         )
@@ -147,7 +147,7 @@ class TestRollout:
                 for episode in env.episodes
                 if np.allclose(minibatch.values[0], self.value_of(model, episode, label), atol=1e-5)
             )
-            state = model.policy.initial_state(1)
+            state = model.policy.initial_actor_critic_state(1)
             for past in episode.observations:
                 features, elapsed = model.policy.observe(model.policy.obs_to_tensor(past)[0])
                 if torch.equal(features[0], label):

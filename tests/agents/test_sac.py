@@ -198,7 +198,7 @@ def from_its_start(model: LiquidSAC, episode: Episode) -> tuple[torch.Tensor, ..
     with torch.no_grad():
         starts = torch.zeros(len(features), 1)
         signal = policy.signal(features[:, None], elapsed_time[:, None], starts, previous[:, None])
-        acting, judging, _ = policy.unroll(signal, policy.initial_state(1))
+        acting, judging, _ = policy.unroll(signal, policy.initial_actor_critic_state(1))
     return acting, judging, signal[0], actions[:, None]
 
 
@@ -367,7 +367,9 @@ class TestCollecting:
                         torch.zeros(first, 1),
                         previous[:first, None],
                     )
-                    *_, state = model.policy.unroll(signal, model.policy.initial_state(1))
+                    *_, state = model.policy.unroll(
+                        signal, model.policy.initial_actor_critic_state(1)
+                    )
                 assert_close(sequences.state[index], state[0], rtol=1e-4, atol=1e-5)
                 found += 1
         assert found > 20

@@ -65,7 +65,7 @@ def run(policy: Any, observations: Any, actions: Tensor) -> Tensor:
     seen = [policy.observe(policy.obs_to_tensor(each)[0]) for each in _steps(observations)]
     features, times = zip(*seen, strict=True)
     with torch.no_grad():
-        inputs, elapsed_time, starts = policy.sensed(
+        inputs, elapsed_time, starts = policy.actor_inputs(
             torch.stack(features),
             None if times[0] is None else torch.stack(times),
             torch.as_tensor(STARTS),

@@ -59,7 +59,7 @@ def test_predicting_step_by_step_takes_the_likeliest_action_of_the_unroll(
     taken = predict_all(policy, seen, starts())
     assert taken.shape == (STEPS, BATCH, *actions.shape)
     features, elapsed = observe(policy, seen)
-    state, started = policy.initial_state(BATCH), torch.as_tensor(starts())
+    state, started = policy.initial_actor_critic_state(BATCH), torch.as_tensor(starts())
 
     def log_prob(chosen: Any) -> torch.Tensor:
         chosen = torch.as_tensor(chosen).flatten(2) if np.ndim(chosen) > 2 else chosen
@@ -83,7 +83,7 @@ def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str)
     features, elapsed = observe(policy, draw(observations, STEPS, BATCH))
     started = torch.as_tensor(starts())
     whole = torch.randn(BATCH, policy.state_size)
-    before, acting, steps, means = whole, policy.actor_state(whole), [], []
+    before, acting, steps, means = whole, policy.actor_part(whole), [], []
     actions = torch.randn(STEPS, BATCH, 2)
     for t in range(STEPS):
         now = None if elapsed is None else elapsed[t]
@@ -93,7 +93,7 @@ def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str)
         seen = features[step], None if elapsed is None else elapsed[step], before, started[step]
         *judged, before = policy.evaluate_actions(*seen, actions[step])
         assert_close(policy.predict_values(*seen), judged[0])
-        assert_close(policy.actor_state(before), acting)
+        assert_close(policy.actor_part(before), acting)
         steps.append(judged)
 
     *unrolled, after = policy.evaluate_actions(features, elapsed, whole, started, actions)
@@ -204,7 +204,11 @@ def test_every_neuron_model_learns_from_both_losses(neurons: str, critic: str) -
     features, elapsed = observe(policy, draw(TIMED, STEPS, BATCH))
     actions = torch.randn(STEPS, BATCH, 2)
     values, log_prob, entropy, _ = policy.evaluate_actions(
-        features, elapsed, policy.initial_state(BATCH), torch.as_tensor(starts()), actions
+        features,
+        elapsed,
+        policy.initial_actor_critic_state(BATCH),
+        torch.as_tensor(starts()),
+        actions,
     )
     assert entropy is not None
     (values.sum() + log_prob.sum() + entropy.sum()).backward()
@@ -225,7 +229,7 @@ def test_a_reservoir_trains_nothing_but_its_heads() -> None:
     values, log_prob, *_ = policy.evaluate_actions(
         features,
         elapsed,
-        policy.initial_state(BATCH),
+        policy.initial_actor_critic_state(BATCH),
         torch.as_tensor(starts()),
         torch.randn(STEPS, BATCH, 2),
     )
@@ -248,7 +252,7 @@ class TestCritic:
         values, log_prob, *_ = policy.evaluate_actions(
             features,
             elapsed,
-            policy.initial_state(BATCH),
+            policy.initial_actor_critic_state(BATCH),
             torch.as_tensor(starts()),
             torch.randn(STEPS, BATCH, 2),
         )
@@ -279,7 +283,7 @@ class TestCritic:
     def test_only_a_twin_has_a_state_of_its_own(self, critic: str, own: int) -> None:
         policy = make_policy(critic=critic)
         assert policy.critic.state_size == own
-        assert policy.initial_state(2).shape == (2, 12 + own)
+        assert policy.initial_actor_critic_state(2).shape == (2, 12 + own)
         weights = policy.state_dict()
         assert any(name.startswith("critic.body.circuit.") for name in weights) == (own > 0)
 
@@ -288,8 +292,10 @@ class TestCritic:
         policy = make_policy(critic=critic)
         features, _ = observe(policy, draw(PLAIN, 1, BATCH))
         fresh, now = torch.ones(1, BATCH), torch.full((1, BATCH), NOMINAL)
-        base = policy.predict_values(features, now, policy.initial_state(BATCH), fresh)
-        late = policy.predict_values(features, 2 * now, policy.initial_state(BATCH), fresh)
+        base = policy.predict_values(features, now, policy.initial_actor_critic_state(BATCH), fresh)
+        late = policy.predict_values(
+            features, 2 * now, policy.initial_actor_critic_state(BATCH), fresh
+        )
         state = torch.ones(BATCH, policy.state_size)
         remembering = policy.predict_values(features, now, state, 0 * fresh)
         assert ((base - late).abs() > 1e-4).all()

@@ -76,7 +76,7 @@ def test_predicting_step_by_step_is_unrolling_the_whole(
     features, elapsed_time = seen_by(policy, observations)
     signal = policy.signal(features, elapsed_time, torch.from_numpy(starts), previous)
     with torch.no_grad():
-        acting, _, _ = policy.unroll(signal, policy.initial_state(BATCH))
+        acting, _, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
         actions, _ = policy.actor(acting, deterministic=True)
     assert_close(torch.stack(predicted), actions, rtol=1e-4, atol=1e-5)
     assert actions.std(dim=0).max() > 1e-2
@@ -86,19 +86,21 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     policy = make_soft()
     signal = random_signal(policy)
     with torch.no_grad():
-        whole = policy.unroll(signal, policy.initial_state(BATCH))
-        *_, state = policy.unroll(tuple(part[:4] for part in signal), policy.initial_state(BATCH))
+        whole = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
+        *_, state = policy.unroll(
+            tuple(part[:4] for part in signal), policy.initial_actor_critic_state(BATCH)
+        )
         rest = policy.unroll(tuple(part[4:] for part in signal), state)
     assert_close(rest[0], whole[0][4:])
     assert_close(rest[1], whole[1][4:])
     assert_close(rest[2], whole[2])
-    assert policy.critic_state(rest[2]).abs().max() > 1e-3
+    assert policy.critic_part(rest[2]).abs().max() > 1e-3
 
 
 def test_an_episodes_start_forgets_state_and_action() -> None:
     policy = make_soft()
     observation = at(draw(TIMED, 1, BATCH), 0)
-    state = np.ones((BATCH, policy.acting_state(1).shape[1]), np.float32)
+    state = np.ones((BATCH, policy.initial_actor_state(1).shape[1]), np.float32)
     one, _ = policy.predict(observation, state, np.ones(BATCH, bool), deterministic=True)
     fresh, _ = policy.predict(observation, None, deterministic=True)
     other, _ = policy.predict(observation, state, np.zeros(BATCH, bool), deterministic=True)
@@ -109,7 +111,7 @@ def test_an_episodes_start_forgets_state_and_action() -> None:
 def test_the_action_before_is_felt() -> None:
     policy = make_soft()
     observation = at(draw(TIMED, 1, BATCH), 0)
-    state = policy.acting_state(BATCH).numpy()
+    state = policy.initial_actor_state(BATCH).numpy()
     idle, _ = policy.predict(observation, state, deterministic=True)
     state[:, policy.actor.circuit.state_size :] = 1
     moved, _ = policy.predict(observation, state, deterministic=True)
@@ -204,7 +206,9 @@ def test_circuits_are_a_group_of_their_own_and_nothing_is_left_out() -> None:
 def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
     policy = make_soft(encoder=[7], share_encoder=True)
     assert policy.actor.body.encoder is None
-    acting, judging, _ = policy.unroll(random_signal(policy), policy.initial_state(BATCH))
+    acting, judging, _ = policy.unroll(
+        random_signal(policy), policy.initial_actor_critic_state(BATCH)
+    )
     encoder = policy.critic.body.encoder
     assert encoder is not None
     weight = encoder[0].weight
