@@ -271,7 +271,7 @@ class LiquidSAC(SavedAgent, SAC):
         figures = {}
         log_ent_coef = self.log_ent_coef
         ent_coef = self.ent_coef_tensor if log_ent_coef is None else log_ent_coef.detach().exp()
-        actor_loss, critic_loss, surplus = self._losses(sequences, ent_coef)
+        actor_loss, critic_loss, deficit = self._losses(sequences, ent_coef)
         # One backward pass for all: each weight is reached by one of the losses only.
         loss = actor_loss + critic_loss
         check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
@@ -281,7 +281,7 @@ class LiquidSAC(SavedAgent, SAC):
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
-            ent_coef_loss = (log_ent_coef * surplus).sum()
+            ent_coef_loss = -(log_ent_coef * deficit).sum()
             self.ent_coef_optimizer.zero_grad()
             ent_coef_loss.backward()
             self.ent_coef_optimizer.step()
@@ -293,9 +293,9 @@ class LiquidSAC(SavedAgent, SAC):
         }
 
     def _losses(self, sequences: Sequences, ent_coef: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The losses of actor and critics (Haarnoja et al. 2018, eq. 7 and 5), and spare entropy.
+        """The losses of actor and critics (Haarnoja et al. 2018, eq. 7 and 5), and a deficit.
 
-        That is how much more of it there is than `target_entropy` asks for, over time.
+        The deficit is how much less entropy there is than `target_entropy` asks for, over time.
         """
         policy, burn_in = self.policy, self.burn_in
         signal = policy.signal(
@@ -333,8 +333,8 @@ class LiquidSAC(SavedAgent, SAC):
         critic_loss = 0.5 * ((values - targets).square() * weight).sum()
         held, log_prob = sequences.duration[:-1], log_prob[:-1]
         actor_loss = ((ent_coef * held * log_prob - worth.amin(dim=0)) * weight).sum()
-        surplus = (held * (log_prob.detach() + self.target_entropy) * weight).sum()
-        return actor_loss, critic_loss, -surplus
+        deficit = (held * (log_prob.detach() + self.target_entropy) * weight).sum()
+        return actor_loss, critic_loss, deficit
 
     def _set_learning_rates(self) -> None:
         optimizers = [self.policy.optimizer, self.ent_coef_optimizer]

@@ -151,12 +151,14 @@ class TestTargets:
                 (index,) = torch.nonzero(places).flatten().tolist()
                 torch.manual_seed(found)
                 with torch.no_grad():
-                    actor_loss, critic_loss, spare = model._losses(window(sequences, index), alpha)
+                    actor_loss, critic_loss, deficit = model._losses(
+                        window(sequences, index), alpha
+                    )
                     torch.manual_seed(found)
                     padded = torch.zeros(LENGTH + 1, 1, acting.shape[-1])
                     padded[: len(steps) + 1] = acting[first : first + len(steps) + 1]
                     chosen, log_prob = model.policy.actor(padded)
-                    costs, errors, entropies = [], [], []
+                    costs, errors, deficits = [], [], []
                     for t, step in enumerate(steps):
                         now, after = slice(first + t, first + t + 1), first + t + 1
                         context = critic.context(judging[now], seen[now])
@@ -171,11 +173,11 @@ class TestTargets:
                         worth = step.reward + goes_on * 0.9**step.ratio * soft
                         errors.append(0.5 * (values - worth).square().sum())
                         costs.append(0.3 * step.ratio * log_prob[t, 0] - best)
-                        entropies.append(-step.ratio * (log_prob[t, 0] - 2.0))
+                        deficits.append(step.ratio * (log_prob[t, 0] - 2.0))
                 for ours, expected in (
                     (actor_loss, costs),
                     (critic_loss, errors),
-                    (spare, entropies),
+                    (deficit, deficits),
                 ):
                     assert_close(ours, torch.stack(expected).mean(), rtol=1e-3, atol=1e-4)
                 found += 1
