@@ -23,13 +23,13 @@ __all__ = [
     "__version__",
     "envs",
 ]
-if "LiquidRecurrentPolicy" in policies.__all__:  # where there is sb3-contrib
+if "LiquidRecurrentPolicy" in policies.__all__:  # requires sb3-contrib
     __all__ += ["LiquidRecurrentPolicy"]
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Hand on what the policies import when it is asked for."""
+        """Import the recurrent policy on first access."""
         if name != "LiquidRecurrentPolicy":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return policies.LiquidRecurrentPolicy

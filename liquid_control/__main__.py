@@ -1,4 +1,4 @@
-"""`python -m liquid_control` is the command `liquid-control`."""
+"""Runs the command `liquid-control` as `python -m liquid_control`."""
 
 from __future__ import annotations
 

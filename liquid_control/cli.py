@@ -1,4 +1,4 @@
-"""The command `liquid-control`: its commands, and how problems reach the terminal."""
+"""The command `liquid-control`: parses arguments, runs a command, prints errors."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, probl
 from liquid_control.kernels import extension
 from liquid_control.recipes import RecipeError
 
-# A full disk, a full quota, and what must not be written.
-OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+# Full disk, exceeded quota, missing permission.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Print each warning once, in a line; to a user of a command, where it comes from is noise."""
+    """Print each warning once, on one line, without its source location."""
     shown = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -48,26 +48,26 @@ def warnings_as_notes() -> Iterator[None]:
         yield
 
 
-def leave_disk_errors_to_main() -> None:
-    """Let threads, such as TensorBoard's writers, be silent of them from now on: `main` tells."""
+def silence_disk_errors_in_threads() -> None:
+    """Suppress disk errors of threads, such as TensorBoard's writers; `main` reports them."""
     before = threading.excepthook
     if before.__module__ == __name__:
         return
 
     def hook(failed: threading.ExceptHookArgs) -> None:
-        if not is_of_the_disk(failed.exc_value):
+        if not is_disk_error(failed.exc_value):
             before(failed)
 
     threading.excepthook = hook
 
 
-def is_of_the_disk(error: BaseException | None) -> bool:
-    """Whether it is of a kind that no trace of calls says more about."""
-    return isinstance(error, OSError) and error.errno in OF_THE_DISK
+def is_disk_error(error: BaseException | None) -> bool:
+    """Return whether an error comes from the disk, so that a traceback would not help."""
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
 def load_kernels() -> None:
-    """Choose the kernels now, so that a choice that cannot be ends the command before it begins."""
+    """Load the kernels, so that an invalid choice fails before the command starts."""
     try:
         extension.load()
     except (ValueError, RuntimeError) as error:
@@ -75,7 +75,7 @@ def load_kernels() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, with those of the process by default; return the exit code."""
+    """Run the command line, by default with the arguments of the process; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(__version__)
@@ -88,26 +88,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     console.quiet = chosen.quiet
-    leave_disk_errors_to_main()
+    silence_disk_errors_in_threads()
     try:
         with warnings_as_notes():
-            if not isinstance(chosen, Doctor):  # it says itself what is wrong with the kernels
+            if not isinstance(chosen, Doctor):  # reports problems with the kernels itself
                 load_kernels()
             return chosen.run()
     except RecipeError as error:
-        complain(str(error))
+        print_error(str(error))
         return FAILED
     except OSError as error:
-        if not is_of_the_disk(error):
+        if not is_disk_error(error):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        complain(f"{where}{error.strerror}; what was saved before is as it was")
+        print_error(f"{where}{error.strerror}; files saved earlier are unchanged")
         return FAILED
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return INTERRUPTED
 
 
-def complain(text: str) -> None:
-    """Print why a command ends."""
+def print_error(text: str) -> None:
+    """Print the error that ends a command."""
     problems.print(f"[red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)

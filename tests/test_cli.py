@@ -184,7 +184,7 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = train("--quiet", "--set", "evaluation.ratios=[1.2]")
-    assert "note: interval 0.048 s is no multiple" in capsys.readouterr().err
+    assert "note: interval 0.048 s is not a multiple" in capsys.readouterr().err
     (each,) = json.loads((folder / "evaluation.json").read_text())["intervals"]
     assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
 
@@ -273,7 +273,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
         context.setattr(archive, "write_file", full)
         assert cli.main(["train", str(RECIPE), "--set", *TINY, "checkpoint_every=64"]) == 2
     out, err = capsys.readouterr()
-    assert f"{os.strerror(number)}; what was saved before is as it was" in " ".join(err.split())
+    assert f"{os.strerror(number)}; files saved earlier are unchanged" in " ".join(err.split())
     assert "Traceback" not in err
     (folder,) = Path("runs").glob("*/*")
     assert f"resume {folder}" in " ".join(out.split())
@@ -292,7 +292,7 @@ def test_a_thread_leaves_a_full_disk_to_the_main_thread_and_nothing_else(
         raise error
 
     for _ in range(2):
-        cli.leave_disk_errors_to_main()
+        cli.silence_disk_errors_in_threads()
     for error in (OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), ValueError()):
         thread = threading.Thread(target=fail, args=[error])
         thread.start()

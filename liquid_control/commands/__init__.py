@@ -1,4 +1,4 @@
-"""What `liquid-control` can do, one command a module: its arguments, and `run`."""
+"""The commands of `liquid-control`, one per module: dataclasses of arguments with `run`."""
 
 from liquid_control.commands.doctor import Doctor
 from liquid_control.commands.evaluate import Evaluate

@@ -1,4 +1,4 @@
-"""What the command line shows: a plan, progress, results."""
+"""What the commands print: the plan of a training, its progress, and results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from liquid_control.recipes import Recipe
 
 
 def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) -> str:
-    """Say what a training is about to do, and where its traces will be; a line for each fact."""
+    """Return the settings of a training and the folder of its files, one per line."""
     circuit, critic = agent.policy.actor_circuit, agent.policy.critic
     wiring = circuit.wiring
     layers = ", ".join(f"{size} {name}" for name, size in wiring.layers)
@@ -44,7 +44,7 @@ def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) ->
 
 
 def results(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Show the return at each control rate as a table."""
+    """Return a table of the return at each control rate."""
     table = Table(title="Return of an episode at each control rate", title_justify="left")
     table.add_column("")
     for heading in ("interval (s)", "rate (Hz)", "episodes", "mean return", "std"):
@@ -57,7 +57,7 @@ def results(evaluations: Mapping[str, Evaluation]) -> Table:
 
 
 def command(name: str) -> str:
-    """How to call a command that is installed beside this Python, from the current folder."""
+    """Return how to call, from the current folder, a command installed beside this Python."""
     if shutil.which(name):
         return name
     path = Path(sys.executable).with_name(name)
@@ -65,7 +65,7 @@ def command(name: str) -> str:
 
 
 class TrainingProgress(BaseCallback):
-    """Moves a bar with the control steps, and shows the mean return of the last episodes."""
+    """Updates a progress bar with the control steps and the mean return of recent episodes."""
 
     def __init__(self, bars: Progress, total: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class TrainingProgress(BaseCallback):
 
 @contextmanager
 def training_progress(total: int) -> Iterator[TrainingProgress]:
-    """A callback that shows progress for as long as the context lasts."""
+    """Show a progress bar within the context; yield the callback that updates it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -100,12 +100,12 @@ def _interval(recipe: Recipe, env: VecEnv) -> str:
     interval, nominal = recipe.env.rule, nominal_interval(env)
     low, high = interval.bounds(nominal)
     if low == high:
-        span = f"{_milliseconds(low)} ({1 / low:.4g} Hz)"
+        bounds = f"{_milliseconds(low)} ({1 / low:.4g} Hz)"
     else:
         slowest = "0" if math.isinf(high) else f"{1 / high:.4g}"
-        span = f"{_milliseconds(low)} to {_milliseconds(high)} ({slowest} to {1 / low:.4g} Hz)"
+        bounds = f"{_milliseconds(low)} to {_milliseconds(high)} ({slowest} to {1 / low:.4g} Hz)"
     kind = interval.kind.replace("_", " ")
-    return f"{kind}, {span}; nominal {_milliseconds(nominal)} ({1 / nominal:.4g} Hz)"
+    return f"{kind}, {bounds}; nominal {_milliseconds(nominal)} ({1 / nominal:.4g} Hz)"
 
 
 def _milliseconds(seconds: float) -> str:

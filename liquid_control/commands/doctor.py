@@ -1,4 +1,4 @@
-"""`liquid-control doctor`: what this installation has and lacks; every lack has a remedy."""
+"""`liquid-control doctor`: checks an installation, and names a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ COMPILERS = {
     "win32": "install the Build Tools for Visual Studio",
 }
 
-# What Gymnasium's renderer knows, the best for a machine without a screen first.
+# The back ends of Gymnasium's renderer and their remedies, those for headless machines first.
 BACK_ENDS = {
     "egl": "apt install libegl1 libgl1",
     "osmesa": "apt install libosmesa6",
-    "glfw": "needs a display; without one, another back end does its work",
+    "glfw": "needs a display; use another back end without one",
 }
 if sys.platform != "linux":
     BACK_ENDS = {"glfw": "update the graphics driver"}
@@ -47,41 +47,41 @@ with mujoco.Renderer(model, 8, 8) as renderer:
     renderer.update_scene(mujoco.MjData(model))
     renderer.render()
 """
-PATIENCE = 60.0  # seconds, for drawing one picture
+TIMEOUT = 60.0  # seconds, for drawing one picture
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
-    """What was looked at."""
+    """What was checked."""
 
     found: str
-    """What is there."""
+    """What was found."""
 
     remedy: str = ""
-    """What to do about a lack; empty where nothing is missing."""
+    """How to fix a problem; empty if there is none."""
 
     fatal: bool = False
-    """Nothing can be trained like this."""
+    """Whether the problem prevents training."""
 
 
 @dataclass(frozen=True)
 class Doctor:
-    """Show what this installation has and lacks, with remedies. Exits with 0 if it can train."""
+    """Check this installation and print remedies for problems. Exits with 0 if it can train."""
 
     quiet: ClassVar[bool] = False
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         findings = diagnose()
         say(diagnosis(findings))
         return FAILED if any(each.fatal for each in findings) else 0
 
 
 def diagnosis(findings: Iterable[Finding]) -> str:
-    """Say what an installation has and lacks; a line for each thing, with the remedy of a lack."""
+    """Return the findings as text, one per line, each problem with its remedy."""
 
     def line(each: Finding) -> str:
         colour = "red" if each.fatal else "yellow"
@@ -92,12 +92,12 @@ def diagnosis(findings: Iterable[Finding]) -> str:
 
 
 def diagnose() -> list[Finding]:
-    """Look at all that training and drawing depend on. It takes seconds: pictures are drawn."""
+    """Check everything that training and rendering depend on; rendering takes seconds."""
     return [*kernels(), *versions(), *processor(), *rendering()]
 
 
 def kernels() -> Iterator[Finding]:
-    """Which kernels are in use and why, which others there are, and what could compile them."""
+    """Yield which kernels are in use and why, which ones were built, and the compiler."""
     try:
         choice = extension.choose()
     except (ValueError, RuntimeError) as error:
@@ -123,7 +123,7 @@ def kernels() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """The versions of this package, of Python, and of what training uses."""
+    """Yield the versions of Python, of this package and of its dependencies."""
     yield Finding("python", platform.python_version())
     for name in ("liquid-control", *REQUIRED):
         version = _version(name)
@@ -139,7 +139,7 @@ def versions() -> Iterator[Finding]:
 
 
 def processor() -> Iterator[Finding]:
-    """The processor's name, what it can do, and how much of it PyTorch takes."""
+    """Yield the processor's name, its instruction sets, and the threads that PyTorch uses."""
     yield Finding("processor", _processor_name())
     capability = torch.backends.cpu.get_cpu_capability()
     sets = ", ".join(extension.supported_sets(capability))
@@ -149,7 +149,7 @@ def processor() -> Iterator[Finding]:
 
 
 def rendering() -> Iterator[Finding]:
-    """Which GL back end draws pictures, and which ones could."""
+    """Yield which GL back end is selected, and which ones work."""
     with ThreadPoolExecutor() as pool:
         faults = dict(zip(BACK_ENDS, pool.map(drawing_fault, BACK_ENDS), strict=True))
     yield gl_choice(os.environ.get("MUJOCO_GL"), [name for name in faults if not faults[name]])
@@ -161,7 +161,7 @@ def rendering() -> Iterator[Finding]:
 
 
 def gl_choice(chosen: str | None, working: Sequence[str]) -> Finding:
-    """Judge the value of `MUJOCO_GL`, None if it is not set, by the back ends that work."""
+    """Check the value of `MUJOCO_GL`, None if it is not set, against the back ends that work."""
     found = f"MUJOCO_GL={chosen}" if chosen is not None else "MUJOCO_GL is not set: glfw"
     if (chosen if chosen is not None else "glfw") in working:
         return Finding("GL", found)
@@ -171,7 +171,7 @@ def gl_choice(chosen: str | None, working: Sequence[str]) -> Finding:
 
 
 def drawing_fault(back_end: str) -> str:
-    """Draw a picture with a GL back end, in a process that may die; return why it failed, or ""."""
+    """Draw a picture with a GL back end, in a process that may crash; return the error, or ""."""
     try:
         with tempfile.TemporaryDirectory() as folder:  # MuJoCo may leave a log behind
             done = subprocess.run(
@@ -180,10 +180,10 @@ def drawing_fault(back_end: str) -> str:
                 env={**os.environ, "MUJOCO_GL": back_end},
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
             )
     except subprocess.TimeoutExpired:
-        return f"no answer within {PATIENCE:g} s"
+        return f"no answer within {TIMEOUT:g} s"
     if done.returncode == 0:
         return ""
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -19,7 +19,7 @@ from liquid_control.recipes import Recipe, build_env
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure the return of a trained agent at several control rates; a table and a picture."""
+    """Measure the return of a trained agent at several control rates, as a table and a plot."""
 
     folder: RunFolder
     """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0."""
@@ -31,13 +31,13 @@ class Evaluate:
     """Fixed intervals to try, as multiples of the nominal one."""
 
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
-    """Seed of the episodes; whatever it is, they are none that were trained on."""
+    """Seed of the episodes; for any seed, they differ from those of the training."""
 
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         given = {
             "evaluation.episodes": self.episodes,
             "evaluation.ratios": None if self.ratios is None else list(self.ratios),
@@ -55,7 +55,7 @@ class Evaluate:
 def examine(
     recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
 ) -> dict[str, Evaluation]:
-    """Evaluate at the intervals of the training and at fixed ones: table, JSON and picture."""
+    """Evaluate at the intervals of the training and at fixed ones; print and save the results."""
     evaluations = evaluate_rates(
         agent,
         lambda interval: unseen_robots(recipe, recipe.evaluation.episodes, interval),
@@ -63,12 +63,12 @@ def examine(
         progress=not quiet,
     )
     console.print(results(evaluations))
-    keep(recipe, run, evaluations)
+    save(recipe, run, evaluations)
     return evaluations
 
 
-def keep(recipe: Recipe, run: Run, evaluations: Mapping[str, Evaluation]) -> None:
-    """Write figures and picture of an evaluation into the run's folder."""
+def save(recipe: Recipe, run: Run, evaluations: Mapping[str, Evaluation]) -> None:
+    """Write the results of an evaluation and their plot to the run's folder."""
     fixed = dict(evaluations)
     trained = fixed.pop(TRAINED)
     data = {
@@ -79,4 +79,4 @@ def keep(recipe: Recipe, run: Run, evaluations: Mapping[str, Evaluation]) -> Non
     write_json(run.evaluation, data)
     with replacing(run.plot) as path:
         figures.rates(fixed, recipe.task, trained).savefig(path, dpi=150)
-    say(f"Figures: {run.evaluation}\nPicture: {run.plot}")
+    say(f"Results: {run.evaluation}\nPlot: {run.plot}")

@@ -31,8 +31,8 @@ from liquid_control.recipes import Recipe, RecipeError, build_env
 class Inspect:
     """Report on a trained robot and its neurons, on one page that needs no other file.
 
-    A film, the activity of all neurons, their circuit and time constants, what each listens to,
-    what is lost without it, and the return at each control rate.
+    The page shows a film, the activity of all neurons, the circuit and its time constants, the
+    correlations and lesion score of each neuron, and the return at each control rate.
     """
 
     folder: RunFolder
@@ -42,19 +42,19 @@ class Inspect:
     """Episodes at each control rate."""
 
     lesion_episodes: int = 4
-    """Episodes without each neuron, in turn; 0 leaves lesions out, which take longest."""
+    """Episodes with each neuron in turn held at rest; 0 skips lesions, which take longest."""
 
     lesion_seconds: float = 10.0
-    """How long those last at most, in the robot's time."""
+    """Longest duration of those episodes, in simulated seconds."""
 
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
-    """Seed of the episodes; whatever it is, they are none that were trained on."""
+    """Seed of the episodes; for any seed, they differ from those of the training."""
 
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         if self.lesion_episodes < 0:
             raise RecipeError(f"--lesion-episodes must be 0 or more, got {self.lesion_episodes}")
         if not self.lesion_seconds > 0:
@@ -74,7 +74,7 @@ class Inspect:
             recording, fps=GIF_RATE, seconds=recipe.monitoring.film_seconds, title=recipe.task
         )
         gif = film.to_gif(pictures, GIF_RATE)
-        hurt = self._lesions(recipe, agent, nominal)
+        lesion_results = self._lesions(recipe, agent, nominal)
         evaluations = examine(recipe, agent, run, nominal, quiet=self.quiet)
         trained = evaluations.pop(TRAINED)
         page = report_on(
@@ -82,7 +82,7 @@ class Inspect:
             circuit_of(agent),
             recording,
             film=gif,
-            lesions=hurt,
+            lesions=lesion_results,
             evaluations=evaluations,
             trained=trained,
             facts={
@@ -94,10 +94,11 @@ class Inspect:
             settings=leaves(recipe.model_dump(mode="json")),
         )
         write_text(run.report, page)
-        if hurt is not None:
+        if lesion_results is not None:
             writer = TensorBoardWriter.in_folder(run.folder)
-            heard = figures.listening_map(listening(recording), recording.wiring, hurt.scores)
-            writer.figure("circuit/lesions", heard, recipe.agent.total_timesteps)
+            heard = listening(recording)
+            figure = figures.listening_map(heard, recording.wiring, lesion_results.scores)
+            writer.figure("circuit/lesions", figure, recipe.agent.total_timesteps)
             writer.flush()
         say(f"Report: {run.report}")
         return 0
@@ -112,18 +113,18 @@ class Inspect:
         with Progress(disable=self.quiet) as bars:
             neurons = circuit_of(agent).wiring.neuron_count
             bar = bars.add_task("holding each neuron at rest", total=neurons)
-            hurt = lesions(
+            result = lesions(
                 agent,
                 env,
                 seed=UNSEEN + recipe.seed,
                 on_neuron=lambda done: bars.update(bar, completed=done),
             )
         env.close()
-        return hurt
+        return result
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
-    """A recipe whose episodes last so many nominal intervals."""
+    """Return a recipe whose episodes end after `steps` nominal intervals."""
     arguments = {**recipe.env.kwargs, "max_episode_steps": steps}
     env = recipe.env.model_copy(update={"kwargs": arguments})
     return recipe.model_copy(update={"env": env})

@@ -22,19 +22,19 @@ class Record:
     """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
 
     seconds: float = 10.0
-    """How long at most, in the robot's time."""
+    """Longest duration, in simulated seconds."""
 
     ratio: Annotated[float | None, otherwise("RATIO", "the intervals of the training")] = None
     """A fixed control interval, as a multiple of the nominal one."""
 
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
-    """Seed of the episode; whatever it is, it is none that was trained on."""
+    """Seed of the episode; for any seed, it differs from those of the training."""
 
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         if not self.seconds > 0:
             raise RecipeError(f"--seconds must be positive, got {self.seconds:g}")
         run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))

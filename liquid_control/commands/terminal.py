@@ -1,4 +1,4 @@
-"""What every command shares with the terminal: where it prints, and arguments that recur."""
+"""Consoles and argument types that the commands share."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 def otherwise(metavar: str, default: str) -> Any:
-    """Settings of an argument that is None by default, and what it then is."""
+    """Return the settings of an argument that is None by default, with the default to show."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def say(text: str) -> None:
-    """Print text whose paths and commands stay whole, to be copied from the screen."""
+    """Print text without wrapping or highlighting, so that paths and commands can be copied."""
     console.print(text, soft_wrap=True, highlight=False)

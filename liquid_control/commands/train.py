@@ -47,7 +47,7 @@ NEVER = 2**62
 
 @dataclass(frozen=True)
 class Train:
-    """Train an agent as a recipe says, then evaluate it. Stopped by Ctrl-C, it can be resumed."""
+    """Train an agent from a recipe, then evaluate it. If stopped by Ctrl-C, it can be resumed."""
 
     recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A YAML file, such as configs/inverted_pendulum/ncp_ppo.yaml, or a run's config.yaml."""
@@ -59,13 +59,13 @@ class Train:
     """Seed of weights and environments."""
 
     runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
-    """Folder that gets a folder for the run."""
+    """Folder in which the run's folder is created."""
 
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         seed = () if self.seed is None else (f"seed={self.seed}",)
         recipe = load_recipe(self.recipe, (*chain(*self.overrides), *seed))
         torch.set_num_threads(recipe.threads)
@@ -88,26 +88,26 @@ def carry_out(
     try:
         finished = learn(recipe, agent, run, nominal, quiet=quiet)
     except Exception:
-        say(f"Ended by an error; go on from the last checkpoint: {tool} resume {run.folder}")
+        say(f"Training failed; resume it from the last checkpoint: {tool} resume {run.folder}")
         raise
     finally:
         agent.save(run.model)
     if not finished:
-        say(f"Interrupted; go on: {tool} resume {run.folder}")
+        say(f"Interrupted; resume it: {tool} resume {run.folder}")
         return INTERRUPTED
-    say(f"Trained; the model is saved: {run.model}")
+    say(f"Training finished; the model is saved: {run.model}")
     evaluations = examine(recipe, agent, run, nominal, quiet=quiet)
     log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
     env.close()
     say(
         f"Evaluate again: {tool} evaluate {run.folder}\n"
-        f"See its neurons: {tool} inspect {run.folder}"
+        f"Inspect its neurons: {tool} inspect {run.folder}"
     )
     return 0
 
 
 def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
-    """What writes the logs of a run; it goes on where there are some."""
+    """Return the logger of a run; it continues existing logs."""
     formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
     return ResumableLogger(run.folder, formats)
 
@@ -115,7 +115,7 @@ def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
 def learn(
     recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
 ) -> bool:
-    """Train to the end of the recipe, with checkpoints; False if a signal ended it."""
+    """Train to the end of the recipe, with checkpoints; return False if a signal stopped it."""
     total = recipe.agent.total_timesteps
     every = recipe.checkpoint_every
     resumed = agent._last_obs is not None
@@ -134,7 +134,7 @@ def learn(
 def watchers(
     recipe: Recipe, run: Run, nominal: float, *, resumed: bool = False
 ) -> list[BaseCallback]:
-    """The callbacks that show a training in TensorBoard; settings are written once."""
+    """Return the callbacks that log a training to TensorBoard; settings are logged once."""
     monitoring, examined = recipe.monitoring, rates(recipe, nominal)
     metrics = ["rollout/ep_rew_mean", *map(evaluation_tag, examined)]
     callbacks: list[BaseCallback] = [ScalarsCallback()]
@@ -154,7 +154,7 @@ def watchers(
                 examined,
                 monitoring.every,
                 task=recipe.task,
-                at_end=False,  # a longer one follows
+                at_end=False,  # `examine` follows, with more episodes
             ),
         ]
     return callbacks

@@ -14,7 +14,7 @@ from liquid_control.recipes import RecipeError, build_env
 
 @dataclass(frozen=True)
 class Watch:
-    """Watch a trained robot live, in MuJoCo's viewer, until its window is closed."""
+    """Show a trained robot live in MuJoCo's viewer, until its window is closed."""
 
     folder: RunFolder
     """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
@@ -23,13 +23,13 @@ class Watch:
     """A fixed control interval, as a multiple of the nominal one."""
 
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
-    """Seed of the first episode; whatever it is, it is none that was trained on."""
+    """Seed of the first episode; for any seed, it differs from those of the training."""
 
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
-        """Carry the command out; return the exit code."""
+        """Run the command; return the exit code."""
         run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
         env = build_env(recipe)
         agent = restore(recipe, run, env)

@@ -141,7 +141,7 @@ def test_a_back_end_that_fails_dies_or_hangs_is_only_reported(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, code: str, fault: str
 ) -> None:
     monkeypatch.setattr(doctor, "DRAW", code)
-    monkeypatch.setattr(doctor, "PATIENCE", 0.5 if "sleep" in code else 60.0)
+    monkeypatch.setattr(doctor, "TIMEOUT", 0.5 if "sleep" in code else 60.0)
     text = doctor.drawing_fault("egl")
     assert text.startswith(fault)
     assert bool(text) == bool(fault)
