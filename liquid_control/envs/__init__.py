@@ -1,4 +1,4 @@
-"""MuJoCo tasks whose control rate varies and whose observation may be partial."""
+"""MuJoCo tasks with variable control rates and partial observations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from liquid_control.envs.intervals import (
     interval_from,
 )
 from liquid_control.envs.observe_only import ObserveOnly
-from liquid_control.envs.simulations import Simulations
 from liquid_control.envs.task_env import register
-from liquid_control.envs.tasks import Task
+from liquid_control.envs.tasks import Simulations, Task
 from liquid_control.envs.variable_rate import VariableRate
 from liquid_control.envs.window import VecWindow
 

@@ -1,7 +1,7 @@
-/* What a thread of MuJoCo's batch does for one simulation in a control step: take the physics steps
-   that are due, compute contact forces where the task reads them, and copy out what it reads.
-   Nothing here depends on MuJoCo's headers: mjModel and mjData are only passed on, and where a
-   field of mjData lies is found when the program runs. */
+/* The function that a thread of MuJoCo's batch runs on one simulation in a control step. It takes
+   the physics steps, computes contact forces if the task reads them, and copies the fields that the
+   task reads. It does not use MuJoCo's headers: mjModel and mjData are opaque, and the offsets of
+   mjData's fields are found at run time. */
 
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -39,7 +39,7 @@ static void hold(const void* model, void* data, int simulation, void* argument) 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_hold",
-    .m_doc = "ADDRESS is that of the function that a batch runs on each simulation.",
+    .m_doc = "ADDRESS is the address of the function that a batch runs on each simulation.",
     .m_size = -1,
 };
 

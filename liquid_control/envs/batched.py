@@ -1,4 +1,4 @@
-"""All simulations of a task in one step: an SB3 VecEnv on MuJoCo's batch."""
+"""An SB3 VecEnv that steps all simulations of a task together, in MuJoCo's batch."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Observations = dict[str, NDArray[Any]]
 
 logger = logging.getLogger(__name__)
 
-# What BatchedVecEnv does itself, and what only checks the order of calls.
+# Wrappers that BatchedVecEnv replaces, and wrappers that only check the order of calls.
 _KNOWN_LAYERS = (Monitor, VariableRate, ObserveOnly, OrderEnforcing, PassiveEnvChecker)
 
 
 def task_of(env: gym.Env[Any, Any]) -> Task | str:
-    """Return the task of an env as functions of batched arrays, or why it cannot be batched."""
+    """Return the batched task of an env, or the reason why it cannot be batched."""
     robot: Any = env.unwrapped
     if type(robot) not in {*GYMNASIUM, TaskEnv}:
-        return f"{type(robot).__name__} is no task of batched arrays"
-    strange = [
+        return f"{type(robot).__name__} has no batched implementation"
+    unknown = [
         layer for layer in layers(env) if not isinstance(layer, (*_KNOWN_LAYERS, type(robot)))
     ]
-    if strange:
-        return f"the wrapper {type(strange[0]).__name__} works on one env"
+    if unknown:
+        return f"the wrapper {type(unknown[0]).__name__} works on one env"
     if robot.render_mode == "human":
         return "render_mode='human' shows each env as it steps"
     try:
@@ -64,25 +64,25 @@ def task_of(env: gym.Env[Any, Any]) -> Task | str:
 class BatchedVecEnv(VecEnv):
     """Many simulations of one MuJoCo task, stepped together, as an SB3 VecEnv.
 
-    It does what SB3's DummyVecEnv does with as many copies of `env`, bit for bit in observations
-    and to rounding in rewards, but for two things. An `info` holds `elapsed_time`, `physical_time`
-    and SB3's keys, and none of the task's own. And a simulation that becomes unstable (NaN or huge
-    numbers), which Gymnasium resets in the midst of its episode, ends its episode: `terminated`,
-    reward 0, `info["diverged"]`, a warning in the log.
+    Its results are those of SB3's DummyVecEnv with `num_envs` copies of `env`: observations are
+    equal bit for bit, rewards up to rounding. There are two differences. An `info` contains
+    `elapsed_time`, `physical_time` and SB3's keys, but none of the task's own. A simulation that
+    becomes unstable (NaN or huge numbers), which Gymnasium resets within the episode, ends its
+    episode: it is `terminated` with reward 0 and `info["diverged"]`, and a warning is logged.
 
-    `get_attr`, `env_method` and images come from `env`, which lives the state of each simulation
-    in question for that moment; what a method does to the state is kept.
+    `get_attr`, `env_method` and `render` load the state of a simulation into `env` and call it;
+    changes that a method makes to the state are stored.
 
     Args:
-        env: One env of the task as `make` builds it, maybe wrapped in a Monitor.
-        task: Its task, as functions of batched arrays.
-        num_envs: How many simulations.
-        threads: Threads that simulate.
+        env: One env of the task, as `make` builds it; it may be wrapped in a Monitor.
+        task: The batched implementation of the task.
+        num_envs: Number of simulations.
+        threads: Number of threads that simulate.
         seed: Simulation i is seeded with seed + i.
 
     Attributes:
         physics: The simulations.
-        diverged: How many episodes have ended because their simulation became unstable.
+        diverged: Number of episodes that ended because their simulation became unstable.
     """
 
     def __init__(
@@ -111,15 +111,15 @@ class BatchedVecEnv(VecEnv):
         ]
         self._first_seed = seed
         self._attributes: list[dict[str, Any]] = [{} for _ in range(num_envs)]
-        env.reset()  # or it would not render
-        # A camera that follows a robot must not be pulled from one to another.
+        env.reset()  # required before rendering
+        # One renderer per simulation: a tracking camera stays with its robot.
         self._renderers = [copy.copy(robot.mujoco_renderer) for _ in range(num_envs)]
         for renderer in self._renderers:
-            renderer._viewers = {}  # which a copy shares
+            renderer._viewers = {}  # a shallow copy would share them
         super().__init__(num_envs, env.observation_space, env.action_space)
         self.metadata = env.metadata
 
-        # Each row is the schedule of an episode; what no episode has reached takes no memory.
+        # Each row is the schedule of an episode; untouched pages of np.zeros take no memory.
         longest = longest_schedule(
             self._interval, self._nominal_interval, self._timestep, self._horizon
         )
@@ -134,7 +134,7 @@ class BatchedVecEnv(VecEnv):
         self.diverged = 0
 
     def reset(self) -> Observations:
-        """Start all episodes anew, with the seeds that `seed` has set, if any."""
+        """Start new episodes in all envs, with the seeds set by `seed`, if any."""
         for index, seed in enumerate(self._seeds):
             if seed is not None:
                 self._rngs[index] = seeding.np_random(seed)[0]
@@ -148,10 +148,10 @@ class BatchedVecEnv(VecEnv):
         }
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Check what the robots are to do.
+        """Check and store the actions of the next step.
 
         Raises:
-            ValueError: If that is no (num_envs, actuators) of finite numbers.
+            ValueError: If the actions are not finite numbers of shape (num_envs, actuators).
             ResetNeeded: Before the first `reset`.
         """
         actions = np.asarray(actions)
@@ -164,15 +164,15 @@ class BatchedVecEnv(VecEnv):
         if not np.isfinite(actions).all():
             index, actuator = np.argwhere(~np.isfinite(actions))[0]
             raise ValueError(
-                f"action {actuator} of env {index} is {actions[index, actuator]}, and nothing was "
-                f"stepped; actions must be finite, so look at what computes them"
+                f"action {actuator} of env {index} is {actions[index, actuator]}, and no env was "
+                f"stepped; actions must be finite, so check the policy that computes them"
             )
         if not self._started:
             raise ResetNeeded("no episode is under way; call reset() before step()")
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Hold each action for the interval that its env is due, and judge what came of it."""
+        """Hold each action for the next interval of its env; return observations and rewards."""
         task, simulations = self.task, self.physics.simulations
         substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
         seconds = substeps * self._timestep
@@ -204,16 +204,16 @@ class BatchedVecEnv(VecEnv):
             "elapsed_time": seconds.astype(np.float32)[:, None],
         }
         if len(unstable):
-            self._tell_divergence(unstable, infos)
+            self._report_divergence(unstable, infos)
         if dones.any():
             self._end(np.flatnonzero(dones), out_of_time & ~terminated, observations, infos)
         return observations, rewards.astype(np.float32), dones, infos
 
     def reproduction(self, index: int) -> dict[str, Any]:
-        """What one simulation's last step can be made of again.
+        """Return what is needed to repeat the last step of one simulation.
 
         Returns:
-            its task and seed, `state` before the step (mjSTATE_INTEGRATION), `action` and
+            `task`, `seed`, the `state` before the step (mjSTATE_INTEGRATION), `action` and
             `substeps`.
         """
         return {
@@ -225,9 +225,9 @@ class BatchedVecEnv(VecEnv):
         }
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return all that the steps to come depend on, as JSON and as arrays, for `restore`.
+        """Return the state that future steps depend on, as JSON and as arrays, for `restore`.
 
-        Of what `set_attr` has noted, it holds what JSON can hold.
+        Values of `set_attr` are included if they are JSON-able.
 
         Raises:
             ResetNeeded: Before the first `reset`.
@@ -244,19 +244,19 @@ class BatchedVecEnv(VecEnv):
         return notes, {name: array.copy() for name, array in self._memory().items()}
 
     def restore(self, notes: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Go on where another env, made with the same arguments, took a `snapshot`.
+        """Restore a `snapshot` of an env that was made with the same arguments.
 
         Raises:
-            ValueError: If that env was made for another task, model or number of envs; nothing is
-                taken over then.
+            ValueError: If the snapshot has another task, model or number of envs; nothing is
+                changed then.
         """
         memory = self._memory()
         mine = {name: array.shape for name, array in memory.items()}
         theirs = {name: array.shape for name, array in arrays.items()}
         if notes["task"] != type(self.task).__name__ or mine != theirs:
             raise ValueError(
-                f"the snapshot is of other envs: {notes['task']} {theirs}, and these are "
-                f"{type(self.task).__name__} {mine}; make them with the same arguments"
+                f"the snapshot is of other envs: it has {notes['task']} {theirs}, this one has "
+                f"{type(self.task).__name__} {mine}; make it with the same arguments"
             )
         for name, array in memory.items():
             array[...] = arrays[name]
@@ -267,11 +267,11 @@ class BatchedVecEnv(VecEnv):
         ]
         self.diverged = notes["diverged"]
         self._created = time.time() - notes["seconds"]
-        self._reset_seeds()  # those set since would start other episodes
+        self._reset_seeds()  # seeds set after the snapshot would start other episodes
         self._started = True
 
     def _memory(self) -> dict[str, NDArray[Any]]:
-        """Return live arrays of all that changes as episodes go by."""
+        """Return the arrays that change during episodes, not copied."""
         return {
             "schedule": self._schedule,
             "ticks": self._ticks,
@@ -281,7 +281,7 @@ class BatchedVecEnv(VecEnv):
         }
 
     def _observe(self) -> NDArray[Any]:
-        """Return what the agent sees of all simulations, (num_envs, features), as a new array."""
+        """Return the observations of all simulations, (num_envs, features), as a new array."""
         observation = self.task.observation(self.physics.simulations)
         if self._shown is not None:
             return observation[:, self._shown]
@@ -294,7 +294,7 @@ class BatchedVecEnv(VecEnv):
         observations: Observations,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Tell of the episodes that ended, and put the start of the next in their place."""
+        """Add the results of ended episodes to their infos, and start the next episodes."""
         seconds = round(time.time() - self._created, 6)
         for index in ended.tolist():
             infos[index] |= {
@@ -311,7 +311,7 @@ class BatchedVecEnv(VecEnv):
         observations["elapsed_time"][ended] = self._nominal_interval
 
     def _begin(self, which: NDArray[np.intp]) -> None:
-        """Draw the start and the intervals of new episodes, each from its own generator."""
+        """Draw the initial states and intervals of new episodes, each from its own generator."""
         starts = []
         for index in which.tolist():
             rng = self._rngs[index]
@@ -331,21 +331,21 @@ class BatchedVecEnv(VecEnv):
         self._substeps_since_reset[which] = 0
         self._returns[which] = 0.0
 
-    def _tell_divergence(self, which: NDArray[np.intp], infos: list[dict[str, Any]]) -> None:
+    def _report_divergence(self, which: NDArray[np.intp], infos: list[dict[str, Any]]) -> None:
         self.diverged += len(which)
         for index in which.tolist():
             infos[index]["diverged"] = True
             logger.warning(
-                "env %d became unstable (NaN or huge numbers) %.3g s after its reset, and its "
-                "episode ends; this happened %d times so far",
+                "env %d became unstable (NaN or huge numbers) %.3g s after its reset; its episode "
+                "ends. Unstable episodes so far: %d",
                 index,
                 infos[index]["physical_time"],
                 self.diverged,
             )
 
     @contextmanager
-    def _lived_by(self, index: int) -> Iterator[gym.Env[Any, Any]]:
-        """Let the Gymnasium env live one simulation, and keep what is done to its state."""
+    def _loaded(self, index: int) -> Iterator[gym.Env[Any, Any]]:
+        """Yield the Gymnasium env with one simulation loaded; store its state afterwards."""
         robot: Any = self.env.unwrapped
         self.physics.load(index, robot.data)
         robot.np_random = self._rngs[index]
@@ -354,26 +354,26 @@ class BatchedVecEnv(VecEnv):
         self.physics.store(index, robot.data)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of some envs; of `data`, a copy."""
+        """Return an attribute of some envs; `data` is copied."""
         return [self._attribute(attr_name, index) for index in self._get_indices(indices)]
 
     def _attribute(self, name: str, index: int) -> Any:
         if name in self._attributes[index]:
             return self._attributes[index][name]
-        with self._lived_by(index) as env:
+        with self._loaded(index) as env:
             value = env.get_wrapper_attr(name)
             return copy.copy(value) if name == "data" else value
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Note an attribute of some envs, for `get_attr`.
+        """Store an attribute of some envs, for `get_attr`.
 
         Raises:
-            AttributeError: If the task has such an attribute: setting it here would have no effect.
+            AttributeError: If the task has this attribute: setting it here would have no effect.
         """
         if self.env.has_wrapper_attr(attr_name):
             raise AttributeError(
-                f"{attr_name!r} of batched envs is set when they are made; pass it to make_vec, or "
-                f"step them one by one: make_vec(..., threads=0)"
+                f"{attr_name!r} of batched envs cannot be set; pass it to make_vec, or step the "
+                f"envs one by one: make_vec(..., threads=0)"
             )
         for index in self._get_indices(indices):
             self._attributes[index][attr_name] = value
@@ -388,24 +388,26 @@ class BatchedVecEnv(VecEnv):
         """Call a method of some envs.
 
         Raises:
-            ValueError: If it is `step` or `reset`, which would leave the others behind.
+            ValueError: If the method is `step` or `reset`, which apply to all envs together.
         """
         if method_name in {"step", "reset"}:
-            raise ValueError(f"batched envs {method_name} together; call {method_name}() of all")
+            raise ValueError(
+                f"batched envs {method_name} together; call {method_name}() of the VecEnv"
+            )
         results = []
         for index in self._get_indices(indices):
-            with self._lived_by(index) as env:
+            with self._loaded(index) as env:
                 results.append(env.get_wrapper_attr(method_name)(*method_args, **method_kwargs))
         return results
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Return whether envs behave as if they were wrapped so."""
+        """Return whether envs behave as if they were wrapped in `wrapper_class`."""
         return [is_wrapped(self.env, wrapper_class) for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Return a picture of every env; render_mode must be "rgb_array"."""
+        """Return an image of every env; render_mode must be "rgb_array"."""
         if self.render_mode != "rgb_array":
             raise ValueError(
                 f"the render mode is {self.render_mode!r}; pass render_mode='rgb_array' to make_vec"
@@ -413,7 +415,7 @@ class BatchedVecEnv(VecEnv):
         return self.env_method("render")
 
     def close(self) -> None:
-        """Close what renders; the simulations are freed when nothing refers to them."""
+        """Close the renderers; the simulations are freed when nothing refers to them."""
         for renderer in self._renderers:
             renderer.close()
 

@@ -1,4 +1,4 @@
-"""Builds tasks by name."""
+"""Build envs from the names of tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from liquid_control.envs.variable_rate import VariableRate
 
 logger = logging.getLogger(__name__)
 
-# Said of Gymnasium's own half_cheetah.xml, which no user of it can change.
+# MuJoCo warns about Gymnasium's own half_cheetah.xml, which users cannot change.
 _KNOWN_WARNING = "compiler attribute 'settotalmass' is deprecated"
 
 
@@ -37,25 +37,25 @@ def make(
     render_mode: str | None = None,
     **task_kwargs: Any,
 ) -> gym.Env[dict[str, Any], Any]:
-    """Build a MuJoCo task whose control rate may vary.
+    """Build a MuJoCo task with a variable control rate.
 
-    A task without MuJoCo's physics keeps its own rate, and its own observation without the time.
+    An env that is not a MuJoCo task keeps its own rate and its observation without elapsed time.
 
     Args:
-        task: Gymnasium's name of it, such as "HalfCheetah-v5".
+        task: The task's name in Gymnasium, such as "HalfCheetah-v5".
         observe: "full", "positions", "velocities" or indices, see `ObserveOnly`.
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
-        seed: Seeds the first episode as `reset(seed=seed)` would, and the action space.
-        render_mode: Gymnasium's, such as "rgb_array".
+        seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
+        render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
 
     Returns:
-        An env as `VariableRate` describes it.
+        An env wrapped in `VariableRate`.
 
     Raises:
-        ValueError: If the task, the part to observe or the interval is impossible.
-        TypeError: If the task does not know one of its arguments, or an interval is asked of one
-            that is no MuJoCo task.
+        ValueError: If the task, the part to observe or the interval is invalid.
+        TypeError: If the task does not accept an argument, or an interval is given for an env
+            that is not a MuJoCo task.
     """
     if render_mode is not None:
         task_kwargs["render_mode"] = render_mode
@@ -87,23 +87,23 @@ def make_vec(
     """Build several independent envs of a task as one Stable-Baselines3 VecEnv.
 
     Gymnasium's MuJoCo v5 tasks, and those of `register`, become a `BatchedVecEnv`. Any other task
-    is stepped env by env in a `SerialVecEnv`; its attribute `reason` says why, and so does the log.
+    is stepped env by env in a `SerialVecEnv`; its attribute `reason` and the log give the reason.
 
     Args:
-        task: As in `make`, and so are the others.
-        num_envs: How many, at least one.
-        observe: The part of the observation to show.
-        interval: The rule that draws control intervals.
+        task: As in `make`.
+        num_envs: Number of envs, at least one.
+        observe: As in `make`.
+        interval: As in `make`.
         seed: Env i is seeded with seed + i.
-        threads: Threads that simulate; None is one for each processor, 0 steps env by env.
-        **task_kwargs: Arguments of the task's constructor.
+        threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
+        **task_kwargs: As in `make`.
 
     Returns:
-        A VecEnv of monitored envs; `get_attr("nominal_interval")` reaches through to MuJoCo's.
+        A VecEnv of monitored envs; MuJoCo tasks have the attribute `nominal_interval`.
 
     Raises:
-        ValueError, TypeError: As in `make`, and if num_envs is no positive integer, or threads no
-            natural number.
+        ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, or
+            `threads` not a non-negative one.
     """
     _check_count("num_envs", num_envs, least=1)
     if threads is not None:
@@ -126,7 +126,7 @@ def make_vec(
 
 
 class SerialVecEnv(DummyVecEnv):
-    """SB3's DummyVecEnv, which steps env by env.
+    """SB3's DummyVecEnv, with the reason why it is used.
 
     Attributes:
         reason: Why the envs are not stepped together.
@@ -145,7 +145,7 @@ def _check_count(name: str, count: int, *, least: int) -> None:
 
 
 def _processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -153,14 +153,14 @@ def _processors() -> int:
 
 @contextmanager
 def _without_known_warning() -> Iterator[None]:
-    """Swallow the one warning that loading Gymnasium's HalfCheetah gives, and its log file.
+    """Suppress the warning that loading Gymnasium's HalfCheetah causes, and its log file.
 
-    MuJoCo has one handler per process. Its own prints and writes MUJOCO_LOG.TXT into the working
-    directory; here other warnings become Python's, unless the user has set a handler.
+    MuJoCo has one handler per process. The default prints and writes MUJOCO_LOG.TXT to the working
+    directory; here other messages become Python warnings, unless the user has set a handler.
     """
     messages: list[str] = []
     handler = mujoco.get_mju_user_warning()
-    # An exception cannot pass through MuJoCo, so the messages are judged afterwards.
+    # Exceptions cannot pass through MuJoCo, so messages are collected and handled afterwards.
     mujoco.set_mju_user_warning(messages.append)
     try:
         yield

@@ -1,35 +1,35 @@
-"""How long each control interval of an episode lasts.
+"""Rules that draw the control intervals of an episode.
 
-An interval is a frozen description without state: given a generator it draws the schedule of a
-whole episode at once, so that a step draws nothing and the schedule array is all there is to save.
+A rule is frozen and has no state. It draws the schedule of a whole episode at once, so that a step
+draws nothing and only the schedule needs to be saved.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.trace import read_intervals
-
 Seconds: TypeAlias = NDArray[np.float64]
 
 
 class Interval(ABC):
-    """The rule by which control intervals are drawn; all durations are seconds."""
+    """A rule that draws control intervals; all durations are in seconds."""
 
     kind: ClassVar[str]
 
     @abstractmethod
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
-        """Draw consecutive intervals, (count,) in seconds, for a task of `nominal` interval."""
+        """Draw consecutive intervals, (count,) in seconds, for a task's `nominal` interval."""
 
     @abstractmethod
     def bounds(self, nominal: float) -> tuple[float, float]:
@@ -37,7 +37,7 @@ class Interval(ABC):
 
     @property
     def aims_at_bounds(self) -> bool:
-        """Whether the bounds are themselves requested, so that rounding one must be said."""
+        """Whether the user asked for the bounds themselves; rounding them then needs a warning."""
         return False
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,20 +58,20 @@ class Fixed(Interval):
 
     def __post_init__(self) -> None:
         if self.seconds is not None:
-            _keep_seconds(self, "seconds")
+            _set_seconds(self, "seconds")
 
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
-        """Return equal intervals, (count,) in seconds; nothing is drawn."""
+        """Return equal intervals, (count,) in seconds; the generator is not used."""
         return np.full(count, self.bounds(nominal)[0])
 
     def bounds(self, nominal: float) -> tuple[float, float]:
-        """Return the one interval twice, in seconds."""
+        """Return the interval as both bounds, in seconds."""
         seconds = nominal if self.seconds is None else self.seconds
         return seconds, seconds
 
     @property
     def aims_at_bounds(self) -> bool:
-        """True: the interval is its own bound."""
+        """True: the interval equals both bounds."""
         return True
 
 
@@ -83,8 +83,8 @@ class _Range(Interval):
     high: float
 
     def __post_init__(self) -> None:
-        _keep_seconds(self, "low")
-        _keep_seconds(self, "high")
+        _set_seconds(self, "low")
+        _set_seconds(self, "high")
         if self.low > self.high:
             raise ValueError(f"low {self.low} s is above high {self.high} s; swap them")
 
@@ -113,20 +113,20 @@ class LogUniform(_Range):
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
         """Draw intervals, (count,) in seconds."""
         seconds = np.exp(rng.uniform(np.log(self.low), np.log(self.high), count))
-        # exp(log(x)) may miss x by a rounding error, and the bounds are a promise.
+        # exp(log(x)) may differ from x by rounding; the bounds must hold exactly.
         return np.clip(seconds, self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Endpoints(_Range):
-    """Mostly `low` or `high` seconds, equally likely; a share `middle` is uniform between."""
+    """Intervals of `low` or `high` seconds, equally likely; a share `middle` is uniform between."""
 
     kind = "endpoints"
     middle: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _keep_number(self, "middle")
+        _set_number(self, "middle")
         if not 0 <= self.middle <= 1:
             raise ValueError(f"middle is a share between 0 and 1, got {self.middle}")
 
@@ -139,13 +139,13 @@ class Endpoints(_Range):
 
     @property
     def aims_at_bounds(self) -> bool:
-        """True: most intervals are one of the bounds."""
+        """True: most intervals equal one of the bounds."""
         return True
 
 
 @dataclass(frozen=True)
 class Jitter(Interval):
-    """Nominal intervals with Gaussian noise, as a loaded control loop has.
+    """Nominal intervals with Gaussian noise, as in a control loop under load.
 
     `std` and `limit` are shares of the nominal interval: an interval is nominal * (1 + noise),
     and noise is clipped to plus or minus `limit`.
@@ -156,8 +156,8 @@ class Jitter(Interval):
     limit: float = 0.5
 
     def __post_init__(self) -> None:
-        _keep_number(self, "std")
-        _keep_number(self, "limit")
+        _set_number(self, "std")
+        _set_number(self, "limit")
         if not 0 <= self.std < np.inf:
             raise ValueError(f"std is a share of the nominal interval, at least 0; got {self.std}")
         if not 0 <= self.limit < 1:
@@ -178,16 +178,16 @@ class Jitter(Interval):
 
 @dataclass(frozen=True)
 class DroppedFrames(Interval):
-    """Nominal ticks that are each missed with `probability`; a missed tick holds the last action.
+    """Nominal ticks that are each dropped with `probability`; a dropped tick holds the last action.
 
-    The intervals are therefore multiples of the nominal one with a geometric distribution.
+    The intervals are multiples of the nominal one with a geometric distribution.
     """
 
     kind = "dropped_frames"
     probability: float
 
     def __post_init__(self) -> None:
-        _keep_number(self, "probability")
+        _set_number(self, "probability")
         if not 0 <= self.probability < 1:
             raise ValueError(f"probability is at least 0 and below 1, got {self.probability}")
 
@@ -203,11 +203,11 @@ class DroppedFrames(Interval):
 
 @dataclass(frozen=True)
 class Trace(Interval):
-    """Intervals recorded on a real robot, replayed from a random place and around.
+    """Intervals recorded on a real robot, replayed from a random position and repeated.
 
-    `path` names a CSV of increasing timestamps in seconds: the column `timestamp`, or else the
-    first one; a header is optional. A missing file raises FileNotFoundError, a file that holds no
-    such column of numbers ValueError with the line.
+    `path` is a CSV of increasing timestamps in seconds, in the column `timestamp` or else the first
+    one; a header is optional and blank lines are skipped. Raises FileNotFoundError if the file is
+    missing, ValueError with the line if it has fewer than two increasing, finite timestamps.
     """
 
     kind = "trace"
@@ -216,10 +216,10 @@ class Trace(Interval):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fspath(self.path))
-        object.__setattr__(self, "seconds", read_intervals(self.path))
+        object.__setattr__(self, "seconds", _read_trace(self.path))
 
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
-        """Return recorded intervals, (count,) in seconds; only where to start is drawn."""
+        """Return recorded intervals, (count,) in seconds; only the first position is drawn."""
         start = rng.integers(len(self.seconds))
         return np.take(self.seconds, start + np.arange(count), mode="wrap")
 
@@ -230,7 +230,7 @@ class Trace(Interval):
 
 @dataclass(frozen=True)
 class PerEpisode(Interval):
-    """One interval, drawn from `interval`, for the whole of an episode."""
+    """One interval for a whole episode, drawn from `interval`."""
 
     kind = "per_episode"
     interval: Interval
@@ -264,12 +264,11 @@ KINDS: dict[str, type[Interval]] = {
 
 
 def interval_from(value: IntervalLike) -> Interval:
-    """Build an interval from what a recipe may hold.
+    """Build an interval from a value of a recipe.
 
-    None is the nominal interval, a number that many seconds, a mapping
-    {"kind": "uniform", "low": 0.02, "high": 0.08} the class of that kind with those arguments.
-    An Interval is returned as it is. Raises ValueError for an unknown kind or key, TypeError for
-    any other type.
+    None gives the nominal interval, a number gives that many seconds, and a mapping such as
+    {"kind": "uniform", "low": 0.02, "high": 0.08} gives the class of that kind. An Interval is
+    returned unchanged. Raises ValueError for an unknown kind or key, TypeError for other types.
     """
     if isinstance(value, Interval):
         return value
@@ -300,17 +299,68 @@ def _from_mapping(mapping: Mapping[str, Any]) -> Interval:
     return KINDS[kind](**arguments)
 
 
-def _keep_number(interval: Interval, name: str) -> None:
-    """Check that a field is a number, and store it as the float that JSON gives back."""
+def _set_number(interval: Interval, name: str) -> None:
+    """Check that a field is a number, and store it as a float, as JSON does."""
     value = getattr(interval, name)
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
     object.__setattr__(interval, name, float(value))
 
 
-def _keep_seconds(interval: Interval, name: str) -> None:
+def _set_seconds(interval: Interval, name: str) -> None:
     """Check that a field is a duration, and store it as a float."""
-    _keep_number(interval, name)
+    _set_number(interval, name)
     value = getattr(interval, name)
     if not 0 < value < np.inf:
         raise ValueError(f"{name} must be a finite number of seconds above 0, got {value}")
+
+
+def _read_trace(path: str) -> Seconds:
+    """Return the intervals between a CSV's timestamps, read-only; see `Trace`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"trace file {path!r} does not exist; give the path of a CSV")
+    lines, timestamps = _read_timestamps(path)
+    if len(timestamps) < 2:
+        raise ValueError(
+            f"trace file {path!r} holds {len(timestamps)} timestamps; an interval needs two"
+        )
+    intervals = np.diff(np.array(timestamps))
+    if not (intervals > 0).all():
+        late = int(np.argmin(intervals > 0)) + 1
+        raise ValueError(
+            f"trace file {path!r}, line {lines[late]}: timestamp {timestamps[late]} does not come "
+            f"after {timestamps[late - 1]}; timestamps must increase"
+        )
+    intervals.setflags(write=False)
+    return intervals
+
+
+def _read_timestamps(path: str) -> tuple[list[int], list[float]]:
+    """Return line numbers and timestamps in seconds."""
+    lines, timestamps = [], []
+    # Spreadsheets write a byte order mark, which utf-8-sig removes.
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        column = 0
+        for index, row in enumerate(row for row in reader if row):
+            if index == 0 and not any(map(_is_number, row)):
+                names = [name.strip() for name in row]
+                column = names.index("timestamp") if "timestamp" in names else 0
+                continue
+            cell = row[column] if column < len(row) else ""
+            if not _is_number(cell) or not np.isfinite(float(cell)):
+                raise ValueError(
+                    f"trace file {path!r}, line {reader.line_num}: {cell!r} is not a timestamp; "
+                    f"give finite seconds"
+                )
+            lines.append(reader.line_num)
+            timestamps.append(float(cell))
+    return lines, timestamps
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Names of what a robot observes and of what it can do, for people to read."""
+"""Readable names for the entries of observations and actions."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _AXES = {  # of a joint's position, and of its motion
     mujoco.mjtJoint.mjJNT_BALL: (_QUATERNION, _TURN),
 }
 
-# Blocks of an observation whose entries are numbered.
+# Names of observation blocks whose entries are numbered.
 _BLOCKS = {"cfrc_ext": "force", "cinert": "inertia", "cvel": "body velocity"}
 
 
 def observation_names(env: gym.Env[Any, Any]) -> Names:
-    """Return a name for each entry of an env's observation, all of them different.
+    """Return a unique name for each entry of an env's observation.
 
-    A joint's position is called as the joint, such as "bthigh", and its velocity "bthigh'". Where
+    A joint's position has the name of the joint, such as "bthigh", and its velocity "bthigh'". If
     the layout of the observation is unknown, its entries are numbered: "observation 0".
 
     Args:
-        env: A task, or wrappers around one. Of a wrapper that shows only some entries, its
-            `indices` tell which; any other that keeps the size keeps the names.
+        env: A task, or wrappers around one. A wrapper that selects entries has the attribute
+            `indices`; any other wrapper that keeps the size keeps the names.
     """
     size = gym.spaces.flatdim(env.observation_space)
     if not isinstance(env, gym.Wrapper):
@@ -46,9 +46,9 @@ def observation_names(env: gym.Env[Any, Any]) -> Names:
 
 
 def action_names(env: gym.Env[Any, Any]) -> Names:
-    """Return a name for each number of an env's action: its actuator's, or the joint's it drives.
+    """Return a name for each entry of an env's action: its actuator's, or that of the driven joint.
 
-    Where there is none, it is a number: "action 0".
+    Entries without a name are numbered: "action 0".
     """
     task = env.unwrapped
     names = tuple(_actuators(task.model)) if isinstance(task, MujocoEnv) else ()
@@ -56,7 +56,7 @@ def action_names(env: gym.Env[Any, Any]) -> Names:
 
 
 def _checked(names: Names, what: str, size: int) -> Names:
-    """Return the names if there is one for each entry and no two are the same, else numbers."""
+    """Return the names if each entry has a unique one, else numbers."""
     return names if len(names) == len(set(names)) == size else _numbered(what, size)
 
 
@@ -65,7 +65,7 @@ def _numbered(what: str, count: int) -> Names:
 
 
 def _observed(task: gym.Env[Any, Any]) -> Iterator[str]:
-    """Name what a task observes, as far as its layout is known."""
+    """Yield the names of a task's observation, or nothing if its layout is unknown."""
     if not isinstance(task, MujocoEnv):
         return
     positions, motions = _joints(task.model)
@@ -85,8 +85,8 @@ def _observed(task: gym.Env[Any, Any]) -> Iterator[str]:
 
 
 def _structured(structure: Mapping[str, int], positions: Names, motions: Names) -> Iterator[str]:
-    """Name the entries of an observation that publishes its blocks and their sizes."""
-    # Gymnasium leaves out the first positions, and the torques of what has no actuator.
+    """Yield the names of an observation, given the names and sizes of its blocks."""
+    # Gymnasium omits the first positions, and the torques of joints without an actuator.
     driven = motions[len(motions) - structure.get("qfrc_actuator", 0) :]
     named = {
         "qpos": positions[structure.get("skipped_qpos", 0) :],
@@ -100,7 +100,7 @@ def _structured(structure: Mapping[str, int], positions: Names, motions: Names) 
 
 
 def _joints(model: mujoco.MjModel) -> tuple[Names, Names]:
-    """Name all positions (nq,) of a model, and the directions it can move in (nv,)."""
+    """Return names of all positions (nq,) and of all degrees of freedom (nv,) of a model."""
     positions: list[str] = []
     motions: list[str] = []
     for index, kind in enumerate(model.jnt_type):

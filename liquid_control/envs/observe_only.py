@@ -1,4 +1,4 @@
-"""Hides part of a task's observation, so that the agent has to remember."""
+"""A wrapper that shows only part of a task's observation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from liquid_control.envs.variable_rate import VariableRate, layers
 Part: TypeAlias = Literal["full", "positions", "velocities"]
 Observe: TypeAlias = Part | Sequence[int]
 
-# What depends on one of the two alone. cvel and ten_velocity need both, forces are neither.
+# Blocks that depend on positions or velocities alone. cvel and ten_velocity depend on both.
 _PART_OF = {
     "qpos": "positions",
     "cinert": "positions",
@@ -39,21 +39,21 @@ class ObserveOnly(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """Shows only part of a task's observation, a vector (features,).
 
     "positions" are the entries computed from the joint positions alone (angles and their sines,
-    body positions and inertias), "velocities" those computed from the joint velocities alone;
-    contact and actuator forces belong to neither, nor do Humanoid's body velocities. MuJoCo leaves
-    body positions where they were one physics step before the joint positions.
+    body positions and inertias), "velocities" those computed from the joint velocities alone.
+    Contact and actuator forces and Humanoid's body velocities belong to neither. MuJoCo's body
+    positions lag one physics step behind its joint positions.
 
     Args:
         env: A task, or wrappers around one; `VariableRate` goes around this wrapper.
-        part: "full", "positions", "velocities", or the indices of the entries to show. Parts are
-            known for Gymnasium's MuJoCo v5 tasks and for any env with an
-            `observation_structure`, a mapping of names such as qpos and qvel to sizes.
+        part: "full", "positions", "velocities", or the indices of the entries to show. The names
+            work for Gymnasium's MuJoCo v5 tasks and for any env with an
+            `observation_structure`, a mapping from names such as qpos and qvel to sizes.
 
     Attributes:
         indices: The entries shown, (entries,).
 
     Raises:
-        TypeError: If the observation is no vector.
+        TypeError: If the observation is not a vector.
         ValueError: If the part is unknown, empty or out of range, if the layout of the
             observation is unknown, or if the env is wrapped in VariableRate already.
     """
@@ -94,10 +94,10 @@ def _indices(task: gym.Env[Any, Any], part: Observe, size: int) -> NDArray[np.in
 
 
 def _layout(task: gym.Env[Any, Any], size: int) -> list[tuple[str, int]]:
-    """Return names and sizes of an observation's blocks, in order; they add up to `size`."""
+    """Return names and sizes of an observation's blocks, in order; the sizes sum to `size`."""
     structure = getattr(task, "observation_structure", None)
     if isinstance(structure, Mapping):
-        # skipped_qpos counts what is left out of the observation.
+        # skipped_qpos counts entries that are not in the observation.
         blocks = [(name, int(n)) for name, n in structure.items() if name != "skipped_qpos"]
     else:
         blocks = [b for cls, layout in _LAYOUTS.items() if isinstance(task, cls) for b in layout]

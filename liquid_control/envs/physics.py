@@ -1,7 +1,7 @@
-"""MuJoCo's batch of simulations: the thin layer over its C API.
+"""A thin layer over the C API of MuJoCo's batch of simulations.
 
-`mujoco.batch.Batch` takes one number of physics steps for all simulations. Its C API underneath
-runs a function of ours on each simulation, which takes them at a number of its own (`_hold.c`).
+`mujoco.batch.Batch` takes the same number of physics steps in all simulations. Its C API runs a
+function on each simulation; ours (`_hold.c`) takes a different number of steps in each.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import STATE, Array, Simulations, field
+from liquid_control.envs.tasks.task import STATE, Array, Simulations, field
 
-# Forces that only mj_rnePostConstraint computes; a reset alone leaves them at zero.
+# Forces that only mj_rnePostConstraint computes; a reset sets them to zero.
 _FORCES = {"cacc", "cfrc_int", "cfrc_ext"}
 
-# MuJoCo resets a simulation that becomes unstable, and counts it as one of these.
+# MuJoCo resets a simulation that becomes unstable, and counts one of these warnings.
 _UNSTABLE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
 
 
@@ -47,24 +47,24 @@ class _Plan(Structure):
 
 
 class _Owner:
-    """What Physics and all arrays of a batch's memory refer to; the batch is freed after it."""
+    """Referenced by Physics and by all arrays of a batch's memory; its end frees the batch."""
 
 
 class Physics:
-    """Many simulations of one model, each stepped by a count of its own, on a pool of threads.
+    """Many simulations of one model, each with its own number of substeps, on a pool of threads.
 
-    Results do not depend on the number of threads, and are those of mj_step on one MjData.
+    Results do not depend on the number of threads, and equal those of mj_step on one MjData.
 
     Args:
         model: The MjModel; a copy is simulated.
         count: Number of simulations.
         threads: Threads of the pool, the caller's included.
-        reads: Fields of MjData to provide beside qpos, qvel and ctrl.
+        reads: Fields of MjData to provide in addition to qpos, qvel and ctrl.
 
     Attributes:
-        simulations: What the physics computed, as arrays.
-        memory: All that a step depends on, as live arrays: the whole state of each simulation, and
-            the fields that tasks read of the last step.
+        simulations: Fields of MjData, as arrays of all simulations.
+        memory: The arrays that a step depends on, not copied: the state of each simulation, and
+            the fields that tasks read from the last step.
     """
 
     def __init__(self, model: Any, count: int, threads: int, reads: Sequence[str]) -> None:
@@ -110,11 +110,11 @@ class Physics:
         self._hold = import_module("liquid_control.envs._hold").ADDRESS
 
     def step(self, ctrl: NDArray[Any], substeps: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
-        """Hold controls (simulations, actuators) for so many physics steps, (simulations,).
+        """Hold controls (simulations, actuators) for `substeps` (simulations,) physics steps.
 
         Returns:
-            Numbers of the simulations that became unstable, (unstable,). MuJoCo has put them
-            back to the model's defaults.
+            Indices of the simulations that became unstable, (unstable,). MuJoCo has reset them
+            to the model's defaults.
         """
         self.simulations.ctrl[:] = ctrl
         self._substeps[:] = substeps
@@ -123,10 +123,7 @@ class Physics:
         return np.flatnonzero(self._unstable.any(axis=1) | (self._status != 0))
 
     def reset(self, which: NDArray[np.integer[Any]], qpos: Array, qvel: Array) -> None:
-        """Put some simulations into positions and velocities, (which, ...) each.
-
-        `which` are their numbers, (which,), in rising order.
-        """
+        """Reset the simulations `which`, (which,) ascending, to positions and velocities."""
         ids = np.ascontiguousarray(which, np.int32)
         self._mujoco.mjb_reset(self._batch, ids.ctypes.data, len(ids), None, 0)
         self.simulations.qpos[ids] = qpos
@@ -139,7 +136,7 @@ class Physics:
             array[ids] = 0.0
 
     def load(self, which: int, data: Any) -> None:
-        """Copy one simulation into an MjData and compute all that follows from its state."""
+        """Copy one simulation into an MjData and run mj_forward on it."""
         self._mujoco.mjb_getData(self._batch, which, data._address)
         mujoco.mj_forward(self._model, data)
 
@@ -150,21 +147,21 @@ class Physics:
         )
 
     def _array(self, name: str, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return memory of the batch, which a function of MuJoCo's names, as an array."""
+        """Return memory of the batch as an array; `name` is the MuJoCo function that returns it."""
         start = getattr(self._mujoco, name)(self._batch)
         memory = (kind * int(np.prod(shape))).from_address(start)
         memory.owner = self._owner
         return np.ctypeslib.as_array(memory).reshape(shape)
 
     def _component(self, bit: int) -> Array:
-        """Return a view of one part of all states, (simulations, size)."""
+        """Return a view of one component of all states, (simulations, size)."""
         size = c_int()
         start = self._mujoco.mjb_stateComponent(self._batch, int(bit), byref(size))
         offset = (start - self._mujoco.mjb_state(self._batch)) // ctypes.sizeof(c_double)
         return self._state[:, offset : offset + size.value]
 
     def _apply(self, plan: _Plan, ids: NDArray[np.int32] | None) -> int:
-        """Run a plan on some simulations, or on all; return how many failed."""
+        """Run a plan on some simulations, or on all; return the number of failures."""
         some, count = (None, len(self._state)) if ids is None else (ids.ctypes.data, len(ids))
         failed: int = self._mujoco.mjb_apply(self._batch, some, count, self._hold, byref(plan), 1)
         return failed
@@ -172,10 +169,10 @@ class Physics:
 
 @cache
 def library() -> Any:
-    """Return MuJoCo's C library, which is loaded already.
+    """Return MuJoCo's C library, already loaded by `mujoco`.
 
     Raises:
-        RuntimeError: If it is too old to have batches, or our part was not compiled.
+        RuntimeError: If it is too old to have batches, or `_hold.c` was not compiled.
     """
     folder = Path(mujoco.__file__).parent
     path = next(
@@ -188,8 +185,8 @@ def library() -> Any:
         import_module("liquid_control.envs._hold")
     except ImportError as error:
         raise RuntimeError(
-            f"the compiled part of liquid_control.envs is missing ({error}); install a C compiler, "
-            f"then install liquid_control again"
+            f"the compiled part of liquid_control.envs is missing ({error}); install a C compiler "
+            f"and reinstall liquid_control"
         ) from error
     for name, result, arguments in (
         ("mjb_makeBatch", c_void_p, (c_void_p, c_int, POINTER(_Config), c_char_p, c_int)),
@@ -215,10 +212,10 @@ def _plan(step: Any, forces: Any, substeps: NDArray[np.int32], fields: Any) -> _
 
 
 def _offset(name: str, template: Any) -> int:
-    """Return where in mjData the pointer to a field lies, by looking for it in one of them.
+    """Return the offset of a field's pointer in mjData, by searching for its address.
 
-    Fields of a model lie alike in all of its mjData, so that it matters little if a field that is
-    empty in this model has the same address.
+    All mjData of a model have the same layout. A field that is empty in this model may have the
+    same address; the first match is then equally valid.
     """
     pointer, offset = getattr(template, name).ctypes.data, 0
     while c_void_p.from_address(template._address + offset).value != pointer:

@@ -1,4 +1,4 @@
-"""The one place where seconds become whole physics steps."""
+"""Conversion of seconds to whole physics steps; no other module rounds them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from liquid_control.envs.intervals import Interval
 
 UNLIMITED_COUNT = 4096
-"""Intervals that are drawn for an episode without a horizon; they repeat when they run out."""
+"""Number of intervals drawn for an episode without a horizon; they repeat afterwards."""
 
-# Decimal fractions such as 0.1 * 0.05 miss their multiple of the physics step by rounding only.
+# Decimal fractions such as 0.1 * 0.05 differ from a multiple of the physics step by rounding.
 _RELATIVE_ERROR = 1e-6
 
 
@@ -25,18 +25,18 @@ def to_substeps(seconds: ArrayLike, timestep: float) -> NDArray[np.int64]:
         timestep: Duration of a physics step in seconds.
 
     Returns:
-        Substeps of the same shape, at most what MuJoCo's 32-bit step count can hold.
+        Substeps of the same shape, at most the maximum of MuJoCo's 32-bit step count.
     """
     steps = np.rint(np.asarray(seconds, dtype=np.float64) / timestep)
     return np.clip(steps, 1, np.iinfo(np.int32).max).astype(np.int64)
 
 
 def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
-    """Refuse intervals shorter than a physics step, and warn of those that must be rounded.
+    """Reject intervals shorter than a physics step, and warn about intervals that are rounded.
 
-    Durations are seconds. Raises ValueError if an interval may last less than `timestep`. Warns
-    if an interval that is asked for by number is no multiple of `timestep`; a range is rounded
-    silently, because no single one of its intervals was asked for.
+    Durations are in seconds. Raises ValueError if an interval may be shorter than `timestep`. Warns
+    if a requested interval is not a multiple of `timestep`. Intervals drawn from a range are
+    rounded without a warning.
     """
     shortest, longest = interval.bounds(nominal)
     if shortest < timestep * (1 - _RELATIVE_ERROR):
@@ -50,8 +50,8 @@ def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
         used = int(to_substeps(seconds, timestep)) * timestep
         if not math.isclose(used, seconds, rel_tol=_RELATIVE_ERROR):
             warnings.warn(
-                f"interval {seconds:.6g} s is no multiple of the physics step of {timestep:.6g} s; "
-                f"{used:.6g} s is used",
+                f"interval {seconds:.6g} s is not a multiple of the physics step of "
+                f"{timestep:.6g} s; {used:.6g} s is used",
                 stacklevel=3,
             )
 
@@ -59,7 +59,7 @@ def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
 def longest_schedule(
     interval: Interval, nominal: float, timestep: float, horizon: int | None
 ) -> int:
-    """Return how many control intervals an episode has at most; see `draw_substeps`."""
+    """Return the largest number of control intervals of an episode; see `draw_substeps`."""
     if horizon is None:
         return UNLIMITED_COUNT
     shortest = int(to_substeps(interval.bounds(nominal)[0], timestep))
@@ -77,14 +77,14 @@ def draw_substeps(
 
     Args:
         interval: The rule that draws them, already checked by `check_interval`.
-        rng: The generator of the env that will live the episode.
+        rng: The generator of the env.
         nominal: The task's nominal interval in seconds.
         timestep: Duration of a physics step in seconds.
         horizon: Physics steps in the episode, or None for an episode without an end.
 
     Returns:
-        Substeps, (intervals,). They add up to `horizon`, for which the last interval is
-        shortened; without a horizon there are `UNLIMITED_COUNT` of them.
+        Substeps, (intervals,). They sum to `horizon`; the last interval is shortened for it.
+        Without a horizon there are `UNLIMITED_COUNT` intervals.
     """
     count = longest_schedule(interval, nominal, timestep, horizon)
     substeps = to_substeps(interval.schedule(rng, count, nominal), timestep)

@@ -1,4 +1,4 @@
-"""Tasks of your own: a `Task` and a model become an env under a name."""
+"""User-defined tasks: registers a `Task` and a model as a Gymnasium env."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import Array, Simulations
-from liquid_control.envs.tasks import Task
+from liquid_control.envs.tasks.task import Array, Simulations, Task
 
 
 def register(
@@ -24,16 +23,16 @@ def register(
     frame_skip: int,
     max_episode_steps: int | None = None,
 ) -> None:
-    """Give a task of your own a name, for `make`, `make_vec`, recipes and `gymnasium.make`.
+    """Register a user-defined task for `make`, `make_vec`, recipes and `gymnasium.make`.
 
-    Its arguments are the task's fields, `frame_skip`, and those of Gymnasium's MujocoEnv, such as
-    `width`. A recipe that names it "module:Name-v0" imports the module, which registers it.
+    The env takes the task's fields, `frame_skip` and the arguments of Gymnasium's MujocoEnv, such
+    as `width`. A recipe with the task "module:Name-v0" imports the module, which registers it.
 
     Args:
-        name: Such as "FurutaPendulum-v0".
+        name: The name of the env, such as "FurutaPendulum-v0".
         task: The class of the task.
         model: Path of the robot's MJCF file.
-        frame_skip: Physics steps of the nominal control interval.
+        frame_skip: Physics steps per nominal control interval.
         max_episode_steps: Nominal intervals after which an episode is truncated.
     """
     gym.register(
@@ -45,16 +44,16 @@ def register(
 
 
 class TaskEnv(MujocoEnv):
-    """One simulation of a task, as Gymnasium sees it.
+    """One simulation of a task, as a Gymnasium env.
 
     Args:
         task: The task.
         model: Path of the robot's MJCF file.
-        frame_skip: Physics steps of a control interval.
+        frame_skip: Physics steps per control interval.
         **kwargs: Arguments of MujocoEnv, such as `render_mode`.
 
     Raises:
-        ValueError: If the task's functions return arrays of another shape than they should.
+        ValueError: If the task's functions return arrays of the wrong shape.
     """
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
@@ -83,7 +82,7 @@ class TaskEnv(MujocoEnv):
         return self._observe(), float(reward), bool(terminated), False, {}
 
     def reset_model(self) -> Array:
-        """Start an episode."""
+        """Draw the initial state of an episode and return its observation."""
         start = self.task.start(self.np_random, self.init_qpos.copy(), self.init_qvel.copy())
         self.set_state(*start)  # type: ignore[no-untyped-call]
         return self._observe()
@@ -93,7 +92,7 @@ class TaskEnv(MujocoEnv):
         return np.array(observation)
 
     def _check_shapes(self) -> None:
-        """Refuse a task whose arrays do not have one row, or one number, for each simulation."""
+        """Raise ValueError if the task's arrays do not have one row or number per simulation."""
         task, sims = self.task, self._simulations
         action = np.zeros((1, self.model.nu), np.float32)
         reward = task.reward(sims, task.before(sims), action, np.array([self.dt]))

@@ -1,4 +1,4 @@
-"""Lets the control rate of a MuJoCo task vary."""
+"""A wrapper that varies the control rate of a MuJoCo task."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ TimedObservation = dict[str, Any]
 
 
 class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructorArgs):
-    """Holds each action for an interval that the env's own generator draws.
+    """Holds each action for an interval drawn from the env's generator.
 
     The observation becomes a Dict of `observation` (the task's own) and `elapsed_time`, (1,)
     float32 seconds since the previous observation; at the first observation of an episode it is
-    the nominal interval. A step's reward is the task's times interval / nominal. `info` gains
-    `elapsed_time` and `physical_time`, the seconds since the reset.
+    the nominal interval. A step's reward is the task's reward times interval / nominal. `info` also
+    contains `elapsed_time` and `physical_time`, the seconds since the reset.
 
     An episode truncates after the same physical time at every rate, max_episode_steps nominal
-    intervals, for which the last interval is shortened. The limit is that of the `TimeLimit`
-    inside, whose place this wrapper takes: it is removed from the stack, for it counts steps.
-    A `TimeLimit` put around this wrapper would again count steps, however long they are.
+    intervals; its last interval is shortened for this. The limit is taken from the `TimeLimit`
+    inside, which is removed because it counts steps. A `TimeLimit` around this wrapper counts
+    steps again, regardless of their duration.
 
-    All intervals of an episode are drawn at its reset, after the task has drawn its own initial
-    state; at the nominal interval nothing is drawn and the task is Gymnasium's bit for bit.
-    An episode without a limit repeats its first 4096 intervals.
+    All intervals of an episode are drawn at its reset, after the task has drawn its initial state.
+    The nominal interval draws nothing, and the task equals Gymnasium's bit for bit. An episode
+    without a limit repeats its first 4096 intervals.
 
     Args:
         env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
@@ -50,9 +50,9 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         interval: The Interval.
 
     Raises:
-        TypeError: If the env is no MujocoEnv.
-        ValueError: If an interval may be shorter than a physics step, or the rate of this env
-            varies already.
+        TypeError: If the env is not a MujocoEnv.
+        ValueError: If an interval may be shorter than a physics step, or the env is already
+            wrapped in VariableRate.
     """
 
     def __init__(self, env: gym.Env[Any, Any], interval: IntervalLike = None) -> None:
@@ -60,11 +60,11 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         task = env.unwrapped
         if not isinstance(task, MujocoEnv):
             raise TypeError(
-                f"VariableRate needs a Gymnasium MujocoEnv, whose frame_skip it sets; "
+                f"VariableRate needs a Gymnasium MujocoEnv, as it sets frame_skip; "
                 f"got {type(task).__name__}"
             )
         if any(isinstance(layer, VariableRate) for layer in layers(env)):
-            raise ValueError("the rate of this env varies already; wrap it in VariableRate once")
+            raise ValueError("this env is already wrapped in VariableRate; wrap it once")
         env, max_episode_steps = _without_time_limits(env)
         super().__init__(env)
 
@@ -95,7 +95,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """The specification from which `gymnasium.make` builds this env again, limit included."""
+        """The specification for `gymnasium.make`, including the limit of the episode."""
         spec = super().spec
         if spec is not None:
             spec.max_episode_steps = self._max_episode_steps
@@ -103,18 +103,18 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     @property
     def observation_names(self) -> tuple[str, ...]:
-        """A name for each entry of the observation but the elapsed time, see `envs.names`."""
+        """A name for each entry of the observation except the elapsed time; see `envs.names`."""
         return observation_names(self.env)
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """A name for each number of an action: the actuator's, or the joint's it drives."""
+        """A name for each entry of an action; see `envs.names`."""
         return action_names(self.env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[TimedObservation, dict[str, Any]]:
-        """Reset the task and draw the intervals of the coming episode."""
+        """Reset the task and draw the intervals of the episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._schedule = draw_substeps(
             self.interval,
@@ -134,7 +134,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     def step(
         self, action: Any
     ) -> tuple[TimedObservation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Hold the action for the interval that is due.
+        """Hold the action for the next interval.
 
         Raises ResetNeeded before the first reset and after the horizon.
         """
@@ -146,9 +146,9 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         finally:
-            # Between steps the task's dt is read as its nominal interval, by renderers and users.
+            # Renderers and users read the task's dt between steps as its nominal interval.
             self._task.frame_skip = self._nominal_substeps
-        # A row of the episode's array that is handed out once: no allocation, and no one else's.
+        # Each row of the array is returned once, so that no copy is needed.
         elapsed_time = self._elapsed_time[tick]
         self._tick = tick + 1
         self._substeps_since_reset += substeps
@@ -163,7 +163,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         )
 
     def _start_over(self) -> int:
-        """Return to the first interval of an endless episode, whose schedule has run out."""
+        """Restart the schedule of an episode without a limit, and return its first index."""
         if self.horizon_substeps is not None or not len(self._schedule):
             raise ResetNeeded("no episode is under way; call reset() before step()")
         self._elapsed_time = self._elapsed_time.copy()
@@ -171,7 +171,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
 
 def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
-    """Walk from the outermost wrapper down to the task itself."""
+    """Iterate from the outermost wrapper to the task."""
     yield env
     while isinstance(env, gym.Wrapper):
         env = env.env
@@ -179,7 +179,7 @@ def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
 
 
 def _without_time_limits(env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], int | None]:
-    """Take every TimeLimit out of a stack of wrappers, and return the smallest limit."""
+    """Remove every TimeLimit from a stack of wrappers; return the stack and the smallest limit."""
     limits: list[int] = []
     while isinstance(env, TimeLimit):
         limits.append(env._max_episode_steps)

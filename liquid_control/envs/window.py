@@ -1,4 +1,4 @@
-"""Shows the last observations together, for agents that remember nothing themselves."""
+"""A vectorized wrapper that stacks the last observations, for agents without a state."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Observations = dict[str, NDArray[Any]]
 
 
 class VecWindow(VecEnvWrapper):
-    """Keeps the last `length` observations of each env, the newest last.
+    """Stacks the last `length` observations of each env, the newest last.
 
-    The observation becomes a Dict of windows: one for each key of the env's own Dict, or
-    `observation` where it has none, and `episode_start`, (length,), which is 1 at the first
-    observation of an episode. A window that reaches back beyond that repeats it, as
-    `episode_start` tells; so a circuit that resets there remembers the episode and no more.
-    A terminal observation is the window up to and including it.
+    The observation becomes a Dict of windows: one for each key of the env's Dict, or `observation`
+    if it is not a Dict, and `episode_start`, (length,), which is 1 at the first observation of an
+    episode. A window longer than the episode repeats its first observation with `episode_start` 1,
+    so that a circuit that resets there starts from the beginning of the episode. A terminal
+    observation is the window that ends with it.
 
-    `VecNormalize` goes around this wrapper, with `norm_obs_keys` that name neither
-    `elapsed_time` nor `episode_start`.
+    `VecNormalize` goes around this wrapper; its `norm_obs_keys` must exclude `elapsed_time` and
+    `episode_start`.
 
     Args:
-        env: A VecEnv, or one env, which is monitored as SB3 does it.
+        env: A VecEnv, or one env, which is wrapped in a Monitor as SB3 does.
         length: Observations in a window, at least one.
 
     Raises:
-        TypeError: If the length is no integer, or an observation is an image or of a kind that
-            no circuit takes.
-        ValueError: If the length is not positive, or the env uses the key `episode_start` itself.
+        TypeError: If the length is not an integer, or an observation is an image or of an
+            unsupported space.
+        ValueError: If the length is not positive, or the env already has the key `episode_start`.
     """
 
     def __init__(self, env: VecEnv | gym.Env[Any, Any], length: int) -> None:
@@ -49,7 +49,7 @@ class VecWindow(VecEnvWrapper):
         parts = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
         if "episode_start" in parts:
             raise ValueError(
-                "the observation has a key 'episode_start' already; rename it, or wrap the env "
+                "the observation already has a key 'episode_start'; rename it, or wrap the env "
                 "in VecWindow once"
             )
         windows = {key: _repeated(key, part, length) for key, part in parts.items()}
@@ -59,14 +59,14 @@ class VecWindow(VecEnvWrapper):
         self._windows: Observations = {}
 
     def reset(self) -> Observations:
-        """Reset the envs; every window holds the first observation alone."""
+        """Reset the envs and fill every window with the first observation."""
         starts = np.ones(self.num_envs, np.int8)
         frames = self._frames(self.venv.reset(), starts)
         self._windows = {key: frame.repeat(self.length, axis=1) for key, frame in frames.items()}
         return self._shown(self._windows)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step the envs and move the windows on by one observation."""
+        """Step the envs and append the observations to the windows."""
         observations, rewards, dones, infos = self.venv.step_wait()
         frames = self._frames(observations, dones.astype(np.int8))
         past = {key: window[:, 1:] for key, window in self._windows.items()}
@@ -81,21 +81,21 @@ class VecWindow(VecEnvWrapper):
         return self._shown(self._windows), rewards, dones, infos
 
     def _frames(self, observations: Any, starts: NDArray[np.int8]) -> Observations:
-        """One observation of each env as flat numbers, (envs, 1, numbers)."""
+        """Flatten one observation of each env, (envs, 1, features)."""
         if not isinstance(observations, dict):
             observations = {"observation": observations}
         parts = {**observations, "episode_start": starts}
         return {key: np.reshape(part, (len(starts), 1, -1)) for key, part in parts.items()}
 
     def _shown(self, windows: Observations) -> Observations:
-        """Windows (envs, length, numbers) in the shapes of the observation space."""
+        """Reshape windows (envs, length, features) to the observation space."""
         space = self.observation_space
         assert isinstance(space, spaces.Dict)
         return {key: of.reshape(len(of), *(space[key].shape or ())) for key, of in windows.items()}
 
 
 def _vectorized(env: gym.Env[Any, Any]) -> VecEnv:
-    """One env as SB3's algorithms take it."""
+    """Wrap one env as SB3's algorithms do."""
     monitored = env if is_wrapped(env, Monitor) else Monitor(env)
     return DummyVecEnv([lambda: monitored])
 
@@ -105,17 +105,17 @@ def _joined(past: Observations, frames: Observations) -> Observations:
 
 
 def _repeated(key: str, space: spaces.Space[Any], length: int) -> spaces.Space[Any]:
-    """The space of so many observations of `space`, the first axis the time where there is one."""
+    """Return the space of `length` observations of `space`, time-major if it has axes."""
     if isinstance(space, spaces.Box) and not is_image_space(space):
         low, high = (np.repeat(bound[None], length, axis=0) for bound in (space.low, space.high))
         return spaces.Box(low, high, dtype=space.dtype.type)
     if isinstance(space, spaces.Discrete):
         return spaces.MultiDiscrete(np.full(length, space.n))
     if isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1:
-        return spaces.MultiDiscrete(np.tile(space.nvec, length))  # SB3 knows those of one axis
+        return spaces.MultiDiscrete(np.tile(space.nvec, length))  # SB3 supports only one axis
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiBinary((length, *space.shape))
     raise TypeError(
-        f"VecWindow takes vectors and discrete observations, and {key!r} is {space}; "
+        f"VecWindow takes vectors and discrete observations, but {key!r} is {space}; "
         "extract features in an observation wrapper"
     )

@@ -266,7 +266,7 @@ def test_a_simulation_that_becomes_unstable_ends_its_episode_alone(
         (np.zeros((2, 5)), r"shape \(2, 6\), a row for each env; got float64 of shape \(2, 5\)"),
         (np.zeros(6), r"of shape \(6,\)"),
         (np.full((2, 6), "left"), "got <U4"),
-        (np.array([[0] * 6, [0, 0, np.nan, 0, 0, 0]]), "action 2 of env 1 is nan, and nothing was"),
+        (np.array([[0] * 6, [0, 0, np.nan, 0, 0, 0]]), "action 2 of env 1 is nan, and no env was"),
         (np.full((2, 6), np.inf), "action 0 of env 0 is inf"),
     ],
 )
@@ -337,7 +337,7 @@ def test_make_vec_says_which_path_it_takes(caplog: pytest.LogCaptureFixture) -> 
     assert "Reacher-v5: 2 envs, stepped together on 2 threads" in caplog.text
     serial = envs.make_vec("Reacher-v4", 2)
     assert isinstance(serial, envs.SerialVecEnv)
-    assert serial.reason == "ReacherEnv is no task of batched arrays"
+    assert serial.reason == "ReacherEnv has no batched implementation"
     assert "Reacher-v4: 2 envs, stepped one by one: ReacherEnv is no task" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
     assert envs.make_vec("Reacher-v5", 2, threads=0).reason == "threads=0"  # type: ignore[attr-defined]

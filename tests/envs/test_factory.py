@@ -112,7 +112,7 @@ def test_other_warnings_of_mujoco_are_not_hidden(monkeypatch: pytest.MonkeyPatch
 def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
     venv = envs.make_vec("Pendulum-v1", 2, observe=[0, 1], seed=3)
     assert isinstance(venv, envs.SerialVecEnv)
-    assert venv.reason == "PendulumEnv is no task of batched arrays"
+    assert venv.reason == "PendulumEnv has no batched implementation"
     tasks = [gym.make("Pendulum-v1") for _ in range(2)]
     expected = np.array([task.reset(seed=3 + i)[0] for i, task in enumerate(tasks)])
     np.testing.assert_array_equal(venv.reset(), expected[:, :2])

@@ -158,9 +158,9 @@ def test_trace_replays_the_differences_of_the_timestamps(tmp_path: Path, lines: 
         (("timestamp", 0.5), "holds 1 timestamps"),
         ((0.0, 0.2, 0.1), "line 3: timestamp 0.1 does not come after 0.2"),
         ((0.0, 0.0), "line 2: timestamp 0.0 does not come after 0.0"),
-        ((0.0, "", "late"), "line 3: 'late' is no timestamp"),
-        ((0.0, "nan"), "line 2: 'nan' is no timestamp"),
-        (("x,timestamp", "1,0.0", "2"), "line 3: '' is no timestamp"),
+        ((0.0, "", "late"), "line 3: 'late' is not a timestamp"),
+        ((0.0, "nan"), "line 2: 'nan' is not a timestamp"),
+        (("x,timestamp", "1,0.0", "2"), "line 3: '' is not a timestamp"),
     ],
 )
 def test_a_bad_trace_is_refused_by_its_line(tmp_path: Path, lines: Any, message: str) -> None:

@@ -67,9 +67,9 @@ def test_intervals_shorter_than_a_physics_step_are_refused(tmp_path) -> None:
 
 
 def test_rounding_a_requested_interval_is_said_aloud() -> None:
-    with pytest.warns(UserWarning, match=r"0\.023 s is no multiple .* 0\.02 s is used"):
+    with pytest.warns(UserWarning, match=r"0\.023 s is not a multiple .* 0\.02 s is used"):
         check_interval(Fixed(0.023), NOMINAL, TIMESTEP)
-    with pytest.warns(UserWarning, match=r"0\.048 s is no multiple .* 0\.05 s is used"):
+    with pytest.warns(UserWarning, match=r"0\.048 s is not a multiple .* 0\.05 s is used"):
         check_interval(PerEpisode(Endpoints(0.01, 0.048)), NOMINAL, TIMESTEP)
 
 

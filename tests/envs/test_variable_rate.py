@@ -308,7 +308,7 @@ def test_any_mujoco_env_may_be_wrapped() -> None:
 def test_what_cannot_vary_is_refused() -> None:
     with pytest.raises(TypeError, match=r"needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
         VariableRate(gym.make("CartPole-v1"), Fixed())
-    with pytest.raises(ValueError, match="varies already"):
+    with pytest.raises(ValueError, match="already wrapped"):
         VariableRate(envs.make("Reacher-v5"), Fixed())
     with pytest.raises(ValueError, match="shorter than one physics step"):
         envs.make("Reacher-v5", interval=0.001)

@@ -1,4 +1,4 @@
-"""Tasks as functions of batched arrays: Gymnasium's MuJoCo v5 tasks, and what yours are made of."""
+"""Batched implementations of Gymnasium's MuJoCo v5 tasks, and the interface of a task."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
-from liquid_control.envs.tasks.ant import Ant
 from liquid_control.envs.tasks.arms import Pusher, Reacher
 from liquid_control.envs.tasks.humanoids import Humanoid, HumanoidStandup
+from liquid_control.envs.tasks.locomotion import Ant, HalfCheetah, Hopper, Swimmer, Walker2d
 from liquid_control.envs.tasks.pendulums import InvertedDoublePendulum, InvertedPendulum
-from liquid_control.envs.tasks.runners import HalfCheetah, Swimmer
-from liquid_control.envs.tasks.task import Task
-from liquid_control.envs.tasks.walkers import Hopper, Walker2d
+from liquid_control.envs.tasks.task import Simulations, Task
 
 GYMNASIUM: dict[type[MujocoEnv], type[Task]] = {
     AntEnv: Ant,
@@ -36,6 +34,6 @@ GYMNASIUM: dict[type[MujocoEnv], type[Task]] = {
     SwimmerEnv: Swimmer,
     Walker2dEnv: Walker2d,
 }
-"""Gymnasium's tasks, and the same as functions of batched arrays."""
+"""Gymnasium's tasks and their batched implementations."""
 
-__all__ = ["GYMNASIUM", "Task"]
+__all__ = ["GYMNASIUM", "Simulations", "Task"]

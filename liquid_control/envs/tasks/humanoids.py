@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import Array, Simulations
-from liquid_control.envs.tasks.task import Task, clipped, squares, uniform, within
+from liquid_control.envs.tasks.task import Array, NoisyStart, Simulations, squares, within
 
 
 @dataclass(frozen=True)
-class _Humanoid(Task):
-    """Starts near the default pose and observes all there is."""
+class _Humanoid(NoisyStart):
+    """Observes joints, inertias, velocities, torques and contact forces."""
 
     ctrl_cost_weight: float = 0.1
     reset_noise_scale: float = 1e-2
@@ -27,13 +26,8 @@ class _Humanoid(Task):
 
     reads = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "xipos")
 
-    def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-        """Draw uniform positions and velocities."""
-        qpos = qpos + uniform(rng, self.reset_noise_scale, qpos)
-        return qpos, qvel + uniform(rng, self.reset_noise_scale, qvel)
-
     def observation(self, sims: Simulations) -> Array:
-        """Return joints, and of the bodies inertias, velocities, torques and contact forces."""
+        """Return the state of the joints, and inertias, velocities and forces of the bodies."""
         parts = [sims.qpos[:, 2 * self.exclude_current_positions_from_observation :], sims.qvel]
         if self.include_cinert_in_observation:
             parts.append(sims.cinert[:, 1:])
@@ -65,21 +59,20 @@ class Humanoid(_Humanoid):
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array
     ) -> Array:
-        """Judge the distance covered, the posture, controls and contacts."""
+        """Return the reward for velocity and health, minus the costs of controls and contacts."""
         velocity = (self.before(sims) - before) / seconds
         upright = self.healthy(sims) * self.healthy_reward
         controls = self.ctrl_cost_weight * squares(sims.ctrl)
-        contacts = clipped(
-            self.contact_cost_weight * squares(sims.cfrc_ext), self.contact_cost_range
-        )
+        contacts = self.contact_cost_weight * squares(sims.cfrc_ext)
+        contacts = contacts.clip(*self.contact_cost_range)
         return self.forward_reward_weight * velocity + upright - (controls + contacts)
 
     def terminated(self, sims: Simulations) -> NDArray[np.bool_]:
-        """Return which of the robots have fallen."""
+        """Return which robots are unhealthy."""
         return ~self.healthy(sims) & self.terminate_when_unhealthy
 
     def healthy(self, sims: Simulations) -> NDArray[np.bool_]:
-        """Return which torsos are at a height of standing, (simulations,)."""
+        """Return which torsos are at a healthy height, (simulations,)."""
         return within(sims.qpos[:, 2], self.healthy_z_range)
 
 
@@ -87,15 +80,15 @@ class Humanoid(_Humanoid):
 class HumanoidStandup(_Humanoid):
     """Gymnasium's HumanoidStandup-v5."""
 
-    uph_cost_weight: float = 1  # an argument of Gymnasium's task that has no effect there either
+    uph_cost_weight: float = 1  # has no effect, as in Gymnasium
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: tuple[float, float] = (-inf, 10.0)
 
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array
     ) -> Array:
-        """Judge the height reached, controls and impacts."""
+        """Return the reward for height, minus the costs of controls and impacts."""
         height: Array = sims.qpos[:, 2] / sims.model.opt.timestep
         controls = self.ctrl_cost_weight * squares(sims.ctrl)
-        impacts = clipped(self.impact_cost_weight * squares(sims.cfrc_ext), self.impact_cost_range)
-        return height - controls - impacts + 1
+        impacts = self.impact_cost_weight * squares(sims.cfrc_ext)
+        return height - controls - impacts.clip(*self.impact_cost_range) + 1

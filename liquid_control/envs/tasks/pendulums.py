@@ -1,4 +1,4 @@
-"""InvertedPendulum and InvertedDoublePendulum: a cart that balances one pole, or two."""
+"""InvertedPendulum and InvertedDoublePendulum: a cart that balances one or two poles."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import Array, Simulations
-from liquid_control.envs.tasks.task import Task, uniform
+from liquid_control.envs.tasks.task import Array, NoisyStart, Simulations
 
 
 @dataclass(frozen=True)
-class InvertedPendulum(Task):
+class InvertedPendulum(NoisyStart):
     """Gymnasium's InvertedPendulum-v5."""
 
     reset_noise_scale: float = 0.01
-
-    def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-        """Draw uniform positions and velocities."""
-        qpos = qpos + uniform(rng, self.reset_noise_scale, qpos)
-        return qpos, qvel + uniform(rng, self.reset_noise_scale, qvel)
 
     def observation(self, sims: Simulations) -> Array:
         """Return positions and velocities."""
@@ -30,31 +24,26 @@ class InvertedPendulum(Task):
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array
     ) -> Array:
-        """Return 1 while the pole is up."""
+        """Return 1 while the pole is upright."""
         return (~self.terminated(sims)).astype(np.float64)
 
     def terminated(self, sims: Simulations) -> NDArray[np.bool_]:
-        """Return which of the poles lean by more than 0.2."""
+        """Return which poles lean by more than 0.2 rad."""
         finite = np.isfinite(self.observation(sims)).all(axis=1)
         return ~finite | (np.abs(sims.qpos[:, 1]) > 0.2)
 
 
 @dataclass(frozen=True)
-class InvertedDoublePendulum(Task):
+class InvertedDoublePendulum(NoisyStart):
     """Gymnasium's InvertedDoublePendulum-v5."""
 
     healthy_reward: float = 10.0
-    reset_noise_scale: float = 0.1
 
     reads = ("site_xpos", "qfrc_constraint")
-
-    def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-        """Draw uniform positions and normal velocities."""
-        qpos = qpos + uniform(rng, self.reset_noise_scale, qpos)
-        return qpos, qvel + rng.standard_normal(qvel.shape) * self.reset_noise_scale
+    normal_velocities = True
 
     def observation(self, sims: Simulations) -> Array:
-        """Return the cart's place, the poles' angles, velocities, and the force on the cart."""
+        """Return the cart's position, the poles' angles, velocities, and the force on the cart."""
         cart, angles = sims.qpos[:, :1], sims.qpos[:, 1:]
         joints = np.sin(angles), np.cos(angles), sims.qvel.clip(-10, 10)
         return np.concatenate((cart, *joints, sims.qfrc_constraint[:, :1].clip(-10, 10)), axis=1)
@@ -62,7 +51,7 @@ class InvertedDoublePendulum(Task):
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array
     ) -> Array:
-        """Judge how far the tip is from its highest place, and how fast the poles turn."""
+        """Return the reward for health, minus the tip's distance from its target and velocities."""
         x, y = sims.site_xpos[:, 0, 0], sims.site_xpos[:, 0, 2]
         first, second = sims.qvel[:, 1], sims.qvel[:, 2]
         distance = 0.01 * x**2 + (y - 2) ** 2
@@ -70,5 +59,5 @@ class InvertedDoublePendulum(Task):
         return self.healthy_reward * ~self.terminated(sims) - distance - velocity
 
     def terminated(self, sims: Simulations) -> NDArray[np.bool_]:
-        """Return which of the tips have come down to 1."""
+        """Return which tips are at or below a height of 1 m."""
         return sims.site_xpos[:, 0, 2] <= 1

@@ -1,40 +1,94 @@
-"""What a task is."""
+"""The interface of a task: functions of many simulations at once."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.simulations import Array, Simulations
+Array = NDArray[np.float64]
+
+STATE = {
+    "qpos": mujoco.mjtState.mjSTATE_QPOS,
+    "qvel": mujoco.mjtState.mjSTATE_QVEL,
+    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
+}
+"""Fields of MjData that every task can read; a task lists others in `Task.reads`."""
+
+
+class Simulations:
+    """Fields of MjData as attributes, each an array of all simulations, (simulations, ...).
+
+    The arrays are not copied. As after mj_step, body positions and forces are those from which the
+    last physics step was computed.
+
+    Attributes:
+        model: The MjModel.
+    """
+
+    def __init__(self, model: Any, fields: dict[str, Array]) -> None:
+        self.model = model
+        self._fields = fields
+        self.__dict__ |= fields
+
+    @classmethod
+    def of(cls, model: Any, data: Any, reads: Iterable[str]) -> Simulations:
+        """Return a single simulation, a view of an MjData."""
+        views = {name: field(data, name)[None] for name in (*STATE, *reads)}
+        return cls(model, views)
+
+    def __getattr__(self, name: str) -> Array:
+        # Called only for missing fields; the return type declares the existing ones.
+        raise AttributeError(
+            f"the task reads {name!r} and has {', '.join(self.__dict__.get('_fields', ()))}; "
+            f"list it in the `reads` of the task"
+        )
+
+    @cached_property
+    def bodies(self) -> dict[str, int]:
+        """Indices of the bodies, by name."""
+        return {self.model.body(body).name: body for body in range(self.model.nbody)}
+
+
+def field(data: Any, name: str) -> Array:
+    """Return a field of an MjData without copying it; ValueError if tasks cannot read it."""
+    array = getattr(data, name, None)
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not array.size:
+        raise ValueError(
+            f"{name!r} is no field of MjData that this task can read; use one such as 'xpos'"
+        )
+    return array
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What a robot observes, what it is rewarded for, and when it has failed.
+    """The initial states, observations, rewards and terminations of a robot.
 
-    Write a frozen dataclass whose fields are the arguments of the task. Its functions work on many
-    simulations at once and change nothing; a `Simulations` has fields of MjData such as `qpos`,
-    (simulations, nq). They may return a part of one as it is, which is copied.
+    A task is a frozen dataclass whose fields are its arguments. Its methods compute all simulations
+    at once and change nothing; a `Simulations` has fields of MjData such as `qpos`,
+    (simulations, nq). A method may return a field or a view of it, which is copied.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """Fields of MjData that the functions read beside qpos, qvel and ctrl, such as "xpos"."""
+    """Fields of MjData that the methods read in addition to qpos, qvel and ctrl, such as "xpos"."""
 
     layout: ClassVar[tuple[tuple[str, int], ...]] = ()
     """Names and sizes of the observation's blocks, for `ObserveOnly`: ("qpos", 4), ("qvel", 2)."""
 
     @abstractmethod
     def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-        """Draw the start of one episode from the model's defaults.
+        """Draw the initial state of one episode.
 
         Args:
             rng: The generator of the simulation.
-            qpos: A copy of the default positions, (nq,).
-            qvel: A copy of the default velocities, (nv,).
+            qpos: A copy of the model's default positions, (nq,).
+            qvel: A copy of the model's default velocities, (nv,).
 
         Returns:
             Positions and velocities, (nq,) and (nv,).
@@ -42,42 +96,60 @@ class Task(ABC):
 
     @abstractmethod
     def observation(self, sims: Simulations) -> Array:
-        """Return what the robots observe, (simulations, features)."""
+        """Return the observations, (simulations, features)."""
 
     def before(self, sims: Simulations) -> Array:
-        """Return what `reward` compares with, as it is before a step, (simulations, ...)."""
+        """Return the values before a step that `reward` needs, (simulations, ...)."""
         return np.empty(0)
 
     @abstractmethod
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array
     ) -> Array:
-        """Judge a step.
+        """Return the rewards of a step.
 
         Args:
-            sims: The simulations after it.
-            before: What `before` returned ahead of it.
+            sims: The simulations after the step.
+            before: The result of `before` ahead of the step.
             action: The controls held, (simulations, actuators).
-            seconds: How long they were held, (simulations,).
+            seconds: The duration of the step, (simulations,).
 
         Returns:
             Rewards, (simulations,), as for a step of the nominal interval.
         """
 
     def terminated(self, sims: Simulations) -> NDArray[np.bool_]:
-        """Return which of the robots have failed or are done, (simulations,)."""
+        """Return which simulations have reached a terminal state, (simulations,)."""
         return np.zeros(len(sims.qpos), dtype=bool)
 
 
+@dataclass(frozen=True)
+class NoisyStart(Task):
+    """A task whose episodes start near the model's default state."""
+
+    reset_noise_scale: float = 0.1
+
+    normal_velocities: ClassVar[bool] = False
+    """Whether the noise of velocities is normal; otherwise it is uniform."""
+
+    def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
+        """Add noise to positions, uniform, and to velocities."""
+        scale = self.reset_noise_scale
+        qpos = qpos + uniform(rng, scale, qpos)
+        if self.normal_velocities:
+            return qpos, qvel + scale * rng.standard_normal(qvel.shape)
+        return qpos, qvel + uniform(rng, scale, qvel)
+
+
 def uniform(rng: np.random.Generator, scale: float, like: Array) -> Array:
-    """Draw noise between plus and minus `scale` of the shape of another array."""
+    """Draw noise between plus and minus `scale`, of the shape of `like`."""
     return rng.uniform(-scale, scale, like.shape)
 
 
 def squares(values: NDArray[Any]) -> Array:
     """Return the sum of squares for each simulation, (simulations,).
 
-    It is computed in the type of the values, as in Gymnasium, where actions are single precision.
+    The dtype of the values is kept, as in Gymnasium, whose actions are single precision.
     """
     total: Array = np.add.reduce(np.square(values.reshape(len(values), -1)), axis=1)
     return total
@@ -86,8 +158,3 @@ def squares(values: NDArray[Any]) -> Array:
 def within(values: Array, bounds: tuple[float, float]) -> NDArray[np.bool_]:
     """Return which values lie strictly between two bounds."""
     return (bounds[0] < values) & (values < bounds[1])
-
-
-def clipped(values: Array, bounds: tuple[float, float]) -> Array:
-    """Return values, those beyond the bounds moved onto them."""
-    return values.clip(bounds[0], bounds[1])
