@@ -27,9 +27,9 @@ test: $(READY) ## run the tests, without the slow ones
 test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy references
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# AddressSanitizer's library must be the first one that Python loads, and the C++ library beside
-# it, whose exceptions it watches; Python itself leaks. The tests run in the folder of this build,
-# which holds a package of its own, so that no other test can meet it.
+# AddressSanitizer's library must be loaded first, followed by the C++ library, whose exceptions it
+# intercepts. Leak detection is off because Python itself leaks. The build has its own folder and
+# package, separate from other tests.
 sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
 	rm -rf $(SANITIZED)
 	LIQUID_CONTROL_BUILD=sanitize $(BIN)/python setup.py --quiet build \
@@ -57,14 +57,14 @@ clean: ## remove build products and caches; .venv and runs stay
 	rm -f $(READY) liquid_control/kernels/*.so liquid_control/envs/*.so
 	find liquid_control tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# Kernels are compiled anew when their sources change. Where there is a compiler they must compile.
+# Kernels are recompiled when their sources change. If there is a compiler, they must compile.
 $(READY): export LIQUID_CONTROL_BUILD ?= $(if $(shell command -v $(CXX)),required,optional)
 $(READY): $(INSTALLED) setup.py $(KERNELS)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
-# The stamp is the last step, so that a set-up that was interrupted starts again.
-# The versions of constraints.txt hold for what builds the package as well.
+# The stamp is written last, so that an interrupted set-up starts again.
+# The constraints also apply to build dependencies.
 $(INSTALLED): export PIP_CONSTRAINT := constraints.txt
 $(INSTALLED): export PIP_BUILD_CONSTRAINT := constraints.txt
 $(INSTALLED): export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -22,7 +22,7 @@ from table import print_table
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import new_run
 from liquid_control.commands.train import watchers
-from liquid_control.monitoring.tensorboard.monitoring_cost import seconds_spent
+from liquid_control.monitoring.tensorboard.scalars import monitoring_seconds
 from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 
 
@@ -50,7 +50,7 @@ def train(recipe: Recipe, *, watched: bool) -> tuple[float, float]:
         seconds = time.perf_counter() - start
         agent.logger.close()
         env.close()
-    return seconds, seconds_spent(agent)
+    return seconds, monitoring_seconds(agent)
 
 
 def main(arguments: Arguments) -> None:

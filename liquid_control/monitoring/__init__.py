@@ -1,4 +1,4 @@
-"""Pictures and figures of what a robot does and of the neurons that make it do so."""
+"""Recordings, films, figures and reports of robots and their neurons."""
 
 from liquid_control.monitoring.analysis import lesions, listening, saturated_share, smoothness
 from liquid_control.monitoring.film import watch

@@ -1,4 +1,4 @@
-"""What a recording tells: whom neurons listen to, which of them count, how smooth actions are."""
+"""Analyses of recordings: correlations and lesions of neurons, smoothness of actions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from liquid_control.neurons.lesion import at_rest
 
 Array = NDArray[np.float64]
 
-NEAR = 0.05  # of a neuron's range: so close to a bound it is saturated
+NEAR = 0.05  # share of a neuron's range within which it counts as saturated
 
 
 @dataclass(frozen=True)
 class Listening:
-    """How each neuron moves together with what the robot observes and does.
+    """Correlations of each neuron with observations and actions.
 
     Attributes:
-        observations: (neurons, features), correlations from -1 to 1; 0 with what does not vary.
-        actions: (neurons, actions), the same.
-        observation_names: a name for each feature.
-        action_names: a name for each number of an action.
-        neuron_names: a name for each neuron.
+        observations: (neurons, features), from -1 to 1; 0 for constant features.
+        actions: (neurons, actions), likewise.
+        observation_names: Names of the features.
+        action_names: Names of the entries of an action.
+        neuron_names: Names of the neurons.
     """
 
     observations: Array
@@ -43,8 +43,8 @@ class Listening:
 def listening(recording: Recording) -> Listening:
     """Correlate the activity of each neuron with each observation and each action.
 
-    It is Pearson's correlation over an episode, in which a step counts for as long as it lasted.
-    What moves together need not be connected: a correlation is no proof of a synapse.
+    It is Pearson's correlation over an episode, with each step weighted by its duration. A
+    correlation does not imply a synapse.
     """
     weights = np.diff(recording.times) / recording.duration
     activity = _standardized(recording.activity, weights)
@@ -63,11 +63,11 @@ def listening(recording: Recording) -> Listening:
 
 @dataclass(frozen=True)
 class Lesions:
-    """Returns with all neurons, and without each of them, in episodes that start alike.
+    """Returns with all neurons and without each of them, in episodes with the same initial states.
 
     Attributes:
         intact: (episodes,).
-        lesioned: (neurons, episodes); in each row one neuron was held at rest.
+        lesioned: (neurons, episodes), with one neuron held at rest in each row.
     """
 
     intact: Array
@@ -75,7 +75,7 @@ class Lesions:
 
     @property
     def scores(self) -> Array:
-        """The mean return that is lost without each neuron, (neurons,)."""
+        """The mean loss of return without each neuron, (neurons,)."""
         scores: Array = self.intact.mean() - self.lesioned.mean(axis=1)
         return scores
 
@@ -87,16 +87,15 @@ def lesions(
     seed: int,
     on_neuron: Callable[[int], None] | None = None,
 ) -> Lesions:
-    """Evaluate an agent as it is, and again with each neuron of its actor held at rest.
+    """Evaluate an agent intact, and again with each neuron of its actor held at rest.
 
-    The weights are afterwards as they were, bit for bit.
+    The weights are restored bit for bit afterwards.
 
     Args:
         model: An SB3 algorithm whose policy acts by a circuit.
-        env: As `evaluate` takes it, normalised as in the training; its number of environments is
-            the number of episodes.
-        seed: Of the episodes, which are the same for each neuron up to what the robot does in them.
-        on_neuron: Called after each neuron with the number of neurons that are done.
+        env: Environments as for `evaluate`, normalised as in training; one episode for each.
+        seed: Seed of the episodes, the same for each neuron.
+        on_neuron: Called after each neuron with the number of finished neurons.
 
     Raises:
         TypeError: If the policy has no circuit.
@@ -120,11 +119,11 @@ def lesions(
 
 @dataclass(frozen=True)
 class Smoothness:
-    """How restless an agent's actions are.
+    """Measures of how smooth an agent's actions are.
 
     Attributes:
-        mean_weighted_frequency: in Hz.
-        fluctuation: in units of the action, per control step.
+        mean_weighted_frequency: In Hz.
+        fluctuation: In units of the action, per control step.
     """
 
     mean_weighted_frequency: float
@@ -132,17 +131,16 @@ class Smoothness:
 
 
 def smoothness(recording: Recording) -> Smoothness:
-    """Measure at what frequency actions swing, and how far they jump from step to step.
+    """Measure the mean frequency of actions, and their change from step to step.
 
-    The mean weighted frequency is after the measure Sm of CAPS (Mysore et al. 2021), averaged over
-    the numbers of an action that move; 0 if none does. It differs in two ways. Divided by the whole
-    spectrum rather than by the sampling rate, it is a frequency, whatever the control rate and
-    however far the action swings. And a frequency counts by its power, not by its amplitude: the
-    traces of uneven intervals are weak but everywhere in the spectrum, where amplitudes would add
-    up to more the longer the episode.
+    The mean weighted frequency follows the measure Sm of CAPS (Mysore et al. 2021), averaged over
+    the entries of an action that vary; 0 if none does. It differs in two ways. It is normalised by
+    the whole spectrum instead of the sampling rate, so that it does not depend on the control rate
+    or on the amplitude. And it weights frequencies by power instead of amplitude: uneven intervals
+    cause weak noise across the spectrum, whose amplitudes would sum to more in longer episodes.
 
-    The fluctuation is the mean distance between one action and the next (Song et al. 2023,
-    "LipsNet"), with the Euclidean norm.
+    The fluctuation is the mean Euclidean distance between consecutive actions (Song et al. 2023,
+    "LipsNet").
     """
     actions = recording.actions.astype(np.float64)
     frequencies = _mean_frequencies(recording.times, actions)
@@ -154,38 +152,38 @@ def smoothness(recording: Recording) -> Smoothness:
 
 
 def saturated_share(recording: Recording, low: Tensor, high: Tensor) -> float:
-    """The share of neurons that are near a bound for more than half of an episode.
+    """Return the share of neurons that are near a bound for more than half of an episode.
 
-    Near is within 5 % of the neuron's range. A neuron without a bound is never near it.
+    Near means within 5 % of the neuron's range. A neuron without bounds is never near one.
 
     Args:
         recording: The episode.
-        low: (neurons,), the lowest activity of each neuron.
-        high: (neurons,), the highest, see `Circuit.activity_range`.
+        low: (neurons,), the lowest possible activity of each neuron.
+        high: (neurons,), the highest; see `Circuit.activity_range`.
     """
     lowest, highest = low.detach().cpu().numpy(), high.detach().cpu().numpy()
-    span = highest - lowest
-    margin = NEAR * np.where(np.isfinite(span), span, 0.0)
+    width = highest - lowest
+    margin = NEAR * np.where(np.isfinite(width), width, 0.0)
     near = (recording.activity <= lowest + margin) | (recording.activity >= highest - margin)
     time_near = np.diff(recording.times) @ near
     return float(np.mean(time_near > recording.duration / 2))
 
 
 def _standardized(signals: NDArray[Any], weights: Array) -> Array:
-    """Signals (T, K) of weighted mean 0 and norm 1, those that do not vary of norm 0."""
+    """Return signals (T, K) with weighted mean 0 and norm 1; constant signals have norm 0."""
     centred = signals - weights @ signals.astype(np.float64)
     deviation = np.sqrt(weights @ centred**2)
-    varies = np.ptp(signals, axis=0) > 0  # rounding leaves a deviation where nothing varies
+    varies = np.ptp(signals, axis=0) > 0  # constant signals may have a deviation by rounding
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     scaled: Array = np.sqrt(weights)[:, None] * centred * scale
     return scaled
 
 
 def _mean_frequencies(times: Array, actions: Array) -> Array:
-    """The mean frequency in Hz of each number of the actions (T, K) that moves."""
+    """Return the mean frequency in Hz of each entry of the actions (T, K) that varies."""
     count = len(actions)
     interval = times[-1] / count
-    # Straight lines from action to action, read at even moments and faded in and out (Hann).
+    # Interpolate actions linearly at even times, and apply a Hann window.
     moments = interval * np.arange(count)
     even = np.stack([np.interp(moments, times[:-1], channel) for channel in actions.T])
     moving = even[np.ptp(even, axis=1) > 0]

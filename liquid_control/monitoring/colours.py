@@ -1,8 +1,8 @@
-"""The one colour language of all pictures, told apart by colour-blind readers as well.
+"""The colours of all figures, distinguishable by colour-blind readers.
 
-Colours are Okabe and Ito's (Color Universal Design, 2008). Warm is up and cool is down: vermilion
-for activity and correlation above zero and for synapses that excite, blue for those below zero and
-for synapses that inhibit. The other colours stand for layers and signals.
+Colours are Okabe and Ito's (Color Universal Design, 2008). Vermilion stands for positive values and
+excitatory synapses, blue for negative values and inhibitory synapses. The other colours stand for
+layers and signals.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ GREY = "#767676"
 EXCITATORY = VERMILION
 INHIBITORY = BLUE
 
-ACTION = ORANGE  # as the motor neurons that make it
+ACTION = ORANGE  # as motor neurons
 REWARD = BLACK
 ELAPSED_TIME = GREY
 
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-"""For curves that are compared with each other and have no colour of their own."""
+"""Colours of curves that are compared with each other and have no meaning of their own."""
 
 _LAYERS = {"sensory": SKY, "inter": GREEN, "command": PURPLE, "motor": ORANGE}
 _OTHER_LAYERS = (YELLOW, BLACK, "#b3b3b3")
 
 LANGUAGE = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, NEUTRAL, GREY)
-"""All colours that mean something."""
+"""All colours with a meaning."""
 
-# An odd number of colours has one in the middle, for zero.
+# An odd number of colours, so that zero has the middle one.
 DIVERGING = LinearSegmentedColormap.from_list("blue_vermilion", (BLUE, NEUTRAL, VERMILION), N=257)
-"""Maps [0, 1] to colours; the neutral one lies at 0.5."""
+"""Maps [0, 1] to colours, with the neutral one at 0.5."""
 
 
 def layer_colours(layers: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each layer; layers of other names share the colours left over."""
+    """Return a colour for each layer; layers of other names share the remaining colours."""
     others = cycle(_OTHER_LAYERS)
     return {layer: _LAYERS.get(layer) or next(others) for layer in layers}
 
@@ -57,12 +57,12 @@ def signed_colours(values: npt.ArrayLike, limit: float = 1.0) -> npt.NDArray[np.
     """Return the colours of signed values: cool below zero, neutral at zero, warm above.
 
     Args:
-        values: Of any shape; beyond the limit they look like the limit.
+        values: Of any shape; values beyond the limit have the colour of the limit.
         limit: The magnitude with the strongest colour.
 
     Returns:
         Red, green and blue, (..., 3).
     """
     shares = (np.asarray(values, dtype=np.float64) / limit + 1) / 2
-    # `bytes` makes uint8 of the colours, which the annotation of `__call__` leaves out.
+    # With `bytes`, `__call__` returns uint8, which its annotation omits.
     return np.asarray(DIVERGING(shares, bytes=True))[..., :3].astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""One episode, written down: what the robot did, what it saw, and what its neurons made of it."""
+"""Recordings of an episode: observations, actions, rewards, neural activity and physics."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Observation = Array | dict[str, Array]
 
 @dataclass(frozen=True)
 class Simulation:
-    """The physics of an episode, from which every moment of it can be computed again.
+    """The physics of an episode, from which its states at all times can be recomputed.
 
     Attributes:
-        model: the robot, a copy of the environment's.
+        model: A copy of the environment's model.
         states: (T+1, size), mjSTATE_INTEGRATION before each control step and after the last.
-        controls: (T, actuators), data.ctrl as it was held in each step.
+        controls: (T, actuators), data.ctrl during each step.
     """
 
     model: mujoco.MjModel
@@ -44,17 +44,17 @@ class Recording:
 
     Attributes:
         times: (T+1,) seconds since the reset.
-        elapsed_time: (T,) seconds that the agent was told with each observation.
-        observations: (T, features) as the policy saw them, the elapsed time not among them.
-        actions: (T, actions) as the environment took them.
+        elapsed_time: (T,) seconds, the elapsed time of each observation.
+        observations: (T, features), the policy's inputs without elapsed time.
+        actions: (T, actions), the inputs of the environment.
         rewards: (T,).
-        sensory: (T, sensory), what the sensory neurons of the actor's circuit felt.
+        sensory: (T, sensory), inputs of the sensory neurons of the actor's circuit.
         activity: (T, neurons) of that circuit.
-        time_constants: (T, neurons) seconds, or None where the neurons know no time.
-        wiring: of that circuit.
-        observation_names: a name for each feature.
-        action_names: a name for each number of an action.
-        simulation: None where the environment is no MuJoCo task.
+        time_constants: (T, neurons) seconds, or None for neurons without time constants.
+        wiring: The wiring of that circuit.
+        observation_names: Names of the features.
+        action_names: Names of the entries of an action.
+        simulation: The physics, or None if the environment is not a MuJoCo task.
     """
 
     times: NDArray[np.float64]
@@ -72,17 +72,17 @@ class Recording:
 
     @property
     def steps(self) -> int:
-        """How many control steps it has, T."""
+        """Number of control steps, T."""
         return len(self.rewards)
 
     @property
     def duration(self) -> float:
-        """How long it lasts, in seconds."""
+        """Duration in seconds."""
         return float(self.times[-1])
 
     @property
     def total_reward(self) -> float:
-        """The sum of its rewards."""
+        """Sum of the rewards."""
         return float(self.rewards.sum())
 
 
@@ -93,31 +93,34 @@ def record(
     seed: int | None = None,
     seconds: float | None = None,
 ) -> Recording:
-    """Let an agent live one episode, taking its most likely actions, and write it down.
+    """Run one episode with an agent's most likely actions, and record it.
 
-    The agent is as before, and so are the global random generators: recording in the middle of a
-    training does not change it. Times are those that `info` tells as `physical_time`; an
-    environment that does not is taken to step at its `nominal_interval` or `dt`, or once a second.
+    Recording changes neither the agent nor the global random generators, so that it does not affect
+    a training. Times come from `physical_time` in `info`; without it, each step lasts the
+    environment's `nominal_interval` or `dt`, or one second.
 
     Args:
-        model: An SB3 algorithm whose policy acts by a circuit. If it was trained behind
-            `VecNormalize`, observations are normalised as there; rewards are left as they are.
+        model: An SB3 algorithm whose policy acts by a circuit. If it was trained with
+            `VecNormalize`, observations are normalised likewise; rewards are not.
         env: One environment, such as `liquid_control.envs.make` builds.
-        seed: Of the episode; None goes on with the environment's own generator.
-        seconds: End with the first step that reaches this much physical time; None records the
-            whole episode, which must end.
+        seed: Seed of the episode; None continues the environment's generator.
+        seconds: End with the first step that reaches this physical time; None records the whole
+            episode, which must end.
 
     Raises:
         TypeError: If the policy has no circuit.
-        ValueError: If the environment's spaces are not the model's, or the seconds not positive.
+        ValueError: If the environment's spaces differ from the model's, or `seconds` is not
+            positive.
     """
     circuit = circuit_of(model)
     _check(model, env, seconds)
-    episode = _live(model, env, seed, seconds)
-    features, told, sensory, activity, time_constants = _hear(model, circuit, episode)
+    episode = _run_episode(model, env, seed, seconds)
+    features, elapsed_time, sensory, activity, time_constants = _activity(model, circuit, episode)
+    if elapsed_time is None:
+        elapsed_time = np.full(len(features), _interval(env))
     return Recording(
         times=episode.times,
-        elapsed_time=np.full(len(features), _interval(env)) if told is None else told,
+        elapsed_time=elapsed_time,
         observations=features,
         actions=episode.actions.reshape(len(features), -1),
         rewards=episode.rewards,
@@ -132,71 +135,73 @@ def record(
 
 
 def circuit_of(model: BaseAlgorithm) -> Circuit:
-    """The circuit by which an agent acts.
+    """Return the circuit of an agent's actor.
 
     Raises:
-        TypeError: If its policy has none.
+        TypeError: If the policy has none.
     """
     circuit = getattr(model.policy, "actor_circuit", None)
     if not isinstance(circuit, Circuit):
         raise TypeError(
             f"{type(model.policy).__name__} does not act by a circuit of neurons; train with "
-            "LiquidPolicy, SoftLiquidPolicy or LiquidRecurrentPolicy to look into one"
+            "LiquidPolicy, SoftLiquidPolicy or LiquidRecurrentPolicy to inspect one"
         )
     return circuit
 
 
 @dataclass(frozen=True)
 class _Episode:
-    """What can be written down from outside the agent."""
+    """The part of a recording that does not come from the agent's circuit."""
 
     times: NDArray[np.float64]
-    observations: Observation  # (T, ...) as the policy saw them
+    observations: Observation  # (T, ...) as input to the policy
     actions: Array  # (T, ...)
     rewards: NDArray[np.float64]
     simulation: Simulation | None
 
 
-def _live(
+def _run_episode(
     model: BaseAlgorithm, env: gym.Env[Any, Any], seed: int | None, seconds: float | None
 ) -> _Episode:
     normalizer, interval, task = model.get_vec_normalize_env(), _interval(env), env.unwrapped
-    seen: list[Any] = []
+    observations: list[Any] = []
     actions: list[Array] = []
     rewards: list[float] = []
     controls: list[Array] = []
     times = [0.0]
     observation, _ = env.reset(seed=seed)
-    states = [_physics(task)] if isinstance(task, MujocoEnv) else []
+    states = [physics_state(task)] if isinstance(task, MujocoEnv) else []
     state, over = None, False
     while not over:
-        seen.append(normalizer.normalize_obs(observation) if normalizer else deepcopy(observation))
+        observations.append(
+            normalizer.normalize_obs(observation) if normalizer else deepcopy(observation)
+        )
         start = np.array([not actions])
-        action, state = model.predict(seen[-1], state, start, deterministic=True)
+        action, state = model.predict(observations[-1], state, start, deterministic=True)
         observation, reward, terminated, truncated, info = env.step(action)
         actions.append(np.array(action))
         rewards.append(float(reward))
         times.append(info.get("physical_time", times[-1] + interval))
         if isinstance(task, MujocoEnv):
             controls.append(task.data.ctrl.copy())
-            states.append(_physics(task))
+            states.append(physics_state(task))
         over = terminated or truncated or (seconds is not None and times[-1] >= seconds)
     simulation = None
     if isinstance(task, MujocoEnv):
         simulation = Simulation(copy(task.model), np.stack(states), np.stack(controls))
     return _Episode(
-        np.array(times), _stacked(seen), np.stack(actions), np.array(rewards), simulation
+        np.array(times), _stacked(observations), np.stack(actions), np.array(rewards), simulation
     )
 
 
 @torch.no_grad()
-def _hear(
+def _activity(
     model: BaseAlgorithm, circuit: Circuit, episode: _Episode
 ) -> tuple[Array, Array | None, Array, Array, Array | None]:
-    """Features, elapsed time, sensory input, activity and time constants of an episode."""
+    """Return features, elapsed time, sensory input, activity and time constants of an episode."""
     policy: Any = model.policy
     features, elapsed_time = policy.observe(policy.obs_to_tensor(episode.observations)[0])
-    # A soft policy hears of its own actions, in its own scale; the others do not.
+    # A soft policy receives its own previous actions, rescaled; other policies do not.
     chosen = policy.from_env(episode.actions) if isinstance(policy, SoftLiquidPolicy) else features
     starts = features.new_zeros(len(features), 1)
     starts[0] = 1
@@ -214,8 +219,8 @@ def _hear(
     )
 
 
-def _physics(task: MujocoEnv) -> NDArray[np.float64]:
-    """All that the next steps of a simulation depend on."""
+def physics_state(task: MujocoEnv) -> NDArray[np.float64]:
+    """Return the state that future steps of a simulation depend on, mjSTATE_INTEGRATION."""
     what = mujoco.mjtState.mjSTATE_INTEGRATION
     state = np.empty(mujoco.mj_stateSize(task.model, what))
     mujoco.mj_getState(task.model, task.data, state, what)
@@ -223,7 +228,7 @@ def _physics(task: MujocoEnv) -> NDArray[np.float64]:
 
 
 def _stacked(observations: Sequence[Any]) -> Observation:
-    """Observations of all steps as one, (T, ...)."""
+    """Stack the observations of all steps, (T, ...)."""
     first = observations[0]
     if isinstance(first, dict):
         return {key: np.stack([each[key] for each in observations]) for key in first}
@@ -231,7 +236,7 @@ def _stacked(observations: Sequence[Any]) -> Observation:
 
 
 def _interval(env: gym.Env[Any, Any]) -> float:
-    """Seconds of a step, as far as the environment tells them."""
+    """Return the duration of a step in seconds, 1 if the environment does not define it."""
     for name in ("nominal_interval", "dt"):
         if env.has_wrapper_attr(name):
             return float(env.get_wrapper_attr(name))
@@ -239,7 +244,7 @@ def _interval(env: gym.Env[Any, Any]) -> float:
 
 
 def _names(env: gym.Env[Any, Any], what: str, count: int) -> tuple[str, ...]:
-    """The environment's own names of what has so many entries, or numbers."""
+    """Return the environment's names of `count` observations or actions, or numbers."""
     attribute = f"{what}_names"
     names = tuple(env.get_wrapper_attr(attribute)) if env.has_wrapper_attr(attribute) else ()
     return names if len(names) == count else tuple(f"{what} {index}" for index in range(count))

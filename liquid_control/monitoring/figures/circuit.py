@@ -1,4 +1,4 @@
-"""The circuit as a graph: neurons in columns, synapses between them."""
+"""A figure of the circuit as a graph."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from liquid_control.wiring import Wiring
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_SYNAPSES = 10_000  # drawn; more would only hide one another
+_MOST_SYNAPSES = 10_000  # drawn; more would overlap
 _DASHES = (0, (3, 1.5))
 _PAPER = {"facecolor": "white", "alpha": 0.75, "pad": 0.3, "edgecolor": "none"}
-_NODE = 0.17  # inches that a neuron with a name needs
-_REACH = 0.55  # of the longest arc, where columns are 1 apart
+_NODE = 0.17  # height in inches of a neuron with a name
+_REACH = 0.55  # of the longest arc, relative to the distance of columns
 
 
 def circuit_graph(
@@ -41,16 +41,15 @@ def circuit_graph(
 ) -> Figure:
     """Draw the neurons of each layer as a column, and their synapses as lines from left to right.
 
-    Synapses within a layer or against the order of the layers are arcs: right of the column where
-    they lead down, left of it where they lead up. The stronger a synapse, the wider and darker its
-    line, up to the 95th percentile. Of more than 10,000 synapses the strongest are drawn, and the
-    title says so.
+    Synapses within a layer or to an earlier layer are arcs, right of the column if they lead down
+    and left if they lead up. Stronger synapses have wider and darker lines, up to the 95th
+    percentile. Only the strongest 10,000 synapses are drawn; the title gives their number.
 
     Args:
-        wiring: Names and layers.
+        wiring: The names and layers.
         sensory_strengths: (I, N) signed; zero where there is no synapse.
         recurrent_strengths: (N, N) signed, from row to column.
-        activity: (I,) of the sensory neurons and (N,) of the others, such as an episode's mean.
+        activity: (I,) of sensory neurons and (N,) of the others, such as the mean of an episode.
     """
     columns = (("sensory", wiring.sensory_count), *wiring.layers)
     height = _NODE * min(max(14, *(size for _, size in columns)), NAMED)
@@ -78,12 +77,12 @@ def circuit_graph(
 
 
 def _column(x: int, size: int) -> Floats:
-    """Return (size, 2) places, from top to bottom."""
+    """Return (size, 2) positions, from top to bottom."""
     return np.stack([np.full(size, float(x)), 1 - (np.arange(size) + 0.5) / size], axis=1)
 
 
 def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
-    """Draw the synapses, the strongest on top, explain them, and return how many they are."""
+    """Draw the synapses, the strongest on top, with a legend; return their number."""
     sources, targets = np.nonzero(strengths)
     order = np.argsort(np.abs(strengths[sources, targets]))[-_MOST_SYNAPSES:]
     sources, targets = sources[order], targets[order]
@@ -120,11 +119,11 @@ def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
 
 
 def _lines(starts: Floats, ends: Floats, points: int = 13) -> Floats:
-    """Return (E, points, 2): lines to the right, else arcs, as cubic Bezier curves."""
+    """Return cubic Bezier curves (E, points, 2): straight lines to the right, arcs otherwise."""
     across, up = (ends - starts).T
     bow = np.where(up > 0, -1, 1) * _REACH * (0.2 + 0.8 * np.abs(up))
     bow[across > 0] = 0
-    opening = np.where(up == 0, 0.025, 0.0) * (across == 0)  # a synapse onto itself is a loop
+    opening = np.where(up == 0, 0.025, 0.0) * (across == 0)  # a self-synapse is a loop
     first = starts + (ends - starts) / 3 + np.stack([bow, opening], axis=1)
     second = ends - (ends - starts) / 3 + np.stack([bow, -opening], axis=1)
     t = np.linspace(0, 1, points)[:, None]
@@ -161,7 +160,7 @@ def _draw_neurons(axes: Axes, places: Floats, activity: Floats, height: float) -
 def _name_neurons(
     axes: Axes, places: Floats, columns: Sequence[tuple[str, int]], names: tuple[str, ...]
 ) -> None:
-    """Head each column, and name its neurons if there is room."""
+    """Label each column, and its neurons if there is room."""
     letters = min(22, int((WIDTH - 2.6) / (len(columns) - 1) / 0.09))
     colours = layer_colours(layer for layer, _ in columns)
     first, last = 0, len(columns) - 1

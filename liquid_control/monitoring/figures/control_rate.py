@@ -1,4 +1,4 @@
-"""Return against control rate."""
+"""A figure of the return against the control rate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from liquid_control.agents.evaluation import Evaluation
 from liquid_control.monitoring.colours import BLUE, VERMILION
 
 _RESAMPLES = 2000
-_NEAREST = 0.08  # of the width of the axis: closer ticks would overlap
+_NEAREST = 0.08  # share of the axis below which ticks would overlap
 
 
 def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation | None) -> Figure:
     """Draw mean return against control rate, with the 95 % confidence band of the mean.
 
     Args:
-        evaluations: At fixed intervals.
-        task: Goes into the title.
-        trained: The same at the intervals of the training, drawn across all rates.
+        evaluations: Evaluations at fixed intervals.
+        task: The title.
+        trained: The evaluation at the training's intervals, drawn across all rates.
     """
     ordered = sorted(evaluations.values(), key=lambda each: -each.interval)
     hertz = [1 / each.interval for each in ordered]
@@ -50,8 +50,7 @@ def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation 
 def confidence_band(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends of the 95 % confidence interval of a mean, by percentile bootstrap.
 
-    The episodes are drawn anew with replacement, the same way each time. Of a single episode
-    nothing is known: both ends are NaN.
+    The seed of the resampling is fixed. For a single episode, both ends are NaN.
     """
     if len(returns) < 2:
         return np.nan, np.nan
@@ -61,7 +60,7 @@ def confidence_band(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _apart(hertz: list[float]) -> list[float]:
-    """Return those rates, from the lowest up, that leave room for their ticks' labels."""
+    """Return the rates, ascending, whose tick labels do not overlap."""
     gap = (hertz[-1] / hertz[0]) ** _NEAREST if hertz else 1.0
     chosen: list[float] = []
     for rate in hertz:

@@ -1,4 +1,4 @@
-"""One episode over physical time: what the neurons did, and what came of it."""
+"""A figure of one episode over physical time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from liquid_control.monitoring.recording import Recording
 
 Array = npt.NDArray[Any]
 
-_LANES = 6  # actions; more of them become a heat map
+_LANES = 6  # actions; more are drawn as a heat map
 _LANE = 0.26  # inches
 _CURVE = 0.75  # inches
 
@@ -33,12 +33,12 @@ _CURVE = 0.75  # inches
 def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> Figure:
     """Draw neurons, actions, reward and control intervals of an episode against physical time.
 
-    Each step is drawn as long as it lasted. Colours of sensations and activity end at 1, or at the
-    99th percentile of their magnitude where they go beyond 1.
+    The width of a step is its duration. The colour scales of sensory inputs and activity end at 1,
+    or at the 99th percentile of their magnitude if they exceed 1.
 
     Args:
-        recording: Of an episode.
-        span: First and last second shown; by default all.
+        recording: The episode.
+        span: First and last second shown; by default the whole episode.
     """
     wiring = recording.wiring
     actions = recording.actions.shape[1]
@@ -60,16 +60,16 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
     )
 
     times = recording.times
-    felt = "sensory neurons, what they feel (no unit)"
-    _heat(sensory, felt, times, recording.sensory, wiring.sensory_names)
+    title = "sensory neurons, inputs (no unit)"
+    _heat(sensory, title, times, recording.sensory, wiring.sensory_names)
     _heat(neurons, "neurons, activity (no unit)", times, recording.activity, wiring.neuron_names)
     mark_layers(neurons, wiring.layer_slices, heights[1])
     _draw_actions(acts, recording)
-    lasted = np.diff(times)
+    durations = np.diff(times)
     label_above(reward, "reward rate (1/s)")
-    _hold(reward, times, recording.rewards / lasted, REWARD)
+    _hold(reward, times, recording.rewards / durations, REWARD)
     label_above(intervals, "control interval (ms)")
-    _hold(intervals, times, 1e3 * lasted, ELAPSED_TIME)
+    _hold(intervals, times, 1e3 * durations, ELAPSED_TIME)
     intervals.set_ylim(bottom=0)
     for axes in (reward, intervals):
         axes.grid(alpha=0.3)
@@ -98,7 +98,7 @@ def _heat(
 
 
 def _draw_actions(axes: Axes, recording: Recording) -> None:
-    """Draw each action as a curve in a lane of its own, or many of them as colours."""
+    """Draw each action as a curve in its own lane, or many actions as colours."""
     actions, names, times = recording.actions, recording.action_names, recording.times
     limit = float(np.abs(actions).max()) or 1.0
     if len(names) > _LANES:
@@ -108,11 +108,11 @@ def _draw_actions(axes: Axes, recording: Recording) -> None:
     name_rows(axes, names)
     middles = np.arange(len(names)) + 0.5
     axes.hlines(middles, times[0], times[-1], color="0.8", linewidth=0.8)
-    # The axis points down, so that the first lane lies on top.
+    # The axis points down: the first lane is at the top.
     _hold(axes, times, middles - 0.45 * actions / limit, ACTION)
 
 
 def _hold(axes: Axes, times: Array, values: Array, colour: str) -> None:
     """Draw (T,) or (T, curves) values, each held from its time to the next of (T+1,)."""
-    until_the_end = np.concatenate([values, values[-1:]])
-    axes.plot(times, until_the_end, drawstyle="steps-post", color=colour, linewidth=1)
+    extended = np.concatenate([values, values[-1:]])
+    axes.plot(times, extended, drawstyle="steps-post", color=colour, linewidth=1)

@@ -1,7 +1,7 @@
-"""What figures share: sizes, labels that keep apart, rows of neurons, scales of signed values.
+"""Helpers of the figures: sizes, labels, rows of neurons, colour scales of signed values.
 
-Sizes are in inches and points as matplotlib takes them. A figure is 7.2 inches wide, so that its
-smallest letters can still be read on a phone that is held sideways.
+Sizes are in inches and points, as in matplotlib. A figure is 7.2 inches wide, so that its smallest
+letters are readable on a phone in landscape orientation.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from liquid_control.monitoring.colours import DIVERGING, layer_colours
 
 WIDTH = 7.2
 SMALL, MEDIUM = 8, 9  # points: names, and labels of axes
-ROW = 0.15  # a row that bears a name in small letters
-NAMED = 40  # rows; more of them go unnamed
+ROW = 0.15  # height of a row with a name in small letters
+NAMED = 40  # rows; more rows have no names
 
 
 def height_of(rows: int) -> float:
-    """Return the height of a heat map: named rows need one each, others share a panel."""
+    """Return the height of a heat map, at least `ROW` for each named row."""
     return max(ROW * rows, 0.6) if rows <= NAMED else float(np.clip(0.03 * rows, 3.0, 6.0))
 
 
 def short(name: str, letters: int = 22) -> str:
-    """Leave out the middle of a long name."""
+    """Replace the middle of a long name by an ellipsis."""
     tail = (letters - 1) // 2
     return name if len(name) <= letters else f"{name[: letters - 1 - tail]}…{name[-tail:]}"
 
@@ -39,7 +39,7 @@ def short(name: str, letters: int = 22) -> str:
 def keep_apart(
     positions: npt.ArrayLike, gap: float, low: float = -np.inf, high: float = np.inf
 ) -> npt.NDArray[np.float64]:
-    """Move rising positions to distances of at least `gap`, between two bounds, and not far."""
+    """Move ascending positions apart by at least `gap`, within bounds and as little as possible."""
     lags = gap * np.arange(np.size(positions))
     slack = np.clip(np.asarray(positions, dtype=np.float64) - lags, low, high - lags[-1])
     pushed_up = np.maximum.accumulate(slack)
@@ -48,12 +48,12 @@ def keep_apart(
 
 
 def label_above(axes: Axes, text: str) -> None:
-    """Say above a panel, where it takes no width, what its y axis shows."""
+    """Write the label of the y axis above a panel, where it takes no width."""
     axes.set_title(text, loc="left", fontsize=MEDIUM)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Let row 0 lie on top, and name the rows if there is room."""
+    """Place row 0 at the top, and label the rows if there is room."""
     axes.set_ylim(len(names), 0)
     if len(names) <= NAMED:
         axes.set_yticks(np.arange(len(names)) + 0.5, [short(name) for name in names])
@@ -63,7 +63,7 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def mark_layers(axes: Axes, layers: Mapping[str, slice], height: float) -> None:
-    """Mark on the right which rows, of a panel of a given height, belong to which layer."""
+    """Mark the rows of each layer on the right of a panel of the given height."""
     rows = max(where.stop for where in layers.values())
     middles = [(where.start + where.stop) / 2 for where in layers.values()]
     gap = 1.5 * SMALL / 72 * rows / height
@@ -85,8 +85,7 @@ def mark_layers(axes: Axes, layers: Mapping[str, slice], height: float) -> None:
 def limit_of(values: npt.NDArray[Any]) -> float:
     """Return the magnitude at which a colour scale of signed values ends.
 
-    That is 1 where all values lie within, else their 99th percentile, so that a few outliers do not
-    wash out the rest.
+    It is 1 if no magnitude exceeds 1, else their 99th percentile, to be robust to outliers.
     """
     magnitudes = np.abs(values[np.isfinite(values)])
     if magnitudes.size == 0 or magnitudes.max() <= 1:
@@ -107,13 +106,13 @@ def colour_scale(
     """Add the colour bar of signed values between -limit and limit.
 
     Args:
-        axes: Beside which it lies.
+        axes: The axes that it describes.
         limit: The magnitude with the strongest colour.
-        label: What is shown.
+        label: The label of the bar.
         location: The side of the axes.
-        thickness: Of the bar, as a share of the axes.
-        shrink: Its length, as a share of the axes.
-        beyond: Whether there are values beyond the limit; then the bar has pointed ends.
+        thickness: Thickness of the bar, as a share of the axes.
+        shrink: Length of the bar, as a share of the axes.
+        beyond: Whether values exceed the limit; the bar then has pointed ends.
     """
     first = axes if isinstance(axes, Axes) else axes[0]
     bar = first.figure.colorbar(

@@ -1,4 +1,4 @@
-"""Watching an agent live, in MuJoCo's viewer."""
+"""Live display of an agent in MuJoCo's viewer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from liquid_control.monitoring.film.opengl import has_display
 from liquid_control.monitoring.film.scene import viewpoint
+from liquid_control.monitoring.recording import physics_state
 
-PICTURE = 1 / 60  # seconds between two pictures
-ROOM = 1.6  # times as far off as the camera of a film: what is to come is not known
+FRAME_INTERVAL = 1 / 60  # seconds
+DISTANCE = 1.6  # relative to the camera of a film, as future poses are unknown
 
 
 def watch(
@@ -28,21 +29,21 @@ def watch(
     episodes: int | None = None,
     seed: int | None = None,
 ) -> None:
-    """Show an agent's episodes in a window, at true speed, until they or the window end.
+    """Show an agent's episodes in a window, in real time.
 
-    What is shown is computed a second time, one physics step after the other: the robot moves
-    smoothly between two actions, however far they are apart.
+    Each control step is simulated a second time, one physics step after the other, so that the
+    robot moves smoothly between actions.
 
     Args:
-        model: An SB3 algorithm. If it was trained behind `VecNormalize`, observations are
-            normalised as there.
+        model: An SB3 algorithm. If it was trained with `VecNormalize`, observations are normalised
+            likewise.
         env: One MuJoCo task, such as `liquid_control.envs.make` builds.
-        episodes: How many; None goes on until the window is closed.
-        seed: Of the first episode; None goes on with the environment's own generator.
+        episodes: Number of episodes; None continues until the window is closed.
+        seed: Seed of the first episode; None continues the environment's generator.
 
     Raises:
         RuntimeError: If there is no display.
-        TypeError: If the environment is no MuJoCo task.
+        TypeError: If the environment is not a MuJoCo task.
     """
     task = env.unwrapped
     if not isinstance(task, MujocoEnv):
@@ -51,22 +52,22 @@ def watch(
         raise RuntimeError(
             "there is no display to open a window on; run `liquid-control record` for a film"
         )
-    # Imported here: what it loads may be missing where there is no screen.
+    # Imported here, as its dependencies may be missing on a machine without a display.
     from mujoco import viewer
 
-    robot = copy(task.model)  # what one changes in the window does not reach the task
+    robot = copy(task.model)  # changes made in the window do not affect the task
     shown = mujoco.MjData(robot)
     with viewer.launch_passive(robot, shown, show_left_ui=False, show_right_ui=False) as window:
         for episode in count() if episodes is None else range(episodes):
             observation, _ = env.reset(seed=seed if episode == 0 else None)
             if episode == 0:
-                _look(task, window)
-            _live(model, env, observation, robot, shown, window)
+                _place_camera(task, window)
+            _show_episode(model, env, observation, robot, shown, window)
             if not window.is_running():
                 return
 
 
-def _live(
+def _show_episode(
     model: BaseAlgorithm,
     env: gym.Env[Any, Any],
     observation: Any,
@@ -74,35 +75,32 @@ def _live(
     shown: Any,
     window: Any,
 ) -> None:
-    """Show one episode, or as much of it as the window stays open for."""
+    """Show one episode, until it ends or the window is closed."""
     task: Any = env.unwrapped
     normalizer = model.get_vec_normalize_env()
     state, start, over = None, np.array([True]), False
     began = perf_counter() - task.data.time
     while window.is_running() and not over:
         mujoco.mj_copyData(shown, robot, task.data)
-        seen = normalizer.normalize_obs(observation) if normalizer else observation
-        action, state = model.predict(seen, state, start, deterministic=True)
+        observation = normalizer.normalize_obs(observation) if normalizer else observation
+        action, state = model.predict(observation, state, start, deterministic=True)
         observation, _, terminated, truncated, _ = env.step(action)
         start, over = np.array([False]), terminated or truncated
         shown.ctrl[:] = task.data.ctrl
         for _ in range(round((task.data.time - shown.time) / robot.opt.timestep)):
-            pictures = shown.time // PICTURE
+            frame = shown.time // FRAME_INTERVAL
             mujoco.mj_step(robot, shown)
-            if shown.time // PICTURE > pictures:
+            if shown.time // FRAME_INTERVAL > frame:
                 window.sync()
                 sleep(max(began + shown.time - perf_counter(), 0))
 
 
-def _look(task: Any, window: Any) -> None:
-    """Put the window's camera where a film's would stand, and farther off."""
-    everything = mujoco.mjtState.mjSTATE_INTEGRATION
-    state = np.empty((1, mujoco.mj_stateSize(task.model, everything)))
-    mujoco.mj_getState(task.model, task.data, state[0], everything)
-    view = viewpoint(task.model, state, aspect=1.5)
+def _place_camera(task: Any, window: Any) -> None:
+    """Place the window's camera as that of a film, but at a larger distance."""
+    view = viewpoint(task.model, physics_state(task)[None], aspect=1.5)
     with window.lock():
         window.cam.lookat[:] = view.lookat
-        window.cam.distance = ROOM * view.distance
+        window.cam.distance = DISTANCE * view.distance
         window.cam.azimuth, window.cam.elevation = view.azimuth, view.elevation
         if view.follows is not None:
             window.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
@@ -110,13 +108,13 @@ def _look(task: Any, window: Any) -> None:
 
 
 def _display_answers() -> bool:
-    """Whether there is a display, and a window can be opened on it."""
+    """Return whether a window can be opened."""
     if not has_display():
         return False
-    import glfw  # as above
+    import glfw  # may be missing, as above
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GLFW warns of what the caller raises
+        warnings.simplefilter("ignore")  # the caller raises an error instead
         answers = bool(glfw.init())
         glfw.terminate()
     return answers

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: callbacks, and the writer of images and histograms."""
+"""Callbacks that log a training to TensorBoard, and a writer of images and histograms."""
 
 from liquid_control.monitoring.tensorboard.callbacks import (
     EpisodeCallback,

@@ -1,4 +1,4 @@
-"""SB3 callbacks that show in TensorBoard what a robot does, and which neurons make it do so."""
+"""SB3 callbacks that log episodes, neurons and evaluations to TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
 from liquid_control.monitoring.recording import Recording, circuit_of, record
-from liquid_control.monitoring.tensorboard.monitoring_cost import measure_cost
+from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 PICTURES_OF_GIF = round(FILM_RATE / GIF_RATE)
 
 
 class MonitoringCallback(BaseCallback):
-    """Monitors the agent at the end of a rollout, each time that so many steps have passed.
+    """Monitors the agent at the end of a rollout, once in every `every` control steps.
 
-    Monitoring does not change the training: it draws from no generator that training draws from. A
-    full disk or a missing display causes a warning, and training goes on.
+    Monitoring does not change the training: it uses none of its random generators. A full disk or a
+    missing display causes a warning, and the training continues.
 
     Args:
-        every: control steps, over all environments, between two times.
-        at_end: monitor once more when training ends.
+        every: Control steps, over all environments, between two calls of `monitor`.
+        at_end: Call `monitor` also when the training ends.
     """
 
-    subject: str  # what is monitored, for a warning
+    subject: str  # what is monitored, for warnings
 
     def __init__(self, every: int, *, at_end: bool = True) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class MonitoringCallback(BaseCallback):
 
     @abstractmethod
     def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
-        """Write what there is to see of the agent after so many control steps."""
+        """Log the agent after `step` control steps."""
 
     def _on_training_start(self) -> None:
         circuit_of(self.model)
@@ -74,7 +74,7 @@ class MonitoringCallback(BaseCallback):
 
 
 class EpisodeCallback(MonitoringCallback):
-    """Records an episode: a film of robot and neurons, and pictures of the circuit at work.
+    """Records an episode: a film of the robot and its neurons, and figures of the circuit.
 
     In TensorBoard: images `episode/film` (an animated GIF), `episode/activity`, `circuit/graph`,
     `circuit/time_constants`, `circuit/listening`; histograms `time_constants/<layer>`, of
@@ -82,11 +82,11 @@ class EpisodeCallback(MonitoringCallback):
     `episode/mean_weighted_frequency_hz`, `circuit/saturated_share`. In the folder: MP4s.
 
     Args:
-        env: one robot, as `liquid_control.envs.make` builds it; it is stepped for the recording.
-        every: control steps, over all environments, between two episodes.
-        folder: where films go; None: nowhere.
-        film_seconds: how much of an episode is filmed and drawn, in the robot's time.
-        seed: of the episodes; the same start lets them be compared.
+        env: One environment, as `liquid_control.envs.make` builds it, for the recording.
+        every: Control steps, over all environments, between two episodes.
+        folder: Folder for films; None writes no MP4.
+        film_seconds: Duration that is filmed and drawn, in simulated seconds.
+        seed: Seed of the episodes, which then have the same initial state.
     """
 
     subject = "recording of the robot"
@@ -109,12 +109,12 @@ class EpisodeCallback(MonitoringCallback):
         super()._on_training_start()
         if self.folder is None and TensorBoardWriter.of(self.logger) is None:
             raise ValueError(
-                "there is nowhere to show the robot: give the model a tensorboard_log, or the "
-                "callback a folder"
+                "EpisodeCallback has no output: give the model a tensorboard_log, or the callback "
+                "a folder"
             )
 
     def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
-        """Record an episode and write down all that can be seen in it."""
+        """Record an episode, and write its figures, scalars and film."""
         recording = record(self.model, self.env, seed=self.seed)
         if writer is not None:
             self._show(recording, writer, step)
@@ -140,8 +140,8 @@ class EpisodeCallback(MonitoringCallback):
         mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
         graph = figures.circuit_graph(wiring, sensory, recurrent, mean)
         writer.figure("circuit/graph", graph, step)
-        heard = figures.listening_map(listening(recording), wiring)
-        writer.figure("circuit/listening", heard, step)
+        correlations = figures.listening_map(listening(recording), wiring)
+        writer.figure("circuit/listening", correlations, step)
         if recording.time_constants is not None:
             layers = {
                 layer: recording.time_constants[:, neurons].ravel()
@@ -153,7 +153,7 @@ class EpisodeCallback(MonitoringCallback):
                 writer.histogram(f"time_constants/{layer}", typical[neurons], step)
 
     def _film(self, recording: Recording, step: int) -> bytes:
-        """Make an MP4, if there is a folder, and of some of its pictures a GIF."""
+        """Write an MP4 if there is a folder, and return a GIF of some of its frames."""
         options: dict[str, Any] = {"seconds": self.film_seconds, "title": self.title}
         if self.folder is None:
             return film.to_gif(film.frames(recording, fps=GIF_RATE, **options), GIF_RATE)
@@ -171,17 +171,17 @@ class EpisodeCallback(MonitoringCallback):
 
 
 class RatesCallback(MonitoringCallback, Generic[Rate]):
-    """Evaluates the agent at several control rates: the return against the rate, as a curve.
+    """Evaluates the agent at several control rates and plots the return against the rate.
 
     In TensorBoard: image `evaluation/return_against_rate`, scalars `evaluation/<name>`.
 
     Args:
-        make_env: builds the environments for one of `rates`; there is one episode for each.
-        rates: a name for each rate, and what `make_env` takes for it; "as trained" names the
-            intervals of the training, which are drawn across all rates.
-        every: control steps, over all environments, between two evaluations.
-        task: goes into the title.
-        at_end: evaluate once more when training ends.
+        make_env: Builds the environments of one rate; each runs one episode.
+        rates: The argument of `make_env` for each rate, by name; "as trained" is the name of the
+            training's intervals, which are drawn across all rates.
+        every: Control steps, over all environments, between two evaluations.
+        task: Part of the title.
+        at_end: Evaluate also when the training ends.
     """
 
     subject = "evaluation"
@@ -199,17 +199,17 @@ class RatesCallback(MonitoringCallback, Generic[Rate]):
         self.make_env, self.rates, self.task = make_env, rates, task
 
     def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:
-        """Evaluate and draw."""
+        """Evaluate the agent and log the results."""
         evaluations = evaluate_rates(self.model, self.make_env, self.rates)
         log_evaluations(self.logger, evaluations, self.task, step)
 
 
 class HParamsCallback(BaseCallback):
-    """Writes settings for TensorBoard's HParams tab, where runs are compared.
+    """Logs settings for TensorBoard's HParams tab, which compares runs.
 
     Args:
-        settings: such as `leaves` makes them.
-        metrics: tags of scalars to compare by.
+        settings: Flat settings, such as `leaves` returns.
+        metrics: Tags of the scalars to compare.
     """
 
     def __init__(self, settings: Mapping[str, bool | str | float], metrics: Sequence[str]) -> None:
@@ -225,7 +225,7 @@ class HParamsCallback(BaseCallback):
 
 
 def leaves(settings: Mapping[str, Any], path: str = "") -> dict[str, bool | str | float]:
-    """The leaves of nested settings, by dotted path; lists as text, None as "null"."""
+    """Flatten nested settings to dotted paths; lists become text, None becomes "null"."""
     flat: dict[str, bool | str | float] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -236,20 +236,20 @@ def leaves(settings: Mapping[str, Any], path: str = "") -> dict[str, bool | str 
 
 
 def evaluation_tag(name: str) -> str:
-    """The scalar that holds the mean return of an evaluation with this name."""
+    """Return the tag of the mean return of an evaluation."""
     return f"evaluation/{name.replace(' ', '_')}"
 
 
 def log_evaluations(
     logger: Logger, evaluations: Mapping[str, Evaluation], task: str, step: int
 ) -> None:
-    """Write evaluations at several control rates for TensorBoard: mean returns, and their curve.
+    """Log evaluations at several control rates to TensorBoard: mean returns and a plot.
 
     Args:
-        logger: of the training.
-        evaluations: by name; "as trained" names the one at the intervals of the training.
-        task: goes into the title.
-        step: control steps of the training.
+        logger: The logger of the training.
+        evaluations: By name; "as trained" is the one at the training's intervals.
+        task: Part of the title.
+        step: Control steps of the training.
     """
     writer = TensorBoardWriter.of(logger)
     if writer is None:

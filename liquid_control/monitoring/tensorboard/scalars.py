@@ -1,37 +1,64 @@
-"""Numbers of a training beside SB3's: where its time goes, and how strongly each layer learns."""
+"""Scalars of a training in addition to SB3's: speed, cost of monitoring, gradient norms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from time import perf_counter
+from weakref import WeakKeyDictionary
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor, nn
 
 from liquid_control.monitoring.recording import circuit_of
-from liquid_control.monitoring.tensorboard.monitoring_cost import seconds_spent
 from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import Critic, EncodedCircuit
 from liquid_control.policies.soft import SoftCritic
 
+_MONITORING_SECONDS: WeakKeyDictionary[BaseAlgorithm, float] = WeakKeyDictionary()
 
-class ScalarsCallback(BaseCallback):
-    """Logs how fast a training is, and the gradients of each layer of the actor's circuit.
 
-    - `speed/physics`, `speed/policy`, `speed/learning`: control steps over the seconds spent so far
-      in the environments' step, in the rest of collecting, and between rollouts; `speed/all` over
-      all of them. What callbacks of `liquid_control.monitoring` took to look is left out, and is
-      logged as a share of the whole, `speed/watching_share`.
-    - `gradient_norm/<layer>`: Euclidean norm of the gradient that the last update left, after
-      clipping, over the synapses that enter the layer's neurons and their own parameters; the
-      same of `encoder`, `critic` and `head`. At the first rollout in every `every` control steps.
+def monitoring_seconds(model: BaseAlgorithm) -> float:
+    """Return the seconds spent so far on monitoring a model."""
+    return _MONITORING_SECONDS.get(model, 0.0)
+
+
+@contextmanager
+def measure_cost(model: BaseAlgorithm, subject: str) -> Iterator[None]:
+    """Measure the time of monitoring a model; a full disk or a missing display causes a warning.
 
     Args:
-        every: control steps, over all environments, between two measurements of the gradients.
+        model: The monitored model.
+        subject: What is monitored, for the warning.
+    """
+    start = perf_counter()
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        warnings.warn(f"no {subject} this time; training continues: {error}", stacklevel=3)
+    finally:
+        _MONITORING_SECONDS[model] = monitoring_seconds(model) + perf_counter() - start
+
+
+class ScalarsCallback(BaseCallback):
+    """Logs the speed of a training, and the gradient norms of the actor's circuit by layer.
+
+    - `speed/physics`, `speed/policy`, `speed/learning`: control steps per second spent in the
+      environments' step, in the rest of collecting, and between rollouts; `speed/all` is the total.
+      Time spent by callbacks of `liquid_control.monitoring` is excluded, and is logged as a share
+      of the whole, `speed/watching_share`.
+    - `gradient_norm/<layer>`: Euclidean norm of the gradient of the last update, after clipping,
+      of the layer's incoming synapses and its neurons' parameters; likewise for `encoder`, `critic`
+      and `head`. It is logged at the first rollout in every `every` control steps.
+
+    Args:
+        every: Control steps, over all environments, between two logs of the gradients.
     """
 
     def __init__(self, every: int = 1000) -> None:
@@ -44,16 +71,16 @@ class ScalarsCallback(BaseCallback):
         self._groups = gradient_groups(self.model.policy, circuit_of(self.model))
         self._steps_before = self.num_timesteps
         self._physics = self._collecting = self._learning = 0.0
-        self._looks = self.num_timesteps // self.every
-        self._spent_before = seconds_spent(self.model)
-        self._mark, self._mark_spent = perf_counter(), self._spent_before
+        self._logged = self.num_timesteps // self.every
+        self._monitoring_before = monitoring_seconds(self.model)
+        self._mark, self._mark_monitoring = perf_counter(), self._monitoring_before
         _time_steps(self.training_env, self._add_physics)
 
     def _on_rollout_start(self) -> None:
         self._learning += self._since_mark()
-        if self.num_timesteps // self.every > self._looks:
+        if self.num_timesteps // self.every > self._logged:
             self._log_gradients()
-            self._looks = self.num_timesteps // self.every
+            self._logged = self.num_timesteps // self.every
 
     def _on_step(self) -> bool:
         return True
@@ -61,17 +88,17 @@ class ScalarsCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         self._collecting += self._since_mark()
         steps = self.num_timesteps - self._steps_before
-        watched = seconds_spent(self.model) - self._spent_before
-        everything = self._collecting + self._learning
+        monitoring = monitoring_seconds(self.model) - self._monitoring_before
+        training = self._collecting + self._learning
         for name, seconds in (
             ("physics", self._physics),
             ("policy", self._collecting - self._physics),
             ("learning", self._learning),
-            ("all", everything),
+            ("all", training),
         ):
             if seconds > 0:
                 self.logger.record(f"speed/{name}", steps / seconds)
-        self.logger.record("speed/watching_share", watched / (everything + watched))
+        self.logger.record("speed/watching_share", monitoring / (training + monitoring))
 
     def _on_training_end(self) -> None:
         _time_steps(self.training_env, None)
@@ -80,10 +107,10 @@ class ScalarsCallback(BaseCallback):
         self._physics += seconds
 
     def _since_mark(self) -> float:
-        """Seconds since this was last asked, without those that monitoring took."""
-        now, spent = perf_counter(), seconds_spent(self.model)
-        seconds = now - self._mark - (spent - self._mark_spent)
-        self._mark, self._mark_spent = now, spent
+        """Return the seconds since the previous call, without those of monitoring."""
+        now, monitoring = perf_counter(), monitoring_seconds(self.model)
+        seconds = now - self._mark - (monitoring - self._mark_monitoring)
+        self._mark, self._mark_monitoring = now, monitoring
         return seconds
 
     def _log_gradients(self) -> None:
@@ -99,18 +126,18 @@ class ScalarsCallback(BaseCallback):
 
 
 Entries = list[tuple[nn.Parameter, Tensor | None]]
-"""Parameters, with the entries of the last axis that are meant, or None for all."""
+"""Parameters with a mask of the last axis, or None for all entries."""
 
 
 def gradient_groups(policy: nn.Module, circuit: Circuit) -> dict[str, Entries]:
-    """The trainable parameters of a policy by what they serve.
+    """Group the trainable parameters of a policy.
 
     Args:
-        policy: whose actor acts by `circuit`.
-        circuit: its neurons' parameters are told apart by layer.
+        policy: A policy whose actor uses `circuit`.
+        circuit: Its parameters are grouped by layer.
 
     Returns:
-        entries of `encoder`, of each layer of the circuit, of `critic`, and of `head`, the rest.
+        The parameters of each layer, of `encoder`, of `critic`, and of `head`, the rest.
     """
     owned = list(circuit.owners())
     layers = {
@@ -135,18 +162,18 @@ def gradient_groups(policy: nn.Module, circuit: Circuit) -> dict[str, Entries]:
     return layers | whole
 
 
-def _time_steps(env: VecEnv, told: Callable[[float], None] | None) -> None:
-    """Let an environment tell the seconds of each of its steps; None: no more."""
+def _time_steps(env: VecEnv, report: Callable[[float], None] | None) -> None:
+    """Report the duration of each of an environment's steps in seconds; None stops reporting."""
     vars(env).pop("step_wait", None)
-    if told is None:
+    if report is None:
         return
     step_wait = env.step_wait
 
     def timed() -> VecEnvStepReturn:
         start = perf_counter()
         result = step_wait()
-        told(perf_counter() - start)
+        report(perf_counter() - start)
         return result
 
-    # On the object alone, in front of its class's method.
+    # The instance attribute takes precedence over the method of the class.
     env.step_wait = timed  # type: ignore[method-assign]

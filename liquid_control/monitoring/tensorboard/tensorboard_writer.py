@@ -16,10 +16,10 @@ RGB = 3
 
 
 class TensorBoardWriter:
-    """Writes images, figures and histograms, which the logger itself cannot write.
+    """Writes images, figures and histograms, which SB3's logger does not support.
 
     Args:
-        writer: of TensorBoard's events.
+        writer: A writer of TensorBoard's event files.
     """
 
     def __init__(self, writer: SummaryWriter) -> None:
@@ -27,7 +27,7 @@ class TensorBoardWriter:
 
     @classmethod
     def of(cls, logger: Logger) -> TensorBoardWriter | None:
-        """The writer beside a logger, None if that does not write for TensorBoard."""
+        """Return the writer of a logger, or None if it does not write to TensorBoard."""
         for output in logger.output_formats:
             if isinstance(output, TensorBoardOutputFormat):
                 return cls(output.writer)
@@ -35,15 +35,15 @@ class TensorBoardWriter:
 
     @classmethod
     def in_folder(cls, folder: Path) -> TensorBoardWriter:
-        """A writer with event files of its own, in a folder that TensorBoard reads."""
+        """Return a writer with its own event files in a folder."""
         return cls(SummaryWriter(str(folder)))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Write one number."""
+        """Write a scalar."""
         self._writer.add_scalar(tag, value, step)
 
     def histogram(self, tag: str, values: ArrayLike, step: int) -> None:
-        """Write how values are distributed."""
+        """Write a histogram of values."""
         self._writer.add_histogram(tag, values, step)
 
     def figure(self, tag: str, figure: Figure, step: int) -> None:
@@ -53,18 +53,18 @@ class TensorBoardWriter:
         self.image(tag, file.getvalue(), step)
 
     def image(self, tag: str, image: bytes, step: int) -> None:
-        """Write an encoded image, such as PNG or an animated GIF, as it is."""
+        """Write an encoded image, such as PNG or an animated GIF, unchanged."""
         with Image.open(BytesIO(image)) as header:
             width, height = header.size
-        # torch's writer decodes images and encodes them anew, which would stop a GIF.
+        # torch's writer re-encodes images, which would remove the animation of a GIF.
         encoded = Summary.Image(
             width=width, height=height, colorspace=RGB, encoded_image_string=image
         )
         writer = self._writer.file_writer
         if writer is None:
-            raise RuntimeError("the logger is closed; nothing can be written for TensorBoard")
+            raise RuntimeError("the logger is closed; cannot write to TensorBoard")
         writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), step)
 
     def flush(self) -> None:
-        """Let TensorBoard see what was written."""
+        """Write buffered events to disk."""
         self._writer.flush()

@@ -228,7 +228,7 @@ def test_the_axes_of_the_raster_name_their_units() -> None:
     assert intervals.get_xlabel() == "time since the episode began (s)"
     titles = [axes.get_title(loc="left") for axes in (*panels, intervals)]
     assert titles[3:] == ["reward rate (1/s)", "control interval (ms)"]
-    assert titles[0].endswith("what they feel (no unit)")
+    assert titles[0].endswith("inputs (no unit)")
     assert titles[1] == "neurons, activity (no unit)"
     assert "units of the task" in titles[2]
 

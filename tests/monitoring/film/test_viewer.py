@@ -82,7 +82,7 @@ def test_the_window_shows_the_episode_at_true_speed(model: PPO, screen: Screen) 
     late = np.subtract(clock, 100) - time
     assert np.abs(late).max() < 0.04  # its first picture comes one action after the reset
     assert np.ptp(late) < 1e-6
-    assert np.diff(time).max() < 2 * viewer.PICTURE + 0.01  # smooth, at ten actions a second
+    assert np.diff(time).max() < 2 * viewer.FRAME_INTERVAL + 0.01  # smooth, at ten actions a second
     assert window.left
 
 

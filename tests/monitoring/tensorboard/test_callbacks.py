@@ -33,8 +33,7 @@ from liquid_control.monitoring import (
     leaves,
     record,
 )
-from liquid_control.monitoring.tensorboard.monitoring_cost import seconds_spent
-from liquid_control.monitoring.tensorboard.scalars import gradient_groups
+from liquid_control.monitoring.tensorboard.scalars import gradient_groups, monitoring_seconds
 
 TASK = "InvertedPendulum-v5"
 OPTIONS: dict[str, Any] = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08)}
@@ -229,17 +228,17 @@ def test_a_full_disk_costs_a_picture_and_no_more(
     callback = EpisodeCallback(
         envs.make(TASK, **OPTIONS), 32, folder=tmp_path, film_seconds=FILM_SECONDS
     )
-    with pytest.warns(UserWarning, match="training goes on: .*No space left on device"):
+    with pytest.warns(UserWarning, match="training continues: .*No space left on device"):
         model.learn(64, callback)
     assert model.num_timesteps == 64
-    assert seconds_spent(model) > 0
+    assert monitoring_seconds(model) > 0
 
 
 def test_without_tensorboard_films_go_to_the_folder_alone(tmp_path: Path) -> None:
     robot = envs.make(TASK, **OPTIONS)
     ppo(seed=0).learn(32, EpisodeCallback(robot, folder=tmp_path, film_seconds=FILM_SECONDS))
     assert [path.name for path in tmp_path.iterdir()] == ["32.mp4"]
-    with pytest.raises(ValueError, match="nowhere to show the robot: give the model"):
+    with pytest.raises(ValueError, match="EpisodeCallback has no output: give the model"):
         ppo(seed=0).learn(32, EpisodeCallback(robot))
 
 
