@@ -75,7 +75,7 @@ class Arguments:
     """Interpreter of an environment that has envpool."""
 
     clock: Literal["wall", "cpu"] = "wall"
-    """What a second is: of the clock on the wall, or of processor time on a machine others use."""
+    """Measure wall time, or processor time on a shared machine."""
 
 
 def random_actions(venv: VecEnv, steps: int) -> Any:
@@ -98,7 +98,7 @@ def player(venv: VecEnv, steps: int) -> Callable[[], object]:
 
 
 def limit(venv: envs.BatchedVecEnv, threads: int, steps: int) -> Callable[[], object]:
-    """Return a block of open-loop physics that starts from where the batched envs are."""
+    """Return a block of open-loop physics that starts from the state of the batched envs."""
     robot = venv.env.unwrapped
     batch = Batch(robot.model, venv.num_envs, threads)
     qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
@@ -137,7 +137,7 @@ def envpool_block(python: str, task: str, threads: int, steps: int) -> Callable[
 
 
 def ratios(task: str, arguments: Arguments) -> dict[str, float]:
-    """Return how many times as fast as each rival the batched envs are."""
+    """Return the speed of the batched envs relative to each other implementation."""
     threads, steps = arguments.threads, arguments.steps
 
     def batched(count: int, **rate: Any) -> VecEnv:

@@ -1,4 +1,4 @@
-"""What a training survives: kills at any moment, broken environments, damaged files.
+"""Tests of robustness: kills at any moment, broken environments, damaged files.
 
     python benchmarks/faults.py
 
@@ -51,7 +51,7 @@ CLOCKS = {"time/fps", "time/time_elapsed"}
 
 @dataclass
 class Arguments:
-    """What a training survives."""
+    """Tests of how a training handles faults."""
 
     kills: int = 200
     """Kills, half of LiquidPPO and half of LiquidSAC."""
@@ -94,7 +94,7 @@ def fresh(kind: type[Any], env: Any = None) -> Any:
 
 
 def train(kind: type[Any], folder: Path) -> None:
-    """Begin a training in a folder, or go on with the one in it."""
+    """Start a training in a folder, or resume the one in it."""
     manager, logger = CheckpointManager(folder / "checkpoints"), ResumableLogger(folder)
     resumed = bool(manager.paths())
     if resumed:
@@ -111,7 +111,7 @@ def train(kind: type[Any], folder: Path) -> None:
 
 
 def digest(agent: Any, folder: Path) -> str:
-    """What all weights, normalisers and logs come to."""
+    """Return a digest of all weights, normalisers and logs."""
     state = sha256()
     for name, value in sorted(agent.policy.state_dict().items()):
         state.update(name.encode() + value.cpu().numpy().tobytes())
@@ -122,7 +122,7 @@ def digest(agent: Any, folder: Path) -> str:
 
 
 def in_a_child(work: Callable[[], None]) -> int:
-    """Do work in a forked process; return its number."""
+    """Run a function in a forked process; return its process id."""
     child = os.fork()
     if child == 0:
         try:
@@ -135,7 +135,7 @@ def in_a_child(work: Callable[[], None]) -> int:
 
 
 def killed(kind: type[Any], kills: int, draw: random.Random) -> tuple[int, int, int, int]:
-    """Trainings, kills inside a save, failures to resume, and ends that differ."""
+    """Count trainings, kills inside a save, failures to resume, and different results."""
     inside = broken = different = trainings = done = 0
     with tempfile.TemporaryDirectory() as place:
         straight = Path(place) / "straight"
@@ -165,7 +165,7 @@ def killed(kind: type[Any], kills: int, draw: random.Random) -> tuple[int, int, 
 
 
 class Breaking(gym.Wrapper):  # type: ignore[type-arg]
-    """Raises an error at some step, or kills its own process, and leaves a mark when it does."""
+    """Raises an error or kills its own process at some step, and writes a marker file."""
 
     def __init__(self, env: gym.Env[Any, Any], at: int, mark: Path, *, kill: bool) -> None:
         super().__init__(env)
@@ -182,7 +182,7 @@ class Breaking(gym.Wrapper):  # type: ignore[type-arg]
 
 
 def broken(kind: type[Any], how: str, folder: Path, at: int) -> None:
-    """Train until an environment breaks; what is told goes into a file."""
+    """Train until an environment breaks, and write the error to a file."""
     sys.stderr = (folder / "told").open("w", buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
     makers: list[Callable[[], Any]] = [
@@ -199,7 +199,7 @@ def broken(kind: type[Any], how: str, folder: Path, at: int) -> None:
 
 
 def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
-    """How often it hung for ten seconds, told something else, and left no checkpoint."""
+    """Count hangs of ten seconds, wrong error reports, and missing checkpoints."""
     words = {
         "raises": "a leg came off",
         "raises in a process": "a leg came off",
@@ -231,7 +231,7 @@ def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
 
 
 def refusals(count: int) -> tuple[int, int]:
-    """Of so many mutated recipes, those that are valid, and those that are refused badly."""
+    """Return how many mutated recipes are valid, and how many are rejected incorrectly."""
     valid = badly = 0
 
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate])
@@ -247,7 +247,7 @@ def refusals(count: int) -> tuple[int, int]:
 
 
 def wait_to_kill(folder: Path, draw: random.Random, lasts: float) -> None:
-    """Wait for a random moment, most often for one inside a save."""
+    """Wait until a random moment, usually inside a save."""
     time.sleep(draw.uniform(0, lasts))
     deadline = time.perf_counter() + lasts
     if draw.random() < 0.8:
@@ -256,12 +256,12 @@ def wait_to_kill(folder: Path, draw: random.Random, lasts: float) -> None:
 
 
 def saving(folder: Path) -> bool:
-    """Whether a checkpoint is being written."""
+    """Return whether a checkpoint is being written."""
     return any((folder / "checkpoints").glob(".*.partial"))
 
 
 def main(arguments: Arguments) -> None:
-    """Try all of it and print what happened."""
+    """Run all tests and print their results."""
     torch.set_num_threads(1)
     draw = random.Random(arguments.seed)
     rows = []
@@ -306,7 +306,7 @@ def main(arguments: Arguments) -> None:
                 continue
         ran = "some were run" if trace.exists() else "0 run"
         rows.append(("malicious files", str(count), f"{loaded} loaded, {ran}"))
-    print_table(("what was done", "how often", "what happened"), rows)
+    print_table(("test", "cases", "result"), rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ RETURN, STEPS, SECONDS = "rollout/ep_rew_mean", "time/total_timesteps", "time/ti
 
 @dataclass
 class Arguments:
-    """Train recipes over several seeds, and compare how they learn."""
+    """Train recipes over several seeds, and compare their learning curves."""
 
     recipes: tyro.conf.Positional[tuple[Path, ...]]
     """YAML files."""
@@ -38,13 +38,13 @@ class Arguments:
     """Seeds to train each of them with."""
 
     nominal: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Train at the task's nominal rate, whatever interval the recipe draws."""
+    """Train at the task's nominal rate instead of the recipe's intervals."""
 
     set: tuple[str, ...] = ()
     """Further changes to the recipes, such as agent.total_timesteps=300000."""
 
     jobs: int = 1
-    """Trainings side by side."""
+    """Number of parallel trainings."""
 
     runs: Path = Path("runs/learning")
     """Folder of the runs; a finished run in it counts for its recipe and seed."""
@@ -55,7 +55,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Curve:
-    """What one run logged: training return against control steps, and how long it took."""
+    """The log of one run: training return against control steps, and its duration."""
 
     steps: NDArray[np.float64]
     returns: NDArray[np.float64]
@@ -63,7 +63,7 @@ class Curve:
 
 
 def train(arguments: Arguments, recipe: Path, seed: int) -> Curve:
-    """Train one recipe with one seed, unless it has been done, and read its log."""
+    """Train one recipe with one seed unless a finished run exists, and read its log."""
     folder = arguments.runs / f"{recipe.parent.name}-{recipe.stem}"
     finished = sorted(folder.glob(f"*-{seed}/evaluation.json"))
     if not finished:
@@ -97,7 +97,7 @@ def draw(curves: dict[str, list[Curve]], path: Path, title: str) -> None:
 
 
 def main(arguments: Arguments) -> None:
-    """Train what is missing, print one table, and draw the curves if asked to."""
+    """Train missing runs, print a table, and draw the curves if requested."""
     work = list(product(arguments.recipes, arguments.seeds))
     with ThreadPoolExecutor(arguments.jobs) as pool:
         done = list(pool.map(lambda pair: train(arguments, *pair), work))

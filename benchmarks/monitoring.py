@@ -1,4 +1,4 @@
-"""What watching costs: a recipe trained with its callbacks of `liquid_control.monitoring`, and not.
+"""Cost of monitoring: a recipe trained with and without callbacks of `liquid_control.monitoring`.
 
     python benchmarks/monitoring.py
 
@@ -28,7 +28,7 @@ from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 
 @dataclass
 class Arguments:
-    """What watching a training costs."""
+    """Cost of monitoring a training."""
 
     recipe: Path = Path("configs/half_cheetah/ncp_ppo.yaml")
     """The training."""
@@ -38,7 +38,7 @@ class Arguments:
 
 
 def train(recipe: Recipe, *, watched: bool) -> tuple[float, float]:
-    """Train once; return the seconds it took, and those that monitoring took."""
+    """Train once; return the total seconds, and those of monitoring."""
     with tempfile.TemporaryDirectory() as folder:
         env = build_env(recipe)
         agent = build_agent(recipe, env)
@@ -54,7 +54,7 @@ def train(recipe: Recipe, *, watched: bool) -> tuple[float, float]:
 
 
 def main(arguments: Arguments) -> None:
-    """Train in turns and print the table."""
+    """Train alternately and print the table."""
     recipe = load_recipe(arguments.recipe)
     torch.set_num_threads(recipe.threads)
     plain, watched, costs = [], [], []

@@ -57,7 +57,7 @@ def our_circuits() -> dict[str, Circuit]:
 
 
 def ncps_circuits() -> dict[str, nn.Module]:
-    """Return what ncps offers for the same neurons and sizes, under our names."""
+    """Return the circuits of ncps with the same neurons and sizes, under our names."""
     return {
         "NCP-CfC": ncps.torch.CfC(SENSORY, AutoNCP(NEURONS, MOTOR), batch_first=False),
         "dense CfC": ncps.torch.CfC(
@@ -79,7 +79,7 @@ def training_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> C
 
 
 def acting_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> Callable[[], object]:
-    """Return a function that takes one control step, as an agent does that only acts."""
+    """Return a function that takes one control step without gradients."""
 
     def run() -> None:
         module(inputs, *times)
@@ -90,7 +90,7 @@ def acting_step(module: nn.Module, inputs: Tensor, *times: Tensor | None) -> Cal
 def sides(
     batch: int, time: int, step: Callable[..., Callable[[], object]]
 ) -> dict[str, Callable[[], object]]:
-    """Return every side's work on sequences of one shape, our sides under their plain names."""
+    """Return the functions to time for sequences of one shape; names of ncps have a prefix."""
     inputs = torch.randn(time, batch, SENSORY)
     elapsed_time = torch.rand(time, batch) + 0.5
     ours = {

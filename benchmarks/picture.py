@@ -16,7 +16,7 @@ COLOURS = SERIES
 
 @contextmanager
 def picture(path: Path, title: str, x: str, y: str) -> Iterator[Axes]:
-    """Lend axes to draw labelled curves on, then write them into a file."""
+    """Yield axes for labelled curves, then write the figure to a file."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     yield axes

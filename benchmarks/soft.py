@@ -1,4 +1,4 @@
-"""Soft actor-critics that see positions only: LiquidSAC against SB3's SAC with a window.
+"""Soft actor-critics that observe only positions: LiquidSAC against SB3's SAC with a window.
 
     python benchmarks/soft.py --picture docs/half_cheetah_sac.png
 
@@ -48,7 +48,7 @@ class Arguments:
     """Control steps between two evaluations."""
 
     window: int = 4
-    """Observations that SB3's SAC sees together."""
+    """Number of observations in the window of SB3's SAC."""
 
     goal: float = 3000.0
     """Mean return whose first appearance is reported."""
@@ -65,14 +65,14 @@ class Arguments:
 
 @dataclass
 class Curve:
-    """How an agent learned: control steps, mean return and seconds of learning at evaluations."""
+    """The evaluations of an agent: control steps, mean returns and seconds of learning."""
 
     steps: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def row(self, goal: float) -> list[str]:
-        """Return what the table says: the end, and when the goal was reached."""
+        """Return the cells of the table."""
         reached = next((i for i, each in enumerate(self.returns) if each >= goal), None)
         when = ["never", ""]
         if reached is not None:
@@ -108,7 +108,7 @@ def learn(name: str, arguments: Arguments) -> Curve:
 
 
 def feedforward(windows: VecEnv, recipe: Recipe) -> SAC:
-    """Return SB3's SAC over windows, with its defaults but for a longer start."""
+    """Return SB3's SAC over windows, with its defaults except a longer start."""
     return SAC(
         "MultiInputPolicy",
         windows,
@@ -129,7 +129,7 @@ def draw(curves: dict[str, Curve], path: Path, title: str) -> None:
 
 
 def main(arguments: Arguments) -> None:
-    """Let both learn; print every evaluation and one table, and draw if asked to."""
+    """Train both; print every evaluation and a table, and draw the curves if requested."""
     processes = ProcessPoolExecutor(mp_context=get_context("spawn"))
     with processes as pool:
         curves = dict(zip(SIDES, pool.map(learn, SIDES, repeat(arguments)), strict=True))

@@ -1,4 +1,4 @@
-"""Fair timing on a machine whose speed drifts: every side runs in every round, in turns."""
+"""Timing that is robust to drift of the machine's speed: all sides alternate in every round."""
 
 from __future__ import annotations
 

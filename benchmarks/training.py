@@ -70,7 +70,7 @@ class Arguments:
     """Control steps of truncated back-propagation in LiquidPPO; divides 256."""
 
     clock: Literal["wall", "cpu"] = "wall"
-    """What a second is: of the clock on the wall, or of processor time on a machine others use."""
+    """Measure wall time, or processor time on a shared machine."""
 
 
 def liquid(
@@ -87,7 +87,7 @@ def liquid(
 
 
 def agents(arguments: Arguments) -> dict[str, OnPolicyAlgorithm]:
-    """Return every agent, each with envs of its own."""
+    """Return all agents, each with its own envs."""
 
     def one_by_one() -> VecEnv:
         return make_vec_env(arguments.task, arguments.num_envs, seed=0)
@@ -114,7 +114,7 @@ def agents(arguments: Arguments) -> dict[str, OnPolicyAlgorithm]:
 
 
 def iteration(agent: OnPolicyAlgorithm, threads: int) -> Callable[[], object]:
-    """Return a function that trains `agent` for one more iteration on so many torch threads."""
+    """Return a function that trains `agent` for one iteration with a number of torch threads."""
 
     def learn() -> None:
         torch.set_num_threads(threads)
@@ -124,7 +124,7 @@ def iteration(agent: OnPolicyAlgorithm, threads: int) -> Callable[[], object]:
 
 
 def breakdown(agent: LiquidPPO, threads: int, rounds: int, clock: Clock) -> dict[str, float]:
-    """Return seconds of an iteration of `agent` by where they go, the mean of some `rounds`."""
+    """Return the mean seconds of an iteration of `agent` by component, over `rounds`."""
     seconds: Counter[str] = Counter()
 
     def time_calls(part: str, owner: object, name: str) -> None:
@@ -158,7 +158,7 @@ def breakdown(agent: LiquidPPO, threads: int, rounds: int, clock: Clock) -> dict
 
 
 def unroll_circuits(agent: LiquidPPO) -> None:
-    """Do of an iteration's learning what the circuits have in it, forwards and backwards."""
+    """Run the forward and backward passes of the circuits in one iteration of learning."""
     for _ in range(agent.n_epochs):
         for minibatch in agent.rollout_buffer.minibatches(
             agent.batch_size // agent.sequence_length

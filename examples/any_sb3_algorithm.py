@@ -1,4 +1,4 @@
-"""A circuit of liquid neurons in an algorithm of Stable-Baselines3 that remembers nothing.
+"""A circuit of liquid neurons in an algorithm of Stable-Baselines3 without recurrence.
 
     python examples/any_sb3_algorithm.py
 
@@ -17,14 +17,14 @@ from liquid_control import LiquidExtractor, envs
 
 
 def pendulum(num_envs, seed):
-    """A pendulum whose velocities are hidden, seen every 20 to 80 ms, four observations at once."""
+    """Return pendulums with positions only, intervals of 20 to 80 ms and windows of four."""
     task = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08), "seed": seed}
     venv = envs.VecWindow(envs.make_vec("InvertedPendulum-v5", num_envs, **task), length=4)
     return VecNormalize(venv, norm_obs_keys=["observation"], gamma=0.998)  # and not the time
 
 
 def train(timesteps=150_000, seed=0):
-    """PPO that has learned to balance it."""
+    """Train PPO to balance the pendulum."""
     model = PPO(
         "MultiInputPolicy",
         pendulum(16, seed),
@@ -49,7 +49,7 @@ def train(timesteps=150_000, seed=0):
 
 
 def score(model, seed=1000, episodes=20):
-    """Mean return over episodes never seen, of at most 1000."""
+    """Return the mean return over unseen episodes, at most 1000."""
     unseen = pendulum(episodes, seed)
     sync_envs_normalization(model.get_env(), unseen)
     unseen.training = unseen.norm_reward = False

@@ -1,4 +1,4 @@
-"""A robot of your own: balance a Furuta pendulum, 64 of them at once.
+"""A user-defined task: balance 64 Furuta pendulums at once.
 
     python examples/furuta_pendulum.py
     liquid-control train my_recipe.yaml     # with `task: furuta_pendulum:FurutaPendulum-v0`

@@ -24,7 +24,7 @@ WIRING = {  # 32 neurons; a pool of motor neurons learns far faster than one for
 
 
 def make_env(num_envs, seed, **options):
-    """Pendulums whose observations are normalised, but for the elapsed time."""
+    """Return pendulums with normalised observations, except the elapsed time."""
     interval = envs.Uniform(0.02, 0.08)  # seconds; the nominal interval is 0.04
     venv = envs.make_vec(
         "InvertedPendulum-v5", num_envs, observe="positions", interval=interval, seed=seed
@@ -33,7 +33,7 @@ def make_env(num_envs, seed, **options):
 
 
 def train(seed=0, timesteps=61_440):
-    """Learn to balance."""
+    """Train RecurrentPPO to balance the pole."""
     env = make_env(16, seed)
     model = RecurrentPPO(
         LiquidRecurrentPolicy,
@@ -59,7 +59,7 @@ def train(seed=0, timesteps=61_440):
 
 
 def evaluate(model, seed=1000, episodes=20):
-    """Mean return and its deviation, of 1000, over episodes that training has not seen."""
+    """Return mean and standard deviation of the return, at most 1000, over unseen episodes."""
     env = make_env(episodes, seed, training=False, norm_reward=False)
     sync_envs_normalization(model.get_env(), env)
     return evaluate_policy(model, env, n_eval_episodes=episodes)

@@ -1,4 +1,4 @@
-"""Films of an episode, and the robot in a window."""
+"""Films of episodes, and a live viewer."""
 
 from liquid_control.monitoring.film.encoding import GIF_RATE, to_gif, to_mp4
 from liquid_control.monitoring.film.rendering import FILM_RATE, Picture, frames, replay

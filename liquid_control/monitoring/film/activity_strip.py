@@ -1,4 +1,4 @@
-"""What goes on in an agent while its robot moves: a strip of signals that scrolls with time."""
+"""A strip of an agent's signals that scrolls with time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from liquid_control.monitoring.recording import Recording
 Array: TypeAlias = NDArray[np.floating]
 Picture: TypeAlias = NDArray[np.uint8]
 
-SECONDS = 3.0  # that are in sight at once
-PAST = 0.8  # of them
-FADED = 0.4  # of the contrast is left to the future
-READABLE = 8  # pixels of a row in which bars can be told apart
+SECONDS = 3.0  # visible at once
+PAST = 0.8  # share of them before the current time
+FADED = 0.4  # contrast of the future
+READABLE = 8  # least height in pixels of a row of bars
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between numbers
 
 INK = "#222222"
@@ -42,9 +42,9 @@ class Track:
     """A signal of the strip.
 
     Attributes:
-        name: what it is.
-        scale: what the strongest colour, or the highest bar, stands for.
-        colour: of its mark.
+        name: The label.
+        scale: The value of the strongest colour or the highest bar, as text.
+        colour: The colour of its mark.
         picture: (height, T, 3), a column for each control step.
     """
 
@@ -55,13 +55,13 @@ class Track:
 
 
 class ActivityStrip:
-    """Activity by layer, actions and elapsed time of an episode, around any moment of it.
+    """Activity by layer, actions and elapsed time of an episode, around any time.
 
     Args:
         recording: The episode.
-        width: Pixels of the pictures.
-        height: Likewise.
-        seconds: How much of the episode will be asked for.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+        seconds: The latest time of a picture, in seconds.
     """
 
     def __init__(self, recording: Recording, width: int, height: int, seconds: float) -> None:
@@ -77,15 +77,15 @@ class ActivityStrip:
         columns = np.arange(width - self._left + round(seconds * self._pace))
         steps = np.searchsorted(recording.times, (columns + 0.5 - self._past) / self._pace, "right")
         steps -= 1
-        lived = (steps >= 0) & (steps < recording.steps)
+        recorded = (steps >= 0) & (steps < recording.steps)
         strip = np.full((height, len(columns), 3), 255, np.uint8)
         for track, top in zip(tracks, tops, strict=True):
-            strip[top : top + len(track.picture), lived] = track.picture[:, steps[lived]]
+            strip[top : top + len(track.picture), recorded] = track.picture[:, steps[recorded]]
         self._strip = _with_times(strip, self._ground, self._past, self._pace, letters)
         self._faded = (255 - FADED * (255 - self._strip.astype(np.float32))).astype(np.uint8)
 
     def picture(self, time: float) -> Picture:
-        """Return the picture (height, width, 3) of a moment, in seconds since the reset."""
+        """Return the picture (height, width, 3) at a time in seconds since the reset."""
         picture = self._labels.copy()
         first = round(time * self._pace)
         now, last = first + self._past, first + picture.shape[1] - self._left
@@ -98,19 +98,19 @@ class ActivityStrip:
 
 @cache
 def font(height: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The letters for a picture of so many pixels."""
+    """Return the font for a picture of this height in pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(mpl.get_data_path(), "fonts", "ttf", name)
     return ImageFont.truetype(str(path), max(10, round(height / 27)))
 
 
 def rgb(colour: str) -> Picture:
-    """A colour as three bytes."""
+    """Return a colour as three bytes."""
     return np.array(np.round(np.multiply(to_rgb(colour), 255)), np.uint8)
 
 
 def _tracks(recording: Recording, height: int, gap: int, least: int) -> Iterator[Track]:
-    """All signals, in pictures that fill a height with gaps between them."""
+    """Yield all signals, in pictures that fill the height with gaps between them."""
     layers = {"sensory": recording.sensory} | {
         name: recording.activity[:, where] for name, where in recording.wiring.layer_slices.items()
     }
@@ -133,7 +133,7 @@ def _tracks(recording: Recording, height: int, gap: int, least: int) -> Iterator
 
 
 def _shared(height: int, weights: Array, least: int) -> list[int]:
-    """Split a height by weights, yet give each part the least that is readable, if there is."""
+    """Split a height by weights, with at least `least` for each part if possible."""
     least = min(least, height // len(weights))
     spare = height - least * len(weights)
     ends = np.round(spare * np.cumsum(weights) / weights.sum()).astype(int)
@@ -141,7 +141,7 @@ def _shared(height: int, weights: Array, least: int) -> list[int]:
 
 
 def _heat(values: Array, height: int) -> Picture:
-    """A row of colours for each column of values (T, rows); means where rows exceed pixels."""
+    """Draw each column of values (T, rows) as a row of colours, averaged if there are too many."""
     colours = signed_colours(values.T)  # (rows, T, 3)
     rows, steps, _ = colours.shape
     if rows <= height:
@@ -150,16 +150,16 @@ def _heat(values: Array, height: int) -> Picture:
 
 
 def _bars(values: Array, height: int) -> Picture:
-    """A row of bars for each column of values (T, rows), from its middle up or down."""
+    """Draw each column of values (T, rows) as a row of bars, up or down from its middle."""
     places = (np.arange(height) + 0.5) * values.shape[1] / height
-    levels = 1.15 * (1 - 2 * (places % 1))[:, None]  # 0 in the middle of a row, beyond 1 at edges
+    levels = 1.15 * (1 - 2 * (places % 1))[:, None]  # 0 at the middle of a row, above 1 at edges
     shown = values.T[places.astype(int)]
     filled = (levels * shown > 0) & (np.abs(levels) <= np.abs(shown))
     return signed_colours(np.where(filled, np.sign(levels), 0))
 
 
 def _area(values: Array, height: int) -> Picture:
-    """An area from the ground up to each of the values (T,)."""
+    """Draw values (T,) as an area."""
     filled = (height - np.arange(height) - 0.5)[:, None] <= height * values
     return np.where(filled[..., None], rgb(ELAPSED_TIME), rgb(NEUTRAL))
 
@@ -171,7 +171,7 @@ def _labels(
     height: int,
     letters: ImageFont.FreeTypeFont,
 ) -> tuple[int, Picture]:
-    """How many pixels names and scales take, and a picture of them, empty at their right."""
+    """Return the width of the labels in pixels, and a picture of them, empty on the right."""
     line, mark = round(1.3 * letters.size), max(height // 80, 3)
     stacked = [len(each.picture) >= 2 * line for each in tracks]
     texts = [
@@ -196,7 +196,7 @@ def _labels(
 def _with_times(
     strip: Picture, top: int, zero: int, pace: float, letters: ImageFont.FreeTypeFont
 ) -> Picture:
-    """Write times under a strip; `zero` is the column of the reset, `pace` pixels per second."""
+    """Add a time axis to a strip; `zero` is the column of the reset, `pace` pixels per second."""
     image = Image.fromarray(strip)
     draw = ImageDraw.Draw(image)
     room = 5 * letters.size

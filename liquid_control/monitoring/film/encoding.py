@@ -1,4 +1,4 @@
-"""Films as files: animated GIFs, and H.264 in MP4."""
+"""Encoding of films as animated GIF and as MP4."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from PIL import Image
 from liquid_control.monitoring.colours import LANGUAGE
 from liquid_control.monitoring.film.rendering import Picture
 
-GIF_RATE = 12.5  # which GIFs can keep; half as many pictures are half as much to load
+GIF_RATE = 12.5  # frames per second; supported by GIF, and half the size of 25
 
 COLOURS = 128  # of a GIF
-SAMPLES = 8  # frames from which its colours are taken
+SAMPLES = 8  # frames used for its palette
 
 
 def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
-    """Return an animated GIF that repeats for ever.
+    """Return an animated GIF that loops forever.
 
     Args:
-        frames: Pictures of one size, (height, width, 3).
-        fps: 100 over a whole number, such as 12.5 or 20: a GIF counts in hundredths of a second.
+        frames: Pictures of equal size, (height, width, 3).
+        fps: 100 divided by a whole number, such as 12.5 or 20, as GIF delays are hundredths of a
+            second.
 
     Raises:
-        ValueError: If it cannot keep `fps`, or there are no frames.
+        ValueError: If GIF does not support `fps`, or there are no frames.
     """
     delay = round(100 / fps)
     if delay < 1 or not np.isclose(delay * fps, 100):
         raise ValueError(
-            f"a GIF cannot show {fps:g} pictures per second; give 100 over a whole number, "
+            f"a GIF cannot show {fps:g} pictures per second; give 100 divided by a whole number, "
             f"such as {100 / max(delay, 2):g}"
         )
     pictures = list(frames)
@@ -60,17 +61,17 @@ def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
 
 
 def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
-    """Write a video that browsers and phones play: H.264 in MP4.
+    """Write an MP4 video with H.264, which browsers and phones can play.
 
     Args:
-        frames: Pictures of one size, (height, width, 3), both even.
-        path: Where to; it is overwritten.
+        frames: Pictures of equal size, (height, width, 3), with even height and width.
+        path: The file, which is overwritten.
         fps: Pictures per second.
 
     Raises:
         ValueError: If there are no frames.
         RuntimeError: If FFmpeg is missing.
-        OSError: If it fails, such as on a full disk.
+        OSError: If FFmpeg fails, such as on a full disk.
     """
     remaining = iter(frames)
     first = next(remaining, None)
@@ -84,27 +85,27 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
         *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
         *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)),
     ]
-    with tempfile.TemporaryFile() as said:
-        # What FFmpeg says tells more than the pipe that breaks with it.
-        with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=said) as process:
+    with tempfile.TemporaryFile() as errors:
+        # FFmpeg's message is more informative than the broken pipe.
+        with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=errors) as process:
             pipe = cast("IO[bytes]", process.stdin)
             for each in chain((first,), remaining):
                 pipe.write(each.tobytes())
         if process.returncode:
-            said.seek(0)
-            raise OSError(f"FFmpeg could not write {path}: {said.read().decode().strip()}")
+            errors.seek(0)
+            raise OSError(f"FFmpeg could not write {path}: {errors.read().decode().strip()}")
 
 
 def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]:
-    """Some colours for all pictures, and for each coarser colour (5 bits each) the nearest.
+    """Return a palette for all pictures, and the nearest entry of each 15-bit colour.
 
-    Those that mean something are among them, however few pixels they have.
+    The palette contains all colours with a meaning, however rare.
     """
     chosen = pictures[:: max(len(pictures) // SAMPLES, 1)]
-    meant = [round(255 * part) for colour in LANGUAGE for part in to_rgb(colour)]
+    meaningful = [round(255 * part) for colour in LANGUAGE for part in to_rgb(colour)]
     frequent = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS - len(LANGUAGE))
     colours = Image.new("P", (1, 1))
-    colours.putpalette((frequent.getpalette() or []) + meant)
+    colours.putpalette((frequent.getpalette() or []) + meaningful)
     coarse = np.arange(2**15)
     levels = np.stack((coarse >> 10, coarse >> 5 & 31, coarse & 31), axis=-1) * 255 // 31
     every = Image.fromarray(levels.astype(np.uint8)[None])

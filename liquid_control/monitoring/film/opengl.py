@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo scene by OpenGL, off screen."""
+"""Offscreen rendering of MuJoCo scenes by OpenGL."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from liquid_control.monitoring.film.software_renderer import SKY
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-PLATFORMS = ("egl", "osmesa", "glfw", "cgl")  # each a module of MuJoCo
+PLATFORMS = ("egl", "osmesa", "glfw", "cgl")  # modules of MuJoCo
 COSTLY = [mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX]
-AMBIENT = 0.3  # at least so much light falls on every side of a body
+AMBIENT = 0.3  # least ambient light
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 OFF = ("0", "off", "false", "disable", "disabled")
 
 
 class OpenGL:
-    """Paints scenes by OpenGL, in a thread of its own.
+    """Renders scenes by OpenGL in a separate thread.
 
-    OpenGL's current context belongs to a thread, and MuJoCo's classes take it away from whoever
-    has it. Gymnasium's renderers depend on theirs, and keep it in this way.
+    OpenGL's current context belongs to a thread, and MuJoCo's classes replace it. In a separate
+    thread, they do not affect Gymnasium's renderers.
 
     Args:
-        model: The robot. Its settings of quality are changed; give a copy.
-        width: Pixels of the pictures.
-        height: Likewise.
+        model: The robot. Its rendering settings are changed; pass a copy.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
 
     Raises:
-        Exception: Of any kind, as drivers have it, if there is no OpenGL that works.
+        Exception: Of any type, depending on the driver, if OpenGL does not work.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
@@ -57,7 +57,7 @@ class OpenGL:
         return self._within(self._paint, scene)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free the context and end the thread."""
         try:
             self._within(self._free)
         finally:
@@ -69,7 +69,7 @@ class OpenGL:
         return self._thread.submit(work, *given, **named).result()
 
     def _open(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        # Shadows and samples cost most of a picture's time where no graphics card draws it.
+        # Without a graphics card, shadows and multisampling take most of the time.
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
         model.vis.headlight.ambient[:] = np.maximum(model.vis.headlight.ambient, AMBIENT)
@@ -88,7 +88,7 @@ class OpenGL:
         mujoco.mjr_render(self._window, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, self._depth, self._window, self._renderer)
         image = Image.fromarray(self._pixels)
-        image.paste(SKY, mask=Image.fromarray(self._depth == 1))  # nothing is that far
+        image.paste(SKY, mask=Image.fromarray(self._depth == 1))  # the background
         return np.asarray(image)[::-1]
 
     def _free(self) -> None:
@@ -100,15 +100,15 @@ class OpenGL:
 
 
 def has_display() -> bool:
-    """Whether a window can be opened."""
+    """Return whether there is a display."""
     return sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def platforms() -> Iterator[str]:
-    """What may provide OpenGL here, the best first: `MUJOCO_GL` if it is set, or what is found.
+    """Yield the platforms that may provide OpenGL, best first: `MUJOCO_GL`, or those installed.
 
-    A library is looked for before its module is imported: the first one decides for all, as
-    PyOpenGL loads once.
+    Libraries are searched before a module is imported, because PyOpenGL loads only once, for the
+    first platform.
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen in OFF:
@@ -127,6 +127,6 @@ def _context(width: int, height: int) -> Any:
     for name in platforms():
         try:
             return import_module(f"mujoco.{name}").GLContext(width, height)
-        except Exception as error:  # of any kind, as a broken driver has it
+        except Exception as error:  # drivers raise errors of any type
             faults.append(f"{name}: {error or type(error).__name__}")
-    raise RuntimeError("; ".join(faults) or "no library of it was found")
+    raise RuntimeError("; ".join(faults) or "no OpenGL library was found")

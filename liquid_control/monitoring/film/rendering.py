@@ -1,4 +1,4 @@
-"""Pictures of an episode: the robot at its true speed, and beside it what its neurons do."""
+"""Frames of a film: the robot in real time, beside the activity of its neurons."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 FILM_RATE = 25.0  # pictures per second
 
 SMALLEST = (400, 160)  # pixels
-ROBOT = 0.44  # of the width
-ROUNDING = 1e-3  # of a step, by which times are inexact
+ROBOT = 0.44  # share of the width
+ROUNDING = 1e-3  # tolerance of times, as a share of a step
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -36,20 +36,19 @@ def frames(
 ) -> Iterator[Picture]:
     """Yield the pictures of a film, (height, width, 3) each, at times 0, 1 / fps, 2 / fps, ...
 
-    The robot is where the simulation had it at that very time, whatever the control rate: each
-    picture computes the physics again from the last control step before it. An episode without a
-    simulation shows its signals alone.
+    The pose of the robot is exact at any control rate: each picture repeats the simulation from
+    the last control step before it. An episode without a simulation shows only its signals.
 
     Args:
         recording: The episode.
         fps: Pictures per second of physical time.
-        width: Pixels, an even number.
-        height: Likewise.
-        seconds: End after so much physical time; None shows the whole episode.
-        title: Such as the name of the task.
+        width: Width in pixels, an even number.
+        height: Height in pixels, an even number.
+        seconds: Physical time at which the film ends; None shows the whole episode.
+        title: The title, such as the name of the task.
 
     Raises:
-        ValueError: If a size is odd or too small to be read, or `fps` or `seconds` not positive.
+        ValueError: If a size is odd or too small, or `fps` or `seconds` is not positive.
     """
     if width % 2 or height % 2 or width < SMALLEST[0] or height < SMALLEST[1]:
         raise ValueError(
@@ -67,13 +66,13 @@ def frames(
 def replay(
     simulation: Simulation, times: NDArray[np.float64], time: float, data: mujoco.MjData
 ) -> None:
-    """Put a robot where it was at some time, to the physics step.
+    """Restore the simulation at some time, exact to one physics step.
 
     Args:
-        simulation: Of an episode.
-        times: (T+1,) seconds at which its control steps begin, and the last ends.
+        simulation: The physics of an episode.
+        times: (T+1,) seconds at which control steps begin, and at which the last ends.
         time: Seconds since the reset.
-        data: Becomes the simulation at that time; its bodies are where the state says.
+        data: Set to the simulation at that time, with updated body positions.
     """
     step = _step(times, time)
     mujoco.mj_setState(simulation.model, data, simulation.states[step], INTEGRATION)
@@ -108,13 +107,13 @@ def _frames(
 
 
 def _step(times: NDArray[np.float64], time: float) -> int:
-    """The control step that is under way at some time; at last the last one."""
+    """Return the index of the control step at some time, at most the last one."""
     step = np.searchsorted(times, time + ROUNDING * np.diff(times).min(), "right") - 1
     return int(np.clip(step, 0, len(times) - 2))
 
 
 class _Caption:
-    """The line above a film: what it shows, when, and how often the agent acts."""
+    """The line above a film: title, time and control rate."""
 
     def __init__(self, title: str, width: int, height: int) -> None:
         self._letters = font(height)
@@ -125,7 +124,7 @@ class _Caption:
         draw.text(place, title, INK, font(height, bold=True), "lm")
 
     def picture(self, time: float, rate: float) -> Picture:
-        """Return the picture (height, width, 3) of a time in seconds and a control rate in Hz."""
+        """Return the picture (height, width, 3) for a time in seconds and a control rate in Hz."""
         image = self._title.copy()
         draw = ImageDraw.Draw(image)
         right, middle = image.width - self._letters.size // 2, self.height / 2

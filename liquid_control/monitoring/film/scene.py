@@ -1,4 +1,4 @@
-"""Pictures of a robot: where the camera stands, and who paints."""
+"""Pictures of a robot: placement of the camera, and choice of the renderer."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ Array: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.intp]
 Joint, Geom = mujoco.mjtJoint, mujoco.mjtGeom
 
-POSES = 64  # of a film, by which the camera is placed
-FILLED = 0.88  # of the picture, by the robot at its largest
+POSES = 64  # poses of a film used to place the camera
+FILLED = 0.88  # share of the picture that the robot fills at most
 STEEPEST, FROM_ABOVE, FROM_THE_SIDE = -25.0, -75.0, -8.0  # degrees
 
 
 class Painter(Protocol):
-    """Makes a picture of a scene."""
+    """A renderer of scenes."""
 
     def paint(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
         """Return a picture, (height, width, 3)."""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free all resources."""
 
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """Where the camera stands.
+    """The position and direction of the camera.
 
     Attributes:
-        lookat: (3,) metres; the first two from the centre of mass of the body that is followed.
-        distance: from there, in metres.
-        azimuth: degrees about the vertical; 90 looks along y.
-        elevation: degrees; below zero looks down.
-        follows: the number of a body, or None if the camera stands still.
+        lookat: (3,) metres; x and y relative to the centre of mass of the tracked body.
+        distance: Distance from `lookat` in metres.
+        azimuth: Degrees about the vertical; 90 looks along y.
+        elevation: Degrees; negative values look down.
+        follows: The index of the tracked body, or None for a fixed camera.
     """
 
     lookat: Array
@@ -57,7 +57,7 @@ class Viewpoint:
     follows: int | None
 
     def camera(self, data: mujoco.MjData) -> mujoco.MjvCamera:
-        """Return the camera for the robot where it is now."""
+        """Return the camera for the current position of the robot."""
         camera = mujoco.MjvCamera()
         camera.type = mujoco.mjtCamera.mjCAMERA_FREE
         camera.lookat[:] = self.lookat + _place(data, self.follows)
@@ -67,16 +67,16 @@ class Viewpoint:
 
 
 class Scene:
-    """Makes pictures of a robot, by OpenGL if there is any and by drawing otherwise.
+    """Renders a robot, by OpenGL if available and in software otherwise.
 
-    The camera is placed once, such that it sees the robot in all of the given poses. It goes with
-    a robot that roams. The model is not changed.
+    The camera is placed once, so that the robot is visible in all of the given poses, and tracks a
+    robot that moves freely. The model is not changed.
 
     Args:
         model: The robot.
         states: (poses, size) states of its simulation, mjSTATE_INTEGRATION.
-        width: Pixels of the pictures.
-        height: Likewise.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
     """
 
     _warned: ClassVar[bool] = False
@@ -89,11 +89,11 @@ class Scene:
         self._painter: Painter = self._software
         try:
             self._painter = OpenGL(self._model, width, height)
-        except Exception as error:  # of any kind, as drivers have it: pictures are no necessity
+        except Exception as error:  # drivers raise errors of any type
             self._warn(error)
 
     def picture(self, data: mujoco.MjData) -> NDArray[np.uint8]:
-        """Return a picture of the robot, (height, width, 3), whose bodies are where `data` says."""
+        """Return a picture of the robot, (height, width, 3), with the body positions of `data`."""
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -115,12 +115,12 @@ class Scene:
             return self._painter.paint(self._scene)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free all resources."""
         self._painter.close()
 
     @classmethod
     def _warn(cls, error: Exception) -> None:
-        """Say, once in a process, why pictures are drawn."""
+        """Warn once per process that OpenGL does not work."""
         if cls._warned:
             return
         cls._warned = True
@@ -128,7 +128,7 @@ class Scene:
         linux = "on Debian or Ubuntu: apt install libegl1 libgl1 (or libosmesa6)"
         remedy = linux if sys.platform == "linux" else "update the graphics driver"
         warnings.warn(
-            f"no OpenGL ({shorten(reason, 120)}); robots are drawn in outline meanwhile; {remedy}",
+            f"no OpenGL ({shorten(reason, 120)}); robots are drawn in outline instead; {remedy}",
             stacklevel=2,
         )
 
@@ -145,15 +145,15 @@ class Scene:
 
 
 def viewpoint(model: mujoco.MjModel, states: Array, aspect: float) -> Viewpoint:
-    """Place a camera such that it sees a robot in all of some poses.
+    """Place a camera so that a robot is visible in all of the given poses.
 
-    A robot whose joints all turn about parallel axes is seen along these; others as the model's
-    `visual/global` says, yet not from high above.
+    If all hinges have parallel axes, the camera looks along them; otherwise it uses the model's
+    `visual/global`, with a limited elevation.
 
     Args:
         model: The robot.
         states: (poses, size) states of its simulation, mjSTATE_INTEGRATION.
-        aspect: Width of the picture over its height.
+        aspect: Width of the picture divided by its height.
     """
     data = mujoco.MjData(model)
     root = int(model.body_rootid[model.dof_bodyid[0]]) if model.nv else 0
@@ -177,25 +177,25 @@ def viewpoint(model: mujoco.MjModel, states: Array, aspect: float) -> Viewpoint:
 
 
 def _place(data: mujoco.MjData, body: int | None) -> Array:
-    """The place on the ground above which a body is, with all that hangs on it."""
+    """Return the centre of mass of a body's subtree, projected to the ground."""
     return np.zeros(3) if body is None else data.subtree_com[body] * (1, 1, 0)
 
 
 def _joints(model: mujoco.MjModel, root: int, *kinds: mujoco.mjtJoint) -> Indices:
-    """The joints of some kinds in a root's tree of bodies."""
+    """Return the joints of some types in a root's tree of bodies."""
     ours = model.body_rootid[model.jnt_bodyid] == root
     return np.flatnonzero(ours & np.isin(model.jnt_type, [int(kind) for kind in kinds]))
 
 
 def _roams(model: mujoco.MjModel, root: int) -> bool:
-    """Whether a robot may leave the place where it starts."""
+    """Return whether a robot can move away from its initial position."""
     slides = _joints(model, root, Joint.mjJNT_SLIDE)
     free = _joints(model, root, Joint.mjJNT_FREE)
     return bool(len(free) or not model.jnt_limited[slides].all())
 
 
 def _framed(model: mujoco.MjModel, follows: int | None) -> Indices:
-    """The geoms that are to be seen: of the robot, or of all that moves, or all there are."""
+    """Return the geoms to show: those of the tracked body, else all that move, else all."""
     bodies, shapes = model.geom_bodyid, model.geom_type
     solid = ~np.isin(shapes, [int(Geom.mjGEOM_PLANE), int(Geom.mjGEOM_HFIELD)])
     moves = model.body_weldid[bodies] != 0
@@ -204,7 +204,7 @@ def _framed(model: mujoco.MjModel, follows: int | None) -> Indices:
 
 
 def _corners(model: mujoco.MjModel, data: mujoco.MjData, geoms: Indices) -> Array:
-    """The corners of boxes around geoms, (points, 3)."""
+    """Return the corners of boxes around geoms, (points, 3)."""
     middles, halves = np.split(model.geom_aabb[geoms].reshape(-1, 6), 2, axis=1)
     boxes = middles[:, None] + halves[:, None] * np.array(list(product((-1, 1), repeat=3)))
     turned = boxes @ data.geom_xmat[geoms].reshape(-1, 3, 3).transpose(0, 2, 1)
@@ -212,7 +212,7 @@ def _corners(model: mujoco.MjModel, data: mujoco.MjData, geoms: Indices) -> Arra
 
 
 def _direction(model: mujoco.MjModel, data: mujoco.MjData, root: int) -> tuple[float, float]:
-    """Azimuth and elevation in degrees."""
+    """Return azimuth and elevation in degrees."""
     azimuth, elevation = model.vis.global_.azimuth, model.vis.global_.elevation
     axes = data.xaxis[_joints(model, root, Joint.mjJNT_HINGE)]
     tumbles = len(_joints(model, root, Joint.mjJNT_FREE, Joint.mjJNT_BALL))
@@ -227,7 +227,7 @@ def _direction(model: mujoco.MjModel, data: mujoco.MjData, root: int) -> tuple[f
 def _distance(
     model: mujoco.MjModel, points: Array, azimuth: float, elevation: float, aspect: float
 ) -> float:
-    """Metres from which a camera that looks at the origin sees points in a picture."""
+    """Return the distance in metres at which a camera facing the origin shows all points."""
     turn, tilt = np.radians((azimuth, elevation))
     forward = np.array((np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)))
     right = np.array((np.sin(turn), -np.cos(turn), 0))

@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo scene without OpenGL: outlines of the bodies, the nearest drawn last."""
+"""Rendering of MuJoCo scenes without OpenGL: outlines of bodies, drawn from far to near."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ GROUND = (216, 221, 226)
 LINE = (186, 193, 201)
 SHADOW = (176, 183, 190)
 
-FINER = 2  # pixels drawn for one of the picture, in each direction, against jagged edges
-TILES = 12  # of the ground, to each side of the bodies
-NEAREST = 1e-2  # metres; what is nearer to the camera is left out
+FINER = 2  # supersampling in each direction, for smooth edges
+TILES = 12  # of the ground, on each side of the bodies
+NEAREST = 1e-2  # metres; geoms closer to the camera are not drawn
 
 Geom = mujoco.mjtGeom
 ROUND = (Geom.mjGEOM_SPHERE, Geom.mjGEOM_CAPSULE, Geom.mjGEOM_ELLIPSOID)
@@ -35,12 +35,12 @@ _BOX = np.array(list(product((-1, 1), repeat=3)))
 
 
 class SoftwareRenderer:
-    """Draws scenes as OpenGL would see them, in plain colours.
+    """Draws scenes in plain colours, with the projection of OpenGL.
 
     Args:
         model: The robot.
-        width: Pixels of the pictures.
-        height: Likewise.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
@@ -69,10 +69,10 @@ class SoftwareRenderer:
         return np.asarray(image.reduce(FINER))
 
     def close(self) -> None:
-        """Nothing is held that could be given back."""
+        """Do nothing; there are no resources to free."""
 
     def _cloud(self, geom: Any, thickness: float = 1.0) -> Array:
-        """Points whose hull is a geom's, (points, 3) metres; none for planes, arrows and labels."""
+        """Return points on a geom's hull, (points, 3) metres; none for planes, arrows, labels."""
         size = np.array(geom.size, np.float64) * thickness
         if geom.type == Geom.mjGEOM_MESH:
             mesh = geom.dataid // 2  # MuJoCo numbers each mesh and its hull
@@ -93,7 +93,7 @@ class SoftwareRenderer:
 
 
 class _View:
-    """The camera of a scene, and where in the picture it sees what."""
+    """The camera of a scene and its projection."""
 
     def __init__(self, scene: mujoco.MjvScene, width: int, height: int) -> None:
         eye = mujoco.mjv_averageCamera(*scene.camera)
@@ -105,11 +105,11 @@ class _View:
         self.scale = height / 2 * eye.frustum_near / eye.frustum_top
 
     def depth(self, point: Array) -> float:
-        """Metres in front of the camera."""
+        """Return the distance in front of the camera in metres."""
         return float((point - self.position) @ self.forward)
 
     def project(self, points: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """Places in the picture, (..., 2) pixels, and whether they are in front of the camera."""
+        """Return positions in pixels, (..., 2), and whether points are in front of the camera."""
         seen = (points - self.position) @ self._axes
         depth = seen[..., 2:]
         places = self.centre + self.scale * seen[..., :2] / np.maximum(depth, NEAREST)
@@ -117,7 +117,7 @@ class _View:
 
     @property
     def horizon(self) -> float:
-        """The row of pixels where level ground ends; far above if it looks straight down."""
+        """The row of the horizon in pixels; far above the picture if the camera looks down."""
         level = np.hypot(*self.forward[:2])
         return float(self.centre[1] + self.scale * self.forward[2] / max(level, NEAREST))
 
@@ -129,7 +129,7 @@ def _fill(
     colour: Colour,
     edge: Colour | None = None,
 ) -> None:
-    """Fill the outline of points: those that lie farthest in each of some directions."""
+    """Fill the convex outline of points, approximated by their extremes in some directions."""
     places, visible = view.project(cloud)
     if visible.all():
         outline = places[np.argmax(places @ _circle.T, axis=0)]
@@ -139,7 +139,7 @@ def _fill(
 def _draw_ground(
     canvas: ImageDraw.ImageDraw, view: _View, plane: Any, middle: Array, tile: float
 ) -> None:
-    """Fill a plane and draw its tiles, around the bodies if it has no end."""
+    """Fill a plane and draw its tiles, around the bodies if it is infinite."""
     centre, around = plane.pos @ plane.mat, middle @ plane.mat  # in the plane's own frame
     half = np.where(plane.size[:2] > 0, plane.size[:2], np.inf)
     low = np.maximum(centre[:2] - half, around[:2] - TILES * tile)
@@ -148,7 +148,7 @@ def _draw_ground(
     if max(half) < TILES * tile:
         corners = [(x, y, centre[2]) for x in (low[0], high[0]) for y in (low[1], high[1])]
         _fill(canvas, view, np.array(corners) @ plane.mat.T, GROUND)
-    else:  # as good as endless
+    else:  # infinite, or large enough to treat as infinite
         canvas.rectangle((0, min(view.horizon, height), width, height), GROUND)
     for axis in (0, 1):
         across = np.arange(np.ceil(low[axis] / tile), np.floor(high[axis] / tile) + 1) * tile
@@ -166,18 +166,18 @@ def _draw_ground(
 
 
 def _dropped(cloud: Array, plane: Any) -> Array:
-    """The shadow that points throw on a plane with the light right above it."""
+    """Return the orthogonal projection of points onto a plane, used as a shadow."""
     normal = plane.mat[:, 2]
     return cloud - np.outer((cloud - plane.pos) @ normal, normal)
 
 
 def _tint(rgba: Array, brightness: float) -> Colour:
-    """A geom's colour, brighter or darker; what is transparent pales."""
+    """Return a geom's colour with adjusted brightness, mixed with the sky if transparent."""
     colour = np.clip(255 * rgba[:3] * brightness, 0, 255)
     return _mix(SKY, tuple(colour), rgba[3])
 
 
 def _mix(first: Sequence[float], second: Sequence[float], share: float) -> Colour:
-    """The colour between two."""
+    """Return a mixture of two colours."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue

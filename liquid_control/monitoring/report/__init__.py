@@ -1,4 +1,4 @@
-"""Reports on trained agents, as HTML pages."""
+"""Reports of trained agents, as HTML pages."""
 
 from liquid_control.monitoring.report.inspection import report_on
 

@@ -1,4 +1,4 @@
-"""What there is to know about a trained agent, as one page."""
+"""A report of a trained agent, as one page."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from liquid_control.wiring import Wiring
 Array = NDArray[Any]
 
 DPI = 120
-OPEN_ROWS = 20  # of the table of neurons; the others are folded away
+OPEN_ROWS = 20  # of the table of neurons; other rows are folded
 CLOSE_UP = 5  # seconds
-HEARD = 3  # observations named for each neuron
+HEARD = 3  # observations listed for each neuron
 
 
 def report_on(
@@ -49,20 +49,20 @@ def report_on(
     facts: Mapping[str, str] = MappingProxyType({}),
     settings: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
-    """Write a page about a trained agent: pictures, tables, and what they tell in words.
+    """Return a page about a trained agent, with pictures, tables and summaries in words.
 
-    What is missing is left out.
+    Sections without data are omitted.
 
     Args:
         task: The title.
-        circuit: The actor's, with the weights that are reported on.
+        circuit: The actor's circuit.
         recording: An episode of that circuit.
-        film: An animated GIF of the episode, or of its beginning.
-        lesions: What is lost without each neuron.
-        evaluations: At fixed control intervals, by name.
-        trained: The same at the intervals of the training.
-        facts: For the head of the page, besides those of the circuit and the episode.
-        settings: What the agent was trained with, by dotted name.
+        film: An animated GIF of the episode or its beginning.
+        lesions: Returns without each neuron.
+        evaluations: Evaluations at fixed control intervals, by name.
+        trained: The evaluation at the training's intervals.
+        facts: Additional entries of the page's header.
+        settings: The settings of the training, by dotted name.
 
     Returns:
         HTML that needs no other file.
@@ -75,13 +75,13 @@ def report_on(
         *_control_rates(task, evaluations, trained),
     ]
     caution = (
-        "All of this is one agent of one training. Trained from another seed, other neurons may "
-        "come to do the same work."
+        "This report describes one agent of one training. With another seed, other neurons may "
+        "take these roles."
     )
     summary = Chapter("In short", [*(chapter.points[0] for chapter in chapters), caution])
     return page(
         title=task,
-        subtitle="What the robot does, and which neurons make it do so.",
+        subtitle="The robot's behaviour, and the neurons that produce it.",
         facts={**_facts(recording, circuit), **facts},
         chapters=[summary, *chapters, *_settings(settings)],
     )
@@ -139,8 +139,8 @@ def _film(gif: bytes) -> Picture:
         "gif",
         f"Film of {number(seconds)} s in {count} pictures: the robot on the left; on the right the "
         "activity of its neurons, its actions and the elapsed time scroll by in step.",
-        "The robot moves at its true speed. Follow the line of the present in the strips beside "
-        "it: which neurons change colour just before a joint moves?",
+        "The robot moves in real time. The vertical line in the strips beside it marks the current "
+        "time: neurons that change colour just before a joint moves may drive it.",
         still.getvalue(),
     )
 
@@ -164,7 +164,7 @@ def _raster(recording: Recording) -> Picture:
 
 
 def _close_up(recording: Recording) -> Iterator[Picture]:
-    """The beginning of a long episode, in which single steps can be told apart."""
+    """Yield the beginning of a long episode, in which single steps are visible."""
     if recording.duration < 2 * CLOSE_UP:
         return
     steps = int(np.searchsorted(recording.times, CLOSE_UP))
@@ -173,8 +173,8 @@ def _close_up(recording: Recording) -> Iterator[Picture]:
         _drawn(figures.raster(recording, span=(0, CLOSE_UP))),
         "webp",
         f"Raster as before, of the {steps} control steps of the first {CLOSE_UP} s only.",
-        "The same rows, near enough to see every step. Look for rows that repeat themselves: their "
-        "rhythm is the robot's gait, or its struggle for balance.",
+        "The same rows at a scale that shows every step. Periodic rows correspond to the robot's "
+        "gait, or to its corrections of balance.",
     )
 
 
@@ -194,9 +194,9 @@ def _circuit(recording: Recording, circuit: Circuit) -> Chapter:
     )
     points = [
         (
-            f"{wiring.neuron_count} neurons hear {wiring.sensory_count} sensory neurons and each "
-            f"other over {number(wiring.synapse_count)} synapses, "
-            f"{_percent(wiring.synapse_count / possible)} of all there could be: "
+            f"{wiring.neuron_count} neurons receive from {wiring.sensory_count} sensory neurons and "
+            f"each other over {number(wiring.synapse_count)} synapses, "
+            f"{_percent(wiring.synapse_count / possible)} of all possible ones: "
             f"{number(excite)} excite and {number(inhibit)} inhibit."
         ),
         strongest,
@@ -233,7 +233,7 @@ def _time_constants(recording: Recording) -> Iterator[Chapter]:
         ),
         (
             "A neuron with a long time constant remembers; one whose time constant is shorter than "
-            "a control step follows what it hears at once."
+            "a control step follows its inputs at once."
         ),
     ]
     picture = Picture(
@@ -241,8 +241,8 @@ def _time_constants(recording: Recording) -> Iterator[Chapter]:
         _drawn(figures.time_constants(layers, interval=interval)),
         "webp",
         f"Histograms of the effective time constants of each layer, median and range: {medians}.",
-        "Each neuron counts once for every step of the episode, for what it hears may speed it up "
-        "or slow it down. Bars to the right of the control interval are memory.",
+        "Each neuron counts once for every step of the episode, as its inputs change its time "
+        "constant. Bars to the right of the control interval are memory.",
     )
     yield Chapter("Time constants", points, [picture])
 
@@ -260,7 +260,7 @@ def _neurons(recording: Recording, lesions: Lesions | None) -> Chapter:
         f"Correlations of {len(heard.neuron_names)} neurons with {len(heard.observation_names)} "
         f"observations and {len(heard.action_names)} actions. {' '.join(points)}",
         "Warm: the neuron rises and falls with what the column names; cool: it does the opposite. "
-        "A correlation is no proof of a synapse, for the robot's body ties everything together.",
+        "A correlation does not imply a synapse, as the robot's body also couples the signals.",
     )
     return Chapter("What each neuron does", points, [picture, *_tables(recording, heard, lesions)])
 
@@ -292,13 +292,13 @@ def _lesions_in_words(lesions: Lesions, names: Sequence[str]) -> Iterator[str]:
     sure = int((scores > 2 * errors).sum())
     yield (
         f"Each neuron was held at rest in {episodes} episodes: {sure} of {len(names)} neurons cost "
-        "more than twice the standard error of their loss. The largest of many such losses "
-        "flatters; in new episodes, expect a little less."
+        "more than twice the standard error of their loss. The largest of many losses is biased "
+        "upwards; expect less in new episodes."
     )
 
 
 def _standard_errors(lesions: Lesions) -> Array:
-    """Of the scores, (neurons,); episodes start alike, so their differences are what varies."""
+    """Return standard errors of the scores, (neurons,), from differences of paired episodes."""
     losses = lesions.intact - lesions.lesioned
     episodes = lesions.intact.size
     if episodes == 1:
@@ -308,7 +308,7 @@ def _standard_errors(lesions: Lesions) -> Array:
 
 
 def _tables(recording: Recording, heard: Listening, lesions: Lesions | None) -> Iterator[Table]:
-    """A row for each neuron, those that cost most first."""
+    """Yield tables with a row for each neuron, sorted by the loss of return."""
     order = list(range(len(heard.neuron_names)))
     columns: dict[str, Sequence[Cell]] = {
         "neuron": heard.neuron_names,
@@ -375,8 +375,8 @@ def _control_rates(
         "Mean return against control rate: "
         + "; ".join(_achieved(name, each) for name, each in named.items())
         + ".",
-        "Right is a faster clock, left a slower one, and high is good; the bands say how far the "
-        "mean can be trusted. A flat curve is a robot that takes its control rate as it comes.",
+        "The control rate rises to the right, and higher returns are better; the bands are the "
+        "confidence intervals of the mean. A flat curve means that the rate hardly matters.",
     )
     yield Chapter("Control rate", points, [picture, table])
 
@@ -394,7 +394,7 @@ def _rates_in_words(evaluations: Mapping[str, Evaluation]) -> str:
     (_, high), (low, _) = (
         figures.confidence_band(evaluations[name].returns) for name in (worst, best)
     )
-    doubt = "" if high < low else " So few episodes do not tell the two apart."
+    doubt = "" if high < low else " With so few episodes, the difference is not significant."
     return (
         f"Best is {_achieved(best, evaluations[best])}, and worst is "
         f"{_achieved(worst, evaluations[worst])}.{doubt}"
@@ -433,7 +433,7 @@ def _signed(correlation: float) -> str:
 
 
 def _drawn(figure: Figure) -> bytes:
-    """A WebP without loss, which takes half the room of a PNG where many lines cross."""
+    """Return a lossless WebP, half the size of a PNG for figures with many lines."""
     file = BytesIO()
     figure.savefig(file, format="webp", dpi=DPI, pil_kwargs={"lossless": True})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Reports as single HTML pages: pictures lie inside, and nothing is fetched and nothing runs."""
+"""Reports as self-contained HTML pages, without external files and scripts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that says in words what it shows.
+    """An image with a description.
 
     Attributes:
-        title: What it is, in a few words.
-        image: The content of its file.
-        kind: Of which format.
-        alt: What it shows, for readers who do not see it.
+        title: A short title.
+        image: The content of the image file.
+        kind: The format of the image.
+        alt: A description for readers who cannot see it.
         caption: How to read it.
-        still: A PNG of the same size, for readers who asked for no motion.
+        still: A PNG of the same size, for readers who prefer reduced motion.
     """
 
     title: str
@@ -35,12 +35,12 @@ class Picture:
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
-            raise ValueError(f"picture {self.title!r} needs an alt text that says what it shows")
+            raise ValueError(f"picture {self.title!r} has no alt text; describe what it shows")
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A word in a table with a dot of a colour before it."""
+    """A word in a table, preceded by a coloured dot."""
 
     text: str
     colour: str
@@ -51,14 +51,14 @@ Cell: TypeAlias = str | float | tuple[Chip, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, the first of which names its row.
+    """A table; the first cell of each row is its header.
 
     Attributes:
-        title: What it is, in a few words.
+        title: A short title.
         header: Names of the columns.
-        rows: As many cells in each as there are columns; numbers are written by `number`.
+        rows: One cell for each column; numbers are formatted by `number`.
         caption: How to read it.
-        folded: Shows its title only, until a reader opens it.
+        folded: Whether only the title is shown until a reader opens it.
     """
 
     title: str
@@ -83,7 +83,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A heading, what there is to say in short, and what it is seen from."""
+    """A heading with a summary in points, and pictures and tables."""
 
     title: str
     points: Sequence[str] = ()
@@ -91,13 +91,13 @@ class Chapter:
 
 
 def page(title: str, subtitle: str, facts: Mapping[str, str], chapters: Sequence[Chapter]) -> str:
-    """Write a report.
+    """Return a report.
 
     Args:
-        title: Of the page.
-        subtitle: One sentence below it.
-        facts: Short ones, by name, for the head of the page.
-        chapters: In their order; a table of contents leads to them.
+        title: The title of the page.
+        subtitle: One sentence below the title.
+        facts: Short facts for the header, by name.
+        chapters: The chapters in order; a table of contents links to them.
 
     Returns:
         HTML that needs no other file.
@@ -108,7 +108,7 @@ def page(title: str, subtitle: str, facts: Mapping[str, str], chapters: Sequence
 
 
 def number(value: float) -> str:
-    """Write a number for people: three digits, or all of those before the point."""
+    """Format a number with three digits, or all digits before the decimal point."""
     if math.isnan(value):
         return "—"
     whole = isinstance(value, int) or abs(value) >= 100
