@@ -57,10 +57,10 @@ class Arguments:
     """Kills, half of LiquidPPO and half of LiquidSAC."""
 
     flips: int = 1000
-    """Turned bits of a checkpoint."""
+    """Checkpoints with a flipped bit."""
 
     truncations: int = 500
-    """Checkpoints cut off."""
+    """Truncated checkpoints."""
 
     blocks: int = 200
     """Checkpoints with a block of zeros."""
@@ -72,7 +72,7 @@ class Arguments:
     """Mutated recipes."""
 
     seed: int = 0
-    """Of the moments and the damage."""
+    """Seed of the moments and the damage."""
 
 
 def robots() -> Any:

@@ -1,4 +1,4 @@
-"""The command line, run for real with very little training."""
+"""The commands, run end to end with very short trainings."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every command runs in an empty folder."""
+    """Run every command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def train(*arguments: str) -> Path:
-    """Train a little; return the folder of the run."""
+    """Run a short training; return the folder of the run."""
     before = set(Path("runs").glob("*/*"))
     assert cli.main(["train", str(RECIPE), "--set", *TINY, *arguments]) == 0
     (folder,) = set(Path("runs").glob("*/*")) - before
@@ -96,7 +96,7 @@ def test_a_recipe_of_sac_is_trained_and_evaluated_alike(elsewhere: Path) -> None
     assert float(rows[-1]["train/n_updates"]) > 0
 
 
-def test_the_evaluation_is_of_the_rates_that_were_asked_for() -> None:
+def test_evaluate_uses_the_requested_rates() -> None:
     folder = train("--quiet", "--set", "evaluation.ratios=[0.5, 2]")
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["task"] == "InvertedPendulum-v5"
@@ -108,7 +108,7 @@ def test_the_evaluation_is_of_the_rates_that_were_asked_for() -> None:
     assert 0.02 <= figures["trained"]["interval_s"] <= 0.08
 
 
-def test_the_screen_says_what_is_trained_where_and_how_to_watch(
+def test_the_output_describes_the_training_and_its_files(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = train()
@@ -190,7 +190,7 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_can_be_resumed_and_ends_as_if_it_had_not_been(
+def test_a_stopped_training_resumes_to_the_same_result(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     straight = train("--quiet")
@@ -237,7 +237,7 @@ def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LiquidPPO.load(model).num_timesteps == 0
 
 
-def test_an_error_in_the_midst_of_training_loses_nothing_and_tells_where(
+def test_an_error_during_training_saves_the_model_and_reports_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train_once = LiquidPPO.train
@@ -257,7 +257,7 @@ def test_an_error_in_the_midst_of_training_loses_nothing_and_tells_where(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
+def test_a_full_disk_is_one_line_and_keeps_old_checkpoints(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_file, written = archive.write_file, 0
@@ -265,7 +265,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
     def full(path: Path, content: bytes) -> None:
         nonlocal written
         written += 1
-        if written > 20:  # in the midst of a checkpoint
+        if written > 20:  # within a checkpoint
             raise OSError(number, os.strerror(number), str(path))
         write_file(path, content)
 
@@ -282,7 +282,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_leaves_a_full_disk_to_the_main_thread_and_nothing_else(
+def test_threads_suppress_disk_errors_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[threading.ExceptHookArgs] = []
@@ -300,7 +300,7 @@ def test_a_thread_leaves_a_full_disk_to_the_main_thread_and_nothing_else(
     assert [type(each.exc_value) for each in told] == [OSError, ValueError]
 
 
-def test_a_run_is_of_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_locked_by_one_process(capsys: pytest.CaptureFixture[str]) -> None:
     folder = train("--quiet")
     with runs.in_use(runs.Run(folder)):
         assert cli.main(["resume", str(folder)]) == 2
@@ -312,7 +312,7 @@ def test_two_runs_in_one_second_are_two_folders(tmp_path: Path) -> None:
     assert len(folders) == 5
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     runs.write_json(path, {"a": 1})
 
@@ -328,7 +328,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def failing(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must end with exit code 2, one line of error and no trace."""
+    """Run a command that must end with exit code 2, one line of error and no traceback."""
     code = cli.main(arguments)
     out, err = capsys.readouterr()
     assert code == 2
@@ -399,7 +399,7 @@ def test_set_may_be_repeated_and_take_several() -> None:
     assert (agent.gamma, agent.vf_coef, agent.ent_coef) == (0.5, 1.0, 0.25)
 
 
-def test_kernels_that_cannot_be_had_end_the_command_before_it_begins(
+def test_unavailable_kernels_end_the_command_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def load() -> None:
@@ -446,7 +446,7 @@ def test_a_run_is_recorded_inspected_and_watched(
         (["watch", "nowhere"], "nowhere: no run; it has no config.yaml"),
     ],
 )
-def test_looking_at_what_is_not_there_is_one_line(
+def test_missing_runs_are_one_line(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments) == 2

@@ -1,4 +1,4 @@
-"""What `liquid-control doctor` finds, on machines that have everything, little, or nothing."""
+"""`liquid-control doctor` on complete, partial and bare installations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from liquid_control.kernels import extension
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in an empty folder, with no settings of the user's."""
+    """Run in an empty folder, without the user's settings."""
     monkeypatch.chdir(tmp_path)
     for name in (extension.VARIABLE, "MUJOCO_GL", "CXX"):
         monkeypatch.delenv(name, raising=False)
@@ -27,7 +27,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No compiler, no kernels, no extras, no display, and nothing that draws."""
+    """Remove compiler, kernels, extras, display and renderers."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "")
@@ -51,7 +51,7 @@ def found() -> dict[str, Finding]:
     return {each.name: each for each in doctor.diagnose()}
 
 
-def test_it_says_what_is_in_use_and_leaves_nothing_behind(
+def test_it_reports_what_is_in_use_and_leaves_no_files(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["doctor"]) == 0
@@ -67,7 +67,7 @@ def test_it_says_what_is_in_use_and_leaves_nothing_behind(
 
 
 @pytest.mark.usefixtures("bare")
-def test_a_bare_machine_can_train_and_every_lack_has_its_remedy(
+def test_a_bare_machine_can_train_and_every_problem_has_a_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lacks = {name: each for name, each in found().items() if each.remedy}
@@ -95,7 +95,7 @@ def test_a_setting_that_stops_every_training_ends_with_2_and_its_remedy(
     assert "=fast: unknown; use one of auto" in capsys.readouterr().out
 
 
-def test_kernels_that_were_asked_for_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requested_kernels_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = extension.Choice("avx2", ("avx512", "avx2", "plain"), ("avx2", "plain"), None)
     module = ModuleType("_avx2")
     module.instruction_set = "avx2"  # type: ignore[attr-defined]
@@ -120,7 +120,7 @@ def test_kernels_that_were_asked_for_are_said_to_be(monkeypatch: pytest.MonkeyPa
         ("egl", [], "make one of these back ends work"),
     ],
 )
-def test_the_gl_back_end_is_judged_by_what_works(
+def test_the_gl_back_end_is_checked_against_those_that_work(
     chosen: str | None, working: list[str], remedy: str
 ) -> None:
     assert doctor.gl_choice(chosen, working).remedy == remedy
@@ -137,7 +137,7 @@ def test_the_gl_back_end_is_judged_by_what_works(
         ("import time; time.sleep(60)", "no answer within 0.5 s"),
     ],
 )
-def test_a_back_end_that_fails_dies_or_hangs_is_only_reported(
+def test_a_back_end_that_fails_crashes_or_hangs_is_only_reported(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, code: str, fault: str
 ) -> None:
     monkeypatch.setattr(doctor, "DRAW", code)

@@ -1,4 +1,4 @@
-"""What the tests of the environments share."""
+"""Fixtures of the environment tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASKS = (
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Gymnasium's own HalfCheetah write its MUJOCO_LOG.TXT where it does no harm."""
+    """Run in an empty folder, as Gymnasium's HalfCheetah writes MUJOCO_LOG.TXT."""
     monkeypatch.chdir(tmp_path)
 
 

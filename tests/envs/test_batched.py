@@ -1,4 +1,4 @@
-"""Laws of the batched envs: Gymnasium's tasks bit for bit, many at once, whatever the threads."""
+"""Batched envs equal Gymnasium's tasks bit for bit, for any number of threads."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def actions_for(venv: Any, steps: int, seed: int = 0) -> Iterator[Any]:
         yield rng.uniform(low, high, (venv.num_envs, *low.shape)).astype(np.float32)
 
 
-def test_a_task_is_gymnasiums_bit_for_bit(task: str) -> None:
+def test_a_task_equals_gymnasiums_bit_for_bit(task: str) -> None:
     venv = batched(task)
     theirs = [gym.make(task, disable_env_checker=True) for _ in range(COUNT)]
     now = venv.reset()["observation"]
@@ -101,7 +101,7 @@ def test_a_task_is_gymnasiums_bit_for_bit(task: str) -> None:
 
 
 def assert_same_play(ours: Any, theirs: Any, steps: int) -> None:
-    """Play both with the same actions; all that they return must be equal."""
+    """Step both with the same actions; everything that they return must be equal."""
     np.testing.assert_equal(ours.reset(), theirs.reset())
     np.testing.assert_equal(ours.reset_infos, shared(ours.reset_infos, theirs.reset_infos))
     for action in actions_for(ours, steps):
@@ -118,18 +118,18 @@ def assert_same_play(ours: Any, theirs: Any, steps: int) -> None:
 
 
 def shared(infos: list[Any], others: list[Any]) -> list[Any]:
-    """Entries of `others` that `infos` have as well."""
+    """Return the entries of `others` whose keys are in `infos`."""
     return [{key: other[key] for key in info} for info, other in zip(infos, others, strict=True)]
 
 
 @pytest.mark.parametrize("interval", [Uniform(0.02, 0.11), DroppedFrames(0.4)])
-def test_at_variable_rates_envs_are_those_that_step_one_by_one(task: str, interval: Any) -> None:
+def test_batched_envs_equal_serial_ones_at_variable_rates(task: str, interval: Any) -> None:
     arguments = {"interval": interval, "max_episode_steps": 40}
     ours = batched(task, **arguments)
     assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
 
 
-def test_arguments_of_the_task_are_honoured(task: str) -> None:
+def test_task_arguments_take_effect(task: str) -> None:
     arguments = ARGUMENTS[task] | {"interval": 0.02, "max_episode_steps": 50}
     ours = batched(task, **arguments)
     assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
@@ -164,7 +164,7 @@ def test_results_do_not_depend_on_threads(name: str) -> None:
     assert_same_play(one, two, 60)
 
 
-def test_failing_at_the_last_moment_is_no_truncation() -> None:
+def test_termination_at_the_horizon_is_not_truncation() -> None:
     push = np.ones((1, 1))
 
     def steps_to_the_end(limit: int) -> tuple[int, bool]:
@@ -181,7 +181,7 @@ def test_failing_at_the_last_moment_is_no_truncation() -> None:
     assert steps_to_the_end(failed_after) == (failed_after, False)
 
 
-def test_a_start_has_no_forces_of_what_another_simulation_felt() -> None:
+def test_initial_forces_do_not_come_from_another_simulation() -> None:
     venv = batched("Ant-v5", 32)
     venv.reset()
     physics, now = venv.physics, venv.physics.simulations
@@ -202,7 +202,7 @@ def test_arrays_outlive_their_envs() -> None:
     venv.close()
     del venv
     gc.collect()
-    batched("Hopper-v5", 64).reset()  # would be given the memory
+    batched("Hopper-v5", 64).reset()  # would reuse freed memory
     assert owner() is not None
     np.testing.assert_array_equal(qpos, before)
     del qpos
@@ -217,7 +217,7 @@ def test_a_seed_given_later_starts_the_same_episodes() -> None:
     assert_same_play(venv, fresh, 50)
 
 
-def test_what_a_step_returns_is_never_written_again() -> None:
+def test_returned_arrays_are_never_overwritten() -> None:
     venv = batched("InvertedPendulum-v5")
     kept = []
     observations = venv.reset()
@@ -270,7 +270,7 @@ def test_a_simulation_that_becomes_unstable_ends_its_episode_alone(
         (np.full((2, 6), np.inf), "action 0 of env 0 is inf"),
     ],
 )
-def test_an_impossible_action_is_refused_before_anything_moves(action: Any, message: str) -> None:
+def test_an_invalid_action_raises_before_any_env_steps(action: Any, message: str) -> None:
     venv = batched("HalfCheetah-v5")
     venv.reset()
     before = venv.physics.simulations.qpos.copy()
@@ -300,7 +300,7 @@ def test_attributes_and_methods_are_those_of_each_env() -> None:
     assert venv.env_is_wrapped(VariableRate, indices=[0, 1]) == [True] * 2
     assert venv.env_is_wrapped(ObserveOnly)[0]
     assert not venv.env_is_wrapped(gym.wrappers.ClipAction)[0]
-    # Looking on changes nothing; a method that sets the state does.
+    # Reading changes nothing; a method that sets the state does.
     for action in actions_for(venv, 20):
         np.testing.assert_equal(venv.step(action)[:3], twin.step(action)[:3])
         venv.env_method("state_vector")
@@ -312,7 +312,7 @@ def test_attributes_and_methods_are_those_of_each_env() -> None:
         venv.env_method("reset")
 
 
-def test_attributes_can_be_noted_but_none_that_would_have_no_effect() -> None:
+def test_set_attr_stores_new_attributes_and_rejects_ineffective_ones() -> None:
     venv = batched("Hopper-v5", 3)
     venv.set_attr("difficulty", 2, indices=[0, 2])
     venv.set_attr("difficulty", 1, indices=1)
@@ -331,7 +331,7 @@ def test_options_and_sb3s_wrappers_are_accepted() -> None:
     assert venv.reset_infos[0] == {"elapsed_time": 0.02, "physical_time": 0.0}
 
 
-def test_make_vec_says_which_path_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+def test_make_vec_reports_how_envs_are_stepped(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "liquid_control")
     envs.make_vec("Reacher-v5", 2, threads=5)
     assert "Reacher-v5: 2 envs, stepped together on 2 threads" in caplog.text
@@ -357,7 +357,7 @@ def test_without_the_compiled_part_envs_are_stepped_one_by_one(
     assert "install a C compiler" in venv.reason  # type: ignore[attr-defined]
 
 
-def test_a_strange_wrapper_is_stepped_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_envs_with_unknown_wrappers_are_stepped_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = gym.wrappers.ClipAction.wrapper_spec()
     spec = dataclasses.replace(gym.spec("Reacher-v5"), id="Clipped-v0", additional_wrappers=(clip,))
     monkeypatch.setitem(gym.registry, spec.id, spec)
@@ -365,7 +365,7 @@ def test_a_strange_wrapper_is_stepped_one_by_one(monkeypatch: pytest.MonkeyPatch
     assert venv.reason == "the wrapper ClipAction works on one env"  # type: ignore[attr-defined]
 
 
-def test_impossible_requests_are_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match="unknown task"):
         envs.make_vec("Reachr-v5", 2)
     with pytest.raises(TypeError, match="wheels"):
@@ -376,7 +376,7 @@ def test_impossible_requests_are_refused() -> None:
         envs.make_vec("Reacher-v5", 2, threads=1.5)  # type: ignore[arg-type]
 
 
-def test_each_env_is_shown_by_a_camera_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "egl")
     together, alone = (
         envs.make_vec("HalfCheetah-v5", 2, seed=0, threads=threads, render_mode="rgb_array")

@@ -1,4 +1,4 @@
-"""Laws of `make` and `make_vec`: seeds decide everything, and nothing is written or hidden."""
+"""`make` and `make_vec` are determined by seeds, write no files and hide no warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERVAL = Uniform(0.01, 0.06)
 
 
 def play(venv: Any, steps: int = 60) -> list[Any]:
-    """Step with a fixed torque and return all that comes back, resets included."""
+    """Step with a fixed torque and return everything that steps and resets return."""
     action = np.full((venv.num_envs, *venv.action_space.shape), 0.1, np.float32)
     history = [venv.reset()]
     for _ in range(steps):
@@ -80,7 +80,7 @@ def test_arguments_reach_the_task() -> None:
     assert env.step(np.ones(6, np.float32))[-1]["reward_ctrl"] == 0.0
 
 
-def test_loading_half_cheetah_says_and_writes_nothing(
+def test_loading_half_cheetah_prints_and_writes_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     envs.make("HalfCheetah-v5")
@@ -109,7 +109,7 @@ def test_other_warnings_of_mujoco_are_not_hidden(monkeypatch: pytest.MonkeyPatch
     assert heard == ["the robot has no feet"]
 
 
-def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
+def test_a_task_without_mujoco_is_stepped_env_by_env() -> None:
     venv = envs.make_vec("Pendulum-v1", 2, observe=[0, 1], seed=3)
     assert isinstance(venv, envs.SerialVecEnv)
     assert venv.reason == "PendulumEnv has no batched implementation"
@@ -127,7 +127,7 @@ def test_a_task_without_mujoco_is_gymnasiums_own_env_by_env() -> None:
         np.testing.assert_array_equal(info["terminal_observation"], step[0][:2])
 
 
-def test_impossible_requests_are_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")
     with pytest.raises(TypeError, match=r"needs a Gymnasium MujocoEnv.*got CartPoleEnv"):

@@ -1,4 +1,4 @@
-"""Laws of the intervals: in range, seeded, and the same again after a trip through JSON."""
+"""Intervals lie within bounds, depend only on the generator, and survive JSON."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_trace_replays_the_differences_of_the_timestamps(tmp_path: Path, lines: 
         (("x,timestamp", "1,0.0", "2"), "line 3: '' is not a timestamp"),
     ],
 )
-def test_a_bad_trace_is_refused_by_its_line(tmp_path: Path, lines: Any, message: str) -> None:
+def test_an_invalid_trace_raises_with_its_line(tmp_path: Path, lines: Any, message: str) -> None:
     path = write(tmp_path / "trace.csv", *lines)
     with pytest.raises(ValueError, match=message):
         Trace(path)
@@ -174,7 +174,7 @@ def test_a_missing_trace_is_named() -> None:
         Trace("nowhere.csv")
 
 
-def test_recipes_may_give_a_number_nothing_or_an_interval() -> None:
+def test_recipes_accept_numbers_none_and_intervals() -> None:
     assert interval_from(0.02) == Fixed(0.02)
     assert interval_from(np.float64(0.02)) == Fixed(0.02)
     assert interval_from(None) == Fixed()
@@ -201,7 +201,7 @@ def test_recipes_may_give_a_number_nothing_or_an_interval() -> None:
         (-0.1, ValueError, r"got -0\.1"),
     ],
 )
-def test_impossible_recipes_are_refused(value: Any, error: type[Exception], message: str) -> None:
+def test_invalid_recipes_raise(value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         interval_from(value)
 
@@ -219,7 +219,7 @@ def test_impossible_recipes_are_refused(value: Any, error: type[Exception], mess
         (lambda: DroppedFrames(1.0), "probability is at least 0 and below 1"),
     ],
 )
-def test_impossible_numbers_are_refused(build: Any, message: str) -> None:
+def test_invalid_numbers_raise(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 

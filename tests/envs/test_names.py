@@ -1,4 +1,4 @@
-"""Laws of names: one for each entry, and each entry is what its name says."""
+"""Each entry has a unique name, which describes its value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def short(name: str) -> str:
 
 
 def moving(task: str, **options: Any) -> tuple[gym.Env[Any, Any], Any]:
-    """A task after some random steps, and what it then observes."""
+    """Return a task after some random steps, and its observation."""
     env = envs.make(task, seed=0, **options)
     env.reset()
     for _ in range(3):
@@ -35,7 +35,7 @@ def moving(task: str, **options: Any) -> tuple[gym.Env[Any, Any], Any]:
 
 
 def meanings(model: Any, data: Any) -> dict[str, float]:
-    """What the names of a model's joints stand for, by its simulation."""
+    """Return the values of a model's joints by name."""
     told: dict[str, float] = {}
     for index in range(model.njnt):
         joint = data.joint(index)
@@ -102,7 +102,7 @@ def test_an_action_named_after_a_joint_moves_it(task: str) -> None:
         assert pushed == joint.dofadr[0]
 
 
-def test_a_part_has_the_names_of_what_it_shows() -> None:
+def test_a_part_has_the_names_of_its_entries() -> None:
     whole = envs.make("HalfCheetah-v5").get_wrapper_attr("observation_names")
     part = envs.make("HalfCheetah-v5", observe=[3, 12, 0]).get_wrapper_attr("observation_names")
     assert part == (whole[3], whole[12], whole[0]) == ("bshin", "bshin'", "rootz")
@@ -145,7 +145,7 @@ class Nod(Task):
         return seconds
 
 
-def test_a_task_of_ones_own_has_names_too(tmp_path: Path) -> None:
+def test_a_user_defined_task_has_names(tmp_path: Path) -> None:
     (tmp_path / "neck.xml").write_text(BALL)
     envs.register("Nod-v0", Nod, model=tmp_path / "neck.xml", frame_skip=1)
     env = envs.make("Nod-v0")

@@ -1,4 +1,4 @@
-"""Laws of partial observation: positions know nothing of velocities, and the other way round."""
+"""Observed positions do not depend on velocities, and velocities not on positions."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_bounds_and_dtype_are_those_of_the_entries_shown() -> None:
     assert space.high.tolist() == [13, 11]
 
 
-def test_a_structure_of_ones_own_is_understood() -> None:
+def test_a_user_defined_structure_is_used() -> None:
     env = InvertedPendulumEnv()
     env.observation_structure = {"skipped_qpos": 7, "qvel": 1, "lidar": 1, "qpos": 2}
     assert chosen(env, "positions") == {2, 3}
     assert chosen(env, "velocities") == {0}
 
 
-def test_what_cannot_be_observed_is_refused() -> None:
+def test_invalid_parts_raise() -> None:
     env = InvertedPendulumEnv()
     with pytest.raises(ValueError, match=r"observe 'poses' is unknown; use one of \('full'"):
         ObserveOnly(env, "poses")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Laws of snapshots: envs made anew go on from one bit for bit, whatever the threads."""
+"""New envs continue from a snapshot bit for bit, for any number of threads."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def build(task: str = "InvertedPendulum-v5", **arguments: Any) -> BatchedVecEnv:
 
 
 def live(venv: BatchedVecEnv, steps: range) -> list[Any]:
-    """What is seen of some steps; each has actions of its own."""
+    """Return the results of some steps with different actions."""
     seen = []
     for step in steps:
         rng = np.random.default_rng(step)
         low, high = venv.action_space.low, venv.action_space.high
         observations, rewards, dones, infos = venv.step(rng.uniform(low, high, (COUNT, *low.shape)))
         for info in infos:
-            info.get("episode", {}).pop("t", None)  # the clock on the wall
+            info.get("episode", {}).pop("t", None)  # wall-clock time
         seen.append((observations, rewards, dones, infos))
     return seen
 
 
 def passed_on(venv: BatchedVecEnv) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A snapshot as it comes out of a file."""
+    """Return a snapshot after a round trip through JSON."""
     notes, arrays = venv.snapshot()
     return json.loads(json.dumps(notes, allow_nan=False)), arrays
 
 
-def test_an_env_made_anew_goes_on_bit_for_bit(task: str) -> None:
+def test_a_new_env_continues_bit_for_bit(task: str) -> None:
     straight = build(task, max_episode_steps=20)
     straight.reset()
     live(straight, range(30))
@@ -73,7 +73,7 @@ def test_seeds_set_since_are_forgotten() -> None:
     np.testing.assert_equal(resumed.reset(), straight.reset())
 
 
-def test_what_was_counted_and_noted_is_kept() -> None:
+def test_counters_and_attributes_are_restored() -> None:
     venv, other = build(), build()
     venv.reset()
     venv.physics.simulations.qpos[1] = np.inf
@@ -103,7 +103,7 @@ def test_an_episode_is_as_old_as_its_env() -> None:
     "other",
     [{"num_envs": 2}, {"task": "InvertedDoublePendulum-v5"}, {"interval": Uniform(0.04, 0.1)}],
 )
-def test_the_snapshot_of_other_envs_is_refused_whole(other: dict[str, Any]) -> None:
+def test_a_snapshot_of_other_envs_raises_and_changes_nothing(other: dict[str, Any]) -> None:
     venv, straight = build(), build(**other)
     straight.reset()
     venv.reset()

@@ -1,4 +1,4 @@
-"""Laws of the grid: an episode is whole physics steps and ends exactly at its horizon."""
+"""Episodes consist of whole physics steps and end exactly at their horizon."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_episode_adds_up_to_its_horizon(interval: Interval, horizon: int, see
     assert substeps[-1] >= 1
 
 
-def test_intervals_shorter_than_a_physics_step_are_refused(tmp_path) -> None:
+def test_intervals_shorter_than_a_physics_step_raise(tmp_path) -> None:
     (tmp_path / "trace.csv").write_text("0.0\n0.1\n0.104\n")
     for interval in (
         Fixed(0.004),
@@ -66,7 +66,7 @@ def test_intervals_shorter_than_a_physics_step_are_refused(tmp_path) -> None:
         check_interval(Jitter(limit=0.9), NOMINAL, TIMESTEP)
 
 
-def test_rounding_a_requested_interval_is_said_aloud() -> None:
+def test_rounding_a_requested_interval_warns() -> None:
     with pytest.warns(UserWarning, match=r"0\.023 s is not a multiple .* 0\.02 s is used"):
         check_interval(Fixed(0.023), NOMINAL, TIMESTEP)
     with pytest.warns(UserWarning, match=r"0\.048 s is not a multiple .* 0\.05 s is used"):
@@ -76,7 +76,7 @@ def test_rounding_a_requested_interval_is_said_aloud() -> None:
 @pytest.mark.parametrize(
     "interval", [Fixed(), Fixed(0.03), Fixed(0.1 * 3), Uniform(0.023, 0.048), DroppedFrames(0.1)]
 )
-def test_nothing_is_said_where_nothing_requested_is_rounded(interval: Interval) -> None:
+def test_rounding_a_drawn_interval_does_not_warn(interval: Interval) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_interval(interval, NOMINAL, TIMESTEP)

@@ -1,4 +1,4 @@
-"""Laws of tasks of your own: one by one or together they are the same, under a name like others."""
+"""User-defined tasks are registered by name, and behave equally batched and one by one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_name_with_its_module_registers_the_task(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("furuta")
-def test_unknown_arguments_are_refused() -> None:
+def test_unknown_arguments_raise() -> None:
     with pytest.raises(TypeError, match="wheels"):
         envs.make_vec(NAME, 2, wheels=3)
 
@@ -100,7 +100,7 @@ def test_a_task_may_read_only_what_it_lists_and_mjdata_has(furuta: Any) -> None:
         TaskEnv(Wishful(), EXAMPLE.with_suffix(".xml"), 1)
 
 
-def test_arrays_of_another_shape_are_refused(furuta: Any) -> None:
+def test_arrays_of_the_wrong_shape_raise(furuta: Any) -> None:
     class Tall(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
         def reward(self, *arguments: Any) -> Any:
             return super().reward(*arguments)[:, None]
@@ -122,7 +122,7 @@ def test_arrays_of_another_shape_are_refused(furuta: Any) -> None:
             TaskEnv(task(), EXAMPLE.with_suffix(".xml"), 1)
 
 
-def test_a_task_may_return_parts_of_what_it_sees(furuta: Any) -> None:
+def test_a_task_may_return_views_of_its_inputs(furuta: Any) -> None:
     class Lazy(furuta.FurutaPendulum):  # type: ignore[misc,name-defined]
         def observation(self, sims: envs.Simulations) -> Any:
             return sims.qpos

@@ -1,4 +1,4 @@
-"""Laws of time: Gymnasium's own at the nominal rate, and the same physics at every other."""
+"""Tasks equal Gymnasium's at the nominal rate, and have the same physics at other rates."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def elapsed(steps: list[tuple[Any, ...]]) -> list[float]:
     return [float(observation["elapsed_time"][0]) for observation, *_ in steps]
 
 
-def test_at_the_nominal_interval_a_task_is_gymnasiums_bit_for_bit(task: str) -> None:
+def test_a_task_equals_gymnasiums_at_the_nominal_interval(task: str) -> None:
     theirs, ours = gym.make(task, disable_env_checker=True), envs.make(task)
     rng = np.random.default_rng(0)
 
@@ -88,7 +88,7 @@ def test_episodes_end_after_the_same_physical_time(interval: Interval) -> None:
         assert sum(elapsed(steps)) == pytest.approx(env.horizon)
 
 
-def test_every_observation_carries_the_time_that_really_passed() -> None:
+def test_observations_contain_the_simulated_time() -> None:
     env = envs.make("HalfCheetah-v5", interval=Uniform(0.02, 0.11), max_episode_steps=30)
     observation, info = env.reset(seed=0)
     data = env.unwrapped.data
@@ -199,7 +199,7 @@ def test_the_env_checkers_pass(task: str, checker: Any) -> None:
 
 
 @pytest.mark.parametrize("interval", VARIABLE, ids=lambda interval: interval.kind)
-def test_a_seed_decides_the_rates_whatever_other_envs_do(interval: Interval) -> None:
+def test_rates_depend_on_the_seed_and_not_on_other_envs(interval: Interval) -> None:
     env, other = (envs.make("Reacher-v5", interval=interval) for _ in range(2))
     alone = [elapsed(episode(env, seed=2)), elapsed(episode(env))]
     env.reset(seed=2)
@@ -274,7 +274,7 @@ def test_the_specification_rebuilds_the_env() -> None:
     assert elapsed(episode(again, seed=4)) == elapsed(episode(env, seed=4))
 
 
-def test_stepping_outside_an_episode_is_refused() -> None:
+def test_stepping_outside_an_episode_raises() -> None:
     env = envs.make("Reacher-v5")
     with pytest.raises(gym.error.ResetNeeded):
         env.step(np.zeros(2))
@@ -305,7 +305,7 @@ def test_any_mujoco_env_may_be_wrapped() -> None:
     assert env.unwrapped.data.time == pytest.approx(10 * 0.06)
 
 
-def test_what_cannot_vary_is_refused() -> None:
+def test_unsupported_envs_raise() -> None:
     with pytest.raises(TypeError, match=r"needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
         VariableRate(gym.make("CartPole-v1"), Fixed())
     with pytest.raises(ValueError, match="already wrapped"):

@@ -1,4 +1,4 @@
-"""Windows of the last observations against the observations themselves."""
+"""Windows contain the last observations of an episode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENVS = 3
 
 
 def window(history: list[dict[str, Any]], length: int) -> dict[str, Any]:
-    """What a window holds after an episode's observations so far."""
+    """Return the expected window after the observations of an episode."""
     reach = [max(index, 0) for index in range(len(history) - length, len(history))]
     expected = {key: np.array([history[i][key] for i in reach]) for key in history[0]}
     return expected | {"episode_start": np.array([i == 0 for i in reach])}
@@ -69,7 +69,7 @@ def test_a_reset_forgets_the_episode_before() -> None:
     assert venv.reset()["episode_start"].all()
 
 
-def test_what_was_shown_stays_as_it_was() -> None:
+def test_returned_windows_are_never_overwritten() -> None:
     venv = VecWindow(noise(ENVS), 4)
     shown = [venv.reset()]
     copies = [{key: of.copy() for key, of in shown[0].items()}]
@@ -97,7 +97,7 @@ def test_a_plain_observation_gets_a_name() -> None:
     assert venv.observation_space["observation"].shape == (4, 4)  # type: ignore[index]
 
 
-def test_windows_of_batched_envs_normalise_but_the_time() -> None:
+def test_normalising_batched_windows_excludes_the_time() -> None:
     task = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08), "seed": 0}
     batched = VecWindow(envs.make_vec("InvertedPendulum-v5", 2, **task), 4)
     venv = VecNormalize(batched, norm_obs_keys=["observation"])
@@ -109,7 +109,7 @@ def test_windows_of_batched_envs_normalise_but_the_time() -> None:
     assert np.abs(shown[-1]["observation"]).max() > 0.5  # of angles of hundredths
 
 
-def test_normalising_all_of_it_is_refused() -> None:
+def test_normalising_all_keys_raises() -> None:
     with pytest.raises(ValueError, match="norm_obs_keys"):
         VecNormalize(VecWindow(noise(1), 4))
 
@@ -123,7 +123,7 @@ def test_a_length_is_a_positive_integer(length: Any, error: type[Exception], tex
         VecWindow(noise(1), length)
 
 
-def test_windows_of_windows_are_refused() -> None:
+def test_nested_windows_raise() -> None:
     with pytest.raises(ValueError, match="once"):
         VecWindow(VecWindow(noise(1), 4), 4)
 
@@ -131,6 +131,6 @@ def test_windows_of_windows_are_refused() -> None:
 @pytest.mark.parametrize(
     "space", [spaces.Box(0, 255, (36, 36, 3), np.uint8), spaces.MultiDiscrete([[2, 3], [3, 2]])]
 )
-def test_what_no_circuit_takes_is_refused(space: spaces.Space[Any]) -> None:
+def test_unsupported_spaces_raise(space: spaces.Space[Any]) -> None:
     with pytest.raises(TypeError, match="'picture' is"):
         VecWindow(DummyVecEnv([lambda: Noise({"picture": space})]), 4)

@@ -194,8 +194,8 @@ def _circuit(recording: Recording, circuit: Circuit) -> Chapter:
     )
     points = [
         (
-            f"{wiring.neuron_count} neurons receive from {wiring.sensory_count} sensory neurons and "
-            f"each other over {number(wiring.synapse_count)} synapses, "
+            f"{wiring.neuron_count} neurons receive {number(wiring.synapse_count)} synapses from "
+            f"{wiring.sensory_count} sensory neurons and each other, "
             f"{_percent(wiring.synapse_count / possible)} of all possible ones: "
             f"{number(excite)} excite and {number(inhibit)} inhibit."
         ),
