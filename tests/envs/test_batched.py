@@ -338,7 +338,7 @@ def test_make_vec_reports_how_envs_are_stepped(caplog: pytest.LogCaptureFixture)
     serial = envs.make_vec("Reacher-v4", 2)
     assert isinstance(serial, envs.SerialVecEnv)
     assert serial.reason == "ReacherEnv has no batched implementation"
-    assert "Reacher-v4: 2 envs, stepped one by one: ReacherEnv is no task" in caplog.text
+    assert "Reacher-v4: 2 envs, stepped one by one: ReacherEnv has no batched" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
     assert envs.make_vec("Reacher-v5", 2, threads=0).reason == "threads=0"  # type: ignore[attr-defined]
     assert caplog.records[-1].levelno == logging.INFO

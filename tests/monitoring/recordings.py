@@ -1,4 +1,4 @@
-"""Recordings made by formula, for tests of what is drawn and written from them."""
+"""Synthetic recordings for tests of figures, films and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of what is read off a recording: correlations, lesions, smoothness, saturation."""
+"""Laws of correlations, lesions, smoothness and saturation of recordings."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_no_correlation_is_above_one_by_rounding() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 30])
-def test_what_does_not_vary_is_not_listened_to(steps: int) -> None:
+def test_constant_signals_have_correlation_zero(steps: int) -> None:
     recording = synthetic(neurons=8, steps=30)
     observations, activity = recording.observations.copy(), recording.activity.copy()
     observations[:, 0] = 0.1  # no number of the machine, so a mean of it is rounded
@@ -113,7 +113,7 @@ def test_rows_and_columns_have_the_names_of_the_recording() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[LiquidPPO, Any]:
-    """An agent with three robots, whose circuit has neurons that matter and such as do not."""
+    """An agent with three robots, whose circuit has relevant and irrelevant neurons."""
     env = envs.make_vec(
         "HalfCheetah-v5", 3, interval=envs.Uniform(0.02, 0.08), seed=0, max_episode_steps=40
     )
@@ -124,7 +124,7 @@ def trained() -> tuple[LiquidPPO, Any]:
     return agent, env
 
 
-def test_lesions_cost_what_evaluation_says_and_leave_no_trace(trained: Any) -> None:
+def test_lesions_equal_evaluations_and_restore_the_weights(trained: Any) -> None:
     agent, env = trained
     before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
     done: list[int] = []
@@ -142,7 +142,7 @@ def test_lesions_cost_what_evaluation_says_and_leave_no_trace(trained: Any) -> N
     assert found.scores[motor] != 0
 
 
-def test_a_neuron_that_talks_to_no_one_costs_nothing(trained: Any) -> None:
+def test_a_neuron_without_outgoing_synapses_has_score_zero(trained: Any) -> None:
     agent, env = trained
     wiring = circuit_of(agent).wiring
     silent = ~wiring.recurrent.any(axis=1)

@@ -1,4 +1,4 @@
-"""Colours: zero is neutral, signs differ, and colour-blind readers can tell layers apart."""
+"""Zero is neutral, and signs and layers differ, also for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def distance(first: str, second: str, sight: str) -> float:
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_layers_and_signs_differ_for_every_eye(sight: str) -> None:
+def test_layers_and_signs_differ_for_every_kind_of_colour_vision(sight: str) -> None:
     layers = colours.layer_colours(LAYERS).values()
     pairs = [*combinations(layers, 2), (colours.EXCITATORY, colours.INHIBITORY)]
     assert min(distance(*pair, sight) for pair in pairs) > 15  # 2.3 is just noticed
@@ -72,7 +72,7 @@ def test_zero_is_neutral_and_signs_are_the_synapses() -> None:
     assert np.abs(shown - expected).max() <= 1
 
 
-def test_values_beyond_the_limit_look_like_the_limit() -> None:
+def test_values_beyond_the_limit_have_its_colour() -> None:
     values = np.linspace(-1, 1, 5)
     shown = colours.signed_colours(np.stack([values, 10 * values]))
     assert shown.shape == (2, 5, 3)

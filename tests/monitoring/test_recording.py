@@ -1,4 +1,4 @@
-"""Laws of recordings: they are what happened, down to the physics and to every neuron."""
+"""Recordings contain the episode exactly, including physics and every neuron."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def robot() -> gym.Env[Any, Any]:
 
 
 class Spy:
-    """Notes what an agent is asked and what it answers."""
+    """Stores the inputs and outputs of an agent."""
 
     def __init__(self, model: BaseAlgorithm, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[Any, Any, Any, Any]] = []
@@ -115,7 +115,7 @@ def global_generators() -> Any:
     return torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
-def test_activity_is_what_the_agent_carried_from_step_to_step(
+def test_activity_is_the_agents_state_from_step_to_step(
     agent: BaseAlgorithm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(agent, monkeypatch)
@@ -147,7 +147,7 @@ def test_sensory_neurons_and_time_constants_are_those_of_the_circuit(agent: Base
         np.testing.assert_array_equal(recording.time_constants, constants[:, 0])
 
 
-def test_observations_are_what_the_policy_saw(
+def test_observations_are_the_inputs_of_the_policy(
     agent: BaseAlgorithm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(agent, monkeypatch)
@@ -164,7 +164,7 @@ def test_observations_are_what_the_policy_saw(
     np.testing.assert_allclose(recording.observations[0], first["observation"], rtol=1e-6)
 
 
-def test_recording_twice_is_the_same_and_changes_nothing(agent: BaseAlgorithm) -> None:
+def test_recording_is_repeatable_and_changes_nothing(agent: BaseAlgorithm) -> None:
     weights = {name: value.clone() for name, value in agent.policy.state_dict().items()}
     normalizer = agent.get_vec_normalize_env()
     counted = None if normalizer is None else normalizer.obs_rms["observation"].mean.copy()
@@ -254,7 +254,7 @@ def test_the_first_seconds_are_those_of_the_whole_episode(model: BaseAlgorithm) 
     np.testing.assert_allclose(part.activity, whole.activity[: part.steps], atol=1e-6)
 
 
-def test_without_a_seed_the_environment_goes_on_with_its_own_generator(
+def test_without_a_seed_the_environment_uses_its_own_generator(
     model: BaseAlgorithm,
 ) -> None:
     one, other = envs.make(TASK, seed=5, **OPTIONS), envs.make(TASK, **OPTIONS)
@@ -313,7 +313,7 @@ def test_other_environments_can_be_recorded_too() -> None:
     ("algorithm", "task", "interval"),
     [(LiquidPPO, Recall, 1.0), (LiquidSAC, GradedRecall, 1.0), (LiquidPPO, Clock, 0.1)],
 )
-def test_discrete_actions_and_untold_time_are_recorded(
+def test_discrete_actions_and_observations_without_time_are_recorded(
     algorithm: Any, task: Any, interval: float
 ) -> None:
     model = algorithm("LiquidPolicy", task(), policy_kwargs={"wiring": WIRING})
@@ -325,13 +325,13 @@ def test_discrete_actions_and_untold_time_are_recorded(
         assert recording.elapsed_time.tolist() == [interval] * task.length
 
 
-def test_only_what_acts_by_a_circuit_is_recorded() -> None:
+def test_policies_without_a_circuit_raise() -> None:
     model = PPO("MlpPolicy", Recall())
     with pytest.raises(TypeError, match="ActorCriticPolicy does not act by a circuit"):
         record(model, Recall())
 
 
-def test_another_environment_is_refused(model: BaseAlgorithm) -> None:
+def test_another_environment_raises(model: BaseAlgorithm) -> None:
     with pytest.raises(ValueError, match=r"observation_space of the environment is .*; build"):
         record(model, envs.make(TASK, **(OPTIONS | {"observe": "full"})))
     timed = LiquidPPO("LiquidPolicy", Clock(), policy_kwargs={"wiring": WIRING})
@@ -340,6 +340,6 @@ def test_another_environment_is_refused(model: BaseAlgorithm) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
-def test_a_time_that_is_none_is_refused(model: BaseAlgorithm, seconds: float) -> None:
+def test_an_invalid_duration_raises(model: BaseAlgorithm, seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds must be positive"):
         record(model, robot(), seconds=seconds)

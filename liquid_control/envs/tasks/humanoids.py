@@ -90,5 +90,6 @@ class HumanoidStandup(_Humanoid):
         """Return the reward for height, minus the costs of controls and impacts."""
         height: Array = sims.qpos[:, 2] / sims.model.opt.timestep
         controls = self.ctrl_cost_weight * squares(sims.ctrl)
-        impacts = self.impact_cost_weight * squares(sims.cfrc_ext)
-        return height - controls - impacts.clip(*self.impact_cost_range) + 1
+        impacts: Array = self.impact_cost_weight * squares(sims.cfrc_ext)
+        impacts = impacts.clip(*self.impact_cost_range)
+        return height - controls - impacts + 1

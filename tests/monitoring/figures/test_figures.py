@@ -1,4 +1,4 @@
-"""Figures: they show the data, every label can be read, and nothing else is disturbed."""
+"""Figures show the data, with readable labels, and change no global settings."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def assert_readable(figure: Figure, texts: dict[Text, Bbox]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("draw", FIGURES)
-def test_no_label_meets_another_or_leaves_the_figure(
+def test_labels_do_not_overlap_or_leave_the_figure(
     draw: Callable[[Recording], Figure],
     size: str,
     drawn_texts: Callable[[Figure], dict[Text, Bbox]],
@@ -177,7 +177,7 @@ def test_constant_signals_are_drawn_without_a_warning(
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_drawing_leaves_global_settings_and_the_recording_alone(
+def test_drawing_does_not_change_global_settings_or_the_recording(
     draw: Callable[[Recording], Figure],
 ) -> None:
     recording = synthetic(8, 2, 50, observations=3)
@@ -286,7 +286,7 @@ def test_every_synapse_is_a_line_between_its_neurons_the_strongest_on_top() -> N
     assert np.array_equal(solid, excites)
 
 
-def test_neurons_wear_their_activity_and_stand_in_columns_by_layer() -> None:
+def test_neurons_are_coloured_by_activity_in_columns_by_layer() -> None:
     recording = synthetic(20, 3, 10, observations=5)
     nodes = nodes_of(circuit_graph(recording))
     mean = [recording.sensory.mean(axis=0), recording.activity.mean(axis=0)]
@@ -318,7 +318,7 @@ def test_arcs_within_a_layer_bow_right_downwards_and_left_upwards() -> None:
     assert bows[0] > 0.05  # onto itself
 
 
-def test_of_very_many_synapses_the_strongest_are_drawn_and_it_is_said() -> None:
+def test_of_many_synapses_the_strongest_are_drawn_and_the_title_gives_their_number() -> None:
     wiring = dense(sensory=10, neurons=120, motor=4)
     signed = np.full((130, 120), -0.01)
     signed.flat[np.random.default_rng(0).permutation(signed.size)[:10_000]] = 2
@@ -361,7 +361,7 @@ def test_histograms_count_every_value_and_mark_the_median() -> None:
     assert figure.axes[-1].get_xlabel() == "effective time constant (s)"
 
 
-def test_time_constants_beyond_the_axis_are_told() -> None:
+def test_titles_give_the_share_of_time_constants_beyond_the_axis() -> None:
     random = np.random.default_rng(0)
     inter = np.append(random.uniform(0.1, 0.3, 990), [1e-9] * 3 + [1e9] * 3 + [np.inf] * 4)
     figure = figures.time_constants({"inter": inter, "motor": [np.inf, np.inf]})

@@ -95,7 +95,7 @@ def test_a_replay_puts_bodies_where_the_state_says() -> None:
     np.testing.assert_array_equal(places, data.geom_xpos)
 
 
-def test_the_robot_is_seen_to_move_and_its_model_stays_as_it_is() -> None:
+def test_the_robot_moves_and_its_model_does_not_change() -> None:
     recording = synthetic(8, 3, 40, simulated=True)
     simulation = recording.simulation
     assert simulation is not None
@@ -127,8 +127,8 @@ def test_without_a_simulation_signals_fill_the_film() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 2.5])
-def test_what_the_neurons_do_now_stands_at_the_line(seconds: float) -> None:
-    """Neurons are silent, and from one step on as active as they ever are."""
+def test_the_current_activity_is_at_the_line(seconds: float) -> None:
+    """Neurons are inactive before one step, and fully active from it on."""
     recording = synthetic(8, 1, 100)
     step = int(np.searchsorted(recording.times, seconds))
     active = np.zeros_like(recording.activity)
@@ -160,7 +160,7 @@ def test_a_gif_keeps_frames_size_speed_and_order(fps: float) -> None:
             assert np.abs(np.asarray(gif.convert("RGB")) - 20.0 * index).max() <= 8
 
 
-def test_a_gif_of_an_episode_is_small_and_looks_like_it() -> None:
+def test_a_gif_of_an_episode_is_small_and_similar_to_its_frames() -> None:
     film = list(frames(synthetic(64, 6, 70, simulated=True), fps=12.5, width=640, height=256))
     data = to_gif(film, 12.5)
     assert len(data) / len(film) < 20_000  # bytes a frame: 2 MB in eight seconds
@@ -172,8 +172,8 @@ def test_a_gif_of_an_episode_is_small_and_looks_like_it() -> None:
             assert error.mean() < 6
 
 
-def test_a_gif_keeps_the_colours_that_mean_something() -> None:
-    """Even where many others fill it and they themselves have a few pixels."""
+def test_a_gif_keeps_the_colours_with_a_meaning() -> None:
+    """Even if they have only a few pixels among many other colours."""
     rare = np.array([[round(255 * part) for part in to_rgb(colour)] for colour in LANGUAGE])
     pictures = white_noise(4)
     for picture in pictures:
@@ -184,7 +184,7 @@ def test_a_gif_keeps_the_colours_that_mean_something() -> None:
 
 
 @pytest.mark.parametrize("fps", [24, 30, 7, 200])
-def test_a_gif_refuses_a_speed_it_cannot_keep(fps: float) -> None:
+def test_an_unsupported_gif_rate_raises(fps: float) -> None:
     with pytest.raises(ValueError, match=f"cannot show {fps} pictures per second; give 100 over"):
         to_gif(white_noise(2), fps)
 
@@ -207,7 +207,7 @@ def test_an_mp4_keeps_frames_size_and_speed(tmp_path: Path) -> None:
         assert np.abs(pictures[index] - film[index].astype(float)).mean() < 8
 
 
-def test_an_mp4_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+def test_an_mp4_that_cannot_be_written_raises_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "film.mp4"
     with pytest.raises(OSError, match=re.escape(f"could not write {path}: ")) as caught:
         to_mp4(white_noise(200, 128, 128), path, 25)
@@ -223,7 +223,7 @@ def test_an_error_in_the_frames_is_not_swallowed(tmp_path: Path) -> None:
         to_mp4(broken(), tmp_path / "film.mp4", 25)
 
 
-def test_nothing_makes_no_film(tmp_path: Path) -> None:
+def test_no_frames_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no frames"):
         to_gif([], 10)
     with pytest.raises(ValueError, match="no frames"):
@@ -239,6 +239,6 @@ def test_nothing_makes_no_film(tmp_path: Path) -> None:
         ({"seconds": -1}, "seconds must be positive, got -1"),
     ],
 )
-def test_what_cannot_be_filmed_is_refused_at_once(wrong: dict[str, float], message: str) -> None:
+def test_invalid_film_arguments_raise_immediately(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         frames(synthetic(8, 1, 5), **wrong)

@@ -222,7 +222,7 @@ def test_a_mesh_is_drawn_by_its_own_points() -> None:
     assert 0.1 < share < 0.6
 
 
-def test_a_robot_that_roams_is_followed_and_another_is_not() -> None:
+def test_only_a_robot_that_moves_freely_is_tracked() -> None:
     for joints, roams in (
         ("<freejoint/>", True),
         ('<joint type="slide" axis="1 0 0"/>', True),
@@ -285,7 +285,7 @@ def test_gymnasiums_renderer_keeps_its_own_context(monkeypatch: pytest.MonkeyPat
 
 
 @needs_opengl
-def test_where_nothing_is_the_sky_is_one_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_background_has_one_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "")
     for task in ("HalfCheetah-v5", "InvertedPendulum-v5"):  # one has a sky, the other none
         model, states = lived(task, 2)
@@ -295,7 +295,7 @@ def test_where_nothing_is_the_sky_is_one_colour(monkeypatch: pytest.MonkeyPatch)
             assert tuple(scene.picture(data)[0, 0]) == SKY
 
 
-def test_without_opengl_one_line_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opengl_a_warning_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "off")
     monkeypatch.setattr(Scene, "_warned", False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -312,7 +312,7 @@ def test_without_opengl_one_line_names_the_package(monkeypatch: pytest.MonkeyPat
     assert "libosmesa6" in text
 
 
-def test_opengl_that_breaks_in_mid_film_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opengl_that_fails_during_a_film_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     class Breaking:
         closed = False
 
@@ -359,8 +359,8 @@ for _ in range(2):
 
 
 @pytest.mark.parametrize("platform", ["egl", "osmesa"])
-def test_libraries_that_do_not_load_end_nothing(platform: str, tmp_path: Path) -> None:
-    """In a process of its own, for a library that is loaded stays."""
+def test_libraries_that_do_not_load_are_skipped(platform: str, tmp_path: Path) -> None:
+    """In a separate process, because a loaded library stays loaded."""
     named = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
     environment = {key: value for key, value in os.environ.items() if key not in named}
     done = subprocess.run(

@@ -19,7 +19,7 @@ TASK = "InvertedPendulum-v5"
 
 
 class Window:
-    """What MuJoCo's viewer gives its user, without a window."""
+    """The interface of MuJoCo's viewer, without a window."""
 
     def __init__(self, model: Any, data: Any, life: int) -> None:
         self.model, self.data, self.life = model, data, life
@@ -44,7 +44,7 @@ class Window:
 
 
 class Screen:
-    """Opens windows, and has a clock that goes on only by sleeping."""
+    """Opens windows, with a clock that only sleeping advances."""
 
     def __init__(self) -> None:
         self.time, self.life = 100.0, 10**9
@@ -86,7 +86,7 @@ def test_the_window_shows_the_episode_at_true_speed(model: PPO, screen: Screen) 
     assert window.left
 
 
-def test_what_is_shown_is_what_happens(model: PPO, screen: Screen) -> None:
+def test_the_shown_states_are_those_of_the_task(model: PPO, screen: Screen) -> None:
     env = envs.make(TASK, interval=0.04)
     task: Any = env.unwrapped
     lived: dict[float, np.ndarray] = {}
@@ -134,7 +134,7 @@ def test_the_window_cannot_change_the_task(model: PPO, screen: Screen) -> None:
     assert screen.windows[0].data is not task.data
 
 
-def test_the_camera_goes_with_a_robot_that_roams(screen: Screen) -> None:
+def test_the_camera_tracks_a_robot_that_moves_freely(screen: Screen) -> None:
     screen.life = 3
     for task, roams in (("Hopper-v5", True), (TASK, False)):
         viewer.watch(PPO("MultiInputPolicy", envs.make(task)), envs.make(task), episodes=1)
@@ -161,7 +161,9 @@ def test_observations_are_normalised_as_in_training(screen: Screen) -> None:
     assert np.allclose(seen[0], -5, atol=0.1)
 
 
-def test_without_a_display_it_names_what_works(model: PPO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_display_the_error_names_an_alternative(
+    model: PPO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -170,7 +172,7 @@ def test_without_a_display_it_names_what_works(model: PPO, monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_display_that_does_not_answer_is_none(
+def test_a_display_that_does_not_respond_counts_as_none(
     model: PPO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISPLAY", "nowhere:77")
@@ -179,7 +181,7 @@ def test_a_display_that_does_not_answer_is_none(
         viewer.watch(model, envs.make(TASK))
 
 
-def test_what_is_no_mujoco_task_is_refused(model: PPO) -> None:
+def test_other_tasks_raise(model: PPO) -> None:
     env: Any = SimpleNamespace(unwrapped=gym.make("CartPole-v1").unwrapped)
     with pytest.raises(TypeError, match="MuJoCo tasks, got CartPoleEnv"):
         viewer.watch(model, env)

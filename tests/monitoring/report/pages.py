@@ -1,4 +1,4 @@
-"""HTML pages read back, for tests of what they say."""
+"""A parser of HTML reports, for tests of their content."""
 
 from __future__ import annotations
 

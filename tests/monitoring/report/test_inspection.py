@@ -1,4 +1,4 @@
-"""Reports of agents: what the page says is what was found out, and what is missing is left out."""
+"""Reports state the given results, and omit sections without data."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def whole(recording: Recording) -> tuple[pages.Element, dict[str, pages.Element]]:
-    """The report of an agent of which everything is known."""
+    """The report of an agent with all optional data."""
     return inspect(
         recording,
         film=film(),
@@ -93,7 +93,7 @@ def table(chapter: pages.Element, index: int = 0) -> list[list[str]]:
     return pages.rows(chapter.all("table")[index])
 
 
-def test_a_report_tells_everything_that_is_known(whole: Any, recording: Recording) -> None:
+def test_a_report_contains_all_given_data(whole: Any, recording: Recording) -> None:
     page, chapters = whole
     assert list(chapters) == CHAPTERS
     (facts,) = page.all("dl")
@@ -176,7 +176,7 @@ def test_a_neuron_is_said_to_listen_to_what_it_goes_with_most(
     assert worst[6] == number(float(np.median(recording.time_constants[:, 4])))
 
 
-def test_the_costliest_neuron_is_named_with_its_price_and_its_uncertainty(whole: Any) -> None:
+def test_the_largest_lesion_score_is_reported_with_its_error(whole: Any) -> None:
     _, chapters = whole
     price, doubt, *_ = (each.text for each in chapters["What each neuron does"].all("li"))
     assert price == ("Held at rest, inter_4 costs most: the mean return falls from 2,700 to 1,700.")
@@ -184,14 +184,14 @@ def test_the_costliest_neuron_is_named_with_its_price_and_its_uncertainty(whole:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_episode_of_lesions_is_not_taken_for_certain(recording: Recording) -> None:
+def test_lesions_of_one_episode_are_reported_as_uncertain(recording: Recording) -> None:
     _, chapters = inspect(recording, lesions=lesions(episodes=1))
     assert "one episode only" in chapters["What each neuron does"].text
     assert {row[3] for row in table(chapters["What each neuron does"])} == {"—"}
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_neurons_that_cost_nothing_are_not_blamed(recording: Recording) -> None:
+def test_no_neuron_is_named_if_none_costs_return(recording: Recording) -> None:
     harmless = Lesions(np.full(4, 10.0), np.full((NEURONS, 4), 11.0))
     _, chapters = inspect(recording, lesions=harmless)
     first, *_ = chapters["What each neuron does"].all("li")
@@ -214,7 +214,7 @@ def test_each_control_rate_has_a_row_and_the_best_is_named(whole: Any) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("episodes", [1, 20])
-def test_rates_that_episodes_do_not_tell_apart_are_not_called_different(
+def test_insignificant_differences_of_rates_are_reported_as_such(
     recording: Recording, episodes: int
 ) -> None:
     near = {
@@ -228,7 +228,7 @@ def test_rates_that_episodes_do_not_tell_apart_are_not_called_different(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_is_missing_is_left_out(recording: Recording) -> None:
+def test_sections_without_data_are_omitted(recording: Recording) -> None:
     page, chapters = inspect(replace(recording, time_constants=None))
     missing = {"Time constants", "Control rate", "Settings"}
     assert list(chapters) == [name for name in CHAPTERS if name not in missing]
@@ -238,7 +238,7 @@ def test_what_is_missing_is_left_out(recording: Recording) -> None:
     assert len(page.all("img")) == 3
 
 
-def test_a_robot_that_never_moves_is_reported_on_without_a_number_that_is_none() -> None:
+def test_constant_actions_are_reported_without_nan() -> None:
     still = synthetic(neurons=8, actions=1, steps=20, constant=True)
     page, chapters = inspect(still)
     assert "Its actions never change." in chapters["One episode"].text
@@ -247,7 +247,7 @@ def test_a_robot_that_never_moves_is_reported_on_without_a_number_that_is_none()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_neurons_that_never_forget_are_reported_on(recording: Recording) -> None:
+def test_infinite_time_constants_are_reported(recording: Recording) -> None:
     constants = np.full_like(recording.time_constants, np.inf)
     constants[:, 0] = 0.1
     _, chapters = inspect(replace(recording, time_constants=constants))

@@ -1,4 +1,4 @@
-"""Pages: what is put in can be read out again, by everyone and without the network."""
+"""Pages contain what they are given, are accessible, and need no network."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_folded_table_can_be_opened() -> None:
 
 
 @pytest.mark.parametrize("text", ["<b>&\"'", "<script>alert(1)</script>", "a\u2028b &lt;"])
-def test_texts_are_never_taken_for_html(text: str) -> None:
+def test_texts_are_escaped(text: str) -> None:
     table = Table(text, (text,), [(text,), ((Chip(text, "#000000"),),)], text)
     content = Chapter(text, [text], [picture(text, alt=text, caption=text), table])
     read = pages.check(page(text, text, {text: text}, [content]))
@@ -93,12 +93,12 @@ def test_texts_are_never_taken_for_html(text: str) -> None:
     assert pages.rows(read) == [[shown], [shown]]
 
 
-def test_a_picture_for_the_sighted_only_is_refused() -> None:
-    with pytest.raises(ValueError, match="'a plot' needs an alt text"):
+def test_a_picture_without_alt_text_raises() -> None:
+    with pytest.raises(ValueError, match="'a plot' has no alt text"):
         picture(alt=" ")
 
 
-def test_a_row_that_does_not_fit_is_refused() -> None:
+def test_a_row_of_the_wrong_length_raises() -> None:
     with pytest.raises(ValueError, match="'sizes' has 2 columns, but a row of 1"):
         Table("sizes", ("name", "size"), [("a", 1), ("b",)])
 

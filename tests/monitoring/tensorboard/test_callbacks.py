@@ -1,4 +1,4 @@
-"""What callbacks leave for TensorBoard, read back from its event files."""
+"""Callbacks write the documented tags to TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def watchers(folder: Path, every: int = 48) -> list[BaseCallback]:
 
 
 class Watched(NamedTuple):
-    """A training that was watched, and what it left."""
+    """A training with all callbacks, and its event files."""
 
     model: BaseAlgorithm
     events: EventAccumulator
@@ -149,7 +149,7 @@ def test_no_picture_is_blank(watched: Watched) -> None:
             assert picture.std() > 5
 
 
-def test_time_constants_are_told_in_seconds_by_layer(watched: Watched) -> None:
+def test_time_constants_are_logged_in_seconds_by_layer(watched: Watched) -> None:
     circuit = circuit_of(watched.model)
     for layer, neurons in circuit.wiring.layer_slices.items():
         (*_, event) = watched.events.Histograms(f"time_constants/{layer}")
@@ -201,7 +201,7 @@ def test_gradient_groups_share_out_what_is_trained(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("make", [ppo, sac], ids=["ppo", "sac"])
-def test_watching_does_not_change_the_training(make: Maker, tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_training(make: Maker, tmp_path: Path) -> None:
     weights = []
     for callbacks in ([], watchers(tmp_path)):
         model = make(seed=1)
@@ -210,14 +210,14 @@ def test_watching_does_not_change_the_training(make: Maker, tmp_path: Path) -> N
     assert weights[0].equal(weights[1])
 
 
-def test_the_environment_is_given_back_as_it_was() -> None:
+def test_the_environment_is_restored_after_training() -> None:
     model = ppo(seed=0)
     model.learn(32, ScalarsCallback())
     assert model.env is not None
     assert "step_wait" not in vars(model.env)
 
 
-def test_a_full_disk_costs_a_picture_and_no_more(
+def test_a_full_disk_warns_and_training_continues(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
@@ -242,7 +242,7 @@ def test_without_tensorboard_films_go_to_the_folder_alone(tmp_path: Path) -> Non
         ppo(seed=0).learn(32, EpisodeCallback(robot))
 
 
-def test_a_policy_without_a_circuit_is_refused() -> None:
+def test_a_policy_without_a_circuit_raises() -> None:
     model = PPO("MultiInputPolicy", robots(), n_steps=16, batch_size=16)
     for callback in (ScalarsCallback(), EpisodeCallback(envs.make(TASK, **OPTIONS), folder="x")):
         with pytest.raises(TypeError, match="does not act by a circuit of neurons"):
