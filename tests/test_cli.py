@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from liquid_control import LiquidPPO, __version__, cli, runs
+from liquid_control import LiquidPPO, __version__, cli
 from liquid_control.checkpoints import archive
-from liquid_control.commands import run_loader
+from liquid_control.commands import run_folder, run_loader
 from liquid_control.commands import train as training
 from liquid_control.recipes import build_agent, build_env, load_recipe
 
@@ -302,22 +302,22 @@ def test_threads_suppress_disk_errors_only(
 
 def test_a_run_is_locked_by_one_process(capsys: pytest.CaptureFixture[str]) -> None:
     folder = train("--quiet")
-    with runs.in_use(runs.Run(folder)):
+    with run_folder.in_use(run_folder.Run(folder)):
         assert cli.main(["resume", str(folder)]) == 2
     assert "is in use by another training" in " ".join(capsys.readouterr().err.split())
 
 
 def test_two_runs_in_one_second_are_two_folders(tmp_path: Path) -> None:
-    folders = {runs.new_run(tmp_path, "recipe", 0).folder for _ in range(5)}
+    folders = {run_folder.new_run(tmp_path, "recipe", 0).folder for _ in range(5)}
     assert len(folders) == 5
 
 
 def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    runs.write_json(path, {"a": 1})
+    run_folder.write_json(path, {"a": 1})
 
     def write_half() -> None:
-        with runs.replacing(path) as partial:
+        with run_folder.replacing(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 
