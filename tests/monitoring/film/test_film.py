@@ -185,7 +185,7 @@ def test_a_gif_keeps_the_colours_with_a_meaning() -> None:
 
 @pytest.mark.parametrize("fps", [24, 30, 7, 200])
 def test_an_unsupported_gif_rate_raises(fps: float) -> None:
-    with pytest.raises(ValueError, match=f"cannot show {fps} pictures per second; give 100 over"):
+    with pytest.raises(ValueError, match=f"cannot show {fps} pictures per second; give 100"):
         to_gif(white_noise(2), fps)
 
 
