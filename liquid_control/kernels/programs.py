@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
 from liquid_control.neurons.blocks import Block, layered
 from liquid_control.neurons.memory import LSTM_GATES
 from liquid_control.wiring import Wiring
@@ -54,6 +54,8 @@ def compile_circuit(circuit: Circuit, extension: ModuleType) -> Program | None:
     # Not a subclass of them, whose equations may be others.
     if type(circuit) is CfC:
         return _closed_form(circuit, extension)
+    if type(circuit) is LSTM or type(circuit) is GRU:
+        return _gated(circuit, extension)
     if type(circuit) is LTC or type(circuit) is CTRNN:
         known = circuit.solver == "semi_implicit" and circuit.memory is None
         return _continuous(circuit, extension) if known else None
@@ -96,9 +98,14 @@ class _Slots:
     memory: int = 0
 
     @property
+    def clock(self) -> int:
+        """The slot of the elapsed time."""
+        return self.wiring.sensory_count
+
+    @property
     def now(self) -> int:
         """The slot of the first neuron's activity in this step."""
-        return self.wiring.sensory_count
+        return self.clock + 1
 
     @property
     def before(self) -> int:
@@ -114,6 +121,20 @@ class _Slots:
         """Synapses among the neurons: `slots` says where each is heard, (synapses,)."""
         _, targets = np.nonzero(self.wiring.recurrent)
         return slots.tolist(), (into + targets).tolist(), synapses
+
+    def delayed(self, now: int, before: int) -> NDArray[Any]:
+        """Slots of the recurrent synapses' sources: at once for a later layer, else a step later.
+
+        `now` and `before` are the slots of the first neuron for either.
+        """
+        sources, targets = np.nonzero(self.wiring.recurrent)
+        rank = np.repeat(
+            np.arange(len(self.wiring.layers)), [size for _, size in self.wiring.layers]
+        )
+        slots: NDArray[Any] = np.where(
+            rank[sources] < rank[targets], now + sources, before + sources
+        )
+        return slots
 
     def plan(
         self, extension: ModuleType, substeps: int, layers: Sequence[Layer], banks: Sequence[Bank]
@@ -139,15 +160,10 @@ def _closed_form(circuit: CfC, extension: ModuleType) -> Program:
     from the memory.
     """
     wiring, memory = circuit.wiring, circuit.memory
-    sources, targets = np.nonzero(wiring.recurrent)
-    rank = np.empty(wiring.neuron_count, dtype=int)
-    for index, layer in enumerate(wiring.layer_slices.values()):
-        rank[layer] = index
+    sources, _ = np.nonzero(wiring.recurrent)
     slots = _Slots(wiring, 0 if memory is None else wiring.neuron_count)
     first = slots.memory
-    at_once = slots.now + first + sources
-    later = (slots.before if memory is None else slots.now) + sources
-    heard = np.where(rank[sources] < rank[targets], at_once, later)
+    heard = slots.delayed(slots.now + first, slots.before if memory is None else slots.now)
     banks = [
         slots.sensory(circuit.gates, into=first),
         slots.recurrent(heard, circuit.gates, into=first),
@@ -172,6 +188,29 @@ def _closed_form(circuit: CfC, extension: ModuleType) -> Program:
         return [*lookup(circuit), torch.stack(own)] if own else lookup(circuit)
 
     plan = slots.plan(extension, 1, layers, banks)
+    return Program(plan, wiring.neuron_count, circuit.state_size, parameters)
+
+
+def _gated(circuit: LSTM | GRU, extension: ModuleType) -> Program:
+    """LSTM and GRU: as CfC, and with a synapse from the elapsed time to every neuron."""
+    wiring, gates = circuit.wiring, circuit.gates
+    slots = _Slots(wiring)
+    everyone = list(range(wiring.neuron_count))
+    banks = [
+        slots.sensory(gates, into=0),
+        slots.recurrent(slots.delayed(slots.now, slots.before), gates, into=0),
+        ([slots.clock] * wiring.neuron_count, everyone, gates),
+    ]
+    kind = "lstm" if isinstance(circuit, LSTM) else "gru"
+    weights = _lookup(("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
+    bias = _lookup(("bias",))
+
+    def parameters(circuit: LSTM | GRU) -> Parameters:
+        if isinstance(circuit, LSTM):
+            return weights(circuit) + bias(circuit)
+        return [*weights(circuit), torch.cat([circuit.bias, circuit.recurrent_bias.unsqueeze(0)])]
+
+    plan = slots.plan(extension, 1, _layers(kind, circuit.blocks), banks)
     return Program(plan, wiring.neuron_count, circuit.state_size, parameters)
 
 

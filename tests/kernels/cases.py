@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
-from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring, auto_ncp, dense, ncp, sparse_random, tap_withdrawal
 
 KINDS: dict[str, Callable[..., Circuit]] = {
@@ -28,6 +28,8 @@ KINDS: dict[str, Callable[..., Circuit]] = {
     "cfc-pure-memory": lambda wiring, **options: CfC(wiring, mode="pure", memory="lstm", **options),
     "ltc": LTC,
     "ctrnn": CTRNN,
+    "lstm": LSTM,
+    "gru": GRU,
 }
 WIRING = auto_ncp(3, 12, 2, sparsity=0.4, seed=3)
 
@@ -242,7 +244,7 @@ def circuits(draw: st.DrawFn, kind: str) -> Circuit:
         "input_mapping": draw(MAPPINGS),
         "output_mapping": draw(MAPPINGS),
     }
-    if not kind.startswith("cfc"):
+    if kind in ("ltc", "ctrnn"):
         options["ode_steps"] = draw(st.sampled_from((1, 2, 3, 6)))
     return build(kind, draw(WIRINGS), draw(st.integers(0, 999)), **options)
 

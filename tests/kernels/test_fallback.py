@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from liquid_control.kernels import extension
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring
 from tests.kernels.cases import (
     KINDS,
@@ -41,8 +41,6 @@ UNKNOWN: dict[str, Callable[[Wiring], Circuit]] = {
     "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler"),
     "ctrnn-rk4": lambda wiring: CTRNN(wiring, solver="rk4"),
     "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm"),
-    "lstm": LSTM,
-    "gru": GRU,
     "subclass": Doubled,
 }
 

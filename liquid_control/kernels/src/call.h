@@ -14,7 +14,7 @@ struct Call {
     int first_output;            // the first visible neuron whose activity is wanted
     bool wants_time;             // whether the gradient by elapsed time is wanted
     const T* inputs;             // (time, batch, inputs)
-    const T* state;              // (batch, visible + memory), or null: zeros
+    const T* state;              // (batch, visible + cells), or null: zeros
     const T* elapsed;            // (time, batch) seconds, or null: one time scale each
     const std::uint8_t* starts;  // (time, batch), or null: no resets
     T* kept;                     // what going backward needs; null: it is not going to

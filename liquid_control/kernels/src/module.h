@@ -23,9 +23,9 @@ class Circuit {
     using LayerTuple = std::tuple<std::string, int, int, int>;
     using BankTuple = std::tuple<std::vector<int>, std::vector<int>, int>;
 
-    Circuit(int inputs, int memory, int visible, int substeps,
+    Circuit(int inputs, int hidden, int visible, int substeps,
             const std::vector<LayerTuple>& layers, const std::vector<BankTuple>& banks)
-        : plan_(description(inputs, memory, visible, substeps, layers, banks)),
+        : plan_(description(inputs, hidden, visible, substeps, layers, banks)),
           tensor_sizes_(plan_.parameter_sizes.begin(), plan_.parameter_sizes.end()) {
         if (plan_.conductances) {
             tensor_sizes_ = Conductances<float>::sizes(plan_);
@@ -113,10 +113,10 @@ class Circuit {
         return parameters;
     }
 
-    static Plan::Description description(int inputs, int memory, int visible, int substeps,
+    static Plan::Description description(int inputs, int hidden, int visible, int substeps,
                                          const std::vector<LayerTuple>& layers,
                                          const std::vector<BankTuple>& banks) {
-        Plan::Description made{inputs, memory, visible, substeps, {}, {}};
+        Plan::Description made{inputs, hidden, visible, substeps, {}, {}};
         for (const auto& [kind, first, last, block] : layers) {
             Layer layer{};
             layer.kind = kind_of(kind);
@@ -127,16 +127,6 @@ class Circuit {
             made.banks.push_back({slots, targets, parameters});
         }
         return made;
-    }
-
-    static Kind kind_of(const std::string& name) {
-        static const std::map<std::string, Kind> kinds{{"cfc_default", Kind::cfc_default},
-                                                       {"cfc_no_gate", Kind::cfc_no_gate},
-                                                       {"cfc_pure", Kind::cfc_pure},
-                                                       {"lstm", Kind::lstm},
-                                                       {"ctrnn", Kind::ctrnn},
-                                                       {"ltc", Kind::ltc}};
-        return kinds.at(name);
     }
 
     const Plan plan_;
