@@ -184,8 +184,9 @@ def _closed_form(circuit: CfC, extension: ModuleType) -> Program:
     lookup = _lookup(*places)
 
     def parameters(circuit: CfC) -> Parameters:
-        own = circuit.own_parameters()
-        return [*lookup(circuit), torch.stack(own)] if own else lookup(circuit)
+        if circuit.mode != "pure":
+            return lookup(circuit)
+        return [*lookup(circuit), torch.stack([circuit.leak, circuit.reversal])]
 
     plan = slots.plan(extension, 1, layers, banks)
     return Program(plan, wiring.neuron_count, circuit.state_size, parameters)

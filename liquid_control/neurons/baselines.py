@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from liquid_control.neurons.layered import LayeredCircuit
 from liquid_control.neurons.memory import LSTM_GATES, lstm_bias, lstm_update
@@ -32,11 +31,7 @@ class _GatedCircuit(LayeredCircuit):
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The weight of the elapsed time, (gates, neurons)."""
-        return (self.elapsed_weight,)
-
-    def _hear_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
+    def _add_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         return torch.addcmul(gates, elapsed - 1, self.elapsed_weight[:, neurons].flatten())
 
 
@@ -62,7 +57,7 @@ class LSTM(_GatedCircuit):
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
         """Hidden and cell after one step."""
-        return lstm_update(self._hear_time(gates, elapsed, neurons), own[1])
+        return lstm_update(self._add_time(gates, elapsed, neurons), own[1])
 
 
 class GRU(_GatedCircuit):
@@ -81,25 +76,16 @@ class GRU(_GatedCircuit):
         self.recurrent_bias = nn.Parameter(torch.zeros(wiring.neuron_count))
         self._apply_plasticity()
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The weight of the elapsed time, and the bias of what the reset gate scales."""
-        return (*super().own_parameters(), self.recurrent_bias)
-
-    def _apart(
-        self, drives: list[Tensor], columns: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Both sums side by side, as the reset gate scales but one: 2 * gates * n of them."""
-        return (
-            [pad(drive, (0, drive.shape[-1])) for drive in drives],
-            [pad(column, (column.shape[-1], 0)) for column in columns],
-        )
+    def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
+        """Both sums side by side, since the reset gate scales one of them: 2 * gates * n numbers."""
+        return torch.cat([drive, activity @ weight], dim=-1)
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
         """The state after one step."""
         drive, echo = gates.chunk(2, dim=-1)
-        reset, keep, candidate = self._hear_time(drive, elapsed, neurons).chunk(3, dim=-1)
+        reset, keep, candidate = self._add_time(drive, elapsed, neurons).chunk(3, dim=-1)
         echo_reset, echo_keep, echo_candidate = echo.chunk(3, dim=-1)
         reset = (reset + echo_reset).sigmoid()
         keep = (keep + echo_keep).sigmoid()

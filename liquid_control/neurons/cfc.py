@@ -59,10 +59,6 @@ class CfC(LayeredCircuit):
         """The closed form of the chosen mode; it needs no state but through synapses."""
         return (self._update(gates, elapsed, neurons),)
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """Leak and reversal of mode "pure", (neurons,) each; no others have any."""
-        return (self.leak, self.reversal) if self.mode == "pure" else ()
-
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
         """As in `LayeredCircuit`; mode "pure" scales what it hears by its reversal."""

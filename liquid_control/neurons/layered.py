@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from liquid_control.neurons.blocks import Block, layered
 from liquid_control.neurons.circuit import Circuit
 from liquid_control.neurons.synapses import Synapses, fan_in
-from liquid_control.neurons.unroll import ElementwiseStep, Step, Update
+from liquid_control.neurons.unroll import Step
 from liquid_control.wiring import Wiring
 
 Weights = tuple[Tensor, Tensor]
@@ -73,16 +73,29 @@ class LayeredCircuit(Circuit):
             return at_once, tuple(drives)
         sources = weights[1][block.neurons]
         columns = [sources[:, :, layer].flatten(1) for layer in layers]
-        drives, columns = self._apart(drives, columns)
-        if len(layers) == 1:
-            step = ElementwiseStep(updates[0], columns[0], self.state_parts, self.own_parameters())
-            return step, tuple(drives)
+        sizes = [layer.stop - layer.start for layer in layers] * self.state_parts
 
-        return _sweep(block.layers, updates, columns, self.state_parts), tuple(drives)
+        def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
+            """Update layer by layer; a layer receives what the ones before it do by now."""
+            pieces = list(state.split(sizes, dim=-1)) if len(sizes) > 1 else [state]
+            for index, (drive, weight, update) in enumerate(
+                zip(drives, columns, updates, strict=True)
+            ):
+                gates = self._gates(drive, _joined(pieces[: len(layers)]), weight)
+                pieces[index :: len(layers)] = update(gates, pieces[index :: len(layers)], elapsed)
+            return _joined(pieces)
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The parameters that `update` uses."""
-        return ()
+        return sweep, tuple(drives)
+
+    def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
+        """The gates of a layer in one step, as `update` takes them.
+
+        Args:
+            drive: the sums over synapses from outside its block, (batch, gates * n).
+            activity: the neurons of its block, (batch, block).
+            weight: the synapses from them, (block, gates * n).
+        """
+        return torch.addmm(drive, activity, weight)
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
@@ -99,12 +112,6 @@ class LayeredCircuit(Circuit):
         layer = torch.arange(len(sizes), device=inputs.device).repeat_interleave(sizes)
         now = recurrent * (layer[:, None] < layer)
         return self.bias[gate] + inputs @ sensory + activity @ now + past @ (recurrent - now)
-
-    def _apart(
-        self, drives: list[Tensor], columns: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Choose which gates hear the drives and which the block's synapses; here all hear both."""
-        return drives, columns
 
     def _drive(
         self,
@@ -125,20 +132,5 @@ class LayeredCircuit(Circuit):
         return drive
 
 
-def _sweep(
-    layers: Sequence[slice], updates: Sequence[Update], columns: Sequence[Tensor], parts: int
-) -> Step:
-    """A step of several layers, each of which hears what the ones before it do by now."""
-
-    def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
-        whole = state.chunk(parts, dim=-1)
-        for drive, weight, layer, update in zip(drives, columns, layers, updates, strict=True):
-            own = [part[:, layer] for part in whole]
-            new = update(torch.addmm(drive, whole[0], weight), own, elapsed)
-            whole = tuple(
-                torch.cat([old[:, : layer.start], piece, old[:, layer.stop :]], dim=-1)
-                for old, piece in zip(whole, new, strict=True)
-            )
-        return torch.cat(whole, dim=-1)
-
-    return sweep
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=-1)
