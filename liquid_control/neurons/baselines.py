@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.layered import LayeredCircuit
 from liquid_control.neurons.memory import LSTM_GATES, lstm_bias, lstm_update
+from liquid_control.neurons.programs import Slots, layers, lookup
 from liquid_control.wiring import Wiring
 
 GRU_GATES = 3  # reset, keep, candidate, as nn.GRU orders them
+WEIGHTS = (("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
 
 
 class _GatedCircuit(LayeredCircuit):
@@ -22,7 +25,7 @@ class _GatedCircuit(LayeredCircuit):
     a trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
     """
 
-    remembers = True
+    uses_own_state = True
     slopes = (0.0, 0.0, 1.0)  # the candidate's, third of either model's gates
 
     def __init__(self, wiring: Wiring, *, gates: int, **options: Any) -> None:
@@ -30,6 +33,23 @@ class _GatedCircuit(LayeredCircuit):
             raise TypeError(f"{type(self).__name__} has a memory of its own; leave out memory=")
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
+
+    def _gated_program(self, kind: str, parameters: Callable[[Any], Parameters]) -> Program:
+        """One update in each step, with a synapse from the elapsed time to each neuron."""
+        slots = Slots(self.wiring)
+        return Program(
+            self.wiring.sensory_count,
+            hidden=0,
+            neurons=self.wiring.neuron_count,
+            substeps=1,
+            layers=layers(kind, self.blocks),
+            banks=[
+                slots.sensory(self.gates),
+                slots.recurrent(slots.by_layer(slots.now, slots.before), self.gates),
+                slots.timed(self.gates),
+            ],
+            parameters=parameters,
+        )
 
     def _add_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         return torch.addcmul(gates, elapsed - 1, self.elapsed_weight[:, neurons].flatten())
@@ -59,6 +79,12 @@ class LSTM(_GatedCircuit):
         """Hidden and cell after one step."""
         return lstm_update(self._add_time(gates, elapsed, neurons), own[1])
 
+    def program(self) -> Program | None:
+        """The LSTM's program."""
+        if type(self) is not LSTM:  # a subclass may have other equations
+            return None
+        return self._gated_program("lstm", lookup(*WEIGHTS, ("bias",)))
+
 
 class GRU(_GatedCircuit):
     """Gated recurrent units along the wiring's synapses (Cho et al. 2014; nn.GRU's equations).
@@ -77,7 +103,7 @@ class GRU(_GatedCircuit):
         self._apply_plasticity()
 
     def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
-        """Both sums side by side, since the reset gate scales one of them: 2 * gates * n numbers."""
+        """Both sums side by side, as the reset gate scales one of them: 2 * gates * n numbers."""
         return torch.cat([drive, activity @ weight], dim=-1)
 
     def update(
@@ -91,3 +117,15 @@ class GRU(_GatedCircuit):
         keep = (keep + echo_keep).sigmoid()
         candidate = (candidate + reset * (echo_candidate + self.recurrent_bias[neurons])).tanh()
         return (torch.lerp(candidate, own[0], keep),)
+
+    def program(self) -> Program | None:
+        """The GRU's program; the bias of what the reset gate scales joins the other three."""
+        if type(self) is not GRU:  # a subclass may have other equations
+            return None
+        weights = lookup(*WEIGHTS)
+
+        def parameters(circuit: GRU) -> Parameters:
+            bias = torch.cat([circuit.bias, circuit.recurrent_bias.unsqueeze(0)])
+            return [*weights(circuit), bias]
+
+        return self._gated_program("gru", parameters)

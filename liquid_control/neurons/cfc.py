@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.circuit import check_option
 from liquid_control.neurons.layered import LayeredCircuit
+from liquid_control.neurons.memory import LSTM_GATES
+from liquid_control.neurons.programs import Place, Slots, layers, lookup
 from liquid_control.wiring import Wiring
 
 GATES = {"default": 4, "no_gate": 4, "pure": 1}
@@ -58,6 +62,50 @@ class CfC(LayeredCircuit):
     ) -> tuple[Tensor, ...]:
         """The closed form of the chosen mode; it needs no state but through synapses."""
         return (self._update(gates, elapsed, neurons),)
+
+    def program(self) -> Program | None:
+        """One update in each step.
+
+        A mixed memory takes the step before; the CfC neurons then take the memory's activity in the
+        place of their own past.
+        """
+        if type(self) is not CfC:  # a subclass may have other equations
+            return None
+        hidden = 0 if self.memory is None else self.wiring.neuron_count
+        slots = Slots(self.wiring, hidden)
+        past = slots.before if self.memory is None else slots.now
+        banks = [
+            slots.sensory(self.gates, into=hidden),
+            slots.recurrent(slots.by_layer(slots.now + hidden, past), self.gates, into=hidden),
+        ]
+        order = layers(f"cfc_{self.mode}", self.blocks, hidden)
+        places: list[Place] = [("sensory", "weight"), ("recurrent", "weight"), ("bias",)]
+        if self.memory is not None:
+            sources, _ = np.nonzero(self.wiring.recurrent)
+            banks = [
+                slots.sensory(LSTM_GATES),
+                slots.recurrent(slots.before + hidden + sources, LSTM_GATES),
+                *banks,
+            ]
+            order = [("lstm", 0, hidden, 0), *order]
+            places = [("memory", "sensory", "weight"), ("memory", "recurrent", "weight"), *places]
+            places.insert(-1, ("memory", "bias"))
+        weights = lookup(*places)
+
+        def parameters(circuit: CfC) -> Parameters:
+            if circuit.mode != "pure":
+                return weights(circuit)
+            return [*weights(circuit), torch.stack([circuit.leak, circuit.reversal])]
+
+        return Program(
+            self.wiring.sensory_count,
+            hidden,
+            self.wiring.neuron_count,
+            substeps=1,
+            layers=order,
+            banks=banks,
+            parameters=parameters,
+        )
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from liquid_control import kernels
+from liquid_control.kernels.program import Program
 from liquid_control.neurons.blocks import Block
 from liquid_control.neurons.memory import Memory
 from liquid_control.neurons.synapses import SynapseList
@@ -17,15 +19,8 @@ from liquid_control.wiring import Wiring
 
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
+BACKENDS = ("auto", "pytorch")
 SLOWEST = 1e6  # time scales; the effective time constant of a neuron that time does not move
-
-
-Fused = Callable[
-    ["Circuit", Tensor, Tensor | None, Tensor | None, Tensor | None, int],
-    tuple[Tensor, Tensor] | None,
-]
-"""(circuit, inputs, state, elapsed_time, episode_start, first neuron wanted) to the activity
-from that neuron on and the last state, or None where it does not know how."""
 
 
 class Mapping(nn.Module):
@@ -58,6 +53,8 @@ class Circuit(nn.Module, ABC):
             along the same synapses updates the neurons before their own dynamics do.
         plasticity: "full", or "readout" to freeze everything but the output mapping, which makes
             the circuit a liquid state machine (reservoir).
+        backend: "auto" for the compiled kernels where they can unroll the circuit and PyTorch
+            elsewhere, or "pytorch" for PyTorch alone. The attribute can be changed at any time.
 
     Raises:
         TypeError: `wiring` is no Wiring.
@@ -67,7 +64,6 @@ class Circuit(nn.Module, ABC):
     state_parts = 1  # neuron-sized pieces of the state; the first is what other neurons see
     bound = 1.0  # no neuron's activity is larger, unless `activity_range` says so
     blocks: Sequence[Block]  # its layers in the order of computation
-    fused: ClassVar[Fused | None] = None  # tried before the reference; the kernels set it
 
     def __init__(
         self,
@@ -78,6 +74,7 @@ class Circuit(nn.Module, ABC):
         output_mapping: str | None = None,
         memory: str | None = None,
         plasticity: str = "full",
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         if not isinstance(wiring, Wiring):
@@ -91,9 +88,11 @@ class Circuit(nn.Module, ABC):
         check_option("output_mapping", output_mapping, MAPPINGS)
         check_option("memory", memory, (None, "lstm"))
         check_option("plasticity", plasticity, PLASTICITIES)
+        check_option("backend", backend, BACKENDS)
         self.wiring = wiring
         self.time_scale = float(time_scale)
         self.plasticity = plasticity
+        self.backend = backend
         self._first_motor = wiring.neuron_count - wiring.motor_count
         self.input_mapping = Mapping(wiring.sensory_count, input_mapping) if input_mapping else None
         self.output_mapping = (
@@ -158,6 +157,14 @@ class Circuit(nn.Module, ABC):
                 owners = module.targets if isinstance(module, SynapseList) else everyone
                 for parameter in module.parameters(recurse=False):
                     yield parameter, owners
+
+    def program(self) -> Program | None:
+        """The program that the compiled kernels run in the place of PyTorch, if there is one.
+
+        Without one PyTorch unrolls the circuit. A program belongs to one class: a subclass may have
+        other equations, and describes its own if the kernels have them.
+        """
+        return None
 
     @abstractmethod
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
@@ -227,8 +234,8 @@ class Circuit(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """The activity of the neurons from `first` on, and the last state."""
         self._check(inputs, state, elapsed_time, episode_start)
-        if Circuit.fused is not None:
-            result = Circuit.fused(self, inputs, state, elapsed_time, episode_start, first)
+        if self.backend == "auto":
+            result = kernels.unroll(self, inputs, state, elapsed_time, episode_start, first)
             if result is not None:
                 return result
         activity, state = self._unroll(inputs, state, elapsed_time, episode_start)

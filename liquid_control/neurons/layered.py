@@ -27,7 +27,7 @@ class LayeredCircuit(Circuit):
     other within a control step, so a sensation reaches the motor neurons in the step it is felt.
     """
 
-    remembers = False  # whether `update` uses the neuron's own previous state
+    uses_own_state = False  # whether `update` uses the neuron's own previous state
     slopes: Sequence[float]  # what the first gates do to a neuron at rest; the others do nothing
 
     def __init__(self, wiring: Wiring, *, gates: int, signed: int, **options: Any) -> None:
@@ -37,7 +37,9 @@ class LayeredCircuit(Circuit):
         self.sensory = Synapses(wiring.sensory, gates, incoming, signed)
         self.recurrent = Synapses(wiring.recurrent, gates, incoming, signed)
         self.bias = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
-        self.blocks = layered(wiring, together=self.memory is not None, remembers=self.remembers)
+        self.blocks = layered(
+            wiring, together=self.memory is not None, uses_own_state=self.uses_own_state
+        )
 
     @abstractmethod
     def update(

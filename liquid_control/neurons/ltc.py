@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
+from liquid_control.kernels.program import Program
 from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
 from liquid_control.neurons.synapses import SynapseList
 from liquid_control.wiring import Wiring
@@ -129,6 +131,28 @@ class LTC(ContinuousCircuit):
             low = low.scatter_reduce(0, synapses.targets, synapses.reversal, "amin")
             high = high.scatter_reduce(0, synapses.targets, synapses.reversal, "amax")
         return low, high
+
+    def program(self) -> Program | None:
+        """The program of the semi-implicit solver, for circuits without mixed memory.
+
+        Its tensors are those that conductances.h lists: the sensory synapses include the mapping of
+        the inputs.
+        """
+        if type(self) is not LTC:  # a subclass may have other equations
+            return None
+        parameters = lookup(
+            *(
+                (synapses, name)
+                for synapses in ("sensory", "recurrent")
+                for name in ("steepness", "midpoint", "conductance", "reversal")
+            ),
+            *((name,) for name in ("capacitance", "leak", "leak_reversal")),
+            *(
+                () if getattr(self.input_mapping, name, None) is None else ("input_mapping", name)
+                for name in ("gain", "offset")
+            ),
+        )
+        return self._continuous_program("ltc", 4, parameters=parameters, maps_inputs=True)
 
     def _weights(self) -> _Weights:
         capacitance = softplus(self.capacitance)

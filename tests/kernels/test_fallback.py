@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from liquid_control import kernels
 from liquid_control.kernels import extension
 from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring
@@ -51,7 +52,7 @@ def test_other_neurons_and_solvers_are_left_to_pytorch(name: str) -> None:
     circuit = UNKNOWN[name](WIRING).double()
     case = sequence(circuit, 5, 4)
     assert not is_fused(circuit, case)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case) | gradients(circuit, case)
     assert_equal(values(circuit, case) | gradients(circuit, case), expected)
 
@@ -64,6 +65,30 @@ def test_a_subclass_computes_its_own_equations() -> None:
     expected, _ = plain.activity(*case)
     found, _ = doubled.activity(*case)
     torch.testing.assert_close(found[..., inter], 2 * expected[..., inter])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_circuit_can_be_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At construction or later, and no other circuit with it."""
+    asked: list[Circuit] = []
+    unroll = kernels.unroll
+    monkeypatch.setattr(
+        kernels, "unroll", lambda circuit, *case: asked.append(circuit) or unroll(circuit, *case)
+    )
+    fused, left = build("cfc-default"), build("cfc-default", backend="pytorch")
+    case = sequence(fused, 3, 2)
+    for circuit in (fused, left):
+        circuit(*case)
+    fused.backend = "pytorch"
+    fused(*case)
+    left.backend = "auto"
+    left(*case)
+    assert asked == [fused, left]
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="backend must be one of 'auto', 'pytorch', got 'fused'"):
+        CfC(WIRING, backend="fused")
 
 
 @pytest.mark.parametrize("kind", KINDS)

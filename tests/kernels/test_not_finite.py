@@ -51,7 +51,7 @@ def test_nan_comes_out_where_the_reference_has_it_and_nowhere_else(
     good = sequence(circuit, STEPS, BATCH)._replace(episode_start=None).to(dtype)
     bad = spoilt(good, part, value)
     clean, found = values(circuit, good), values(circuit, bad)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, bad)
     if value != value:
         assert expected["outputs"][-1, BROKEN].isnan().all()
