@@ -1,4 +1,4 @@
-"""The fused unroll: a circuit's whole sequence in one call of the compiled kernels."""
+"""The fused unroll: one call of the compiled kernels for a whole sequence."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from liquid_control.kernels.program import Program
 IS_DOUBLE = {torch.float32: False, torch.float64: True}
 
 
-class Circuit(Protocol):
-    """What the kernels need of a circuit; those of the neurons package have it."""
+class Unrollable(Protocol):
+    """What `unroll` needs of a circuit."""
 
     time_scale: float
     state_size: int
@@ -42,11 +42,11 @@ class _Compiled:
     state_size: int
 
 
-_compiled: WeakKeyDictionary[Circuit, _Compiled | None] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[Unrollable, _Compiled | None] = WeakKeyDictionary()
 
 
 def unroll(
-    circuit: Circuit,
+    circuit: Unrollable,
     inputs: Tensor,
     state: Tensor | None,
     elapsed_time: Tensor | None,
@@ -56,7 +56,7 @@ def unroll(
     """Unroll a circuit in the compiled kernels, if they can.
 
     Args:
-        circuit: the neurons; it has checked the other arguments.
+        circuit: the neurons. The other arguments must fit it.
         inputs: (time, batch, sensory).
         state: (batch, state_size), or None for zeros.
         elapsed_time: (time, batch) seconds, or None.
@@ -95,8 +95,8 @@ def unroll(
     return _forward(call, tensors, None, False)
 
 
-def _compile(circuit: Circuit) -> _Compiled | None:
-    """The circuit's compiled program, which is made at its first unroll."""
+def _compile(circuit: Unrollable) -> _Compiled | None:
+    """Return the circuit's compiled program, which is created at its first unroll."""
     try:
         return _compiled[circuit]
     except KeyError:
@@ -110,7 +110,7 @@ def _compile(circuit: Circuit) -> _Compiled | None:
 
 
 def _is_traced() -> bool:
-    """Whether tensors stand for something else: in torch.compile, torch.func, forward-mode AD."""
+    """Whether tensors may hold no numbers: in torch.compile, torch.func and forward-mode AD."""
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -128,7 +128,7 @@ Tensors = Sequence[Tensor | None]
 def _forward(
     call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
 ) -> tuple[Tensor, Tensor]:
-    """Outputs and the last state; what going backward needs goes into `kept`."""
+    """Return outputs and last state, and store what the backward pass needs in `kept`."""
     compiled, time_scale, first, starts = call
     inputs = tensors[0]
     assert inputs is not None
@@ -204,11 +204,11 @@ class _Unroll(torch.autograd.Function):
 
 
 class Trajectory:
-    """Memory for what going backward needs, which the next unroll of the same size uses again.
+    """Memory for what the backward pass needs, reused by the next unroll of the same size.
 
-    Memory fresh from the system costs more time than the kernels take to fill it. Spares are taken
-    and given back by single operations of a deque, so that other threads, and the garbage collector
-    in the midst of this one, may do so at the same time.
+    Allocating new memory takes longer than the kernels take to fill it. Spare memory is taken and
+    returned by single operations of a deque, because other threads, and the garbage collector at
+    any time in this one, do the same.
     """
 
     SPARES = 4

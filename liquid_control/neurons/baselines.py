@@ -1,4 +1,4 @@
-"""The field's discrete-time neurons, behind the same contract, to compare with."""
+"""LSTM and GRU: discrete-time baselines with the interface of `Circuit`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WEIGHTS = (("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
 
 
 class _GatedCircuit(LayeredCircuit):
-    """Discrete-time gates that hear the elapsed time as one more input.
+    """Discrete-time neurons whose gates take the elapsed time as one more input.
 
-    They know no time, so that a comparison at variable rates is fair they are told: each gate adds
-    a trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
+    Their equations do not contain time. For a fair comparison at variable rates, each gate adds a
+    trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
     """
 
     uses_own_state = True
-    slopes = (0.0, 0.0, 1.0)  # the candidate's, third of either model's gates
+    slopes = (0.0, 0.0, 1.0)  # of the candidate, the third gate in both models
 
     def __init__(self, wiring: Wiring, *, gates: int, **options: Any) -> None:
         if "memory" in options:
@@ -62,7 +62,7 @@ class LSTM(_GatedCircuit):
     nominal interval.
 
     Args:
-        wiring: who talks to whom; `dense` for the usual LSTM.
+        wiring: the neurons and their synapses; `dense` for the usual LSTM.
         **options: as for `Circuit`, without `memory`.
     """
 
@@ -89,11 +89,12 @@ class LSTM(_GatedCircuit):
 class GRU(_GatedCircuit):
     """Gated recurrent units along the wiring's synapses (Cho et al. 2014; nn.GRU's equations).
 
-    As in nn.GRU the reset gate acts on what the candidate hears from the previous step, after its
-    synapses, and that sum has a bias of its own. Elapsed time is one more input of each gate.
+    As in nn.GRU, the reset gate scales the candidate's sum over recurrent synapses, which has its
+    own bias. That sum is over the synapses from the neuron's block (see `Block`): its own layer and
+    the layers that are coupled with it. Elapsed time is one more input of each gate.
 
     Args:
-        wiring: who talks to whom; `dense` for the usual GRU.
+        wiring: the neurons and their synapses; `dense` for the usual GRU.
         **options: as for `Circuit`, without `memory`.
     """
 

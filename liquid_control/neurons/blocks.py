@@ -46,7 +46,7 @@ class Block:
 
 
 def whole(wiring: Wiring) -> tuple[Block, ...]:
-    """One block, one layer: neurons that all act on each other, as in a differential equation."""
+    """Return one block of one layer: all neurons move at once, as in a differential equation."""
     return (
         Block(
             0,
@@ -66,7 +66,8 @@ def layered(
     Args:
         wiring: its layers in order, and its synapses.
         together: put all layers into one block.
-        uses_own_state: whether a neuron depends on its own past even without a synapse to itself.
+        uses_own_state: whether a neuron uses its own previous state, even without a synapse to
+            itself.
     """
     layers = list(wiring.layer_slices.values())
     return tuple(
@@ -76,7 +77,7 @@ def layered(
 
 
 def _groups(wiring: Wiring, layers: Sequence[slice], together: bool) -> list[tuple[int, int]]:
-    """First and end index of each run of layers that a synapse leading back ties together."""
+    """First and end index of each run of layers that is coupled by a synapse back."""
     groups: list[tuple[int, int]] = []
     for index, layer in enumerate(layers):
         first = index

@@ -25,7 +25,8 @@ BOUNDS = {"default": 1.0, "no_gate": 2.0, "pure": float("inf")}
 class CfC(LayeredCircuit):
     """Closed-form continuous-time neurons (Hasani et al. 2022, Nature Machine Intelligence 4).
 
-    With g, h, a and b affine in what a neuron hears, t the elapsed time over `time_scale`:
+    With g, h, a and b affine in the activities that a neuron receives, and t the elapsed time over
+    `time_scale`:
 
     - "default", the CfC model: x = (1 - s) tanh(g) + s tanh(h), with the time gate
       s = sigmoid(a t + b)
@@ -37,7 +38,7 @@ class CfC(LayeredCircuit):
     without a synapse from its own layer or a later one has no memory.
 
     Args:
-        wiring: who talks to whom.
+        wiring: the neurons and their synapses.
         mode: "default", "no_gate" or "pure".
         **options: as for `Circuit`.
     """
@@ -60,7 +61,7 @@ class CfC(LayeredCircuit):
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The closed form of the chosen mode; it needs no state but through synapses."""
+        """The closed form of the chosen mode; it uses previous states through synapses only."""
         return (self._update(gates, elapsed, neurons),)
 
     def program(self) -> Program | None:
@@ -109,17 +110,17 @@ class CfC(LayeredCircuit):
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """As in `LayeredCircuit`; mode "pure" scales what it hears by its reversal."""
+        """As in `LayeredCircuit`; mode "pure" scales its sum by the reversal."""
         sensory, recurrent = super().synapse_strengths()
         if self.mode == "pure":
             return sensory * self.reversal, recurrent * self.reversal
         return sensory, recurrent
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """The time gate sigmoid(a t + b) stands for exp(-t / tau), so that a is its rate."""
+        """The time gate sigmoid(a t + b) replaces exp(-t / tau), so the rate is |a|."""
         if self.mode == "pure":
-            return self.leak.abs() + self._heard(0, inputs, activity, past).abs()
-        return self._heard(CANDIDATES, inputs, activity, past).abs()
+            return self.leak.abs() + self._gate_sum(0, inputs, activity, past).abs()
+        return self._gate_sum(CANDIDATES, inputs, activity, past).abs()
 
     def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         g, h, a, b = gates.chunk(4, dim=-1)

@@ -21,8 +21,8 @@ from liquid_control.wiring import Wiring
 class ContinuousCircuit(Circuit):
     """A circuit whose neurons obey dx/dt = drive(x) - decay(x) x while the input is held.
 
-    All neurons move at once; a sensation crosses one synapse per solver step, so `ode_steps` of at
-    least the number of layers lets it reach the motor neurons in the control step it is felt.
+    All neurons move at once. A sensation crosses one synapse per solver step; with at least as many
+    `ode_steps` as layers it reaches the motor neurons in the control step in which it is felt.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class ContinuousCircuit(Circuit):
 
     @abstractmethod
     def _sensed(self, weights: Any, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the sensory synapses do, (time, batch, ...), for all steps."""
+        """Return what the sensory synapses contribute, (time, batch, ...), for all steps."""
 
     @abstractmethod
     def _field(self, weights: Any) -> Callable[..., Field]:
-        """From what is sensed in one step to the field that holds during it."""
+        """Return a function from the sensory contributions in one step to the field during it."""
 
     def _continuous_program(self, kind: str, numbers: int, **options: Any) -> Program | None:
         """`ode_steps` updates in each step, in which every synapse carries the update before.

@@ -24,7 +24,7 @@ class CTRNN(ContinuousCircuit):
     start with the wiring's polarity.
 
     Args:
-        wiring: who talks to whom.
+        wiring: the neurons and their synapses.
         ode_steps: solver steps in each control step.
         solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
         **options: as for `Circuit`.

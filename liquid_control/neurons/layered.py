@@ -1,4 +1,4 @@
-"""Neurons that are updated layer by layer, from gates that are affine in what they hear."""
+"""Neurons that are updated layer by layer, from affine sums over their synapses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Weights = tuple[Tensor, Tensor]
 class LayeredCircuit(Circuit):
     """A circuit whose neurons are functions of `gates` sums over their synapses.
 
-    A subclass says how: `update` turns the sums into the neurons' new state. Layers follow each
-    other within a control step, so a sensation reaches the motor neurons in the step it is felt.
+    A subclass defines `update`, from the sums to the neurons' new state. Layers follow each other
+    within a control step, so a sensation reaches the motor neurons in the step in which it is felt.
     """
 
     uses_own_state = False  # whether `update` uses the neuron's own previous state
-    slopes: Sequence[float]  # what the first gates do to a neuron at rest; the others do nothing
+    slopes: Sequence[float]  # of a neuron at rest by its first gates; zero by the others
 
     def __init__(self, wiring: Wiring, *, gates: int, signed: int, **options: Any) -> None:
         super().__init__(wiring, **options)
@@ -45,13 +45,13 @@ class LayeredCircuit(Circuit):
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The new state parts of some neurons.
+        """Return the new state parts of some neurons.
 
         Args:
             gates: (..., gates * n), gate by gate.
             own: the neurons' previous state parts, each (..., n); empty for a layer without past.
             elapsed: (..., 1) in time scales.
-            neurons: which ones they are.
+            neurons: their place in the wiring.
         """
 
     def _weights(self) -> Weights:
@@ -78,7 +78,7 @@ class LayeredCircuit(Circuit):
         sizes = [layer.stop - layer.start for layer in layers] * self.state_parts
 
         def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
-            """Update layer by layer; a layer receives what the ones before it do by now."""
+            """Update layer by layer; a layer receives the new activity of those before it."""
             pieces = list(state.split(sizes, dim=-1)) if len(sizes) > 1 else [state]
             for index, (drive, weight, update) in enumerate(
                 zip(drives, columns, updates, strict=True)
@@ -90,7 +90,7 @@ class LayeredCircuit(Circuit):
         return sweep, tuple(drives)
 
     def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
-        """The gates of a layer in one step, as `update` takes them.
+        """Return the gates of a layer in one step, as `update` takes them.
 
         Args:
             drive: the sums over synapses from outside its block, (batch, gates * n).
@@ -101,14 +101,17 @@ class LayeredCircuit(Circuit):
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """How much the target, at rest and with its time gate half open, rises with the source."""
+        """Return the slope of a target at rest by its source, with its time gate half open."""
         sensory, recurrent = self._weights()
         slopes = sensory.new_tensor(self.slopes)
         strengths = (slopes @ weights[:, : len(slopes)] for weights in (sensory, recurrent))
         return next(strengths), next(strengths)
 
-    def _heard(self, gate: int, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """What a gate sums, (time, batch, neurons): earlier layers now, others one step before."""
+    def _gate_sum(self, gate: int, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
+        """Return the sums of one gate, (time, batch, neurons).
+
+        Earlier layers act in the same step, other neurons one step later.
+        """
         sensory, recurrent = (weights[:, gate] for weights in self._weights())
         sizes = torch.tensor([size for _, size in self.wiring.layers], device=inputs.device)
         layer = torch.arange(len(sizes), device=inputs.device).repeat_interleave(sizes)
@@ -123,14 +126,14 @@ class LayeredCircuit(Circuit):
         inputs: Tensor,
         upstream: Sequence[Tensor],
     ) -> Tensor:
-        """What a layer hears from outside its block: (time, batch, gates * n), for all steps."""
+        """Return a layer's sums from outside its block, (time, batch, gates * n), for all steps."""
         sensory, recurrent = weights
         drive = self.bias[:, layer].flatten().expand(*inputs.shape[:2], -1)
         if block.sensory:
             drive = drive + inputs @ sensory[:, :, layer].flatten(1)
         if block.upstream:
-            heard = torch.cat(list(upstream), dim=-1)
-            drive = drive + heard @ recurrent[: block.start, :, layer].flatten(1)
+            activity = torch.cat(list(upstream), dim=-1)
+            drive = drive + activity @ recurrent[: block.start, :, layer].flatten(1)
         return drive
 
 

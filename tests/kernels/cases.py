@@ -1,4 +1,4 @@
-"""Random circuits and sequences, and what a circuit makes of them with and without the kernels."""
+"""Random circuits and sequences, and a circuit's results with and without the kernels."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def values(circuit: Circuit, case: Sequence, *, whole: bool = False) -> dict[str
 
 
 def trainable(circuit: Circuit, case: Sequence) -> dict[str, Tensor]:
-    """Everything that a gradient can be taken by: tensors of `case` as they are, and parameters."""
+    """Everything that has a gradient: the tensors of `case` themselves, and parameters."""
     tensors = dict(zip(Sequence._fields[:3], case, strict=False)) | dict(circuit.named_parameters())
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
@@ -124,7 +124,7 @@ def gradients(circuit: Circuit, case: Sequence, *, whole: bool = False) -> dict[
 
 
 def weighed(*tensors: Tensor) -> Tensor:
-    """The sum of all numbers, each times a random one that depends on nothing but the shapes."""
+    """The sum of all numbers, each times a random one that depends on the shapes only."""
     generator = torch.Generator().manual_seed(0)
     return sum(
         (torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each) * each).sum()

@@ -1,4 +1,4 @@
-"""The kernels compute what the reference in PyTorch does, forward and backward."""
+"""The kernels agree with the reference in PyTorch, forward and backward."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_kernels_know_every_kind(kind: str, dtype: torch.dtype) -> None:
-    """Or else all that follows would compare the reference with itself."""
+def test_the_kernels_take_every_kind(kind: str, dtype: torch.dtype) -> None:
+    """Otherwise the other tests would compare the reference with itself."""
     circuit = build(kind)
     assert is_fused(circuit.to(dtype), sequence(circuit, 3, 2).to(dtype))
 
@@ -98,7 +98,7 @@ def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
 @settings(max_examples=10)
 @given(st.data())
 def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObject) -> None:
-    """An acting agent's step, all that many programs ever ask for."""
+    """The step of a policy that acts in one environment."""
     circuit = data.draw(circuits(kind)).to(dtype)
     case = data.draw(sequences(circuit, steps=st.just(1), batches=st.just(1))).to(dtype)
     whole = data.draw(st.booleans())
@@ -123,7 +123,7 @@ def test_more_solver_steps_than_vectors_in_a_chunk(kind: str) -> None:
 
 @each_kind
 def test_gradcheck(kind: str) -> None:
-    """Against finite differences, and not only against another hand-written gradient."""
+    """Against finite differences, not only against the gradient of the reference."""
     circuit = build(kind, input_mapping="affine", output_mapping="affine")
     inputs, state, elapsed, starts = sequence(circuit, 4, 3)
     assert elapsed is not None
@@ -168,7 +168,7 @@ def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.Data
     case = sequence(circuit, 9, 5)
     leaves = trainable(circuit, case)
     wanted = data.draw(st.sets(st.sampled_from(sorted(leaves)), min_size=1))
-    heard = data.draw(st.sampled_from(([0], [1], [0, 1])))  # outputs, last state or both
+    used = data.draw(st.sampled_from(([0], [1], [0, 1])))  # outputs, last state or both
     for name, leaf in leaves.items():
         leaf.requires_grad_(name in wanted)
 
@@ -176,7 +176,7 @@ def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.Data
         for leaf in leaves.values():
             leaf.grad = None
         results = circuit(*case)
-        weighed(*(results[index] for index in heard)).backward()
+        weighed(*(results[index] for index in used)).backward()
         return {name: leaf.grad for name, leaf in leaves.items()}
 
     with reference(circuit):

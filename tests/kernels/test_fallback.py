@@ -1,4 +1,4 @@
-"""What the kernels do not know, PyTorch does, and nobody sees a difference."""
+"""PyTorch unrolls what the kernels do not, with the same results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.kernels.cases import (
 
 
 class Doubled(CfC):
-    """Neurons of somebody else, who changed one equation."""
+    """A subclass that changes one equation."""
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
@@ -108,7 +108,7 @@ def test_without_an_extension_nothing_else_changes(
 
 @pytest.mark.usefixtures("kernels")
 def test_the_extension_is_asked_once_for_each_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that acting, one step at a time, does not look for it each time."""
+    """Acting, one step at a time, must not load it at each step."""
     load, asked = extension.load, []
     monkeypatch.setattr(extension, "load", lambda: asked.append(1) or load())
     circuit = build("cfc-default")

@@ -1,4 +1,4 @@
-"""Programs follow the parameters of their circuit; each unroll keeps memory until it is over."""
+"""Programs use the current parameters of their circuit, and unrolls own their memory."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_unrolls_alive_at_once_do_not_share_their_memory(kind: str) -> None:
 
 @each_kind
 def test_an_unroll_may_continue_another(kind: str) -> None:
-    """Truncated or not: the gradient runs through the state from one call into the one before."""
+    """The gradient passes through the state from one call to the call before."""
     circuit = build(kind)
     inputs, state, elapsed, starts = sequence(circuit, 60, 5)
     expected = gradients(circuit, Sequence(inputs, state, elapsed, starts))

@@ -1,4 +1,4 @@
-"""Any layout, type and origin of the tensors: the kernels take them, or leave them to PyTorch."""
+"""The kernels take tensors of any layout, dtype and device, or leave them to PyTorch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def strided(tensor: Tensor) -> Tensor:
 
 
 def transposed(tensor: Tensor) -> Tensor:
-    """The same numbers, with the axes the other way round in memory."""
+    """The same numbers, with the axes reversed in memory."""
     axes = list(range(tensor.dim()))[::-1]
     return tensor.permute(axes).contiguous().permute(axes)
 
@@ -74,7 +74,7 @@ def test_a_gradient_from_upstream_may_have_any_layout(
 
 @each_kind
 def test_a_slice_of_a_rollout_is_read_where_it_lies(kind: str) -> None:
-    """Neither inputs nor times beside the slice are seen, and nothing is written into them."""
+    """Numbers beside the slice are neither read nor written."""
     circuit = build(kind)
     rollout = sequence(circuit, 12, 8)
     before = Sequence(*(tensor.clone() for tensor in rollout))

@@ -43,7 +43,7 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True, params=["fused", "reference"])
 def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every law holds for the compiled kernels, where there are any, and for PyTorch alone."""
+    """Test every law with the compiled kernels, if there are any, and with PyTorch alone."""
     if request.param == "reference":
         monkeypatch.setattr(extension, "load", lambda: None)
 

@@ -32,7 +32,7 @@ auto with_width(int width, Function function) {
     return function(std::integral_constant<int, widest>());
 }
 
-/// Cut a batch into tiles, the last as narrow as it may be. It does not depend on threads.
+/// Cut a batch into tiles, the last one as narrow as possible. Threads have no influence on it.
 template <class T>
 std::vector<Cut> cut(std::size_t batch) {
     constexpr std::size_t widest = kWidest<T>, least = 16 / sizeof(T);
@@ -120,13 +120,13 @@ class Engine {
     }
 
   private:
-    /// Memory of the calling thread, kept for its next call: fresh memory costs more than it holds.
+    /// Memory of the calling thread, reused by its next call: allocating it anew takes too long.
     struct Memory {
         std::vector<T> numbers;
         std::vector<T*> pointers;
     };
 
-    /// Lay out the memory: the parameters as they came and in the tiles' orders, then the scratch.
+    /// Lay out the memory: the parameters, the parameters as packed for tiles, then the scratch.
     void gather(bool goes_back) {
         thread_local Memory memory;
         const std::size_t flat = plan_.parameter_count();

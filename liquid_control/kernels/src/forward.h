@@ -1,10 +1,9 @@
 // The forward pass of a tile.
 //
-// In each chunk of steps, block by block: the sums over synapses from outside the block are formed
-// for all steps at once, along the rows, where samples and steps together fill the widest registers
-// whatever the batch. Then the neurons are updated. Only a block with synapses among its own
-// neurons needs a loop over steps for that; in any other block each neuron takes all steps on its
-// own.
+// A chunk of steps is computed block by block. First come the sums over synapses from outside the
+// block, for all steps at once along the rows: samples and steps together fill the widest registers
+// for any batch. Then the neurons are updated. This needs a loop over steps only in a block with
+// synapses among its own neurons; in other blocks each neuron is computed for all steps.
 #pragma once
 
 #include "bundles.h"
@@ -150,7 +149,7 @@ class Forward {
         }
     }
 
-    /// All steps of a block whose neurons are synapses of each other, step by step.
+    /// All steps of a block with synapses among its neurons, step by step.
     void update_together(const Block& block) {
         for (std::size_t t = 0; t < chunk_.steps; ++t) {
             for (int k = 0; k < plan_.substeps; ++k) {

@@ -13,7 +13,7 @@
 #define LIQUID_INLINE __forceinline
 #endif
 
-// GCC and Clang have vector types; other compilers get loops, and make of them what they can.
+// GCC and Clang have vector types; other compilers get loops, which they may vectorise.
 #if defined(__GNUC__) && !defined(LIQUID_NO_VECTOR_TYPES)
 #define LIQUID_VECTOR_TYPES 1
 #else

@@ -25,7 +25,7 @@ struct Bundle {
 };
 using Bundles = std::vector<Bundle>;
 
-/// Synapses of one bank as the parameters lie: number p of wire w is at w.index + p * apart.
+/// Synapses of one bank in the order of its tensor: number p of wire w is at w.index + p * apart.
 struct Strand {
     struct Wire {
         int slot, target, index;  // the target counts from the first neuron of the layer
@@ -36,14 +36,15 @@ struct Strand {
 };
 
 /// Neurons that are updated at once. `row` is the first of their rows of sums: sum s of neuron i
-/// of the layer is row + i * sums + s. `saved` likewise counts the rows kept for going backward.
+/// of the layer is row + i * sums + s. `saved` is likewise the first of their rows that are saved
+/// for the backward pass.
 struct Layer {
     Kind kind;
     int first, last, block;
     int row, saved;
     Bundles sensory, upstream, within;  // by target: from inputs and clock, earlier blocks, its own
     Bundles back;                       // those within, by source
-    std::vector<Strand> strands;        // all of them, as they come
+    std::vector<Strand> strands;        // all of them, in the order of the tensors
     int bias, bias_first, bias_apart;   // tensor of biases; sum s starts at first + s * apart
 
     int size() const { return last - first; }
@@ -57,8 +58,8 @@ struct Layer {
     }
 };
 
-/// Consecutive layers that synapses lead back among; they take each step together. If none do
-/// (not coupled), every neuron can take all steps of a chunk on its own.
+/// Consecutive layers that are computed together, step by step, because of synapses among them. If
+/// there are none (not coupled), each neuron is computed for all steps of a chunk on its own.
 struct Block {
     int first, last;
     bool coupled;
@@ -70,12 +71,14 @@ struct Bank {
     int parameters;
 };
 
+/// The program of one circuit, and the order of computation that follows from it.
 struct Plan {
     /// A slot is a source of synapses: an input, the elapsed time, a neuron's activity now, or that
     /// of the step before. Neurons are the hidden ones of a mixed memory, then the visible ones.
-    /// Those that have a cell beside their activity come first, and the cells end the state. The
-    /// parameters of a call are the banks, the biases (sums, neurons) of hidden and visible
-    /// neurons, and the neurons' own; an LTC's are made from others (conductances.h).
+    /// Neurons that have a cell beside their activity come first; the state is the visible neurons'
+    /// activities, then the cells. The parameters of a call are the banks, the biases (sums,
+    /// neurons) of hidden and of visible neurons, and the neurons' own parameters. Those of an LTC
+    /// are computed from other tensors (conductances.h).
     struct Description {
         int inputs, hidden, visible, substeps;
         std::vector<Layer> layers;
