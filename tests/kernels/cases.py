@@ -260,13 +260,13 @@ def sequences(
 ) -> Sequence:
     """Any sequence: with or without state, elapsed times and resets.
 
-    With `extremes`, some elapsed times may be 0 and some 1e6 seconds. Not much in between: a time
+    With `extremes`, some elapsed times may be 0 and some 1e12 seconds. Not much in between: a time
     gate that such a time leaves half open makes rounding errors as large as its argument.
     """
     case = sequence(circuit, draw(steps), draw(batches), draw(st.integers(0, 999)))
     usual = case.elapsed_time
     chance = torch.rand_like(usual)
-    extreme = torch.where(chance < 0.1, 0.0, torch.where(chance < 0.2, 1e6, usual))
+    extreme = torch.where(chance < 0.1, 0.0, torch.where(chance < 0.2, 1e12, usual))
     elapsed = (None, usual, extreme) if extremes else (None, usual)
     return Sequence(
         case.inputs,
