@@ -22,13 +22,12 @@ from table import print_table
 from timing import Turns, in_turns
 from torch import Tensor, nn
 
-from liquid_control.neurons import CTRNN, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import auto_ncp, dense
 
 SENSORY, NEURONS, MOTOR = 24, 64, 8
 SHAPES = ((16, 64), (64, 32), (8, 256))  # batch, time
 THREADED = (64, 32)
-WITH_KERNELS = ("NCP-CfC", "dense CfC", "NCP-LTC, 6 steps", "NCP-CT-RNN")
 BASELINE = "nn.LSTM"
 
 
@@ -52,7 +51,9 @@ def our_circuits() -> dict[str, Circuit]:
         "dense CfC": CfC(full),
         "NCP-LTC, 6 steps": LTC(wired, ode_steps=6),
         "NCP-CT-RNN": CTRNN(wired),
-        "LSTM": LSTM(full),
+        "NCP-LSTM": LSTM(wired),
+        "dense LSTM": LSTM(full),
+        "dense GRU": GRU(full),
     }
 
 
@@ -115,6 +116,7 @@ def rows(what: str, turns: Turns[str], steps: int) -> list[list[str]]:
             microseconds(BASELINE),
             microseconds(f"ncps {name}"),
             f"{turns.ratio(name, BASELINE):.2f}",
+            f"{turns.ratio(name, 'dense CfC'):.2f}",
             f"{turns.ratio(f'ncps {name}', name):.1f}" if f"ncps {name}" in turns.seconds else "",
         ]
         for name in our_circuits()
@@ -136,14 +138,13 @@ def threads_rows(arguments: Arguments) -> list[list[str]]:
 
     table = []
     for name, circuit in our_circuits().items():
-        if name in WITH_KERNELS:
-            run = training_step(circuit, inputs, circuit.initial_state(batch), elapsed_time)
-            work = {str(count): on_threads(count, run) for count in (1, 2)}
-            turns = in_turns(
-                work, rounds=arguments.rounds, seconds=arguments.seconds, clock=perf_counter
-            )
-            steps = [f"{turns.median(side) / batch / time * 1e6:.2f}" for side in work]
-            table.append([name, f"train B{batch} T{time}", *steps, f"{turns.ratio('1', '2'):.2f}"])
+        run = training_step(circuit, inputs, circuit.initial_state(batch), elapsed_time)
+        work = {str(count): on_threads(count, run) for count in (1, 2)}
+        turns = in_turns(
+            work, rounds=arguments.rounds, seconds=arguments.seconds, clock=perf_counter
+        )
+        steps = [f"{turns.median(side) / batch / time * 1e6:.2f}" for side in work]
+        table.append([name, f"train B{batch} T{time}", *steps, f"{turns.ratio('1', '2'):.2f}"])
     torch.set_num_threads(1)
     return table
 
@@ -168,7 +169,17 @@ def main(arguments: Arguments) -> None:
         table += rows("act B1", measure(1, 1, acting_step), 1)
     print("CPU microseconds per step and sequence, one thread\n")
     print_table(
-        ("circuit", "work", "ours", BASELINE, "ncps", f"ours / {BASELINE}", "ncps / ours"), table
+        (
+            "circuit",
+            "work",
+            "ours",
+            BASELINE,
+            "ncps",
+            f"ours / {BASELINE}",
+            "ours / dense CfC",
+            "ncps / ours",
+        ),
+        table,
     )
     print("\nMicroseconds on the wall per step and sequence\n")
     print_table(("circuit", "work", "1 thread", "2 threads", "1 / 2"), threads_rows(arguments))

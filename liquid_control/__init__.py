@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from liquid_control import envs, kernels, policies
+from liquid_control import envs, policies
 from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
 from liquid_control.policies import LiquidExtractor, LiquidPolicy, SoftLiquidPolicy
 
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from liquid_control.policies import LiquidRecurrentPolicy
 
 __version__ = "0.1.0"
-
-kernels.plug_in()
 
 __all__ = [
     "LiquidExtractor",

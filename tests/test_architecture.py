@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "liquid_control"
 FLOORS = {
     "wiring": 0,
     "checkpoints": 0,
-    "neurons": 1,
-    "kernels": 2,
+    "kernels": 1,
+    "neurons": 2,
     "policies": 3,
     "agents": 4,
     "monitoring": 5,

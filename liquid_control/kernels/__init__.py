@@ -1,5 +1,6 @@
-"""Fused unrolls in C++ for the circuits of the neurons package."""
+"""Fused unrolls in C++: programs for circuits, and the compiled kernels that run them."""
 
-from liquid_control.kernels.fused import plug_in, unroll
+from liquid_control.kernels.fused import unroll
+from liquid_control.kernels.program import Program
 
-__all__ = ["plug_in", "unroll"]
+__all__ = ["Program", "unroll"]

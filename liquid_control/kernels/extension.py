@@ -1,4 +1,4 @@
-"""The compiled kernels: which are built, which the processor can run, and which are used."""
+"""The compiled kernels: which ones are built, which ones the processor runs, which are used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ INSTRUCTION_SETS = ("avx512", "avx2", "plain")  # the best first
 
 FOLDER = Path(__file__).parent
 
-# The C++ sources lie beside the modules in a checkout alone. pip keeps the wheels that it builds,
-# and would install the one without kernels again.
+# Only a checkout has the C++ sources beside the modules. pip caches the wheels that it builds, and
+# would install the one without kernels again.
 REBUILD = (
     "pip install --editable ."
     if (FOLDER / "src").is_dir()
@@ -30,46 +30,46 @@ REMEDY = f"install a C++ compiler, then run `{REBUILD}`"
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernels that were chosen, and from what."""
+    """The kernels in use, and what they were chosen from."""
 
     asked: str
-    """What `LIQUID_CONTROL_KERNELS` says: an instruction set, "auto" or "off"."""
+    """The value of `LIQUID_CONTROL_KERNELS`: an instruction set, "auto" or "off"."""
 
     supported: tuple[str, ...]
-    """Instruction sets that the processor has, the best first."""
+    """Instruction sets that the processor runs, the best first."""
 
     built: tuple[str, ...]
-    """Instruction sets that this installation has a module for, the best first."""
+    """Instruction sets that are built in this installation, the best first."""
 
     module: ModuleType | None
-    """The module in use; None where PyTorch does the work."""
+    """The module in use; None if PyTorch is used."""
 
     problems: tuple[str, ...] = ()
-    """Why something better is not in use, where that is not what was asked for."""
+    """Why something better is not in use, unless it was turned off."""
 
     @property
     def in_use(self) -> str | None:
-        """The instruction set in use; None where PyTorch does the work."""
+        """The instruction set in use; None if PyTorch is used."""
         return None if self.module is None else str(self.module.instruction_set)
 
 
 @cache
 def load() -> ModuleType | None:
-    """Return the compiled kernels for this processor; None if PyTorch is to do their work.
+    """Return the compiled kernels for this processor; None if PyTorch is used instead.
 
     The environment variable `LIQUID_CONTROL_KERNELS` forces an instruction set (avx512, avx2,
-    plain) or PyTorch (off); it is read once. Where kernels are missing or broken and were not
-    turned off, a RuntimeWarning says so, once.
+    plain) or PyTorch (off); it is read once. If kernels are missing or broken and were not turned
+    off, one RuntimeWarning reports it.
 
     Raises:
-        ValueError: If `LIQUID_CONTROL_KERNELS` has no meaning.
-        RuntimeError: If it asks for kernels that cannot run here.
+        ValueError: If `LIQUID_CONTROL_KERNELS` has an unknown value.
+        RuntimeError: If it names kernels that cannot run here.
     """
     choice = choose()
     if choice.problems:
         instead = choice.in_use or "slower PyTorch"
         warnings.warn(
-            f"compiled kernels: {'; '.join(choice.problems)}; using {instead} instead. To have "
+            f"compiled kernels: {'; '.join(choice.problems)}; using {instead} instead. To get "
             f"them, {REMEDY}; `liquid-control doctor` shows more",
             RuntimeWarning,
             stacklevel=2,
@@ -78,11 +78,11 @@ def load() -> ModuleType | None:
 
 
 def choose() -> Choice:
-    """Choose the kernels as `load` does, but without a warning, and afresh.
+    """Choose the kernels as `load` does, but without a warning, and again at every call.
 
     Raises:
-        ValueError: If `LIQUID_CONTROL_KERNELS` has no meaning.
-        RuntimeError: If it asks for kernels that cannot run here.
+        ValueError: If `LIQUID_CONTROL_KERNELS` has an unknown value.
+        RuntimeError: If it names kernels that cannot run here.
     """
     asked = os.environ.get(VARIABLE, "auto")
     supported, built = supported_sets(torch.backends.cpu.get_cpu_capability()), built_sets(FOLDER)
@@ -107,13 +107,13 @@ def choose() -> Choice:
 
 
 def supported_sets(capability: str) -> tuple[str, ...]:
-    """Instruction sets, the best first, of a processor that has what PyTorch calls `capability`."""
+    """Return the instruction sets, the best first, of a processor of PyTorch's `capability`."""
     best = capability.lower()
     return INSTRUCTION_SETS[INSTRUCTION_SETS.index(best if best in INSTRUCTION_SETS else "plain") :]
 
 
 def built_sets(folder: Path) -> tuple[str, ...]:
-    """Instruction sets, the best first, that `folder` has a module for; they are not loaded."""
+    """Return the instruction sets, the best first, whose modules are in `folder`."""
     return tuple(
         name
         for name in INSTRUCTION_SETS

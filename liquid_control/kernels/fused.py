@@ -1,10 +1,11 @@
-"""The fused unroll: a circuit's whole sequence in one call of the compiled kernels."""
+"""The fused unroll: one call of the compiled kernels for a whole sequence."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,31 +14,49 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from liquid_control.kernels import extension
-from liquid_control.kernels.programs import Program, compile_circuit
-from liquid_control.neurons import Circuit
+from liquid_control.kernels.program import Program
 
 IS_DOUBLE = {torch.float32: False, torch.float64: True}
 
-_programs: WeakKeyDictionary[Circuit, Program | None] = WeakKeyDictionary()
+
+class Unrollable(Protocol):
+    """What `unroll` needs of a circuit."""
+
+    time_scale: float
+    state_size: int
+
+    @property
+    def input_mapping(self) -> Callable[[Tensor], Tensor] | None:
+        """The mapping of the inputs, if there is one."""
+
+    def program(self) -> Program | None:
+        """The circuit's program; None if the kernels have no such neurons or solver."""
 
 
-def plug_in() -> None:
-    """Let every circuit ask the kernels first; PyTorch does what they do not know."""
-    Circuit.fused = staticmethod(unroll)
+@dataclass(frozen=True)
+class _Compiled:
+    """A program, its plan in C++ (with `forward` and `backward`), and the size of the state."""
+
+    program: Program
+    kernel: Any
+    state_size: int
+
+
+_compiled: WeakKeyDictionary[Unrollable, _Compiled | None] = WeakKeyDictionary()
 
 
 def unroll(
-    circuit: Circuit,
+    circuit: Unrollable,
     inputs: Tensor,
     state: Tensor | None,
     elapsed_time: Tensor | None,
     episode_start: Tensor | None,
     first: int,
 ) -> tuple[Tensor, Tensor] | None:
-    """Unroll a circuit by the compiled kernels, if they can; arguments as `Circuit` checked them.
+    """Unroll a circuit in the compiled kernels, if they can.
 
     Args:
-        circuit: the neurons.
+        circuit: the neurons. The other arguments must fit it.
         inputs: (time, batch, sensory).
         state: (batch, state_size), or None for zeros.
         elapsed_time: (time, batch) seconds, or None.
@@ -45,12 +64,13 @@ def unroll(
         first: the first neuron whose activity is wanted.
 
     Returns:
-        activity (time, batch, neurons from `first` on) and the last state; None where it takes
-        PyTorch: other devices and types of number, other neurons and solvers, tracing.
+        activity (time, batch, neurons from `first` on) and the last state; None where PyTorch is
+        needed: for a circuit without a program, for other devices and dtypes, and for tracing.
     """
-    program = _program(circuit)
-    if program is None or _is_traced():
+    compiled = _compile(circuit)
+    if compiled is None or _is_traced():
         return None
+    program = compiled.program
     if circuit.input_mapping is not None and not program.maps_inputs:
         inputs = circuit.input_mapping(inputs)
     dtype = inputs.dtype
@@ -68,26 +88,29 @@ def unroll(
     starts = episode_start
     if starts is not None:
         starts = (starts if starts.dtype is torch.bool else starts != 0).contiguous()
-    call = (program, circuit.time_scale, first, starts)
+    call = (compiled, circuit.time_scale, first, starts)
     if torch.is_grad_enabled():
         outputs, last = _Unroll.apply(call, *tensors)  # type: ignore[no-untyped-call]
         return outputs, last
     return _forward(call, tensors, None, False)
 
 
-def _program(circuit: Circuit) -> Program | None:
-    """The circuit's program, compiled when it is first asked for."""
+def _compile(circuit: Unrollable) -> _Compiled | None:
+    """Return the circuit's compiled program, which is created at its first unroll."""
     try:
-        return _programs[circuit]
+        return _compiled[circuit]
     except KeyError:
         module = extension.load()
-        program = None if module is None else compile_circuit(circuit, module)
-        _programs[circuit] = program
-        return program
+        program = None if module is None else circuit.program()
+        compiled = None
+        if module is not None and program is not None:
+            compiled = _Compiled(program, program.compile(module), circuit.state_size)
+        _compiled[circuit] = compiled
+        return compiled
 
 
 def _is_traced() -> bool:
-    """Whether tensors stand for something else: in torch.compile, torch.func, forward-mode AD."""
+    """Whether tensors may hold no numbers: in torch.compile, torch.func and forward-mode AD."""
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -95,8 +118,8 @@ def _is_traced() -> bool:
     )
 
 
-Call = tuple[Program, float, int, Tensor | None]
-"""Program, time scale, first neuron wanted, episode starts: what no gradient is taken by."""
+Call = tuple[_Compiled, float, int, Tensor | None]
+"""Compiled program, time scale, first neuron wanted, episode starts: all without a gradient."""
 
 Tensors = Sequence[Tensor | None]
 """Inputs, state, elapsed time and the program's parameters."""
@@ -105,14 +128,14 @@ Tensors = Sequence[Tensor | None]
 def _forward(
     call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
 ) -> tuple[Tensor, Tensor]:
-    """Outputs and the last state; what going backward needs goes into `kept`."""
-    program, time_scale, first, starts = call
+    """Return outputs and last state, and store what the backward pass needs in `kept`."""
+    compiled, time_scale, first, starts = call
     inputs = tensors[0]
     assert inputs is not None
     time, batch, _ = inputs.shape
-    outputs = inputs.new_empty(time, batch, program.neurons - first)
-    last = inputs.new_empty(batch, program.state_size)
-    program.kernel.forward(
+    outputs = inputs.new_empty(time, batch, compiled.program.neurons - first)
+    last = inputs.new_empty(batch, compiled.state_size)
+    compiled.kernel.forward(
         IS_DOUBLE[inputs.dtype],
         time,
         batch,
@@ -155,7 +178,7 @@ class _Unroll(torch.autograd.Function):
     def backward(
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        program, time_scale, first, starts = ctx.call
+        compiled, time_scale, first, starts = ctx.call
         tensors = ctx.saved_tensors
         gradients = [
             torch.empty_like(tensor) if wanted else None
@@ -164,7 +187,7 @@ class _Unroll(torch.autograd.Function):
         d_outputs = None if d_outputs is None else d_outputs.contiguous()
         d_last = None if d_last is None else d_last.contiguous()
         time, batch, _ = tensors[0].shape
-        program.kernel.backward(
+        compiled.kernel.backward(
             IS_DOUBLE[tensors[0].dtype],
             time,
             batch,
@@ -181,11 +204,11 @@ class _Unroll(torch.autograd.Function):
 
 
 class Trajectory:
-    """Memory for what going backward needs, which the next unroll of the same size uses again.
+    """Memory for what the backward pass needs, reused by the next unroll of the same size.
 
-    Memory fresh from the system costs more time than the kernels take to fill it. Spares are taken
-    and given back by single operations of a deque, so that other threads, and the garbage collector
-    in the midst of this one, may do so at the same time.
+    Allocating new memory takes longer than the kernels take to fill it. Spare memory is taken and
+    returned by single operations of a deque, because other threads, and the garbage collector at
+    any time in this one, do the same.
     """
 
     SPARES = 4

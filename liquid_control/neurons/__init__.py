@@ -1,6 +1,6 @@
-"""Neuron models: how the state of a wired circuit moves through time.
+"""Neuron models: how the state of a wired circuit changes over time.
 
-Every model is an `nn.Module` with one contract,
+Every model is an `nn.Module` with the same interface,
 `outputs, state = circuit(inputs, state, elapsed_time, episode_start)`; see `Circuit`.
 """
 

@@ -1,30 +1,32 @@
-"""The field's discrete-time neurons, behind the same contract, to compare with."""
+"""LSTM and GRU: discrete-time baselines with the interface of `Circuit`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
+from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.layered import LayeredCircuit
 from liquid_control.neurons.memory import LSTM_GATES, lstm_bias, lstm_update
+from liquid_control.neurons.programs import Slots, layers, lookup
 from liquid_control.wiring import Wiring
 
 GRU_GATES = 3  # reset, keep, candidate, as nn.GRU orders them
+WEIGHTS = (("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
 
 
 class _GatedCircuit(LayeredCircuit):
-    """Discrete-time gates that hear the elapsed time as one more input.
+    """Discrete-time neurons whose gates take the elapsed time as one more input.
 
-    They know no time, so that a comparison at variable rates is fair they are told: each gate adds
-    a trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
+    Their equations do not contain time. For a fair comparison at variable rates, each gate adds a
+    trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
     """
 
-    remembers = True
-    slopes = (0.0, 0.0, 1.0)  # the candidate's, third of either model's gates
+    uses_own_state = True
+    slopes = (0.0, 0.0, 1.0)  # of the candidate, the third gate in both models
 
     def __init__(self, wiring: Wiring, *, gates: int, **options: Any) -> None:
         if "memory" in options:
@@ -32,11 +34,24 @@ class _GatedCircuit(LayeredCircuit):
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The weight of the elapsed time, (gates, neurons)."""
-        return (self.elapsed_weight,)
+    def _gated_program(self, kind: str, parameters: Callable[[Any], Parameters]) -> Program:
+        """One update in each step, with a synapse from the elapsed time to each neuron."""
+        slots = Slots(self.wiring)
+        return Program(
+            self.wiring.sensory_count,
+            hidden=0,
+            neurons=self.wiring.neuron_count,
+            substeps=1,
+            layers=layers(kind, self.blocks),
+            banks=[
+                slots.sensory(self.gates),
+                slots.recurrent(slots.by_layer(slots.now, slots.before), self.gates),
+                slots.timed(self.gates),
+            ],
+            parameters=parameters,
+        )
 
-    def _hear_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
+    def _add_time(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         return torch.addcmul(gates, elapsed - 1, self.elapsed_weight[:, neurons].flatten())
 
 
@@ -47,7 +62,7 @@ class LSTM(_GatedCircuit):
     nominal interval.
 
     Args:
-        wiring: who talks to whom; `dense` for the usual LSTM.
+        wiring: the neurons and their synapses; `dense` for the usual LSTM.
         **options: as for `Circuit`, without `memory`.
     """
 
@@ -62,17 +77,24 @@ class LSTM(_GatedCircuit):
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
         """Hidden and cell after one step."""
-        return lstm_update(self._hear_time(gates, elapsed, neurons), own[1])
+        return lstm_update(self._add_time(gates, elapsed, neurons), own[1])
+
+    def program(self) -> Program | None:
+        """The LSTM's program."""
+        if type(self) is not LSTM:  # a subclass may have other equations
+            return None
+        return self._gated_program("lstm", lookup(*WEIGHTS, ("bias",)))
 
 
 class GRU(_GatedCircuit):
     """Gated recurrent units along the wiring's synapses (Cho et al. 2014; nn.GRU's equations).
 
-    As in nn.GRU the reset gate acts on what the candidate hears from the previous step, after its
-    synapses, and that sum has a bias of its own. Elapsed time is one more input of each gate.
+    As in nn.GRU, the reset gate scales the candidate's sum over recurrent synapses, which has its
+    own bias. That sum is over the synapses from the neuron's block (see `Block`): its own layer and
+    the layers that are coupled with it. Elapsed time is one more input of each gate.
 
     Args:
-        wiring: who talks to whom; `dense` for the usual GRU.
+        wiring: the neurons and their synapses; `dense` for the usual GRU.
         **options: as for `Circuit`, without `memory`.
     """
 
@@ -81,27 +103,30 @@ class GRU(_GatedCircuit):
         self.recurrent_bias = nn.Parameter(torch.zeros(wiring.neuron_count))
         self._apply_plasticity()
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The weight of the elapsed time, and the bias of what the reset gate scales."""
-        return (*super().own_parameters(), self.recurrent_bias)
-
-    def _apart(
-        self, drives: list[Tensor], columns: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Both sums side by side, as the reset gate scales but one: 2 * gates * n of them."""
-        return (
-            [pad(drive, (0, drive.shape[-1])) for drive in drives],
-            [pad(column, (column.shape[-1], 0)) for column in columns],
-        )
+    def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
+        """Both sums side by side, as the reset gate scales one of them: 2 * gates * n numbers."""
+        return torch.cat([drive, activity @ weight], dim=-1)
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
         """The state after one step."""
         drive, echo = gates.chunk(2, dim=-1)
-        reset, keep, candidate = self._hear_time(drive, elapsed, neurons).chunk(3, dim=-1)
+        reset, keep, candidate = self._add_time(drive, elapsed, neurons).chunk(3, dim=-1)
         echo_reset, echo_keep, echo_candidate = echo.chunk(3, dim=-1)
         reset = (reset + echo_reset).sigmoid()
         keep = (keep + echo_keep).sigmoid()
         candidate = (candidate + reset * (echo_candidate + self.recurrent_bias[neurons])).tanh()
         return (torch.lerp(candidate, own[0], keep),)
+
+    def program(self) -> Program | None:
+        """The GRU's program; the bias of what the reset gate scales joins the other three."""
+        if type(self) is not GRU:  # a subclass may have other equations
+            return None
+        weights = lookup(*WEIGHTS)
+
+        def parameters(circuit: GRU) -> Parameters:
+            bias = torch.cat([circuit.bias, circuit.recurrent_bias.unsqueeze(0)])
+            return [*weights(circuit), bias]
+
+        return self._gated_program("gru", parameters)

@@ -46,7 +46,7 @@ class Block:
 
 
 def whole(wiring: Wiring) -> tuple[Block, ...]:
-    """One block, one layer: neurons that all act on each other, as in a differential equation."""
+    """Return one block of one layer: all neurons move at once, as in a differential equation."""
     return (
         Block(
             0,
@@ -59,24 +59,25 @@ def whole(wiring: Wiring) -> tuple[Block, ...]:
 
 
 def layered(
-    wiring: Wiring, *, together: bool = False, remembers: bool = False
+    wiring: Wiring, *, together: bool = False, uses_own_state: bool = False
 ) -> tuple[Block, ...]:
     """Group the layers of a wiring into the smallest blocks that no synapse leads back to.
 
     Args:
         wiring: its layers in order, and its synapses.
         together: put all layers into one block.
-        remembers: whether a neuron depends on its own past even without a synapse to itself.
+        uses_own_state: whether a neuron uses its own previous state, even without a synapse to
+            itself.
     """
     layers = list(wiring.layer_slices.values())
     return tuple(
-        _block(wiring, layers[first:end], remembers or together)
+        _block(wiring, layers[first:end], uses_own_state or together)
         for first, end in _groups(wiring, layers, together)
     )
 
 
 def _groups(wiring: Wiring, layers: Sequence[slice], together: bool) -> list[tuple[int, int]]:
-    """First and end index of each run of layers that a synapse leading back ties together."""
+    """First and end index of each run of layers that is coupled by a synapse back."""
     groups: list[tuple[int, int]] = []
     for index, layer in enumerate(layers):
         first = index
@@ -90,14 +91,14 @@ def _groups(wiring: Wiring, layers: Sequence[slice], together: bool) -> list[tup
     return groups
 
 
-def _block(wiring: Wiring, layers: Sequence[slice], remembers: bool) -> Block:
+def _block(wiring: Wiring, layers: Sequence[slice], uses_own_state: bool) -> Block:
     start, stop = layers[0].start, layers[-1].stop
     # With its layers in order, a synapse is immediate only if it leads from one to a later one.
     delayed = any(np.any(wiring.recurrent[layer.start : stop, layer]) for layer in layers)
     return Block(
         start,
         tuple(slice(layer.start - start, layer.stop - start) for layer in layers),
-        recurrent=remembers or delayed,
+        recurrent=uses_own_state or delayed,
         sensory=bool(np.any(wiring.sensory[:, start:stop])),
         upstream=bool(np.any(wiring.recurrent[:start, start:stop])),
     )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.circuit import check_option
 from liquid_control.neurons.layered import LayeredCircuit
+from liquid_control.neurons.memory import LSTM_GATES
+from liquid_control.neurons.programs import Place, Slots, layers, lookup
 from liquid_control.wiring import Wiring
 
 GATES = {"default": 4, "no_gate": 4, "pure": 1}
@@ -21,7 +25,8 @@ BOUNDS = {"default": 1.0, "no_gate": 2.0, "pure": float("inf")}
 class CfC(LayeredCircuit):
     """Closed-form continuous-time neurons (Hasani et al. 2022, Nature Machine Intelligence 4).
 
-    With g, h, a and b affine in what a neuron hears, t the elapsed time over `time_scale`:
+    With g, h, a and b affine in the activities that a neuron receives, and t the elapsed time over
+    `time_scale`:
 
     - "default", the CfC model: x = (1 - s) tanh(g) + s tanh(h), with the time gate
       s = sigmoid(a t + b)
@@ -33,7 +38,7 @@ class CfC(LayeredCircuit):
     without a synapse from its own layer or a later one has no memory.
 
     Args:
-        wiring: who talks to whom.
+        wiring: the neurons and their synapses.
         mode: "default", "no_gate" or "pure".
         **options: as for `Circuit`.
     """
@@ -56,26 +61,66 @@ class CfC(LayeredCircuit):
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The closed form of the chosen mode; it needs no state but through synapses."""
+        """The closed form of the chosen mode; it uses previous states through synapses only."""
         return (self._update(gates, elapsed, neurons),)
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """Leak and reversal of mode "pure", (neurons,) each; no others have any."""
-        return (self.leak, self.reversal) if self.mode == "pure" else ()
+    def program(self) -> Program | None:
+        """One update in each step.
+
+        A mixed memory takes the step before; the CfC neurons then take the memory's activity in the
+        place of their own past.
+        """
+        if type(self) is not CfC:  # a subclass may have other equations
+            return None
+        hidden = 0 if self.memory is None else self.wiring.neuron_count
+        slots = Slots(self.wiring, hidden)
+        past = slots.before if self.memory is None else slots.now
+        banks = [
+            slots.sensory(self.gates, into=hidden),
+            slots.recurrent(slots.by_layer(slots.now + hidden, past), self.gates, into=hidden),
+        ]
+        order = layers(f"cfc_{self.mode}", self.blocks, hidden)
+        places: list[Place] = [("sensory", "weight"), ("recurrent", "weight"), ("bias",)]
+        if self.memory is not None:
+            sources, _ = np.nonzero(self.wiring.recurrent)
+            banks = [
+                slots.sensory(LSTM_GATES),
+                slots.recurrent(slots.before + hidden + sources, LSTM_GATES),
+                *banks,
+            ]
+            order = [("lstm", 0, hidden, 0), *order]
+            places = [("memory", "sensory", "weight"), ("memory", "recurrent", "weight"), *places]
+            places.insert(-1, ("memory", "bias"))
+        weights = lookup(*places)
+
+        def parameters(circuit: CfC) -> Parameters:
+            if circuit.mode != "pure":
+                return weights(circuit)
+            return [*weights(circuit), torch.stack([circuit.leak, circuit.reversal])]
+
+        return Program(
+            self.wiring.sensory_count,
+            hidden,
+            self.wiring.neuron_count,
+            substeps=1,
+            layers=order,
+            banks=banks,
+            parameters=parameters,
+        )
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """As in `LayeredCircuit`; mode "pure" scales what it hears by its reversal."""
+        """As in `LayeredCircuit`; mode "pure" scales its sum by the reversal."""
         sensory, recurrent = super().synapse_strengths()
         if self.mode == "pure":
             return sensory * self.reversal, recurrent * self.reversal
         return sensory, recurrent
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """The time gate sigmoid(a t + b) stands for exp(-t / tau), so that a is its rate."""
+        """The time gate sigmoid(a t + b) replaces exp(-t / tau), so the rate is |a|."""
         if self.mode == "pure":
-            return self.leak.abs() + self._heard(0, inputs, activity, past).abs()
-        return self._heard(CANDIDATES, inputs, activity, past).abs()
+            return self.leak.abs() + self._gate_sum(0, inputs, activity, past).abs()
+        return self._gate_sum(CANDIDATES, inputs, activity, past).abs()
 
     def _default(self, gates: Tensor, elapsed: Tensor, neurons: slice) -> Tensor:
         g, h, a, b = gates.chunk(4, dim=-1)

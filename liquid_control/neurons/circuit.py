@@ -1,14 +1,16 @@
-"""What every circuit of neurons has in common: one contract, whatever the neuron model."""
+"""The base class of all circuits: one interface for every neuron model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from liquid_control import kernels
+from liquid_control.kernels.program import Program
 from liquid_control.neurons.blocks import Block
 from liquid_control.neurons.memory import Memory
 from liquid_control.neurons.synapses import SynapseList
@@ -17,15 +19,8 @@ from liquid_control.wiring import Wiring
 
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
+BACKENDS = ("auto", "pytorch")
 SLOWEST = 1e6  # time scales; the effective time constant of a neuron that time does not move
-
-
-Fused = Callable[
-    ["Circuit", Tensor, Tensor | None, Tensor | None, Tensor | None, int],
-    tuple[Tensor, Tensor] | None,
-]
-"""(circuit, inputs, state, elapsed_time, episode_start, first neuron wanted) to the activity
-from that neuron on and the last state, or None where it does not know how."""
 
 
 class Mapping(nn.Module):
@@ -43,14 +38,14 @@ class Mapping(nn.Module):
 
 
 class Circuit(nn.Module, ABC):
-    """Neurons x wiring: inputs and elapsed time in, motor activity out, the state passed through.
+    """A circuit of neurons, which maps inputs and elapsed time to motor activity.
 
-    A subclass is a neuron model. It prepares one step function for each block of layers, with all
-    that does not depend on the state computed for the whole sequence at once; the loop over time
-    is in `unroll`.
+    The state is passed in and returned. A subclass is a neuron model. It computes everything that
+    does not depend on the state for the whole sequence at once, and prepares one step function for
+    each block of layers; the loop over time is in `unroll`.
 
     Args:
-        wiring: who talks to whom.
+        wiring: the neurons and their synapses.
         time_scale: the circuit's unit of time, in seconds.
         input_mapping: None, "linear" (a gain for each sensory neuron) or "affine" (and an offset).
         output_mapping: the same for the motor neurons.
@@ -58,16 +53,17 @@ class Circuit(nn.Module, ABC):
             along the same synapses updates the neurons before their own dynamics do.
         plasticity: "full", or "readout" to freeze everything but the output mapping, which makes
             the circuit a liquid state machine (reservoir).
+        backend: "auto" for the compiled kernels where they can unroll the circuit and PyTorch
+            elsewhere, or "pytorch" for PyTorch alone. The attribute can be changed at any time.
 
     Raises:
-        TypeError: `wiring` is no Wiring.
-        ValueError: an option has no such value, or `time_scale` is not positive and finite.
+        TypeError: If `wiring` is not a Wiring.
+        ValueError: If an option has an unknown value, or `time_scale` is not positive and finite.
     """
 
-    state_parts = 1  # neuron-sized pieces of the state; the first is what other neurons see
-    bound = 1.0  # no neuron's activity is larger, unless `activity_range` says so
+    state_parts = 1  # neuron-sized pieces of the state; the first is the activity
+    bound = 1.0  # of the neurons' activity, unless `activity_range` is overridden
     blocks: Sequence[Block]  # its layers in the order of computation
-    fused: ClassVar[Fused | None] = None  # tried before the reference; the kernels set it
 
     def __init__(
         self,
@@ -78,12 +74,13 @@ class Circuit(nn.Module, ABC):
         output_mapping: str | None = None,
         memory: str | None = None,
         plasticity: str = "full",
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         if not isinstance(wiring, Wiring):
             raise TypeError(
                 f"wiring must be a Wiring, got {type(wiring).__name__}; "
-                "make one with liquid_control.wiring"
+                "create one with liquid_control.wiring"
             )
         if not 0 < time_scale < float("inf"):
             raise ValueError(f"time_scale must be a positive number of seconds, got {time_scale}")
@@ -91,9 +88,11 @@ class Circuit(nn.Module, ABC):
         check_option("output_mapping", output_mapping, MAPPINGS)
         check_option("memory", memory, (None, "lstm"))
         check_option("plasticity", plasticity, PLASTICITIES)
+        check_option("backend", backend, BACKENDS)
         self.wiring = wiring
         self.time_scale = float(time_scale)
         self.plasticity = plasticity
+        self.backend = backend
         self._first_motor = wiring.neuron_count - wiring.motor_count
         self.input_mapping = Mapping(wiring.sensory_count, input_mapping) if input_mapping else None
         self.output_mapping = (
@@ -103,7 +102,7 @@ class Circuit(nn.Module, ABC):
         self.state_size = (self.state_parts + (memory is not None)) * wiring.neuron_count
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """The state at the start of an episode: zeros (batch_size, state_size)."""
+        """Return the state at the start of an episode: zeros (batch_size, state_size)."""
         return self._reference.new_zeros(batch_size, self.state_size)
 
     def forward(
@@ -125,13 +124,13 @@ class Circuit(nn.Module, ABC):
             outputs (time, batch, motor), and the state (batch, state_size) after the last step.
 
         Raises:
-            ValueError: a shape does not fit the others or the wiring.
+            ValueError: If a shape does not fit the others or the wiring.
         """
         motor, state = self._run(inputs, state, elapsed_time, episode_start, self._first_motor)
         return self._mapped(motor), state
 
     def readout(self, activity: Tensor) -> Tensor:
-        """The motor neurons' mapped activity: (..., neurons) -> (..., motor)."""
+        """Return the motor neurons' mapped activity: (..., neurons) -> (..., motor)."""
         return self._mapped(activity[..., self._first_motor :])
 
     def _mapped(self, motor: Tensor) -> Tensor:
@@ -148,7 +147,7 @@ class Circuit(nn.Module, ABC):
         return self._run(inputs, state, elapsed_time, episode_start, 0)
 
     def owners(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """The neurons' parameters, each with the neuron that owns each entry of its last axis.
+        """Yield the neurons' parameters, and which neuron owns each entry of their last axis.
 
         A synapse belongs to its target. The mappings of inputs and outputs belong to no neuron.
         """
@@ -159,19 +158,27 @@ class Circuit(nn.Module, ABC):
                 for parameter in module.parameters(recurse=False):
                     yield parameter, owners
 
+    def program(self) -> Program | None:
+        """The program that the compiled kernels run in the place of PyTorch, if there is one.
+
+        Without one PyTorch unrolls the circuit. A program belongs to one class: a subclass may have
+        other equations, and describes its own if the kernels have them.
+        """
+        return None
+
     @abstractmethod
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """What each synapse does to its target: (sensory, neurons) and (neurons, neurons).
+        """Return the effect of each synapse on its target: (sensory, neurons), (neurons, neurons).
 
         Positive ones excite, negative ones inhibit; zero where the wiring has no synapse. The
         synapses of a mixed memory are not counted.
         """
 
     def activity_range(self) -> tuple[Tensor, Tensor]:
-        """The lowest and the highest activity of each neuron, (neurons,) each.
+        """Return the lowest and the highest possible activity of each neuron, (neurons,) each.
 
-        It holds from the initial state on; for explicit solvers only while their steps are short
-        against the time constants.
+        The range holds from the initial state on; for explicit solvers only while their steps are
+        short compared with the time constants.
         """
         high = self._reference.new_full((self.wiring.neuron_count,), self.bound)
         return -high, high
@@ -180,30 +187,30 @@ class Circuit(nn.Module, ABC):
     def effective_time_constants(
         self, inputs: Tensor, activity: Tensor, episode_start: Tensor | None = None
     ) -> Tensor | None:
-        """How slowly each neuron moved in each step of a sequence, by what it heard.
+        """Return each neuron's time constant in each step of a sequence, given its inputs.
 
-        For LTC and CT-RNN it is one over the decay with which a step begins. A CfC neuron has a
+        For LTC and CT-RNN it is one over the decay at the beginning of the step. A CfC neuron has a
         gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it is
         1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
 
         Args:
-            inputs: (time, batch, sensory), as `activity` takes them.
-            activity: (time, batch, neurons), what it made of them from the initial state on.
+            inputs: (time, batch, sensory), as for `activity`.
+            activity: (time, batch, neurons), the result of `activity` from the initial state on.
             episode_start: (time, batch), nonzero where the state was reset before that step.
 
         Returns:
-            (time, batch, neurons) in seconds, at most `SLOWEST` time scales; None if the neurons
-            know no time.
+            (time, batch, neurons) in seconds, at most `SLOWEST` time scales; None for neurons
+            without time constants.
 
         Raises:
-            ValueError: a shape does not fit the others or the wiring.
+            ValueError: If a shape does not fit the others or the wiring.
         """
         self._check(inputs, None, None, episode_start)
         expected = (*inputs.shape[:2], self.wiring.neuron_count)
         if activity.shape != expected:
             raise ValueError(
                 f"activity must be (time, batch, neurons) = {expected}, got "
-                f"{tuple(activity.shape)}; take it from circuit.activity(inputs, ...)"
+                f"{tuple(activity.shape)}; compute it with circuit.activity(inputs, ...)"
             )
         if self.input_mapping is not None:
             inputs = self.input_mapping(inputs)
@@ -225,10 +232,10 @@ class Circuit(nn.Module, ABC):
         episode_start: Tensor | None,
         first: int,
     ) -> tuple[Tensor, Tensor]:
-        """The activity of the neurons from `first` on, and the last state."""
+        """Return the activity of the neurons from `first` on, and the last state."""
         self._check(inputs, state, elapsed_time, episode_start)
-        if Circuit.fused is not None:
-            result = Circuit.fused(self, inputs, state, elapsed_time, episode_start, first)
+        if self.backend == "auto":
+            result = kernels.unroll(self, inputs, state, elapsed_time, episode_start, first)
             if result is not None:
                 return result
         activity, state = self._unroll(inputs, state, elapsed_time, episode_start)
@@ -241,7 +248,7 @@ class Circuit(nn.Module, ABC):
         elapsed_time: Tensor | None,
         episode_start: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """The reference in PyTorch: every neuron's activity, and the last state."""
+        """Unroll in PyTorch; return every neuron's activity, and the last state."""
         steps, batch, _ = inputs.shape
         if self.input_mapping is not None:
             inputs = self.input_mapping(inputs)
@@ -273,7 +280,7 @@ class Circuit(nn.Module, ABC):
 
     @abstractmethod
     def _weights(self) -> Any:
-        """What `_prepare` needs of the parameters, made once for the whole sequence."""
+        """Return what `_prepare` needs of the parameters, computed once for the whole sequence."""
 
     @abstractmethod
     def _prepare(
@@ -283,7 +290,7 @@ class Circuit(nn.Module, ABC):
         inputs: Tensor,
         upstream: Sequence[Tensor],
     ) -> tuple[Step, tuple[Tensor, ...]]:
-        """The block's step function, and the drives (time, batch, ...) that it takes at each step.
+        """Return the block's step function, and its drives (time, batch, ...) at each step.
 
         Args:
             block: its layers.
@@ -293,22 +300,22 @@ class Circuit(nn.Module, ABC):
         """
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor | None:
-        """Each neuron's rate in each step, (time, batch, neurons), per time scale.
+        """Return each neuron's rate in each step, (time, batch, neurons), per time scale.
 
         Args:
             inputs: (time, batch, sensory), mapped.
             activity: (time, batch, neurons).
-            past: what the neurons started each step from, (time, batch, neurons).
+            past: the activity with which each step began, (time, batch, neurons).
         """
         return None
 
     @property
     def _reference(self) -> Tensor:
-        """Any parameter: it tells the device and the dtype."""
+        """Any parameter, for its device and dtype."""
         return next(self.parameters())
 
     def _apply_plasticity(self) -> None:
-        """Freeze what `plasticity` says; a subclass calls it once its parameters exist."""
+        """Freeze parameters according to `plasticity`; called once the parameters exist."""
         if self.plasticity == "readout":
             self.requires_grad_(False)
             if self.output_mapping is not None:
@@ -341,7 +348,7 @@ class Circuit(nn.Module, ABC):
             raise _mismatch("episode_start", episode_start, inputs)
 
     def extra_repr(self) -> str:
-        """Show what the parameters do not tell."""
+        """Show the wiring and the time scale."""
         return f"{self.wiring!r}, time_scale={self.time_scale}"
 
 

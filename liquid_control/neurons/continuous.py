@@ -6,10 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from liquid_control.neurons.blocks import Block, whole
+from liquid_control.kernels.program import Program
+from liquid_control.neurons.blocks import Block, layered, whole
 from liquid_control.neurons.circuit import Circuit, check_option
+from liquid_control.neurons.programs import Slots, layers
 from liquid_control.neurons.solvers import SOLVERS, Field
 from liquid_control.neurons.unroll import Step
 from liquid_control.wiring import Wiring
@@ -18,8 +21,8 @@ from liquid_control.wiring import Wiring
 class ContinuousCircuit(Circuit):
     """A circuit whose neurons obey dx/dt = drive(x) - decay(x) x while the input is held.
 
-    All neurons move at once; a sensation crosses one synapse per solver step, so `ode_steps` of at
-    least the number of layers lets it reach the motor neurons in the control step it is felt.
+    All neurons move at once. A sensation crosses one synapse per solver step; with at least as many
+    `ode_steps` as layers it reaches the motor neurons in the control step in which it is felt.
     """
 
     def __init__(
@@ -48,11 +51,36 @@ class ContinuousCircuit(Circuit):
 
     @abstractmethod
     def _sensed(self, weights: Any, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the sensory synapses do, (time, batch, ...), for all steps."""
+        """Return what the sensory synapses contribute, (time, batch, ...), for all steps."""
 
     @abstractmethod
     def _field(self, weights: Any) -> Callable[..., Field]:
-        """From what is sensed in one step to the field that holds during it."""
+        """Return a function from the sensory contributions in one step to the field during it."""
+
+    def _continuous_program(self, kind: str, numbers: int, **options: Any) -> Program | None:
+        """`ode_steps` updates in each step, in which every synapse carries the update before.
+
+        Args:
+            kind: of the neurons.
+            numbers: parameters of a synapse.
+            **options: of `Program`.
+        """
+        if self.solver != "semi_implicit" or self.memory is not None:
+            return None
+        slots = Slots(self.wiring)
+        sources, _ = np.nonzero(self.wiring.recurrent)
+        return Program(
+            self.wiring.sensory_count,
+            hidden=0,
+            neurons=self.wiring.neuron_count,
+            substeps=self.ode_steps,
+            layers=layers(kind, layered(self.wiring, uses_own_state=True)),
+            banks=[
+                slots.sensory(numbers),
+                slots.recurrent(slots.before + sources, numbers),
+            ],
+            **options,
+        )
 
     def _prepare(
         self,

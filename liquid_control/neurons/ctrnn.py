@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
 from liquid_control.neurons.synapses import Synapses, fan_in
 from liquid_control.wiring import Wiring
@@ -22,7 +24,7 @@ class CTRNN(ContinuousCircuit):
     start with the wiring's polarity.
 
     Args:
-        wiring: who talks to whom.
+        wiring: the neurons and their synapses.
         ode_steps: solver steps in each control step.
         solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
         **options: as for `Circuit`.
@@ -46,6 +48,17 @@ class CTRNN(ContinuousCircuit):
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
         """The weights."""
         return self._weights()
+
+    def program(self) -> Program | None:
+        """The program of the semi-implicit solver, for circuits without mixed memory."""
+        if type(self) is not CTRNN:  # a subclass may have other equations
+            return None
+        weights = lookup(("sensory", "weight"), ("recurrent", "weight"), ("bias",))
+
+        def parameters(circuit: CTRNN) -> Parameters:
+            return [*weights(circuit), torch.exp(-circuit.log_tau)]
+
+        return self._continuous_program("ctrnn", 1, parameters=parameters)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         return self.sensory.matrix().squeeze(1), self.recurrent.matrix().squeeze(1)

@@ -1,4 +1,4 @@
-"""Neurons that are updated layer by layer, from gates that are affine in what they hear."""
+"""Neurons that are updated layer by layer, from affine sums over their synapses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from liquid_control.neurons.blocks import Block, layered
 from liquid_control.neurons.circuit import Circuit
 from liquid_control.neurons.synapses import Synapses, fan_in
-from liquid_control.neurons.unroll import ElementwiseStep, Step, Update
+from liquid_control.neurons.unroll import Step
 from liquid_control.wiring import Wiring
 
 Weights = tuple[Tensor, Tensor]
@@ -23,12 +23,12 @@ Weights = tuple[Tensor, Tensor]
 class LayeredCircuit(Circuit):
     """A circuit whose neurons are functions of `gates` sums over their synapses.
 
-    A subclass says how: `update` turns the sums into the neurons' new state. Layers follow each
-    other within a control step, so a sensation reaches the motor neurons in the step it is felt.
+    A subclass defines `update`, from the sums to the neurons' new state. Layers follow each other
+    within a control step, so a sensation reaches the motor neurons in the step in which it is felt.
     """
 
-    remembers = False  # whether `update` uses the neuron's own previous state
-    slopes: Sequence[float]  # what the first gates do to a neuron at rest; the others do nothing
+    uses_own_state = False  # whether `update` uses the neuron's own previous state
+    slopes: Sequence[float]  # of a neuron at rest by its first gates; zero by the others
 
     def __init__(self, wiring: Wiring, *, gates: int, signed: int, **options: Any) -> None:
         super().__init__(wiring, **options)
@@ -37,19 +37,21 @@ class LayeredCircuit(Circuit):
         self.sensory = Synapses(wiring.sensory, gates, incoming, signed)
         self.recurrent = Synapses(wiring.recurrent, gates, incoming, signed)
         self.bias = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
-        self.blocks = layered(wiring, together=self.memory is not None, remembers=self.remembers)
+        self.blocks = layered(
+            wiring, together=self.memory is not None, uses_own_state=self.uses_own_state
+        )
 
     @abstractmethod
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The new state parts of some neurons.
+        """Return the new state parts of some neurons.
 
         Args:
             gates: (..., gates * n), gate by gate.
             own: the neurons' previous state parts, each (..., n); empty for a layer without past.
             elapsed: (..., 1) in time scales.
-            neurons: which ones they are.
+            neurons: their place in the wiring.
         """
 
     def _weights(self) -> Weights:
@@ -73,38 +75,48 @@ class LayeredCircuit(Circuit):
             return at_once, tuple(drives)
         sources = weights[1][block.neurons]
         columns = [sources[:, :, layer].flatten(1) for layer in layers]
-        drives, columns = self._apart(drives, columns)
-        if len(layers) == 1:
-            step = ElementwiseStep(updates[0], columns[0], self.state_parts, self.own_parameters())
-            return step, tuple(drives)
+        sizes = [layer.stop - layer.start for layer in layers] * self.state_parts
 
-        return _sweep(block.layers, updates, columns, self.state_parts), tuple(drives)
+        def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
+            """Update layer by layer; a layer receives the new activity of those before it."""
+            pieces = list(state.split(sizes, dim=-1)) if len(sizes) > 1 else [state]
+            for index, (drive, weight, update) in enumerate(
+                zip(drives, columns, updates, strict=True)
+            ):
+                gates = self._gates(drive, _joined(pieces[: len(layers)]), weight)
+                pieces[index :: len(layers)] = update(gates, pieces[index :: len(layers)], elapsed)
+            return _joined(pieces)
 
-    def own_parameters(self) -> tuple[Tensor, ...]:
-        """The parameters that `update` uses."""
-        return ()
+        return sweep, tuple(drives)
+
+    def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
+        """Return the gates of a layer in one step, as `update` takes them.
+
+        Args:
+            drive: the sums over synapses from outside its block, (batch, gates * n).
+            activity: the neurons of its block, (batch, block).
+            weight: the synapses from them, (block, gates * n).
+        """
+        return torch.addmm(drive, activity, weight)
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """How much the target, at rest and with its time gate half open, rises with the source."""
+        """Return the slope of a target at rest by its source, with its time gate half open."""
         sensory, recurrent = self._weights()
         slopes = sensory.new_tensor(self.slopes)
         strengths = (slopes @ weights[:, : len(slopes)] for weights in (sensory, recurrent))
         return next(strengths), next(strengths)
 
-    def _heard(self, gate: int, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """What a gate sums, (time, batch, neurons): earlier layers now, others one step before."""
+    def _gate_sum(self, gate: int, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
+        """Return the sums of one gate, (time, batch, neurons).
+
+        Earlier layers act in the same step, other neurons one step later.
+        """
         sensory, recurrent = (weights[:, gate] for weights in self._weights())
         sizes = torch.tensor([size for _, size in self.wiring.layers], device=inputs.device)
         layer = torch.arange(len(sizes), device=inputs.device).repeat_interleave(sizes)
         now = recurrent * (layer[:, None] < layer)
         return self.bias[gate] + inputs @ sensory + activity @ now + past @ (recurrent - now)
-
-    def _apart(
-        self, drives: list[Tensor], columns: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Choose which gates hear the drives and which the block's synapses; here all hear both."""
-        return drives, columns
 
     def _drive(
         self,
@@ -114,31 +126,16 @@ class LayeredCircuit(Circuit):
         inputs: Tensor,
         upstream: Sequence[Tensor],
     ) -> Tensor:
-        """What a layer hears from outside its block: (time, batch, gates * n), for all steps."""
+        """Return a layer's sums from outside its block, (time, batch, gates * n), for all steps."""
         sensory, recurrent = weights
         drive = self.bias[:, layer].flatten().expand(*inputs.shape[:2], -1)
         if block.sensory:
             drive = drive + inputs @ sensory[:, :, layer].flatten(1)
         if block.upstream:
-            heard = torch.cat(list(upstream), dim=-1)
-            drive = drive + heard @ recurrent[: block.start, :, layer].flatten(1)
+            activity = torch.cat(list(upstream), dim=-1)
+            drive = drive + activity @ recurrent[: block.start, :, layer].flatten(1)
         return drive
 
 
-def _sweep(
-    layers: Sequence[slice], updates: Sequence[Update], columns: Sequence[Tensor], parts: int
-) -> Step:
-    """A step of several layers, each of which hears what the ones before it do by now."""
-
-    def sweep(state: Tensor, elapsed: Tensor, *drives: Tensor) -> Tensor:
-        whole = state.chunk(parts, dim=-1)
-        for drive, weight, layer, update in zip(drives, columns, layers, updates, strict=True):
-            own = [part[:, layer] for part in whole]
-            new = update(torch.addmm(drive, whole[0], weight), own, elapsed)
-            whole = tuple(
-                torch.cat([old[:, : layer.start], piece, old[:, layer.stop :]], dim=-1)
-                for old, piece in zip(whole, new, strict=True)
-            )
-        return torch.cat(whole, dim=-1)
-
-    return sweep
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=-1)

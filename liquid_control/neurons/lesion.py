@@ -1,4 +1,4 @@
-"""A lesion: one neuron held at rest, to see what it was good for."""
+"""Lesions: hold one neuron at rest, to measure what it contributes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from liquid_control.neurons.circuit import Circuit
 def at_rest(circuit: Circuit, neuron: int) -> Iterator[None]:
     """Hold a neuron's activity at zero, from the initial state on.
 
-    A neuron whose parameters and incoming synapses are all zero stays at rest, whatever its model
-    and whatever it hears; so they are zero inside, and bit for bit what they were outside.
+    A neuron of any model stays at rest if its parameters and incoming synapses are all zero. They
+    are zero inside the context, and have their values back, bit for bit, after it.
 
     Args:
-        circuit: its neurons; change no parameter inside.
-        neuron: its index in the wiring.
+        circuit: its parameters must not be changed inside the context.
+        neuron: index of the neuron in the wiring.
 
     Raises:
-        ValueError: the circuit has no such neuron.
+        ValueError: If the circuit has no such neuron.
     """
     count = circuit.wiring.neuron_count
     if not 0 <= neuron < count:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
+from liquid_control.kernels.program import Program
 from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
 from liquid_control.neurons.synapses import SynapseList
 from liquid_control.wiring import Wiring
@@ -37,29 +39,29 @@ class _Conductances(SynapseList):
         self.reversal = nn.Parameter(torch.as_tensor(polarity[sources, targets]).float())
 
     def into_neurons(self, capacitance: Tensor) -> Tensor:
-        """(synapses, 2 * neurons): what an open synapse adds to its target's drive and decay."""
+        """Return what open synapses add to drive and decay, (synapses, 2 * neurons)."""
         weight = one_hot(self.targets, self.shape[1]) * softplus(self.conductance)[:, None]
         weight = weight / capacitance
         return torch.cat([weight * self.reversal[:, None], weight], dim=1)
 
     def threshold(self) -> Tensor:
-        """The constant part of the sigmoid's argument, (synapses,)."""
+        """Return the constant part of the sigmoid's argument, (synapses,)."""
         return -self.steepness * self.midpoint
 
     def opening(self, activity: Tensor, threshold: Tensor) -> Tensor:
-        """How far each synapse is open, 0 to 1: (..., sources) -> (..., synapses)."""
-        heard = activity.index_select(-1, self.sources)
-        return torch.addcmul(threshold, self.steepness, heard).sigmoid()
+        """Return how far each synapse is open, 0 to 1: (..., sources) -> (..., synapses)."""
+        source = activity.index_select(-1, self.sources)
+        return torch.addcmul(threshold, self.steepness, source).sigmoid()
 
     def strength(self) -> Tensor:
-        """Conductance times reversal of every synapse: dense (sources, neurons), zero elsewhere."""
+        """Return conductance times reversal, dense (sources, neurons), zero without a synapse."""
         dense = self.conductance.new_zeros(self.shape)
         dense[self.sources, self.targets] = softplus(self.conductance) * self.reversal
         return dense
 
 
 class _Weights(NamedTuple):
-    """What does not change during a sequence; all of it over the capacitance of the target."""
+    """What is constant during a sequence, divided by the capacitance of the target."""
 
     sensory: Tensor  # (sensory synapses, 2 * neurons)
     recurrent: Tensor  # (recurrent synapses, 2 * neurons)
@@ -77,10 +79,10 @@ class LTC(ContinuousCircuit):
     elapsed time; explicit solvers need steps that are short against the time constants.
 
     Args:
-        wiring: who talks to whom; polarities are where the reversal potentials start.
+        wiring: the neurons and their synapses; reversal potentials start at the polarities.
         ode_steps: solver steps in each control step.
         solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
-        **options: as for `Circuit`; inputs and outputs are mapped affinely unless told otherwise.
+        **options: as for `Circuit`; inputs and outputs are mapped affinely by default.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class LTC(ContinuousCircuit):
             output_mapping=output_mapping,
             **options,
         )
-        self.bound = 0.0 if self.memory is None else 1.0  # of what a step starts from
+        self.bound = 0.0 if self.memory is None else 1.0  # of the state before a step
         neurons = wiring.neuron_count
         self.sensory = _Conductances(wiring.sensory)
         self.recurrent = _Conductances(wiring.recurrent)
@@ -117,18 +119,40 @@ class LTC(ContinuousCircuit):
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """Conductance times reversal: the pull of a synapse that is open on a neuron at zero."""
+        """Return conductance times reversal: the pull of an open synapse on a neuron at zero."""
         return self.sensory.strength(), self.recurrent.strength()
 
     @torch.no_grad()
     def activity_range(self) -> tuple[Tensor, Tensor]:
-        """From the lowest to the highest of a neuron's reversals and of where it starts."""
+        """Return the lowest and the highest of each neuron's reversals and its initial activity."""
         low, high = super().activity_range()
         low, high = low.minimum(self.leak_reversal), high.maximum(self.leak_reversal)
         for synapses in (self.sensory, self.recurrent):
             low = low.scatter_reduce(0, synapses.targets, synapses.reversal, "amin")
             high = high.scatter_reduce(0, synapses.targets, synapses.reversal, "amax")
         return low, high
+
+    def program(self) -> Program | None:
+        """The program of the semi-implicit solver, for circuits without mixed memory.
+
+        Its tensors are those that conductances.h lists: the sensory synapses include the mapping of
+        the inputs.
+        """
+        if type(self) is not LTC:  # a subclass may have other equations
+            return None
+        parameters = lookup(
+            *(
+                (synapses, name)
+                for synapses in ("sensory", "recurrent")
+                for name in ("steepness", "midpoint", "conductance", "reversal")
+            ),
+            *((name,) for name in ("capacitance", "leak", "leak_reversal")),
+            *(
+                () if getattr(self.input_mapping, name, None) is None else ("input_mapping", name)
+                for name in ("gain", "offset")
+            ),
+        )
+        return self._continuous_program("ltc", 4, parameters=parameters, maps_inputs=True)
 
     def _weights(self) -> _Weights:
         capacitance = softplus(self.capacitance)
@@ -157,7 +181,7 @@ class LTC(ContinuousCircuit):
 
 
 def inverse_softplus(value: Tensor) -> Tensor:
-    """The x with softplus(x) = value, for positive values."""
+    """Return the x with softplus(x) = value, for positive values."""
     return value + torch.log(-torch.expm1(-value))
 
 

@@ -1,4 +1,4 @@
-"""The long short-term memory, ahead of other neurons (mixed memory) or alone (the baseline)."""
+"""The long short-term memory: before other neurons (mixed memory), or alone (the baseline)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LSTM_GATES = 4
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden and cell after one LSTM step (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+    """Return hidden and cell after one LSTM step (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
     Args:
         gates: (..., 4 neurons): input, forget, candidate and output gate, as nn.LSTM orders them.
@@ -25,17 +25,18 @@ def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lstm_bias(neurons: int) -> nn.Parameter:
-    """Biases (4, neurons) of an LSTM: zero, but one at the forget gate (Jozefowicz et al. 2015)."""
+    """Return biases (4, neurons) of zero, and one at the forget gate (Jozefowicz et al. 2015)."""
     bias = torch.zeros(LSTM_GATES, neurons)
     bias[1] = 1.0
     return nn.Parameter(bias)
 
 
 class Memory(nn.Module):
-    """Mixed memory: an LSTM along the wiring's synapses, ahead of the neurons' own dynamics.
+    """Mixed memory: an LSTM along the wiring's synapses, updated before the neurons' own dynamics.
 
-    The ODE's gradient vanishes or explodes over long sequences; the cell's does not (Lechner &
-    Hasani 2020, "Learning long-term dependencies in irregularly-sampled time series", alg. 1).
+    The gradient of an ODE vanishes or explodes over long sequences; that of the cell does not
+    (Lechner & Hasani 2020, "Learning long-term dependencies in irregularly-sampled time series",
+    alg. 1).
     The state is (hidden, cell), both (batch, neurons).
     """
 
@@ -48,19 +49,21 @@ class Memory(nn.Module):
     def before(
         self, step: Step, drives: tuple[Tensor, ...], inputs: Tensor
     ) -> tuple[Step, tuple[Tensor, ...]]:
-        """Put the memory ahead of `step`; the drives gain the memory's as their first."""
+        """Return a step that updates the memory before `step`, and the drives that it takes."""
         weight = self.recurrent.matrix().flatten(1)
         drive = self._drive(inputs)
 
-        def remember(state: Tensor, elapsed: Tensor, drive: Tensor, *drives: Tensor) -> Tensor:
+        def with_memory(state: Tensor, elapsed: Tensor, drive: Tensor, *drives: Tensor) -> Tensor:
             hidden, cell = state.chunk(2, dim=-1)
             hidden, cell = lstm_update(torch.addmm(drive, hidden, weight), cell)
             return torch.cat([step(hidden, elapsed, *drives), cell], dim=-1)
 
-        return remember, (drive, *drives)
+        return with_memory, (drive, *drives)
 
     def recall(self, inputs: Tensor, past: Tensor, keep: Keep) -> Tensor:
-        """What the neurons find in the place of their own past, (time, batch, neurons).
+        """Return the memory's activity, which replaces the neurons' own past.
+
+        It is (time, batch, neurons).
 
         Args:
             inputs: (time, batch, sensory), mapped.
@@ -69,11 +72,11 @@ class Memory(nn.Module):
         """
         gates = self._drive(inputs) + past @ self.recurrent.matrix().flatten(1)
 
-        def remember(state: Tensor, elapsed: Tensor, gates: Tensor) -> Tensor:
+        def step(state: Tensor, elapsed: Tensor, gates: Tensor) -> Tensor:
             return torch.cat(lstm_update(gates, state.chunk(2, dim=-1)[1]), dim=-1)
 
         start = torch.cat([past[0], torch.zeros_like(past[0])], dim=-1)
-        trajectory, _ = unroll(remember, start, torch.ones_like(past[..., :1]), keep, (gates,))
+        trajectory, _ = unroll(step, start, torch.ones_like(past[..., :1]), keep, (gates,))
         return trajectory.chunk(2, dim=-1)[0]
 
     def _drive(self, inputs: Tensor) -> Tensor:

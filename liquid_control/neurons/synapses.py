@@ -13,9 +13,9 @@ from liquid_control.wiring import Wiring
 
 
 class SynapseList(nn.Module):
-    """The synapses in one polarity matrix, in its row-major order; the others do not exist.
+    """The synapses in one polarity matrix, in row-major order.
 
-    `sources` and `targets`, (synapses,), say which neurons a synapse joins.
+    `sources` and `targets`, (synapses,), are the neurons that a synapse connects.
 
     Args:
         polarity: (sources, targets) with entries -1, 0 or +1.
@@ -70,16 +70,16 @@ class Synapses(SynapseList):
         self.weight = nn.Parameter(weight)
 
     def matrix(self) -> Tensor:
-        """The weights as a dense (sources, gates, targets) tensor, zero where no synapse is.
+        """Return the weights as a dense (sources, gates, targets) tensor, zero without a synapse.
 
-        Differentiable, and made once per unroll: the gradient reaches the synapses alone.
+        It is differentiable, and computed once per unroll. Only synapses receive a gradient.
         """
         dense = self.weight.new_zeros(math.prod(self._shape))
         return dense.index_copy(0, self._entries, self.weight.flatten()).view(self._shape)
 
 
 def fan_in(wiring: Wiring) -> NDArray[np.int64]:
-    """Incoming synapses of each neuron, (neurons,), sensory and recurrent together."""
+    """Return the number of incoming synapses of each neuron, (neurons,), sensory and recurrent."""
     incoming: NDArray[np.int64] = np.count_nonzero(
         np.concatenate([wiring.sensory, wiring.recurrent]), axis=0
     )

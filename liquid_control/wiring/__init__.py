@@ -1,4 +1,4 @@
-"""Wirings: frozen, seeded descriptions of which neuron talks to which."""
+"""Wirings: frozen, seeded descriptions of neurons and the synapses between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a caller asks for, made once, at the door."""
+"""Checks of arguments."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numbers import Real
 from typing import SupportsIndex
 
 MOST_NEURONS = 16_384
-"""Of a wiring's layer; synapses between all pairs of so many take a gigabyte for each weight."""
+"""The most neurons in a layer; dense synapses among them take a gigabyte for each weight."""
 
 
 def whole_number(name: str, value: object, *, at_least: int) -> int:
     """Return `value` as an int.
 
-    Raises TypeError where it is not a whole number (bool included) and ValueError where it is
-    below `at_least`.
+    Raises TypeError if it is not a whole number (bools are not), and ValueError if it is below
+    `at_least`.
     """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
@@ -25,14 +25,14 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
 
 
 def neuron_count(name: str, value: object) -> int:
-    """Return `value` as an int; errors as in `whole_number`, from 1 to `MOST_NEURONS`."""
+    """Return `value` as an int from 1 to `MOST_NEURONS`; raises as `whole_number` does."""
     number = whole_number(name, value, at_least=1)
-    at_most(name, number, MOST_NEURONS, "what a memory has room for is")
+    at_most(name, number, MOST_NEURONS, "the most that fit into memory are")
     return number
 
 
 def fraction(name: str, value: float) -> float:
-    """Return `value` as a float in [0, 1); TypeError for other types, ValueError outside."""
+    """Return `value` as a float; raise TypeError for other types and ValueError outside [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
@@ -42,6 +42,6 @@ def fraction(name: str, value: float) -> float:
 
 
 def at_most(name: str, value: int, limit: int, what: str) -> None:
-    """Raise ValueError where `value` exceeds `limit`, the number that `what` describes."""
+    """Raise ValueError if `value` exceeds `limit`, which `what` describes."""
     if value > limit:
         raise ValueError(f"{name} is {value}, but {what} {limit}; lower {name} to at most {limit}")

@@ -11,8 +11,8 @@ from liquid_control.wiring.checks import whole_number
 class Draws:
     """Seeded choices and signs.
 
-    NumPy promises that the raw words of a bit generator never change, and makes no such promise
-    for the methods of `numpy.random.Generator`; so everything here is built from raw words.
+    NumPy guarantees that the raw words of a bit generator never change, but not that the methods of
+    `numpy.random.Generator` do not; so everything here is computed from raw words.
     """
 
     def __init__(self, seed: int) -> None:

@@ -29,13 +29,13 @@ def ncp(
     """Draw an NCP of the given layer sizes and degrees (Lechner et al. 2020).
 
     A sensory neuron excites or inhibits `sensory_fanout` inter neurons, an inter neuron
-    `inter_fanout` command neurons; a motor neuron listens to `motor_fanin` command neurons.
+    `inter_fanout` command neurons; a motor neuron has synapses from `motor_fanin` command neurons.
     `recurrent_command_synapses` is the exact number of synapses among the command neurons.
     Inter and command neurons that received no input, and command neurons that reach no motor
     neuron, then get as many synapses as their layer has on average, at least one.
 
-    Raises ValueError where a number is too small, or larger than the layer that it counts in, and
-    TypeError where it is not whole.
+    Raises ValueError if a number is too small, or larger than the layer that it counts in, and
+    TypeError if it is not whole.
     """
     inputs = neuron_count("sensory", sensory)
     inters = neuron_count("inter", inter)

@@ -1,4 +1,4 @@
-"""Wirings from data: a kind's name and its arguments, as recipes and saved runs hold them."""
+"""Wirings from data: the name of a kind and its arguments, as in recipes and saved runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from liquid_control.wiring.worm import tap_withdrawal
 
 
 def explicit(wiring: Mapping[str, Any]) -> Wiring:
-    """Return the wiring that `Wiring.to_dict` described."""
+    """Return the wiring that `Wiring.to_dict` describes."""
     return Wiring.from_dict(wiring)
 
 
@@ -29,13 +29,13 @@ KINDS: Mapping[str, Callable[..., Wiring]] = MappingProxyType(
 def make_wiring(
     spec: Mapping[str, Any], *, sensory: int | None = None, motor: int | None = None
 ) -> Wiring:
-    """Build the wiring that `spec` asks for, such as {"kind": "auto_ncp", "neurons": 64}.
+    """Build a wiring from `spec`, such as {"kind": "auto_ncp", "neurons": 64}.
 
-    `spec` names one of `KINDS` and its arguments. `sensory` and `motor` fill these two arguments
-    where the kind takes them and `spec` leaves them open; a kind of fixed size ignores them.
+    `spec` has the name of one of `KINDS` and its arguments. `sensory` and `motor` are used if the
+    kind takes these arguments and `spec` does not have them; a kind of fixed size ignores them.
 
-    Raises ValueError for an unknown kind or key and for a missing key, naming the known ones, and
-    whatever the kind itself raises.
+    Raises ValueError for an unknown kind or key and for a missing key, with a list of the known
+    ones, and whatever the kind itself raises.
     """
     if "kind" not in spec:
         raise ValueError(f"a wiring needs a kind, one of {_list(KINDS)}; got {dict(spec)}")

@@ -1,4 +1,4 @@
-"""The frozen description of a circuit: which neuron talks to which, and with what polarity."""
+"""The frozen description of a circuit: its neurons, and its synapses with their polarities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Wiring:
     """Synapses of a circuit, as polarities: -1 inhibits, +1 excites, 0 is no synapse.
 
     Neurons are ordered by layer, in the order of computation; the last `motor_count` of them are
-    the outputs. A wiring never changes; two with the same content are equal.
+    the outputs. A wiring is immutable, and wirings with the same content are equal.
 
     sensory: (I, N), synapses from sensory to other neurons.
     recurrent: (N, N); [i, j] is the synapse i -> j.
@@ -65,7 +65,7 @@ class Wiring:
             (_numbered(name, size) for name, size in layers), ()
         )
         _check_names(sensory_names, neuron_names, inputs, neurons)
-        # The class is frozen for its users; normalised values can enter only this way.
+        # The class is frozen, so normalised values can only be set this way.
         for name, value in (
             ("sensory", sensory),
             ("recurrent", recurrent),
@@ -93,7 +93,7 @@ class Wiring:
 
     @property
     def layer_slices(self) -> Mapping[str, slice]:
-        """Where each layer lies among the neurons, in the order of computation."""
+        """The slice of each layer among the neurons, in the order of computation."""
         ends = accumulate((size for _, size in self.layers), initial=0)
         names = (name for name, _ in self.layers)
         return MappingProxyType(
@@ -169,7 +169,7 @@ class Wiring:
         return hash(self._content())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies go through the constructor, because NumPy forgets read-only flags on the way.
+        # Copies call the constructor, because NumPy does not copy read-only flags.
         return Wiring, (
             self.sensory,
             self.recurrent,

@@ -14,7 +14,7 @@ Sources of the table
   each class of neurons one sign and could decide it for seven of the nine classes. The signs are
   those of the model in Hasani, Lechner, Amini, Rus and Grosu, A natural lottery ticket winner,
   ICML 2020, PMLR 119, 4082-4093 (its published circuit files).
-- `TOUCH`: as `MODEL`, and held by physiologists as well: touch cells form gap junctions with the
+- `TOUCH`: as `MODEL`, and supported by physiology: touch cells form gap junctions with the
   interneurons they excite and inhibit the opposite ones by chemical synapses (Chalfie et al. 1985;
   WormAtlas, AVM, after Kaplan and Driscoll 1997).
 - `RIVALS`: as `MODEL`, and the common view of experimenters: AVA and AVB, which drive backward and
@@ -40,7 +40,7 @@ from liquid_control.wiring.wiring import Wiring
 
 
 class Evidence(Enum):
-    """What a synapse's polarity rests on; the module's docstring names the publications."""
+    """The evidence for a synapse's polarity; the module's docstring lists the publications."""
 
     COUPLING = "gap junction"
     MODEL = "fit of a model to behaviour"

@@ -1,4 +1,4 @@
-"""Kernels to test, and settings that tests change and that others need as they were."""
+"""Kernels to test, and settings that are restored after a test."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from liquid_control.kernels import extension
 
 @pytest.fixture
 def kernels() -> None:
-    """Skip a test where there are no kernels: PyTorch would be compared with itself."""
+    """Skip a test without kernels, which would compare PyTorch with itself."""
     if extension.load() is None:
         pytest.skip("no compiled kernels")
 
 
 @pytest.fixture
 def thread_count() -> Iterator[None]:
-    """Give PyTorch's number of threads back."""
+    """Restore PyTorch's number of threads."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""The kernels compute what the reference in PyTorch does, forward and backward."""
+"""The kernels agree with the reference in PyTorch, forward and backward."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_kernels_know_every_kind(kind: str, dtype: torch.dtype) -> None:
-    """Or else all that follows would compare the reference with itself."""
+def test_the_kernels_take_every_kind(kind: str, dtype: torch.dtype) -> None:
+    """Otherwise the other tests would compare the reference with itself."""
     circuit = build(kind)
     assert is_fused(circuit.to(dtype), sequence(circuit, 3, 2).to(dtype))
 
@@ -50,7 +50,7 @@ def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
     case = data.draw(sequences(circuit))
     whole = data.draw(st.booleans())
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case, whole=whole)
     assert_agree(values(circuit, case, whole=whole), expected, relative=1e-12, absolute=1e-12)
 
@@ -61,7 +61,7 @@ def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
 def test_forward_in_single_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind)).float()
     case = data.draw(sequences(circuit)).to(torch.float32)
-    with reference():
+    with reference(circuit):
         rounded = values(circuit, case)
         truth = values(double(circuit), case.to(torch.float64))
     found = values(circuit, case)
@@ -75,7 +75,7 @@ def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
     case = data.draw(sequences(circuit, batches=SOME))
     whole = data.draw(st.booleans())
-    with reference():
+    with reference(circuit):
         expected = gradients(circuit, case, whole=whole)
     assert_agree(gradients(circuit, case, whole=whole), expected, relative=1e-9, absolute=1e-9)
 
@@ -86,7 +86,7 @@ def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
 def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind)).float()
     case = data.draw(sequences(circuit, batches=SOME, extremes=False)).to(torch.float32)
-    with reference():
+    with reference(circuit):
         rounded = gradients(circuit, case)
         truth = gradients(double(circuit), case.to(torch.float64))
     found = gradients(circuit, case)
@@ -98,11 +98,11 @@ def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
 @settings(max_examples=10)
 @given(st.data())
 def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObject) -> None:
-    """An acting agent's step, all that many programs ever ask for."""
+    """The step of a policy that acts in one environment."""
     circuit = data.draw(circuits(kind)).to(dtype)
     case = data.draw(sequences(circuit, steps=st.just(1), batches=st.just(1))).to(dtype)
     whole = data.draw(st.booleans())
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case, whole=whole)
     tolerance = 1e-12 if dtype is torch.float64 else 1e-5
     assert_agree(
@@ -114,7 +114,7 @@ def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObje
 def test_more_solver_steps_than_vectors_in_a_chunk(kind: str) -> None:
     circuit = build(kind, ode_steps=70)
     case = sequence(circuit, 5, 3)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case) | gradients(circuit, case)
     assert_agree(
         values(circuit, case) | gradients(circuit, case), expected, relative=1e-9, absolute=1e-12
@@ -123,7 +123,7 @@ def test_more_solver_steps_than_vectors_in_a_chunk(kind: str) -> None:
 
 @each_kind
 def test_gradcheck(kind: str) -> None:
-    """Against finite differences, and not only against another hand-written gradient."""
+    """Against finite differences, not only against the gradient of the reference."""
     circuit = build(kind, input_mapping="affine", output_mapping="affine")
     inputs, state, elapsed, starts = sequence(circuit, 4, 3)
     assert elapsed is not None
@@ -149,7 +149,7 @@ def test_every_instruction_set(name: str, kind: str, data: st.DataObject) -> Non
     module = import_module(f"liquid_control.kernels._{name}")
     circuit = data.draw(circuits(kind))
     case = data.draw(sequences(circuit, batches=SOME, extremes=False))
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case) | gradients(circuit, case)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extension, "load", lambda: module)
@@ -168,7 +168,7 @@ def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.Data
     case = sequence(circuit, 9, 5)
     leaves = trainable(circuit, case)
     wanted = data.draw(st.sets(st.sampled_from(sorted(leaves)), min_size=1))
-    heard = data.draw(st.sampled_from(([0], [1], [0, 1])))  # outputs, last state or both
+    used = data.draw(st.sampled_from(([0], [1], [0, 1])))  # outputs, last state or both
     for name, leaf in leaves.items():
         leaf.requires_grad_(name in wanted)
 
@@ -176,10 +176,10 @@ def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.Data
         for leaf in leaves.values():
             leaf.grad = None
         results = circuit(*case)
-        weighed(*(results[index] for index in heard)).backward()
+        weighed(*(results[index] for index in used)).backward()
         return {name: leaf.grad for name, leaf in leaves.items()}
 
-    with reference():
+    with reference(circuit):
         expected = backward()
     for name, gradient in backward().items():
         assert (gradient is not None) == (name in wanted), name
@@ -192,7 +192,7 @@ def test_a_reservoir_trains_its_readout_alone(kind: str) -> None:
     circuit = build(kind, plasticity="readout", output_mapping="affine")
     case = sequence(circuit, 7, 3)
     outputs, _ = circuit(*case)
-    with reference():
+    with reference(circuit):
         truth, _ = circuit(*case)
     weighed(outputs).backward()
     for name, parameter in circuit.named_parameters():

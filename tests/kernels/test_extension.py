@@ -1,4 +1,4 @@
-"""Which compiled kernels are chosen, and what is said where there are none."""
+"""The choice of compiled kernels, and the messages where there are none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    """What a test chooses is not what other tests run with."""
+    """Choose the kernels again before and after each test."""
     extension.load.cache_clear()
     yield
     extension.load.cache_clear()

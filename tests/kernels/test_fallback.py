@@ -1,4 +1,4 @@
-"""What the kernels do not know, PyTorch does, and nobody sees a difference."""
+"""PyTorch unrolls what the kernels do not, with the same results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from liquid_control import kernels
 from liquid_control.kernels import extension
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring
 from tests.kernels.cases import (
     KINDS,
@@ -26,7 +27,7 @@ from tests.kernels.cases import (
 
 
 class Doubled(CfC):
-    """Neurons of somebody else, who changed one equation."""
+    """A subclass that changes one equation."""
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
@@ -41,8 +42,6 @@ UNKNOWN: dict[str, Callable[[Wiring], Circuit]] = {
     "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler"),
     "ctrnn-rk4": lambda wiring: CTRNN(wiring, solver="rk4"),
     "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm"),
-    "lstm": LSTM,
-    "gru": GRU,
     "subclass": Doubled,
 }
 
@@ -53,7 +52,7 @@ def test_other_neurons_and_solvers_are_left_to_pytorch(name: str) -> None:
     circuit = UNKNOWN[name](WIRING).double()
     case = sequence(circuit, 5, 4)
     assert not is_fused(circuit, case)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case) | gradients(circuit, case)
     assert_equal(values(circuit, case) | gradients(circuit, case), expected)
 
@@ -66,6 +65,30 @@ def test_a_subclass_computes_its_own_equations() -> None:
     expected, _ = plain.activity(*case)
     found, _ = doubled.activity(*case)
     torch.testing.assert_close(found[..., inter], 2 * expected[..., inter])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_circuit_can_be_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At construction or later, and no other circuit with it."""
+    asked: list[Circuit] = []
+    unroll = kernels.unroll
+    monkeypatch.setattr(
+        kernels, "unroll", lambda circuit, *case: asked.append(circuit) or unroll(circuit, *case)
+    )
+    fused, left = build("cfc-default"), build("cfc-default", backend="pytorch")
+    case = sequence(fused, 3, 2)
+    for circuit in (fused, left):
+        circuit(*case)
+    fused.backend = "pytorch"
+    fused(*case)
+    left.backend = "auto"
+    left(*case)
+    assert asked == [fused, left]
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="backend must be one of 'auto', 'pytorch', got 'fused'"):
+        CfC(WIRING, backend="fused")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,7 +108,7 @@ def test_without_an_extension_nothing_else_changes(
 
 @pytest.mark.usefixtures("kernels")
 def test_the_extension_is_asked_once_for_each_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that acting, one step at a time, does not look for it each time."""
+    """Acting, one step at a time, must not load it at each step."""
     load, asked = extension.load, []
     monkeypatch.setattr(extension, "load", lambda: asked.append(1) or load())
     circuit = build("cfc-default")

@@ -1,4 +1,4 @@
-"""Programs follow the parameters of their circuit; each unroll keeps memory until it is over."""
+"""Programs use the current parameters of their circuit, and unrolls own their memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from liquid_control.kernels.fused import Trajectory
 from liquid_control.neurons import Circuit
+from liquid_control.neurons.circuit import BACKENDS
 from tests.kernels.cases import (
     KINDS,
     Sequence,
@@ -87,7 +88,7 @@ def test_the_next_call_uses_what_is_there(kind: str, change: Callable[[Circuit],
     case = sequence(circuit, 6, 5)
     before = values(circuit, case)
     circuit = change(circuit)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case) | gradients(circuit, case)
     assert not torch.allclose(expected["outputs"], before["outputs"])
     assert_agree(
@@ -115,14 +116,15 @@ def test_the_precision_can_change_after_first_use(kind: str) -> None:
     assert_agree(single, precise, relative=0, absolute=1e-5)
     double = values(circuit.double(), case)
     assert double["outputs"].dtype is torch.float64
-    with reference():
+    with reference(circuit):
         assert_agree(double, values(circuit, case), relative=0, absolute=1e-12)
 
 
 @each_kind
-def test_functional_calls_use_the_parameters_they_are_given(kind: str) -> None:
-    """Backward too, when the circuit has its own again."""
-    circuit, twin = build(kind), in_place(build(kind))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_functional_calls_use_the_parameters_they_are_given(kind: str, backend: str) -> None:
+    """Also in the backward pass, when the circuit has its own parameters again."""
+    circuit, twin = build(kind, backend=backend), in_place(build(kind, backend=backend))
     case = sequence(circuit, 6, 5)
     own, expected = values(circuit, case), gradients(twin, case)
     others = dict(twin.named_parameters())
@@ -173,7 +175,7 @@ def test_unrolls_alive_at_once_do_not_share_their_memory(kind: str) -> None:
 
 @each_kind
 def test_an_unroll_may_continue_another(kind: str) -> None:
-    """Truncated or not: the gradient runs through the state from one call into the one before."""
+    """The gradient passes through the state from one call to the call before."""
     circuit = build(kind)
     inputs, state, elapsed, starts = sequence(circuit, 60, 5)
     expected = gradients(circuit, Sequence(inputs, state, elapsed, starts))

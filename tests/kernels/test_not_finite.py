@@ -1,4 +1,4 @@
-"""NaN and infinity in one sample stay in that sample, reach its outputs, and end with a reset."""
+"""NaN and infinity stay in their sample, reach its outputs, and end with a reset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kernels.cases import KINDS, Sequence, build, reference, sequence, val
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
-BROKEN, BATCH, STEPS = 4, 21, 7  # the broken sample, in the middle of a vector, and all of them
+BROKEN, BATCH, STEPS = 4, 21, 7  # the broken sample is in the middle of a vector
 PARTS = ("inputs", "state", "elapsed_time")
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -46,12 +46,12 @@ def of_others(tensor: Tensor) -> Tensor:
 def test_nan_comes_out_where_the_reference_has_it_and_nowhere_else(
     kind: str, dtype: torch.dtype, part: str, value: float
 ) -> None:
-    """All neurons hear each other here: the reference multiplies by zero where no synapse is."""
+    """With a dense wiring, as the reference multiplies by zero where there is no synapse."""
     circuit = build(kind, dense(3, 6, 2)).to(dtype)
     good = sequence(circuit, STEPS, BATCH)._replace(episode_start=None).to(dtype)
     bad = spoilt(good, part, value)
     clean, found = values(circuit, good), values(circuit, bad)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, bad)
     if value != value:
         assert expected["outputs"][-1, BROKEN].isnan().all()

@@ -1,4 +1,4 @@
-"""Any layout, type and origin of the tensors: the kernels take them, or leave them to PyTorch."""
+"""The kernels take tensors of any layout, dtype and device, or leave them to PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
+from liquid_control.neurons import NEURONS, Circuit
 from tests.kernels.cases import (
     KINDS,
     WIRING,
@@ -36,7 +36,7 @@ def strided(tensor: Tensor) -> Tensor:
 
 
 def transposed(tensor: Tensor) -> Tensor:
-    """The same numbers, with the axes the other way round in memory."""
+    """The same numbers, with the axes reversed in memory."""
     axes = list(range(tensor.dim()))[::-1]
     return tensor.permute(axes).contiguous().permute(axes)
 
@@ -74,7 +74,7 @@ def test_a_gradient_from_upstream_may_have_any_layout(
 
 @each_kind
 def test_a_slice_of_a_rollout_is_read_where_it_lies(kind: str) -> None:
-    """Neither inputs nor times beside the slice are seen, and nothing is written into them."""
+    """Numbers beside the slice are neither read nor written."""
     circuit = build(kind)
     rollout = sequence(circuit, 12, 8)
     before = Sequence(*(tensor.clone() for tensor in rollout))
@@ -83,7 +83,7 @@ def test_a_slice_of_a_rollout_is_read_where_it_lies(kind: str) -> None:
     part = Sequence(
         inputs[steps, samples], state[samples], elapsed[steps, samples], starts[steps, samples]
     )
-    with reference():
+    with reference(circuit):
         expected = values(circuit, part) | gradients(circuit, part)
     found = values(circuit, part) | gradients(circuit, part)
     assert_agree(found, expected, relative=1e-12, absolute=1e-12)
@@ -125,7 +125,7 @@ def test_a_tensor_of_another_type_meets_what_the_reference_says(kind: str, part:
     case = sequence(circuit, 3, 2)
     case = case._replace(**{part: getattr(case, part).float()})
     assert not is_fused(circuit, case)
-    with reference():
+    with reference(circuit):
         expected = outcome(circuit, case)
     assert outcome(circuit, case) == expected
 
@@ -142,12 +142,12 @@ def outcome(circuit: Circuit, case: Sequence) -> str:
 def test_types_without_kernels_are_left_to_pytorch(kind: str) -> None:
     circuit = build(kind).to(torch.bfloat16)
     case = sequence(circuit, 3, 2).to(torch.bfloat16)
-    with reference():
+    with reference(circuit):
         expected = values(circuit, case)
     assert_equal(values(circuit, case), expected)
 
 
-@pytest.mark.parametrize("model", [CfC, LTC, CTRNN])
+@pytest.mark.parametrize("model", NEURONS.values())
 def test_other_devices_are_left_to_pytorch(model: type[Circuit]) -> None:
     circuit = model(WIRING).to("meta")
     outputs, last = circuit(torch.empty(4, 3, 3, device="meta"))
@@ -164,7 +164,7 @@ def test_wrong_shapes_never_reach_the_kernels(kind: str) -> None:
             circuit(*case._replace(**{name: tensor[:, 1:] if name == "state" else tensor[:0]}))
 
 
-@pytest.mark.parametrize("kind", ["cfc-default", "ltc", "ctrnn"])
+@pytest.mark.parametrize("kind", ["cfc-default", "ltc", "ctrnn", "lstm", "gru"])
 def test_an_exported_step_runs_without_the_kernels(kind: str) -> None:
     circuit = build(kind).eval()
     case = sequence(circuit, 1, 4)._replace(episode_start=None)
@@ -174,9 +174,9 @@ def test_an_exported_step_runs_without_the_kernels(kind: str) -> None:
     assert_agree(values(circuit, case), found, relative=1e-12, absolute=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["ltc", "ctrnn"])
+@each_kind
 def test_transforms_of_functions_see_through_the_reference(kind: str) -> None:
-    """Gradients sample by sample, which the adjoint of the reference's CfC does not have either."""
+    """Gradients sample by sample."""
     circuit = build(kind)
     inputs = sequence(circuit, 3, 4).inputs
 

@@ -1,4 +1,4 @@
-"""Threads and processes: they change how long it takes, and nothing else."""
+"""Threads and processes change how long the kernels take, and nothing else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 
 def test_python_threads_do_not_disturb_each_other() -> None:
-    """The kernels let go of the interpreter, so that calls run at the same time."""
+    """The kernels release the interpreter lock, so that calls run at the same time."""
     torch.set_num_threads(2)
     circuits = [build(kind) for kind in KINDS]
     cases = [sequence(circuit, 20, 33) for circuit in circuits]
@@ -60,7 +60,7 @@ def test_python_threads_do_not_disturb_each_other() -> None:
 
 
 def polls_during(work: Callable[[], object]) -> int:
-    """How often the interpreter is free, asked every millisecond while another thread works."""
+    """How often this thread runs, tried every millisecond while another thread works."""
     polls = 0
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)

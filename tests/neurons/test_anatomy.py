@@ -1,4 +1,4 @@
-"""Whom a parameter belongs to, what a synapse does to its target, how far an activity can go."""
+"""Owners of parameters, strengths of synapses, and ranges of activity."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_parameters_move_their_owner_and_only_those_it_leads_to(
     activity, _ = circuit.activity(*_from_anywhere(circuit, sequence))
 
     owned = list(circuit.owners())
-    # A memory that no synapse hears, not even the neuron's own, moves nobody.
+    # A memory without a synapse to a neuron, its own included, moves none.
     memory = set() if circuit.memory is None else set(circuit.memory.parameters())
     for neuron in range(NEURONS):
         slopes = torch.autograd.grad(
@@ -66,7 +66,7 @@ SLOPES = {  # of a neuron at rest by its strength, in one time scale
 
 @pytest.mark.parametrize("model", SLOPES)
 def test_strength_is_the_slope_of_a_neuron_at_rest(model: str) -> None:
-    """All of a single layer's synapses are heard apart, as nothing else happens in one step."""
+    """In a single layer each synapse acts on its own, as one step follows no path of two."""
     build, slope = SLOPES[model]
     circuit = build(WIRINGS["dense"]).double()
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_strength_is_the_slope_of_a_neuron_at_rest(model: str) -> None:
     from_inputs, from_state = jacobian(step, rest)
     sensory, recurrent = circuit.synapse_strengths()
     assert_close(from_inputs.T, slope * sensory)
-    if model not in ("lstm", "gru"):  # whose gates hold on to the neuron's own state as well
+    if model not in ("lstm", "gru"):  # whose gates also keep the neuron's own state
         assert_close(from_state.T, slope * recurrent)
 
 
@@ -114,7 +114,7 @@ def test_strengths_start_with_the_polarity_of_the_wiring(model: str, wiring: Wir
 
 
 def test_activity_stays_in_its_range(circuit: Circuit) -> None:
-    """Under inputs that saturate most neurons, held long, or so shortly that a memory decides.
+    """Under inputs that saturate most neurons, for long steps, and for short ones with memory.
 
     Explicit solvers are exempt from long steps.
     """
@@ -133,13 +133,13 @@ def test_activity_stays_in_its_range(circuit: Circuit) -> None:
     ("model", "bound"), [("cfc-default", 1), ("cfc-no_gate", 2), ("ctrnn", 1), ("ltc", None)]
 )
 def test_activity_gets_to_the_ends_of_its_range(model: str, bound: float | None) -> None:
-    """Neurons without a synapse among them, driven hard to either side."""
+    """Neurons without synapses among them, driven to both saturations."""
     polarity = np.ones((1, 4), dtype=np.int8)
     free = np.zeros((4, 4), dtype=np.int8)
     circuit = BUILDERS[model](Wiring(polarity, free, motor_count=4, layers=(("motor", 4),)))
     with torch.no_grad():
         if bound is None:
-            circuit.leak.fill_(-40.0)  # what is left of the pull to its own reversal is rounding
+            circuit.leak.fill_(-40.0)  # the pull to its own reversal is smaller than rounding
             circuit.sensory.reversal.copy_(torch.tensor([0.5, 3.0, -0.5, -3.0]))
     ends = [circuit.activity(torch.full((50, 1, 1), x))[0][-1, 0] for x in (-1e3, 1e3)]
     low, high = circuit.activity_range()

@@ -71,7 +71,7 @@ def test_reset_lets_neither_gradient_nor_nan_through(circuit: Circuit, sequence)
 
 
 def test_sequences_of_different_length_and_rate_in_one_batch(circuit: Circuit, sequence) -> None:
-    """Several short episodes, one after the other, in the slot beside one long one."""
+    """Several short episodes in a row as one sample, beside one long episode as another."""
     inputs, elapsed, _ = sequence(6, 2)
     elapsed[:, 1] *= 3
     starts = torch.zeros(6, 2)
@@ -104,7 +104,7 @@ def test_sensation_reaches_motor_neurons_in_the_same_step(circuit: Circuit, sequ
 
 
 def test_missing_synapse_has_no_parameter_and_passes_no_gradient(circuit: Circuit) -> None:
-    """Between any two neurons the state passes a gradient just where the wiring has a path."""
+    """The state passes a gradient between two neurons exactly where the wiring has a path."""
     wiring = circuit.wiring
     inputs = torch.randn(1, 1, SENSORY, dtype=torch.float64)
     state = 0.1 * torch.randn(1, circuit.state_size, dtype=torch.float64)
@@ -141,7 +141,7 @@ def _reach(circuit: Circuit) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["default", "pure", "no_gate"])
-def test_cfc_neuron_hears_just_its_own_synapses(mode: str) -> None:
+def test_cfc_neuron_uses_its_own_synapses_only(mode: str) -> None:
     """One layer: the Jacobian's pattern is the wiring, time gates included."""
     recurrent = np.zeros((4, 4), dtype=np.int8)
     recurrent[0, 1] = recurrent[1, 2] = recurrent[2, 2] = 1
@@ -178,7 +178,7 @@ def test_gradcheck(circuit: Circuit, sequence) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_synapses_back_to_an_earlier_layer_carry_the_previous_step(together: bool) -> None:
-    """Layers tied by a synapse that leads back are swept in order, as the definition says."""
+    """Layers that are coupled by a synapse back are updated in order, as defined."""
     recurrent = np.zeros((3, 3), dtype=np.int8)
     recurrent[0, 1] = recurrent[1, 2] = 1
     recurrent[2, 0] = 1 if together else 0

@@ -1,4 +1,4 @@
-"""LTC and CT-RNN against their differential equations, and what their solvers promise."""
+"""LTC and CT-RNN against their differential equations, and the properties of their solvers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the effective time constants: what a circuit does must follow from them."""
+"""Laws of the effective time constants: a circuit's activity must follow from them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_leaky_neurons_have_the_time_constants_they_were_given(
 
 
 @pytest.mark.parametrize("memory", [None, "lstm"])
-def test_liquid_time_constants_are_those_the_neurons_move_by(
+def test_liquid_time_constants_are_those_of_the_solver_steps(
     wiring: Wiring, sequence: Sequences, memory: str | None
 ) -> None:
     """A semi-implicit step of length h goes from x to y = (x + h drive) / (1 + h decay).
@@ -77,7 +77,7 @@ def test_liquid_time_constants_are_those_the_neurons_move_by(
 def test_closed_form_time_constants_are_those_of_the_time_gate(
     wiring: Wiring, sequence: Sequences, mode: str, memory: str | None
 ) -> None:
-    """Each neuron by hand: what it hears makes both its activity and its time constant."""
+    """Neuron by neuron: its inputs determine both its activity and its time constant."""
     circuit = build(CfC, wiring, mode=mode, memory=memory, input_mapping="affine")
     assert isinstance(circuit, CfC)
     inputs, elapsed, starts = sequence(STEPS, BATCH)
@@ -149,9 +149,7 @@ def test_a_neuron_that_time_does_not_move_is_slowest(wiring: Wiring) -> None:
 
 
 @pytest.mark.parametrize("model", [LSTM, GRU])
-def test_neurons_that_know_no_time_have_no_time_constant(
-    model: type[Circuit], wiring: Wiring
-) -> None:
+def test_discrete_time_neurons_have_no_time_constant(model: type[Circuit], wiring: Wiring) -> None:
     inputs = torch.randn(4, 2, SENSORY)
     circuit = model(wiring)
     assert circuit.effective_time_constants(inputs, circuit.activity(inputs)[0]) is None

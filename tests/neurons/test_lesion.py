@@ -1,4 +1,4 @@
-"""Laws of a lesion: the neuron rests, the others hear it rest, and the weights come back."""
+"""Laws of a lesion: the neuron rests, others receive zero from it, and the weights come back."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def test_a_neuron_at_rest_is_zero_at_every_step(
         assert (state.unflatten(1, (-1, NEURONS))[..., neuron] == 0).all()
 
 
-def test_other_neurons_hear_a_neuron_that_is_zero(circuit: Circuit, sequence: Sequences) -> None:
-    """They do what they do when the neuron lives on, but all of its synapses report a zero."""
+def test_other_neurons_receive_zero_from_a_neuron_at_rest(
+    circuit: Circuit, sequence: Sequences
+) -> None:
+    """As if the neuron were active, but each of its synapses carried a zero."""
     case = sequence(12, 3)
     inputs, elapsed, starts = case
     for neuron in range(NEURONS):
@@ -48,7 +50,7 @@ def test_other_neurons_hear_a_neuron_that_is_zero(circuit: Circuit, sequence: Se
 
 
 def _muted(circuit: Circuit, neuron: int) -> Circuit:
-    """A copy whose synapses from a neuron hear zero, whatever the neuron does."""
+    """A copy whose synapses from a neuron carry zero, whatever its activity is."""
     muted = deepcopy(circuit)
     recurrent = (
         [muted.recurrent] if muted.memory is None else [muted.recurrent, muted.memory.recurrent]
@@ -59,14 +61,16 @@ def _muted(circuit: Circuit, neuron: int) -> Circuit:
             own = synapses.sources == neuron
             if isinstance(synapses, Synapses):
                 synapses.weight[:, own] = 0
-            else:  # a sigmoid so flat that it is the constant which it was at zero
+            else:  # a sigmoid so flat that it is constant, with its value at zero
                 flat = 1e-10
                 synapses.midpoint[own] *= synapses.steepness[own] / flat
                 synapses.steepness[own] = flat
     return muted
 
 
-def test_a_neuron_that_no_other_hears_is_not_missed(circuit: Circuit, sequence: Sequences) -> None:
+def test_a_neuron_without_synapses_to_others_changes_none_of_them(
+    circuit: Circuit, sequence: Sequences
+) -> None:
     wiring = circuit.wiring
     mute = [
         neuron
@@ -105,7 +109,7 @@ def test_weights_come_back_bit_for_bit(circuit: Circuit, sequence: Sequences) ->
 
 
 def _bits(circuit: Circuit) -> dict[str, tuple[object, ...]]:
-    """All that training could notice of each parameter: its bits, where they are, its gradient."""
+    """Everything about each parameter that training depends on: bits, address, gradient."""
     return {
         name: (
             parameter.detach().numpy().tobytes(),

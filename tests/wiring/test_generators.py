@@ -1,4 +1,4 @@
-"""Laws of the drawn wirings: degrees, layers, reach, sparsity, seeds and impossible requests."""
+"""Laws of the generators: degrees, layers, reach, sparsity, seeds and invalid arguments."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_dense_has_every_synapse(
     seed=seeds,
     data=st.data(),
 )
-def test_sparse_random_meets_its_sparsity_or_says_that_it_cannot(
+def test_sparse_random_has_its_sparsity_or_raises(
     sensory: int, neurons: int, sparsity: float, seed: int, data: st.DataObject
 ) -> None:
     motor = data.draw(st.integers(1, neurons))
@@ -164,7 +164,7 @@ GENERATORS: dict[str, Callable[[int], Wiring]] = {
     "sparse_random": lambda seed: sparse_random(4, 16, 2, sparsity=0.8, seed=seed),
 }
 
-# These may only change with a release that says so: saved runs name a wiring by its seed.
+# These may only change with an announced release: saved runs store a wiring as its seed.
 DIGESTS = {
     "ncp": "113a4f7b6f040f60",
     "auto_ncp": "d07849d97df8d162",
@@ -204,7 +204,7 @@ def test_a_seed_means_one_circuit_everywhere(name: str) -> None:
         (lambda: ncp(3, 4, 5, 2, 0, 2, 3, 2), "sensory_fanout is 0"),
     ],
 )
-def test_impossible_requests_name_the_number_to_change(
+def test_errors_of_impossible_sizes_name_the_number_to_change(
     request_wiring: Callable[[], Wiring], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -35,7 +35,7 @@ from liquid_control.wiring import auto_ncp, dense, make_wiring, ncp, tap_withdra
         ({"kind": "explicit", "wiring": dense(2, 3, 1).to_dict()}, dense(2, 3, 1)),
     ],
 )
-def test_a_spec_from_a_file_means_the_call_it_names(spec: dict[str, Any], expected: Any) -> None:
+def test_a_spec_from_a_file_builds_what_its_call_does(spec: dict[str, Any], expected: Any) -> None:
     assert make_wiring(json.loads(json.dumps(spec)), sensory=5, motor=3) == expected
 
 
@@ -50,11 +50,11 @@ def test_a_spec_from_a_file_means_the_call_it_names(spec: dict[str, Any], expect
         ({"kind": "tap_withdrawal", "seed": 1}, "unknown 'seed' .* takes no arguments"),
     ],
 )
-def test_a_spec_that_names_nothing_known_is_refused(spec: dict[str, Any], message: str) -> None:
+def test_an_unknown_kind_or_key_is_refused(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_wiring(spec, sensory=5, motor=3)
 
 
-def test_sizes_that_nobody_gave_are_asked_for() -> None:
+def test_missing_sizes_are_an_error() -> None:
     with pytest.raises(ValueError, match="also needs motor, sensory"):
         make_wiring({"kind": "auto_ncp", "neurons": 64})

@@ -19,7 +19,7 @@ from liquid_control.wiring import Wiring
 
 @st.composite
 def wirings(draw: st.DrawFn) -> Wiring:
-    """Any wiring at all, with synapses that run back, empty rows and several layers."""
+    """Any wiring, with synapses back to earlier layers, empty rows and several layers."""
     inputs, neurons = draw(st.integers(1, 5)), draw(st.integers(1, 6))
     polarities = st.sampled_from((-1, 0, 1))
     first_layer = draw(st.integers(0, neurons - 1))

@@ -1,4 +1,4 @@
-// Instructions of AVX-512 that vector types do not reach, for single precision.
+// Instructions of AVX-512 that vector types do not offer, for single precision.
 #pragma once
 
 #include "lanes.h"

@@ -6,10 +6,10 @@
 
 namespace liquid {
 
-/// Add what one target hears along rows of `length` to its rows of sums.
+/// Add a bundle to the rows of sums of its one target, along rows of `length`.
 template <class Synapse, class T, int V>
-void hear_along(const Bundle& bundle, const T* weights, T* const* heard, T* const* sums,
-                std::size_t length) {
+void add_along(const Bundle& bundle, const T* weights, T* const* value, T* const* sums,
+               std::size_t length) {
     constexpr int count = std::min(4, kTile / Synapse::sums);
     along<T, V, count>(length, [&](auto lanes, auto vectors, std::size_t i) {
         using X = decltype(lanes);
@@ -22,9 +22,9 @@ void hear_along(const Bundle& bundle, const T* weights, T* const* heard, T* cons
         }
         const T* weight = weights + bundle.weight;
         for (const int slot : bundle.far) {
-            const T* source = heard[slot] + i;
+            const T* source = value[slot] + i;
             for (int v = 0; v < n; ++v) {
-                Synapse::hear(X::load(source + v * X::width), weight, 1, sum[v]);
+                Synapse::add(X::load(source + v * X::width), weight, 1, sum[v]);
             }
             weight += Synapse::parameters;
         }
@@ -36,39 +36,40 @@ void hear_along(const Bundle& bundle, const T* weights, T* const* heard, T* cons
     });
 }
 
-/// Add what the `near` targets of a bundle hear at position i; sums[m * sums + s] are their rows.
+/// Add a bundle to the sums of its `near` targets at position i; `rows` are those of each target.
 template <class Synapse, class X, int near, class T>
-void hear_step(const Bundle& bundle, const T* weights, T* const* heard, T* const* sums,
-               std::size_t i) {
+void add_step(const Bundle& bundle, const T* weights, T* const* value,
+              T* const (*rows)[Synapse::sums], std::size_t i) {
     X sum[near][Synapse::sums];
     for (int m = 0; m < near; ++m) {
         for (int s = 0; s < Synapse::sums; ++s) {
-            sum[m][s] = X::load(sums[m * Synapse::sums + s] + i);
+            sum[m][s] = X::load(rows[m][s] + i);
         }
     }
     const T* weight = weights + bundle.weight;
     for (const int slot : bundle.far) {
-        const X source = X::load(heard[slot] + i);
+        const X source = X::load(value[slot] + i);
         for (int m = 0; m < near; ++m) {
-            Synapse::hear(source, weight + m, near, sum[m]);
+            Synapse::add(source, weight + m, near, sum[m]);
         }
         weight += Synapse::parameters * near;
     }
     for (int m = 0; m < near; ++m) {
         for (int s = 0; s < Synapse::sums; ++s) {
-            sum[m][s].store(sums[m * Synapse::sums + s] + i);
+            sum[m][s].store(rows[m][s] + i);
         }
     }
 }
 
-/// Add what the `near` sources of a bundle by source get at position i from their targets, whose
-/// rows of gradients by the sums are d_sums[far * sums + s].
+/// Add the gradients by the `near` sources of a bundle by source at position i, from `d_sums`, the
+/// rows of gradients by the sums of the layer that its targets are in.
 template <class Synapse, class X, int near, class T>
-void back_step(const Bundle& bundle, const T* weights, T* const* heard, T* const* taught,
-               const Rows<T>& d_sums, int first_row, int first_target, std::size_t i) {
+void d_source_step(const Bundle& bundle, const T* weights, T* const* value, T* const* grad,
+                   const Rows<T>& d_sums, const Layer& layer, std::size_t i) {
+    const int first_row = layer.row, first_target = layer.first;
     X d_source[near];
     for (int m = 0; m < near; ++m) {
-        d_source[m] = X::load(taught[bundle.near[m]] + i);
+        d_source[m] = X::load(grad[bundle.near[m]] + i);
     }
     const T* weight = weights + bundle.weight;
     for (const int target : bundle.far) {
@@ -78,28 +79,28 @@ void back_step(const Bundle& bundle, const T* weights, T* const* heard, T* const
             d_sum[s] = X::load(d_sums[row] + i);
         }
         for (int m = 0; m < near; ++m) {
-            const X source = X::load(heard[bundle.near[m]] + i);
+            const X source = X::load(value[bundle.near[m]] + i);
             d_source[m] += Synapse::d_source(source, weight + m, near, d_sum);
         }
         weight += Synapse::parameters * near;
     }
     for (int m = 0; m < near; ++m) {
-        d_source[m].store(taught[bundle.near[m]] + i);
+        d_source[m].store(grad[bundle.near[m]] + i);
     }
 }
 
-/// From position `begin` to `end`, add what `count` synapses of one target learn to d_weights, and
-/// if `teaches` what their sources get to taught.
-template <class Synapse, class X, int count, bool teaches, class T>
-void learn_between(const int* slots, const T* weights, T* const* heard, T* const* taught,
-                   const T* const* d_sums, std::size_t begin, std::size_t end, T* d_weights,
-                   int apart) {
+/// From position `begin` to `end`, add the gradients by `count` synapses of one target to
+/// `d_weights` and, if `by_source`, those by their sources to `grad`.
+template <class Synapse, class X, int count, bool by_source, class T>
+void d_weights_between(const int* slots, const T* weights, T* const* value, T* const* grad,
+                       const T* const* d_sums, std::size_t begin, std::size_t end, T* d_weights,
+                       int apart) {
     constexpr int parameters = Synapse::parameters;
     const T* sources[count];
     T* to[count];
     X d_weight[count * parameters];
     for (int c = 0; c < count; ++c) {
-        sources[c] = heard[slots[c]], to[c] = taught[slots[c]];
+        sources[c] = value[slots[c]], to[c] = grad[slots[c]];
     }
     for (X& each : d_weight) {
         each = X(T(0));
@@ -110,9 +111,9 @@ void learn_between(const int* slots, const T* weights, T* const* heard, T* const
             d_sum[s] = X::load(d_sums[s] + i);
         }
         for (int c = 0; c < count; ++c) {
-            const X d_source = Synapse::learn(X::load(sources[c] + i), weights + c * parameters,
-                                              d_sum, d_weight + c * parameters);
-            if constexpr (teaches) {
+            const X d_source = Synapse::d_weights(X::load(sources[c] + i), weights + c * parameters,
+                                                  d_sum, d_weight + c * parameters);
+            if constexpr (by_source) {
                 (X::load(to[c] + i) + d_source).store(to[c] + i);
             }
         }
@@ -120,31 +121,34 @@ void learn_between(const int* slots, const T* weights, T* const* heard, T* const
     add_sums(d_weight, d_weights, apart);
 }
 
-/// What the synapses of the m-th near target of a bundle learn along rows of `length`.
-template <class Synapse, bool teaches, class T, int V>
-void learn_along(const Bundle& bundle, int m, const T* weights, T* const* heard, T* const* taught,
-                 const T* const* d_sums, std::size_t length, T* d_weights) {
+/// Add the gradients by the synapses from sources `first` to `last` to the m-th target of a bundle,
+/// along rows of `length`, and if `by_source` those by their sources.
+template <class Synapse, bool by_source, class T, int V>
+void d_weights_along(const Bundle& bundle, int m, std::size_t first, std::size_t last,
+                     const T* weights, T* const* value, T* const* grad, const T* const* d_sums,
+                     std::size_t length, T* d_weights) {
     using Wide = Lanes<T, kWidest<T>>;
     // As many synapses at a time as registers hold.
-    constexpr int most = std::max(1, kTile / Synapse::parameters / (teaches ? 2 : 1));
-    constexpr int count = Synapse::sums == Synapse::parameters ? std::min(4, most) : 2;
+    constexpr int most = std::max(1, kTile / Synapse::parameters / (by_source ? 2 : 1));
+    constexpr int count = std::is_same_v<Synapse, Conductance> ? 2 : std::min(4, most);
     const std::size_t wide = length / Wide::width * Wide::width;
     const int apart = static_cast<int>(bundle.near.size());
-    const auto learn = [&](auto synapses, std::size_t j) {
+    const auto add = [&](auto synapses, std::size_t j) {
         constexpr int n = decltype(synapses)::value;
         const int offset = bundle.weight + static_cast<int>(j) * Synapse::parameters * apart + m;
-        learn_between<Synapse, Wide, n, teaches>(&bundle.far[j], weights + offset, heard, taught,
-                                                 d_sums, 0, wide, d_weights + offset, apart);
-        learn_between<Synapse, Lanes<T, V>, n, teaches>(&bundle.far[j], weights + offset, heard,
-                                                        taught, d_sums, wide, length,
-                                                        d_weights + offset, apart);
+        d_weights_between<Synapse, Wide, n, by_source>(&bundle.far[j], weights + offset, value,
+                                                       grad, d_sums, 0, wide, d_weights + offset,
+                                                       apart);
+        d_weights_between<Synapse, Lanes<T, V>, n, by_source>(&bundle.far[j], weights + offset,
+                                                              value, grad, d_sums, wide, length,
+                                                              d_weights + offset, apart);
     };
-    std::size_t j = 0;
-    for (; j + count <= bundle.far.size(); j += count) {
-        learn(std::integral_constant<int, count>(), j);
+    std::size_t j = first;
+    for (; j + count <= last; j += count) {
+        add(std::integral_constant<int, count>(), j);
     }
-    for (; j < bundle.far.size(); ++j) {
-        learn(std::integral_constant<int, 1>(), j);
+    for (; j < last; ++j) {
+        add(std::integral_constant<int, 1>(), j);
     }
 }
 

@@ -1,18 +1,18 @@
-// What each kind of neuron makes of the sums over its synapses, and the derivatives of that.
+// The equations of each kind of neuron, and their derivatives.
 //
-// A cell is two functions of lanes. `forward` takes the sums, the neuron's own past and the elapsed
-// time and returns its activity; it keeps what `backward` will want in `saved`. `backward` takes
-// the gradient of the loss by the activity and gives those by the sums, the past and the neuron's
-// own parameters. Time is in time scales; for solvers it is one solver step. The equations are
-// those of the neurons package.
+// A cell is two functions of lanes. `forward` takes the sums over a neuron's synapses, its own past
+// and the elapsed time, returns the activity, and stores in `saved` what `backward` needs.
+// `backward` takes the gradient by the activity and computes those by the sums, the past, the
+// elapsed time (if `d_time` is not null) and the neuron's own parameters. Time is in time scales;
+// for solvers it is one solver step. The equations are those of the neurons package.
 #pragma once
 
 #include "functions.h"
 
 namespace liquid {
 
-/// What of its own past a neuron depends on: nothing, its activity, or a memory beside it.
-enum class Past { none, activity, memory };
+/// What of its own past a neuron depends on: nothing, its activity, or the cell beside it.
+enum class Past { none, activity, cell };
 
 /// CfC (Hasani 2022) of candidates g and h and a time gate s: g + s (h - g) in mode "default"; in
 /// mode "no_gate" the gate does not hold g back, g + s h.
@@ -78,7 +78,7 @@ struct PureClosedForm {
 /// Long short-term memory; sums are the input, forget, candidate and output gate.
 struct LongShortTerm {
     static constexpr int sums = 4, saved = 5, saved_with_time = 5, own = 0;
-    static constexpr Past past = Past::memory;
+    static constexpr Past past = Past::cell;
 
     template <class X>
     static LIQUID_INLINE X forward(const X* sums, X& cell, X, const X*, X* saved) {
@@ -100,6 +100,32 @@ struct LongShortTerm {
         d_sums[2] = d_new * write * (X(1) - candidate * candidate);
         d_sums[3] = d_now * saved[4] * read * (X(1) - read);
         d_cell = d_new * keep;
+    }
+};
+
+/// Gated recurrent unit; sums are the reset gate, the keep gate, the candidate, and what the reset
+/// gate scales before it joins the candidate.
+struct GatedRecurrent {
+    static constexpr int sums = 4, saved = 4, saved_with_time = 4, own = 0;
+    static constexpr Past past = Past::activity;
+
+    template <class X>
+    static LIQUID_INLINE X forward(const X* sums, X& past, X, const X*, X* saved) {
+        saved[0] = sigmoid(sums[0]);
+        saved[1] = sigmoid(sums[1]);
+        saved[2] = tanh(sums[2] + saved[0] * sums[3]);
+        saved[3] = sums[3];
+        return past = saved[2] + saved[1] * (past - saved[2]);
+    }
+    template <class X>
+    static LIQUID_INLINE void backward(X d_now, X, X past, const X* saved, X, const X*, X* d_sums,
+                                       X& d_past, X*, X*) {
+        const X reset = saved[0], keep = saved[1], candidate = saved[2];
+        d_past = d_now * keep;
+        d_sums[1] = d_past * (past - candidate) * (X(1) - keep);
+        d_sums[2] = (d_now - d_past) * (X(1) - candidate * candidate);
+        d_sums[3] = d_sums[2] * reset;
+        d_sums[0] = d_sums[3] * saved[3] * (X(1) - reset);
     }
 };
 

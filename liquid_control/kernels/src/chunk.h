@@ -1,4 +1,4 @@
-// The rows of a chunk of steps, and what one neuron does along them.
+// The rows of a chunk of steps, and how one neuron is updated in them.
 #pragma once
 
 #include "call.h"
@@ -7,39 +7,39 @@
 
 namespace liquid {
 
-/// A neuron, and the first of its rows of sums and of its rows that are kept for going backward.
+/// A neuron, the first of its rows of sums, and the first of its rows for the backward pass.
 struct Neuron {
     int number, sums, saved;
+
+    /// The first neuron of a layer.
+    explicit Neuron(const Layer& layer)
+        : number(layer.first), sums(layer.row), saved(layer.saved) {}
+
+    /// Move on to the next neuron of the layer.
+    template <class Cell>
+    LIQUID_INLINE void next() {
+        ++number;
+        sums += Cell::sums;
+        saved += Cell::saved_with_time;
+    }
 };
 
-/// Call `body` for each neuron of a layer.
-template <class Cell, class Body>
-LIQUID_INLINE void each_neuron(const Layer& layer, Body body) {
-    Neuron neuron{layer.first, layer.row, layer.saved};
-    const int last = layer.last;
-    for (; neuron.number < last; ++neuron.number) {
-        body(neuron);
-        neuron.sums += Cell::sums;
-        neuron.saved += Cell::saved_with_time;
-    }
-}
-
-/// Steps are vectors of V samples. A position in a row is that of the step's vector, or the
-/// substep's where the row has one for each. Loops take a copy of the chunk: what they write can
-/// then not be mistaken for a change of it, and it stays in registers.
+/// A step is one vector of V samples. A position in a row is that of the step's vector, or of the
+/// substep's where the row has one for each. Loops over neurons use a copy of the chunk: a compiler
+/// sees that their writes to memory do not change it, and keeps it in registers.
 template <class T, int V>
 struct Chunk {
     using Vector = Lanes<T, V>;
 
     const int* carried_row;
     const T* own;  // the neurons' own parameters, (own, visible)
-    int memories, visible, substeps;
+    int hidden, visible, substeps;
     bool keeps, wants_time;
-    std::size_t begin, steps;            // control steps
-    Rows<T> now, before, memory, saved;  // of the whole sequence if they are kept
-    Rows<T> inputs, time, starts, sums;  // sums become their gradients
+    std::size_t begin, steps;                   // control steps
+    Rows<T> now, before, cell, saved;           // of the whole sequence if they are kept
+    Rows<T> inputs, time, clock, starts, sums;  // sums become their gradients
     Rows<T> d_now, d_before, d_inputs, d_time, d_own;
-    Rows<T> d_carried, d_memory;  // one vector each, handed from chunk to chunk
+    Rows<T> d_carried, d_cell;  // one vector each, handed from chunk to chunk
 
     /// Where the chunk begins in rows of the whole sequence.
     LIQUID_INLINE std::size_t origin() const { return keeps ? begin * V : 0; }
@@ -47,7 +47,7 @@ struct Chunk {
     std::size_t length() const { return steps * V; }
     std::size_t substep_length() const { return length() * substeps; }
 
-    /// One substep of one neuron, and its activity to where it is heard.
+    /// Update one neuron in one substep, and store its activity wherever it is read.
     template <class Cell>
     LIQUID_INLINE void advance(Neuron neuron, std::size_t t, int k) const {
         const std::size_t substep = (t * substeps + k) * V;
@@ -74,9 +74,9 @@ struct Chunk {
         load_own<Cell>(neuron, mine);
         load_past<Cell>(neuron, step, substep, past);
         const X value = Cell::forward(sum, past, X::load(time[0] + step), mine, kept);
-        if constexpr (Cell::past == Past::memory) {
+        if constexpr (Cell::past == Past::cell) {
             const X is_new = X::load(starts[0] + step + V);
-            past.unless(is_new).store(memory[neuron.number] + origin() + step + V);
+            past.unless(is_new).store(cell[neuron.number] + origin() + step + V);
         }
         if (keeps) {
             const int count = wants_time ? Cell::saved_with_time : Cell::saved;
@@ -87,7 +87,7 @@ struct Chunk {
         return value;
     }
 
-    /// `advance` in reverse: from the gradient by a neuron's activity to that by its sums and past.
+    /// The reverse of `advance`: from the gradient by the activity to those by sums and past.
     template <class Cell>
     LIQUID_INLINE void retreat(Neuron neuron, std::size_t t, int k) const {
         const std::size_t substep = (t * substeps + k) * V;
@@ -97,18 +97,18 @@ struct Chunk {
             d_value += Vector::load(d_now[neuron.number] + t * V);
         }
         Vector d_past(T(0));
-        if constexpr (Cell::past == Past::memory) {
-            d_past = Vector::load(d_memory[neuron.number]);
+        if constexpr (Cell::past == Past::cell) {
+            d_past = Vector::load(d_cell[neuron.number]);
         }
-        back<Cell>(neuron, t * V, substep, d_value, d_past);
-        if constexpr (Cell::past == Past::memory) {
-            d_past.unless(Vector::load(starts[0] + t * V)).store(d_memory[neuron.number]);
+        differentiate<Cell>(neuron, t * V, substep, d_value, d_past);
+        if constexpr (Cell::past == Past::cell) {
+            d_past.unless(Vector::load(starts[0] + t * V)).store(d_cell[neuron.number]);
         } else if constexpr (Cell::past == Past::activity) {
             (Vector::load(d_before[row] + substep) + d_past).store(d_before[row] + substep);
         }
     }
 
-    /// What the activity before this substep gets, carried to the substep before.
+    /// Carry the gradient by the activity before this substep to the substep before.
     LIQUID_INLINE void hand_back(int neuron, std::size_t t, int k) const {
         const int row = carried_row[neuron];
         if (row < 0) {
@@ -124,8 +124,8 @@ struct Chunk {
 
     /// The gradients by a neuron's sums, own parameters and past, from that by its activity.
     template <class Cell, class X>
-    LIQUID_INLINE void back(Neuron neuron, std::size_t step, std::size_t substep, X d_value,
-                            X& d_past) const {
+    LIQUID_INLINE void differentiate(Neuron neuron, std::size_t step, std::size_t substep,
+                                     X d_value, X& d_past) const {
         X kept[Cell::saved_with_time], mine[Cell::own + 1], past(T(0)), value(T(0));
         X d_sum[Cell::sums], d_mine[Cell::own + 1], d_elapsed(T(0));
         const int count = wants_time ? Cell::saved_with_time : Cell::saved;
@@ -135,7 +135,7 @@ struct Chunk {
         load_own<Cell>(neuron, mine);
         load_past<Cell>(neuron, step, substep, past);
         if constexpr (Cell::past == Past::activity) {
-            // Not where the next step begins: a reset may have come in between.
+            // Not the activity that the next step begins with: a reset may lie in between.
             const bool is_last = substep + V == (step + V) * substeps;
             value = X::load(is_last ? now[neuron.number] + origin() + step
                                     : before[carried_row[neuron.number]] + substep_origin() +
@@ -157,7 +157,7 @@ struct Chunk {
         }
     }
 
-    int own_row(int neuron, int which) const { return which * visible + neuron - memories; }
+    int own_row(int neuron, int which) const { return which * visible + neuron - hidden; }
 
   private:
     template <class Cell, class X>
@@ -172,8 +172,8 @@ struct Chunk {
                                  X& past) const {
         if constexpr (Cell::past == Past::activity) {
             past = X::load(before[carried_row[neuron.number]] + substep_origin() + substep);
-        } else if constexpr (Cell::past == Past::memory) {
-            past = X::load(memory[neuron.number] + origin() + step);
+        } else if constexpr (Cell::past == Past::cell) {
+            past = X::load(cell[neuron.number] + origin() + step);
         }
     }
 };

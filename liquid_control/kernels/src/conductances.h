@@ -1,10 +1,10 @@
-// From the parameters of an LTC to the numbers that its kernels use, and back with the gradient.
+// From the parameters of an LTC to the numbers that its kernels use, and the gradients of that.
 //
 // Each synapse has a conductance w and a reversal potential E, and opens as sigmoid(s (x - m)) with
 // steepness s and midpoint m. Each neuron has a capacitance C, a leak g and its reversal potential.
-// Conductances, leaks and capacitances come before their softplus. What the kernels use is divided
-// by the capacitance of the neuron it concerns (Lechner et al. 2020). Inputs may be mapped
-// affinely, by a gain and an offset each, which the sensory synapses take over.
+// Conductances, leaks and capacitances are given before their softplus. The numbers for the kernels
+// are divided by the capacitance of the neuron (Lechner et al. 2020). Inputs may be mapped
+// affinely, by a gain and an offset each; the sensory synapses include that mapping.
 #pragma once
 
 #include <cmath>

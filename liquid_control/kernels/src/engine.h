@@ -1,9 +1,10 @@
-// A call from start to end: weights gathered, the batch cut into tiles, tiles on threads.
+// A call from start to end: pack the parameters, cut the batch into tiles, run tiles on threads.
 #pragma once
 
+#include "backward.h"
 #include "conductances.h"
+#include "forward.h"
 #include "threads.h"
-#include "tile.h"
 
 namespace liquid {
 
@@ -31,7 +32,7 @@ auto with_width(int width, Function function) {
     return function(std::integral_constant<int, widest>());
 }
 
-/// Cut a batch into tiles, the last as narrow as it may be. It does not depend on threads.
+/// Cut a batch into tiles, the last one as narrow as possible. Threads have no influence on it.
 template <class T>
 std::vector<Cut> cut(std::size_t batch) {
     constexpr std::size_t widest = kWidest<T>, least = 16 / sizeof(T);
@@ -46,6 +47,7 @@ std::vector<Cut> cut(std::size_t batch) {
     return cuts;
 }
 
+/// One call, for the whole batch.
 template <class T>
 class Engine {
   public:
@@ -77,7 +79,7 @@ class Engine {
 
     void forward() {
         gather(false);
-        on_tiles([](auto& tile, std::size_t) { tile.forward(); });
+        on_tiles([](auto& tile, std::size_t) { Forward(tile).run(); });
     }
 
     /// Also writes the gradients by the parameters, tensor by tensor.
@@ -85,15 +87,15 @@ class Engine {
         gather(true);
         const std::size_t synapses = plan_.forward.size(), rows = plan_.rows;
         const std::size_t size = synapses + rows + plan_.own * plan_.visible;
-        std::vector<T> learned(size * cuts_.size());
+        std::vector<T> gradients(size * cuts_.size());
         on_tiles([&](auto& tile, std::size_t i) {
-            T* mine = learned.data() + i * size;
-            tile.backward(mine, mine + synapses, mine + synapses + rows);
+            T* mine = gradients.data() + i * size;
+            Backward(tile, mine, mine + synapses, mine + synapses + rows).run();
         });
-        // Tile by tile, so that the sum is the same whoever computed them.
+        // Tile by tile, so that the sum does not depend on which thread computed which.
         std::vector<T> total(plan_.parameter_count());
         for (std::size_t i = 0; i < cuts_.size(); ++i) {
-            const T* from = learned.data() + i * size;
+            const T* from = gradients.data() + i * size;
             for (std::size_t j = 0; j < synapses; ++j) {
                 total[plan_.forward[j]] += *from++;
             }
@@ -118,13 +120,13 @@ class Engine {
     }
 
   private:
-    /// Memory of the calling thread, kept for its next call: fresh memory costs more than it holds.
+    /// Memory of the calling thread, reused by its next call: allocating it anew takes too long.
     struct Memory {
         std::vector<T> numbers;
         std::vector<T*> pointers;
     };
 
-    /// Lay out the memory: the parameters as they came and in the tiles' orders, then the scratch.
+    /// Lay out the memory: the parameters, the parameters as packed for tiles, then the scratch.
     void gather(bool goes_back) {
         thread_local Memory memory;
         const std::size_t flat = plan_.parameter_count();

@@ -88,7 +88,7 @@ LIQUID_INLINE X decay(X x) {
     return power.scale + power.rest;
 }
 
-/// 1 / (1 + 2^x): a sigmoid for those who have scaled their argument by -log2(e) already.
+/// 1 / (1 + 2^x): the sigmoid of an argument that is scaled by -log2(e) already.
 template <class X>
 LIQUID_INLINE X sigmoid_of_power(X x) {
     constexpr auto largest = Exponential<typename X::Number>::largest;

@@ -13,7 +13,7 @@
 #define LIQUID_INLINE __forceinline
 #endif
 
-// GCC and Clang have vector types; other compilers get loops, and make of them what they can.
+// GCC and Clang have vector types; other compilers get loops, which they may vectorise.
 #if defined(__GNUC__) && !defined(LIQUID_NO_VECTOR_TYPES)
 #define LIQUID_VECTOR_TYPES 1
 #else
@@ -169,7 +169,17 @@ LIQUID_INLINE Lanes<T, Width> fold(Lanes<T, Width> a, Lanes<T, Width> b,
             __builtin_shufflevector(a.lane, b.lane, (from(position) + half)...)};
 }
 
-/// The sums over the lanes of `count` vectors: that of the i-th is in lane i * Width / count.
+/// The least power of two that is not below `count`.
+constexpr int power_of_two_from(int count) {
+    int power = 1;
+    while (power < count) {
+        power *= 2;
+    }
+    return power;
+}
+
+/// The sums over the lanes of `count` vectors, a power of two: that of the i-th is in lane
+/// i * Width / count.
 template <int block, int count, class T, int Width>
 LIQUID_INLINE Lanes<T, Width> fold_all(const Lanes<T, Width> (&vectors)[count]) {
     constexpr int pairs = count > 1 ? count / 2 : 1;
@@ -191,11 +201,16 @@ LIQUID_INLINE Lanes<T, Width> fold_all(const Lanes<T, Width> (&vectors)[count]) 
 template <int count, class T, int Width>
 LIQUID_INLINE void add_sums(const Lanes<T, Width> (&vectors)[count], T* to, int stride) {
 #if LIQUID_SHUFFLES
-    if constexpr (count <= Width) {
+    constexpr int padded = power_of_two_from(count);
+    if constexpr (padded <= Width) {
+        Lanes<T, Width> all[padded];
+        for (int i = 0; i < padded; ++i) {
+            all[i] = i < count ? vectors[i] : Lanes<T, Width>(T(0));
+        }
         T sums[Width];
-        fold_all<Width, count>(vectors).store(sums);
+        fold_all<Width, padded>(all).store(sums);
         for (int i = 0; i < count; ++i) {
-            to[i * stride] += sums[i * (Width / count)];
+            to[i * stride] += sums[i * (Width / padded)];
         }
         return;
     }

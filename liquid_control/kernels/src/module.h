@@ -1,4 +1,4 @@
-// What Python sees of the kernels, compiled once for each instruction set.
+// The Python module of the kernels, compiled once for each instruction set.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -17,15 +17,15 @@ T* at(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-/// A circuit's plan, and the two directions through it for either type of number.
+/// A circuit's plan, with its forward and backward pass in single and double precision.
 class Circuit {
   public:
     using LayerTuple = std::tuple<std::string, int, int, int>;
     using BankTuple = std::tuple<std::vector<int>, std::vector<int>, int>;
 
-    Circuit(int inputs, int memory, int visible, int substeps,
+    Circuit(int inputs, int hidden, int visible, int substeps,
             const std::vector<LayerTuple>& layers, const std::vector<BankTuple>& banks)
-        : plan_(description(inputs, memory, visible, substeps, layers, banks)),
+        : plan_(description(inputs, hidden, visible, substeps, layers, banks)),
           tensor_sizes_(plan_.parameter_sizes.begin(), plan_.parameter_sizes.end()) {
         if (plan_.conductances) {
             tensor_sizes_ = Conductances<float>::sizes(plan_);
@@ -37,7 +37,7 @@ class Circuit {
                          : Engine<float>::kept_size(plan_, time, batch);
     }
 
-    /// `tensors` are inputs, state, elapsed time and the parameters; zero for one that is missing.
+    /// `tensors` are inputs, state, elapsed time and the parameters; zero for a missing one.
     void forward(bool is_double, std::size_t time, std::size_t batch, double time_scale,
                  int first_output, bool wants_time, const std::vector<Address>& tensors,
                  Address starts, Address kept, Address outputs, Address final_state,
@@ -58,7 +58,7 @@ class Circuit {
         is_double ? run(0.0) : run(0.0f);
     }
 
-    /// `gradients` are those by the tensors, in their order; zero for one that is not wanted.
+    /// `gradients` are those by the tensors, in their order; zero for an unwanted one.
     void backward(bool is_double, std::size_t time, std::size_t batch, double time_scale,
                   int first_output, const std::vector<Address>& tensors, Address starts,
                   Address kept, Address d_outputs, Address d_final_state,
@@ -95,7 +95,7 @@ class Circuit {
         return call;
     }
 
-    /// Only empty tensors have no address, and those of the mapping that an LTC may do without.
+    /// Only empty tensors have no address, and those of an LTC's mapping, which is optional.
     template <class T>
     std::vector<const T*> parameters_of(const std::vector<Address>& tensors) const {
         std::vector<const T*> parameters;
@@ -113,10 +113,10 @@ class Circuit {
         return parameters;
     }
 
-    static Plan::Description description(int inputs, int memory, int visible, int substeps,
+    static Plan::Description description(int inputs, int hidden, int visible, int substeps,
                                          const std::vector<LayerTuple>& layers,
                                          const std::vector<BankTuple>& banks) {
-        Plan::Description made{inputs, memory, visible, substeps, {}, {}};
+        Plan::Description made{inputs, hidden, visible, substeps, {}, {}};
         for (const auto& [kind, first, last, block] : layers) {
             Layer layer{};
             layer.kind = kind_of(kind);
@@ -127,16 +127,6 @@ class Circuit {
             made.banks.push_back({slots, targets, parameters});
         }
         return made;
-    }
-
-    static Kind kind_of(const std::string& name) {
-        static const std::map<std::string, Kind> kinds{{"cfc_default", Kind::cfc_default},
-                                                       {"cfc_no_gate", Kind::cfc_no_gate},
-                                                       {"cfc_pure", Kind::cfc_pure},
-                                                       {"lstm", Kind::lstm},
-                                                       {"ctrnn", Kind::ctrnn},
-                                                       {"ltc", Kind::ltc}};
-        return kinds.at(name);
     }
 
     const Plan plan_;

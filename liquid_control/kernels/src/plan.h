@@ -1,37 +1,17 @@
-// A circuit as the kernels see it: layers in the order of computation, and who listens to whom.
+// The program of a circuit: its layers in the order of computation, and the synapses of each.
+//
+// Python describes a circuit by slots, layers and banks (see docs/kernels.md). A plan sorts its
+// synapses by when they can be computed, and groups them so that registers are used well.
 #pragma once
 
 #include <algorithm>
 #include <map>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
-#include "cells.h"
-#include "synapses.h"
+#include "models.h"
 
 namespace liquid {
-
-enum class Kind { cfc_default, cfc_no_gate, cfc_pure, lstm, ctrnn, ltc };
-
-/// Calls `function` with the cell and the kind of synapse of a kind of neuron.
-template <class Function>
-LIQUID_INLINE auto with_kind(Kind kind, Function function) {
-    switch (kind) {
-        case Kind::cfc_default:
-            return function(ClosedForm<true>{}, Linear<4>{});
-        case Kind::cfc_no_gate:
-            return function(ClosedForm<false>{}, Linear<4>{});
-        case Kind::cfc_pure:
-            return function(PureClosedForm{}, Linear<1>{});
-        case Kind::lstm:
-            return function(LongShortTerm{}, Linear<4>{});
-        case Kind::ctrnn:
-            return function(Leaky{}, Linear<1>{});
-        default:
-            return function(Liquid{}, Conductance{});
-    }
-}
 
 /// How many vectors of sums are kept in registers at a time.
 constexpr int kTile = kRegisters / 2;
@@ -45,56 +25,69 @@ struct Bundle {
 };
 using Bundles = std::vector<Bundle>;
 
-/// Synapses of one bank as the parameters lie: sum s of wire w has number w.index + s * apart.
+/// Synapses of one bank in the order of its tensor: number p of wire w is at w.index + p * apart.
 struct Strand {
     struct Wire {
         int slot, target, index;  // the target counts from the first neuron of the layer
     };
     int bank, apart;
+    bool within;  // from the layer's own block
     std::vector<Wire> wires;
 };
 
 /// Neurons that are updated at once. `row` is the first of their rows of sums: sum s of neuron i
-/// of the layer is row + i * sums + s. `saved` likewise counts the rows kept for going backward.
+/// of the layer is row + i * sums + s. `saved` is likewise the first of their rows that are saved
+/// for the backward pass.
 struct Layer {
     Kind kind;
     int first, last, block;
     int row, saved;
-    Bundles sensory, upstream, within;  // by target: from inputs, earlier blocks, their own block
+    Bundles sensory, upstream, within;  // by target: from inputs and clock, earlier blocks, its own
     Bundles back;                       // those within, by source
-    std::vector<Strand> strands;        // all of them, as they come
+    std::vector<Strand> strands;        // all of them, in the order of the tensors
     int bias, bias_first, bias_apart;   // tensor of biases; sum s starts at first + s * apart
 
     int size() const { return last - first; }
+
+    /// The rows of sums of one of its neurons, out of those of all.
+    template <class Rows, class T, int sums>
+    void rows_of(int neuron, const Rows& all, T* (&rows)[sums]) const {
+        for (int s = 0; s < sums; ++s) {
+            rows[s] = all[row + (neuron - first) * sums + s];
+        }
+    }
 };
 
-/// Consecutive layers that synapses lead back among; they take each step together. If none do
-/// (not coupled), every neuron can take all steps of a chunk on its own.
+/// Consecutive layers that are computed together, step by step, because of synapses among them. If
+/// there are none (not coupled), each neuron is computed for all steps of a chunk on its own.
 struct Block {
     int first, last;
     bool coupled;
 };
 
-/// The synapses of one parameter tensor (parameters, count): slots they hear, and their targets.
+/// The synapses of one parameter tensor (parameters, count): their sources' slots and targets.
 struct Bank {
     std::vector<int> slots, targets;
     int parameters;
 };
 
+/// The program of one circuit, and the order of computation that follows from it.
 struct Plan {
-    /// A slot is something to hear: an input, a neuron's activity now, or that of the step before.
-    /// Neurons are those of the mixed memory, then the visible ones. The parameters of a call are
-    /// the banks, the biases (sums, neurons) of memory and visible neurons, and the neurons' own;
-    /// an LTC's are made from others (conductances.h).
+    /// A slot is a source of synapses: an input, the elapsed time, a neuron's activity now, or that
+    /// of the step before. Neurons are the hidden ones of a mixed memory, then the visible ones.
+    /// Neurons that have a cell beside their activity come first; the state is the visible neurons'
+    /// activities, then the cells. The parameters of a call are the banks, the biases (sums,
+    /// neurons) of hidden and of visible neurons, and the neurons' own parameters. Those of an LTC
+    /// are computed from other tensors (conductances.h).
     struct Description {
-        int inputs, memory, visible, substeps;
+        int inputs, hidden, visible, substeps;
         std::vector<Layer> layers;
         std::vector<Bank> banks;
     };
 
-    int inputs, memory, visible, neurons, substeps;
-    int rows = 0, saved_rows = 0, own = 0, own_start = 0;
-    bool conductances = false;
+    int inputs, hidden, visible, neurons, substeps;
+    int cells = 0, rows = 0, saved_rows = 0, own = 0, own_start = 0;
+    bool conductances = false, clocked = false;  // clocked: a synapse leads from the elapsed time
     std::vector<Layer> layers;
     std::vector<Block> blocks;
     std::vector<Bank> banks;
@@ -106,9 +99,9 @@ struct Plan {
 
     explicit Plan(Description from)
         : inputs(from.inputs),
-          memory(from.memory),
+          hidden(from.hidden),
           visible(from.visible),
-          neurons(from.memory + from.visible),
+          neurons(from.hidden + from.visible),
           substeps(from.substeps),
           layers(std::move(from.layers)),
           banks(std::move(from.banks)) {
@@ -123,20 +116,29 @@ struct Plan {
         }
         return count;
     }
-    int slots() const { return inputs + 2 * neurons; }
-    int now(int neuron) const { return inputs + neuron; }
-    int before(int neuron) const { return inputs + neurons + neuron; }
+    int state_size() const { return visible + cells; }
+    int slots() const { return inputs + 1 + 2 * neurons; }
+    /// Elapsed time over the time scale, minus one: zero at the nominal rate.
+    int clock() const { return inputs; }
+    int now(int neuron) const { return inputs + 1 + neuron; }
+    int before(int neuron) const { return now(neurons + neuron); }
 
   private:
     void lay_out() {
         for (Layer& layer : layers) {
             layer.row = rows;
             layer.saved = saved_rows;
-            with_kind(layer.kind, [&](auto cell, auto) {
-                using Cell = decltype(cell);
+            with_model(layer.kind, [&](auto model) {
+                using Cell = typename decltype(model)::Cell;
                 rows += layer.size() * Cell::sums;
                 saved_rows += layer.size() * Cell::saved_with_time;
                 own = std::max(own, Cell::own);
+                if (Cell::past == Past::cell) {
+                    if (layer.first != cells) {
+                        throw std::invalid_argument("neurons with a cell must come first");
+                    }
+                    cells = layer.last;
+                }
             });
             conductances = conductances || layer.kind == Kind::ltc;
             if (blocks.size() <= static_cast<std::size_t>(layer.block)) {
@@ -171,7 +173,8 @@ struct Plan {
             const int count = static_cast<int>(bank.targets.size());
             const int number = static_cast<int>(parameter_sizes.size());
             for (Layer& layer : layers) {
-                layer.strands.push_back({number, count, {}});
+                layer.strands.push_back({number, count, false, {}});
+                layer.strands.push_back({number, count, true, {}});
             }
             for (int i = 0; i < count; ++i) {
                 const int slot = bank.slots[i], target = bank.targets[i];
@@ -181,16 +184,20 @@ struct Plan {
                 }
                 const int l = layer_of[target];
                 const Synapse synapse{start + i, count};
-                layers[l].strands.back().wires.push_back({slot, target - layers[l].first, i});
-                if (slot < inputs) {
+                const int source = slot < now(0) ? -1 : (slot - now(0)) % neurons;
+                const bool is_within =
+                    source >= 0 && layers[layer_of[source]].block == layers[l].block;
+                const Strand::Wire wire{slot, target - layers[l].first, i};
+                layers[l].strands.end()[is_within ? -1 : -2].wires.push_back(wire);
+                if (source < 0) {
+                    clocked = clocked || slot == clock();
                     sensory[l][target][slot] = synapse;
                     continue;
                 }
-                const int source = (slot - inputs) % neurons;
                 if (slot >= before(0)) {
                     is_carried[source] = true;
                 }
-                if (layers[layer_of[source]].block == layers[l].block) {
+                if (is_within) {
                     within[l][target][slot] = synapse;
                     back[l][slot][target] = synapse;
                     blocks[layers[l].block].coupled = true;
@@ -204,9 +211,9 @@ struct Plan {
         add_biases(start);
         for (std::size_t l = 0; l < layers.size(); ++l) {
             Layer& layer = layers[l];
-            with_kind(layer.kind, [&](auto cell, auto kind) {
-                using Cell = decltype(cell);
-                constexpr int parameters = decltype(kind)::parameters;
+            with_model(layer.kind, [&](auto model) {
+                using Cell = typename decltype(model)::Cell;
+                constexpr int parameters = decltype(model)::Outside::parameters;
                 const int tile = conductances ? 1 : kTile;
                 layer.sensory = bundle(sensory[l], parameters, 1, forward);
                 layer.upstream = bundle(upstream[l], parameters, 1, forward);
@@ -230,7 +237,7 @@ struct Plan {
 
     void add_biases(int start) {
         bias.resize(rows);
-        for (const auto& [first, count] : {std::pair{0, memory}, std::pair{memory, visible}}) {
+        for (const auto& [first, count] : {std::pair{0, hidden}, std::pair{hidden, visible}}) {
             int sums = 0;
             for (Layer& layer : layers) {
                 if (layer.first < first || layer.first >= first + count) {
@@ -239,7 +246,7 @@ struct Plan {
                 layer.bias = static_cast<int>(parameter_sizes.size());
                 layer.bias_first = layer.first - first;
                 layer.bias_apart = count;
-                with_kind(layer.kind, [&](auto cell, auto) { sums = decltype(cell)::sums; });
+                with_model(layer.kind, [&](auto model) { sums = decltype(model)::Cell::sums; });
                 for (int n = layer.first; n < layer.last; ++n) {
                     for (int s = 0; s < sums; ++s) {
                         bias[layer.row + (n - layer.first) * sums + s] =

@@ -1,5 +1,5 @@
-// One step of one sample, as an agent takes it that acts: neurons lie side by side, not samples,
-// and the parameters are read where they are.
+// One step of one sample, as a policy computes it that acts in one environment. Registers hold
+// neurons side by side, not samples, and the parameters are read where they are.
 #pragma once
 
 #include <vector>
@@ -15,7 +15,7 @@ class Solo {
     using X = Lanes<T, kWidest<T>>;
 
   public:
-    /// Whether it may take the place of tiles: conductances gain more from being gathered.
+    /// Whether it can replace tiles. LTCs are left to them: packed conductances are faster.
     static bool fits(const Plan& plan, const Call<T>& call) {
         return call.time == 1 && call.batch == 1 && !call.kept && !plan.conductances;
     }
@@ -24,63 +24,67 @@ class Solo {
         : plan_(plan), parameters_(parameters), call_(call) {
         thread_local std::vector<T> memory;
         const std::size_t row = Rows<T>::size(1, plan.neurons);
-        const std::size_t size = plan.slots() + plan.memory + (kMostRows + 1) * row;
+        const std::size_t size = plan.slots() + plan.cells + (kMostRows + 1) * row;
         if (memory.size() < size) {
             memory.resize(size);
         }
         T* at = memory.data();
         sums_ = Rows<T>(at, kMostRows, plan.neurons);
         result_ = Rows<T>(at, 1, plan.neurons);
-        heard_ = at;
+        value_ = at;
         cells_ = at + plan.slots();
     }
 
     void forward() {
         const bool is_new = !call_.state || (call_.starts && call_.starts[0]);
-        const auto remember = [&](T* to, int first, int count) {
+        const auto load_state = [&](T* to, int first, int count) {
             if (is_new) {
                 std::fill_n(to, count, T(0));
             } else {
                 std::copy_n(call_.state + first, count, to);
             }
         };
-        std::copy_n(call_.inputs, plan_.inputs, heard_);
-        remember(heard_ + plan_.before(plan_.memory), 0, plan_.visible);
-        remember(cells_, plan_.visible, plan_.memory);
+        std::copy_n(call_.inputs, plan_.inputs, value_);
+        load_state(value_ + plan_.before(plan_.hidden), 0, plan_.visible);
+        load_state(cells_, plan_.visible, plan_.cells);
+        value_[plan_.clock()] = elapsed() - T(1);
         for (int k = 0; k < plan_.substeps; ++k) {
             if (k > 0) {
-                std::copy_n(visible(), plan_.visible, heard_ + plan_.before(plan_.memory));
+                std::copy_n(visible(), plan_.visible, value_ + plan_.before(plan_.hidden));
             }
             for (const Layer& layer : plan_.layers) {
-                with_kind(layer.kind, [&](auto cell, auto) { update<decltype(cell)>(layer); });
+                with_model(layer.kind, [&](auto model) { update<decltype(model)>(layer); });
             }
         }
         std::copy_n(visible() + call_.first_output, plan_.visible - call_.first_output,
                     call_.outputs);
         std::copy_n(visible(), plan_.visible, call_.final_state);
-        std::copy_n(cells_, plan_.memory, call_.final_state + plan_.visible);
+        std::copy_n(cells_, plan_.cells, call_.final_state + plan_.visible);
     }
 
   private:
     static constexpr int kMostRows = 8;  // sums, past and own parameters of any cell
 
-    const T* visible() const { return heard_ + plan_.now(plan_.memory); }
+    const T* visible() const { return value_ + plan_.now(plan_.hidden); }
 
-    template <class Cell>
+    /// In time scales.
+    T elapsed() const { return call_.elapsed ? call_.elapsed[0] / call_.time_scale : T(1); }
+
+    template <class Model>
     void update(const Layer& layer) {
+        using Cell = typename Model::Cell;
         constexpr int past_row = Cell::sums, own_row = past_row + 1;
         static_assert(own_row + Cell::own <= kMostRows);
         const int size = layer.size();
-        hear<Cell::sums>(layer);
+        add<Model>(layer);
         for (int o = 0; o < Cell::own; ++o) {
-            const T* own = parameters_.back() + o * plan_.visible + layer.first - plan_.memory;
+            const T* own = parameters_.back() + o * plan_.visible + layer.first - plan_.hidden;
             std::copy_n(own, size, sums_[own_row + o]);
         }
         T* const past_of_layer =
-            Cell::past == Past::memory ? cells_ + layer.first : heard_ + plan_.before(layer.first);
+            Cell::past == Past::cell ? cells_ + layer.first : value_ + plan_.before(layer.first);
         std::copy_n(past_of_layer, size, sums_[past_row]);
-        const T elapsed = call_.elapsed ? call_.elapsed[0] / call_.time_scale : T(1);
-        const X time(elapsed / T(plan_.substeps));
+        const X time(elapsed() / T(plan_.substeps));
         for (int i = 0; i < size; i += X::width) {
             X sums[Cell::sums], own[Cell::own + 1], saved[Cell::saved_with_time];
             for (int s = 0; s < Cell::sums; ++s) {
@@ -93,29 +97,37 @@ class Solo {
             Cell::forward(sums, past, time, own, saved).store(result_[0] + i);
             past.store(sums_[past_row] + i);
         }
-        std::copy_n(result_[0], size, heard_ + plan_.now(layer.first));
-        if (Cell::past == Past::memory) {
+        std::copy_n(result_[0], size, value_ + plan_.now(layer.first));
+        if (Cell::past == Past::cell) {
             std::copy_n(sums_[past_row], size, past_of_layer);
         }
     }
 
-    /// The sums of a layer, sum by sum.
-    template <int sums>
-    void hear(const Layer& layer) {
-        T* rows[sums];
-        for (int s = 0; s < sums; ++s) {
+    /// The sums of a layer over its synapses and biases.
+    template <class Model>
+    void add(const Layer& layer) {
+        T* rows[Model::Cell::sums];
+        for (int s = 0; s < Model::Cell::sums; ++s) {
             rows[s] = sums_[s];
             const T* bias = parameters_[layer.bias] + layer.bias_first + s * layer.bias_apart;
             std::copy_n(bias, layer.size(), rows[s]);
         }
-        for (const Strand& strand : layer.strands) {
-            const T* const weights = parameters_[strand.bank];
-            for (const Strand::Wire& wire : strand.wires) {
-                const T source = heard_[wire.slot];
-                const T* weight = weights + wire.index;
-                for (int s = 0; s < sums; ++s) {
-                    rows[s][wire.target] += source * weight[s * strand.apart];
-                }
+        if constexpr (!std::is_same_v<typename Model::Outside, Conductance>) {
+            for (const Strand& strand : layer.strands) {
+                strand.within ? add<typename Model::Within>(strand, rows)
+                              : add<typename Model::Outside>(strand, rows);
+            }
+        }
+    }
+
+    template <class Synapse, int sums>
+    void add(const Strand& strand, T* const (&rows)[sums]) {
+        const T* const weights = parameters_[strand.bank];
+        for (const Strand::Wire& wire : strand.wires) {
+            const T source = value_[wire.slot];
+            const T* weight = weights + wire.index;
+            for (int p = 0; p < Synapse::parameters; ++p) {
+                rows[Synapse::sum_of(p)][wire.target] += source * weight[p * strand.apart];
             }
         }
     }
@@ -124,7 +136,7 @@ class Solo {
     const std::vector<const T*>& parameters_;
     const Call<T>& call_;
     Rows<T> sums_, result_;
-    T *heard_, *cells_;
+    T *value_, *cells_;
 };
 
 }  // namespace liquid

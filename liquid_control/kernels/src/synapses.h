@@ -1,41 +1,45 @@
-// What a synapse tells its target, and what it learns from it.
+// Synapses: what the value of a source adds to the sums of a target, and the gradients of that.
 //
-// A synapse has `parameters` numbers and adds to the `sums` of its target. `hear` is the forward
-// direction; `learn` takes the gradient by the target's sums, adds to those by the parameters, and
-// returns the gradient by the source. Both see the parameters as `prepare` left them.
+// A synapse has `parameters` numbers and adds to the `sums` of its target. `add` is the forward
+// pass. In the backward pass both functions take the gradients by the target's sums: `d_source`
+// returns the gradient by the source; `d_weights` adds to those by the parameters and returns it as
+// well. All of them take the parameters as `prepare` returned them.
 #pragma once
 
 #include "functions.h"
 
 namespace liquid {
 
-/// A weight for each sum of the target.
-template <int count>
+/// A weight for each sum of the target but `skipped`, or for each of them.
+template <int weights, int all = weights, int skipped = all>
 struct Linear {
-    static constexpr int sums = count, parameters = count;
+    static constexpr int sums = all, parameters = weights;
+
+    /// The sum that a weight adds to.
+    static constexpr int sum_of(int weight) { return weight < skipped ? weight : weight + 1; }
 
     template <class T>
     static T prepare(int, T parameter) {
         return parameter;
     }
     template <class X, class T>
-    static LIQUID_INLINE void hear(X source, const T* weight, int stride, X* sum) {
-        for (int s = 0; s < sums; ++s) {
-            sum[s] += source * X(weight[s * stride]);
+    static LIQUID_INLINE void add(X source, const T* weight, int stride, X* sum) {
+        for (int p = 0; p < parameters; ++p) {
+            sum[sum_of(p)] += source * X(weight[p * stride]);
         }
     }
     template <class X, class T>
     static LIQUID_INLINE X d_source(X, const T* weight, int stride, const X* d_sums) {
-        X result = d_sums[0] * X(weight[0]);
-        for (int s = 1; s < sums; ++s) {
-            result += d_sums[s] * X(weight[s * stride]);
+        X result = d_sums[sum_of(0)] * X(weight[0]);
+        for (int p = 1; p < parameters; ++p) {
+            result += d_sums[sum_of(p)] * X(weight[p * stride]);
         }
         return result;
     }
     template <class X, class T>
-    static LIQUID_INLINE X learn(X source, const T* weight, const X* d_sums, X* d_weight) {
-        for (int s = 0; s < sums; ++s) {
-            d_weight[s] += source * d_sums[s];
+    static LIQUID_INLINE X d_weights(X source, const T* weight, const X* d_sums, X* d_weight) {
+        for (int p = 0; p < parameters; ++p) {
+            d_weight[p] += source * d_sums[sum_of(p)];
         }
         return d_source(source, weight, 1, d_sums);
     }
@@ -55,7 +59,7 @@ struct Conductance {
         return sigmoid_of_power(source * X(p[0]) + X(p[stride]));
     }
     template <class X, class T>
-    static LIQUID_INLINE void hear(X source, const T* p, int stride, X* sum) {
+    static LIQUID_INLINE void add(X source, const T* p, int stride, X* sum) {
         const X open = opening(source, p, stride);
         sum[0] += open * X(p[2 * stride]);
         sum[1] += open * X(p[3 * stride]);
@@ -67,7 +71,7 @@ struct Conductance {
         return d_open * (open - open * open) * X(p[0] * (T(-1) / kLog2E<T>));
     }
     template <class X, class T>
-    static LIQUID_INLINE X learn(X source, const T* p, const X* d_sums, X* d_p) {
+    static LIQUID_INLINE X d_weights(X source, const T* p, const X* d_sums, X* d_p) {
         const X open = opening(source, p, 1);
         const X d_open = d_sums[0] * X(p[2]) + d_sums[1] * X(p[3]);
         const X slope = d_open * (open - open * open);

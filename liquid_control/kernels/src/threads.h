@@ -1,5 +1,5 @@
-// Work on several threads. They wait for the next call, since starting one takes as long as a small
-// call does; who comes late finds the work done. A forked process starts threads of its own.
+// Work on several threads. Threads wait for the next call, because starting one takes as long as a
+// small call. A thread that wakes up late finds no task left. A forked process starts new threads.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 namespace liquid {
 
-/// Some tasks and how to do one of them, whatever its type: do_task(work, task, worker).
+/// A number of tasks, and a function that does one of them: do_task(work, task, worker).
 class Job {
   public:
     template <class Work>
@@ -26,7 +26,7 @@ class Job {
         };
     }
 
-    /// Do whatever tasks nobody has begun.
+    /// Do tasks until all have been started.
     void help(std::size_t worker) {
         for (std::size_t task; (task = next_.fetch_add(1)) < tasks_;) {
             do_task_(work_, task, worker);
@@ -43,7 +43,7 @@ class Job {
 /// Threads that wait to help with a job.
 class Team {
   public:
-    /// The team of this process. It is never destroyed, as its threads wait until the process ends.
+    /// The team of this process. It is never destroyed: its threads wait until the process ends.
     static Team& ours() {
         static std::atomic<Team*> team{nullptr};
 #ifndef _WIN32
@@ -61,7 +61,7 @@ class Team {
         return *found;
     }
 
-    /// Do a job with so many helpers beside the caller, or without where others have the team.
+    /// Do a job with `helpers` threads beside the caller, or alone if another job has the team.
     void work_on(Job& job, std::size_t helpers) {
         const std::unique_lock<std::mutex> engaged(engaged_, std::try_to_lock);
         if (!engaged) {
@@ -76,19 +76,19 @@ class Team {
         begun_.notify_all();
         job.help(0);
         std::unique_lock<std::mutex> guard(mutex_);
-        seats_ = 0;  // who has not come by now need not
+        seats_ = 0;  // threads that have not started yet are not needed
         ended_.wait(guard, [this] { return helping_ == 0; });
     }
 
   private:
-    /// See that there are so many threads, or as many as the system gives.
+    /// Start threads until there are `helpers` of them, or as many as the system allows.
     void hire(std::size_t helpers) {
         try {
             for (; hired_ < helpers; ++hired_) {
                 std::thread([this] { wait_and_help(); }).detach();
             }
         } catch (const std::system_error&) {
-            // The system gives no more: those that there are share the work.
+            // The system allows no more threads: the existing ones share the work.
         }
     }
 
@@ -108,15 +108,15 @@ class Team {
         }
     }
 
-    std::mutex engaged_;  // held by who has the team
-    std::mutex mutex_;    // of what follows
+    std::mutex engaged_;  // held while a job has the team
+    std::mutex mutex_;    // protects the members below
     std::condition_variable begun_, ended_;
     Job* job_ = nullptr;
-    std::size_t hired_ = 0, seats_ = 0, helping_ = 0;  // threads; still wanted; at work
+    std::size_t hired_ = 0, seats_ = 0, helping_ = 0;  // threads: started, wanted, at work
 };
 
-/// Call work(task, worker) for every task; worker < threads says who does it. The tasks must not
-/// throw, and what they compute must not depend on who does them.
+/// Call work(task, worker) for every task; worker < threads is the number of the thread. Tasks must
+/// not throw, and their results must not depend on the worker.
 template <class Work>
 void in_parallel(std::size_t tasks, std::size_t threads, Work work) {
     Job job(tasks, work);
