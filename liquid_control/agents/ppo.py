@@ -185,10 +185,9 @@ class LiquidPPO(SavedAgent, PPO):
                 return False
             self._update_info_buffer(infos, dones)
 
-            seen = {} if elapsed_time is None else {"elapsed_time": elapsed_time}
             rollout_buffer.add(
                 features=features,
-                **seen,
+                elapsed_time=elapsed_time,
                 episode_start=starts,
                 actions=actions,
                 rewards=torch.from_numpy(rewards.astype(np.float32)),
@@ -313,7 +312,7 @@ class LiquidPPO(SavedAgent, PPO):
         assert callable(schedule)  # SB3's set-up wraps numbers
         return schedule(self._current_progress_remaining)
 
-    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor | None]:
+    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor]:
         """Features and elapsed time of observations to act on, from a step of the rollout."""
         check_observation(observation, step, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))

@@ -58,7 +58,7 @@ def evaluate_rollout(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tenso
         rollout.states.append(state)
         values, log_prob, _, state = policy.evaluate_actions(
             span["features"],
-            span.get("elapsed_time"),
+            span["elapsed_time"],
             state,
             span["episode_start"],
             span["actions"],
@@ -75,7 +75,7 @@ def bootstrap_values(
     rollout: SequenceBuffer,
     state: Tensor,
     features: Tensor,
-    elapsed_time: Tensor | None,
+    elapsed_time: Tensor,
     ends: Sequence[EpisodeEnd],
 ) -> None:
     """Compute the duration, the termination and the next value of each step of a rollout.
@@ -88,21 +88,17 @@ def bootstrap_values(
             `next_values`.
         state: (num_envs, state_size) after the last step.
         features: (num_envs, features), observed after it.
-        elapsed_time: (num_envs,) seconds, or None.
+        elapsed_time: (num_envs,) seconds.
         ends: all of the rollout.
     """
     ended = rollout["ended"]
-    now = None if elapsed_time is None else elapsed_time[None]
-    last = policy.predict_values(features[None], now, state, ended[-1:])
+    last = policy.predict_values(features[None], elapsed_time[None], state, ended[-1:])
     next_values = torch.cat([rollout["values"][1:], last])
-    duration = torch.ones_like(next_values)
-    if now is not None:
-        duration = torch.cat([rollout["elapsed_time"][1:], now])
-        if ends:
-            place, (_, at_end) = gather(policy, ends)
-            assert at_end is not None
-            duration[place] = at_end
-        duration /= policy.nominal_interval
+    duration = torch.cat([rollout["elapsed_time"][1:], elapsed_time[None]])
+    if ends:
+        place, (_, at_end) = gather(policy, ends)
+        duration[place] = at_end
+    duration /= policy.nominal_interval
     terminated = ended.clone()
     cut = [end for end in ends if end.truncated]
     if cut:
@@ -119,7 +115,7 @@ Place = tuple[Tensor, Tensor]
 
 def gather(
     policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
-) -> tuple[Place, tuple[Tensor, Tensor | None]]:
+) -> tuple[Place, tuple[Tensor, Tensor]]:
     """Where some episodes ended, and the features and the elapsed time there."""
     step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
     observations = [each.observation for each in ends]
@@ -131,7 +127,7 @@ def _values_behind(
     rollout: SequenceBuffer,
     place: Place,
     features: Tensor,
-    elapsed_time: Tensor | None,
+    elapsed_time: Tensor,
 ) -> Tensor:
     """Values (count,) of observations that followed on some steps but are not in the rollout.
 
@@ -155,7 +151,7 @@ def _values_behind(
 
     values = policy.predict_values(
         followed_by("features", features),
-        None if elapsed_time is None else followed_by("elapsed_time", elapsed_time),
+        followed_by("elapsed_time", elapsed_time),
         torch.stack(rollout.states)[sequence, env],
         followed_by("episode_start", torch.zeros_like(step, dtype=torch.bool)),
     )

@@ -215,7 +215,6 @@ class LiquidSAC(SavedAgent, SAC):
         if dones.any():
             ends = find_episode_ends(0, dones, infos)
             (_, env), (features, at_end) = gather(self.policy, ends)
-            assert at_end is not None
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # What a terminated episode ended in is of no consequence, and may be anything.
             features = torch.where(truncated[:, None], features, 0.0)

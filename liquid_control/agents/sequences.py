@@ -19,6 +19,7 @@ class Minibatch:
 
     Attributes:
         features: (T, B, features), raw.
+        elapsed_time: (T, B) seconds.
         episode_start: (T, B).
         state: (B, state_size) before the first step.
         actions: (T, B, ...).
@@ -26,10 +27,10 @@ class Minibatch:
         values: (T, B), likewise.
         advantages: (T, B).
         returns: (T, B).
-        elapsed_time: (T, B) seconds, or None.
     """
 
     features: Tensor
+    elapsed_time: Tensor
     episode_start: Tensor
     state: Tensor
     actions: Tensor
@@ -37,7 +38,6 @@ class Minibatch:
     values: Tensor
     advantages: Tensor
     returns: Tensor
-    elapsed_time: Tensor | None = None
 
 
 class SequenceBuffer:
@@ -102,7 +102,7 @@ class SequenceBuffer:
 
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
         """Every sequence once, in random order, so many at a time (the last may be smaller)."""
-        cut = {name: self._cut(self._columns[name]) for name in COLUMNS if name in self._columns}
+        cut = {name: self._cut(self._columns[name]) for name in COLUMNS}
         states = torch.cat(self.states)
         order = torch.randperm(len(states)).to(states.device)
         for chosen in order.split(sequences):

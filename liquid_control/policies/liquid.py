@@ -141,7 +141,7 @@ class LiquidPolicy(StatefulPolicy):
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -150,7 +150,7 @@ class LiquidPolicy(StatefulPolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor's circuit, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
@@ -158,8 +158,7 @@ class LiquidPolicy(StatefulPolicy):
         Returns:
             actions (batch, ...), and the actor's next state.
         """
-        elapsed_time = None if elapsed_time is None else elapsed_time[None]
-        signal = self._normalize(features)[None], elapsed_time, episode_start[None]
+        signal = Signal(self._normalize(features)[None], elapsed_time[None], episode_start[None])
         activity, state = self.actor(signal, state)
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
@@ -167,17 +166,17 @@ class LiquidPolicy(StatefulPolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
         """Inputs of the actor's circuit, as in `StatefulPolicy`; actions are not among them."""
-        return self.actor.encode((self._normalize(features), elapsed_time, episode_start))
+        return self.actor.encode(Signal(self._normalize(features), elapsed_time, episode_start))
 
     def evaluate_actions(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         actions: Tensor,
@@ -186,7 +185,7 @@ class LiquidPolicy(StatefulPolicy):
 
         Args:
             features: (time, batch, features).
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             state: (batch, state_size) before the first step.
             episode_start: (time, batch).
             actions: (time, batch, ...).
@@ -204,7 +203,7 @@ class LiquidPolicy(StatefulPolicy):
     def predict_values(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
     ) -> Tensor:
@@ -221,7 +220,7 @@ class LiquidPolicy(StatefulPolicy):
     def unroll(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -230,7 +229,7 @@ class LiquidPolicy(StatefulPolicy):
         Returns:
             motor activity (time, batch, motor), values (time, batch), and the state after.
         """
-        signal = self._normalize(features), elapsed_time, episode_start
+        signal = Signal(self._normalize(features), elapsed_time, episode_start)
         activity, actor_state = self.actor(signal, self.actor_part(state))
         critic_state = state[:, self.actor_circuit.state_size :]
         values, critic_state = self.critic(signal, critic_state, activity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,19 @@ from torch import Tensor, nn
 from liquid_control.neurons import NEURONS, Circuit
 from liquid_control.wiring import make_wiring
 
-Signal = tuple[Tensor, Tensor | None, Tensor | None]
-"""Features (time, batch, features), elapsed time and episode starts, (time, batch) or None."""
+
+class Signal(NamedTuple):
+    """The input of a circuit over time.
+
+    Attributes:
+        features: (time, batch, features).
+        elapsed_time: (time, batch) seconds.
+        episode_start: (time, batch), nonzero where the state resets before that step.
+    """
+
+    features: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -95,28 +106,21 @@ class EncodedCircuit(nn.Module):
         return self.run(self.encode(signal), state)
 
     def encode(self, signal: Signal) -> Signal:
-        """What the sensory neurons feel in the place of the features."""
-        features, elapsed_time, episode_start = signal
-        if self.encoder is not None:
-            features = self.encoder(with_clock(features, elapsed_time, self.time_scale))
-        return features, elapsed_time, episode_start
+        """Replace the features by the inputs of the sensory neurons."""
+        if self.encoder is None:
+            return signal
+        return signal._replace(features=self.encoder(with_clock(signal, self.time_scale)))
 
     def run(self, encoded: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Like `forward`, of a signal that is encoded."""
-        features, elapsed_time, episode_start = encoded
-        return self.circuit.activity(features, state, elapsed_time, episode_start)
+        """Like `forward`, for an encoded signal."""
+        inputs, elapsed_time, episode_start = encoded
+        return self.circuit.activity(inputs, state, elapsed_time, episode_start)
 
 
-def with_clock(features: Tensor, elapsed_time: Tensor | None, time_scale: float) -> Tensor:
-    """Features with one more: how much longer than `time_scale` the last interval was, relatively.
-
-    It is zero at the nominal interval, and where the observation does not tell the time.
-    """
-    if elapsed_time is None:
-        clock = features.new_zeros(*features.shape[:-1], 1)
-    else:
-        clock = elapsed_time.unsqueeze(-1) / time_scale - 1
-    return torch.cat([features, clock], dim=-1)
+def with_clock(signal: Signal, time_scale: float) -> Tensor:
+    """Append elapsed_time / time_scale - 1 to the features: zero at the nominal interval."""
+    clock = signal.elapsed_time.unsqueeze(-1) / time_scale - 1
+    return torch.cat([signal.features, clock], dim=-1)
 
 
 class Critic(nn.Module):
@@ -183,8 +187,7 @@ class MlpCritic(Critic):
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
         """Values of what is seen now and what the actor remembers."""
-        features, elapsed_time, _ = signal
-        seen = torch.cat([with_clock(features, elapsed_time, self.time_scale), actor.detach()], -1)
+        seen = torch.cat([with_clock(signal, self.time_scale), actor.detach()], dim=-1)
         return self.head(seen).squeeze(-1), state
 
 

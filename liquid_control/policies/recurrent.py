@@ -135,14 +135,14 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         """The circuit whose motor neurons act."""
         return self.liquid.actor_circuit
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Features and elapsed time, as in `LiquidPolicy`."""
         return self.liquid.observe(observation)
 
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -161,7 +161,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
 
         motor, values, state = self.liquid.unroll(
             by_time(features),
-            None if elapsed_time is None else by_time(elapsed_time),
+            by_time(elapsed_time),
             state,
             by_time(episode_starts),
         )

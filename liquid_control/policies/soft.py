@@ -19,7 +19,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.liquid import DEFAULT_WIRING
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes, mlp
-from liquid_control.policies.observations import Observation, feature_count
+from liquid_control.policies.observations import feature_count
 from liquid_control.policies.stateful import StatefulPolicy
 
 LOG_STD = (-20.0, 2.0)  # its range, as in SB3
@@ -157,20 +157,10 @@ class SoftLiquidPolicy(StatefulPolicy):
         """The critics' part of the state of both circuits (batch, state_size)."""
         return state[:, self.actor.circuit.state_size :]
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation.
-
-        Where it does not tell the time, that is the nominal interval.
-        """
-        features, elapsed_time = super().observe(observation)
-        if elapsed_time is None:
-            elapsed_time = features.new_full((len(features),), self.nominal_interval)
-        return features, elapsed_time
-
     def signal(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         previous_actions: Tensor,
     ) -> Signal:
@@ -178,18 +168,18 @@ class SoftLiquidPolicy(StatefulPolicy):
 
         Args:
             features: (time, batch, features), raw.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             previous_actions: (time, batch, actions).
         """
         going_on = (episode_start == 0).unsqueeze(-1)
         seen = torch.cat([self._normalize(features), previous_actions * going_on], dim=-1)
-        return seen, elapsed_time, episode_start
+        return Signal(seen, elapsed_time, episode_start)
 
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -198,7 +188,7 @@ class SoftLiquidPolicy(StatefulPolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor and the last action, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the middle of the distribution.
@@ -207,8 +197,9 @@ class SoftLiquidPolicy(StatefulPolicy):
             actions (batch, actions) in [-1, 1], and the next state.
         """
         size = self.actor.circuit.state_size
-        time = None if elapsed_time is None else elapsed_time[None]
-        now = self.signal(features[None], time, episode_start[None], state[None, :, size:])
+        now = self.signal(
+            features[None], elapsed_time[None], episode_start[None], state[None, :, size:]
+        )
         activity, after = self.actor.body.run(self._encode(now), state[:, :size])
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
@@ -216,7 +207,7 @@ class SoftLiquidPolicy(StatefulPolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -242,7 +233,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
         encoded = self.critic.body.encode(signal)
         if self.share_encoder:
-            signal = encoded[0].detach(), *encoded[1:]
+            signal = encoded._replace(features=encoded.features.detach())
         acting, own = self.actor.body(signal, own)
         judging, theirs = self.critic.body.run(encoded, theirs)
         return acting, judging, torch.cat([own, theirs], dim=1)
@@ -272,9 +263,7 @@ class SoftLiquidPolicy(StatefulPolicy):
 
 def span(signal: Signal, first: int, last: int | None) -> Signal:
     """The steps of a signal from `first` up to `last`."""
-    features, *times = signal
-    elapsed_time, episode_start = (None if each is None else each[first:last] for each in times)
-    return features[first:last], elapsed_time, episode_start
+    return Signal(*(part[first:last] for part in signal))
 
 
 class SoftActor(nn.Module):

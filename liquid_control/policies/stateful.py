@@ -28,8 +28,10 @@ class StatefulPolicy(BasePolicy):
 
     Attributes:
         normalizer: of the observations, if they are normalised.
+        nominal_interval: seconds between two observations at the task's own rate.
     """
 
+    nominal_interval: float
     normalizer: ObservationNormalizer | None
     _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
 
@@ -45,7 +47,7 @@ class StatefulPolicy(BasePolicy):
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -54,7 +56,7 @@ class StatefulPolicy(BasePolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
@@ -72,7 +74,7 @@ class StatefulPolicy(BasePolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -80,7 +82,7 @@ class StatefulPolicy(BasePolicy):
 
         Args:
             features: (time, batch, features), from `observe`.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             actions: (time, batch, ...), what `forward` chose in each step.
 
@@ -93,9 +95,12 @@ class StatefulPolicy(BasePolicy):
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions as the environment takes them: in its shape and within its bounds."""
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
-        return split(observation, self.observation_space)
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Split a batch of observations into raw features (batch, features) and elapsed time.
+
+        The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+        """
+        return split(observation, self.observation_space, self.nominal_interval)
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,

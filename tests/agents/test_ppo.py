@@ -88,7 +88,6 @@ def episode_values(model: LiquidPPO, episode: Episode) -> torch.Tensor:
     """The value of each observation of an episode, unrolled from its start."""
     stacked = {key: np.stack([each[key] for each in episode.observations]) for key in SPACE}
     features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
-    assert elapsed is not None
     with torch.no_grad():
         values, *_ = model.policy.evaluate_actions(
             features[:, None],

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from torch.testing import assert_close
 
 from liquid_control import SoftLiquidPolicy
-from liquid_control.policies.soft import squash
+from liquid_control.policies.soft import span, squash
 from tests.policies.conftest import ACTIONS, NOMINAL, OBSERVATIONS, PLAIN, TIMED, at, draw
 
 STEPS, BATCH = 9, 3
@@ -87,10 +87,8 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     signal = random_signal(policy)
     with torch.no_grad():
         whole = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
-        *_, state = policy.unroll(
-            tuple(part[:4] for part in signal), policy.initial_actor_critic_state(BATCH)
-        )
-        rest = policy.unroll(tuple(part[4:] for part in signal), state)
+        *_, state = policy.unroll(span(signal, 0, 4), policy.initial_actor_critic_state(BATCH))
+        rest = policy.unroll(span(signal, 4, None), state)
     assert_close(rest[0], whole[0][4:])
     assert_close(rest[1], whole[1][4:])
     assert_close(rest[2], whole[2])
