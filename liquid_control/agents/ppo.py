@@ -18,22 +18,17 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import faults_told
-from liquid_control.agents.finite_checks import (
-    check_column,
-    check_each,
-    check_observation,
-    check_update,
-)
+from liquid_control.agents.finite_checks import check_each, check_observation, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
-from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
     EpisodeEnd,
-    bootstrap_values,
-    evaluate_rollout,
     find_episode_ends,
+    finish_rollout,
+    unroll_sequences,
 )
 from liquid_control.agents.saving import SavedAgent
-from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
+from liquid_control.agents.sequences import Minibatch, SequenceBuffer, Transitions, default_length
 from liquid_control.policies import LiquidPolicy
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
@@ -181,26 +176,44 @@ class LiquidPPO(SavedAgent, PPO):
             check_each("rewards", rewards, step, self.num_timesteps)
             callback.update_locals(locals())
             if not callback.on_step():
-                self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
+                if len(rollout_buffer):
+                    transitions, length = rollout_buffer.stack(self.device), self.sequence_length
+                    unrolled = unroll_sequences(self.policy, transitions, self._state, length)
+                    self._state = unrolled.states[-1]
                 return False
             self._update_info_buffer(infos, dones)
 
             rollout_buffer.add(
-                features=features,
-                elapsed_time=elapsed_time,
-                episode_start=starts,
-                actions=actions,
-                rewards=torch.from_numpy(rewards.astype(np.float32)),
-                ended=torch.as_tensor(dones),
+                Transitions(
+                    features=features,
+                    elapsed_time=elapsed_time,
+                    episode_start=starts,
+                    actions=actions,
+                    rewards=torch.from_numpy(rewards.astype(np.float32)),
+                    ended=torch.as_tensor(dones),
+                )
             )
             ends += find_episode_ends(step, dones, infos)
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
             features, elapsed_time = self._observe(new_obs, step)
 
-        self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
-        bootstrap_values(self.policy, rollout_buffer, self._state, features, elapsed_time, ends)
-        self._estimate_advantages()
+        transitions = rollout_buffer.stack(self.device)
+        unrolled = unroll_sequences(self.policy, transitions, self._state, self.sequence_length)
+        rollout_buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        rollout_buffer.rollout = finish_rollout(
+            self.policy,
+            transitions,
+            unrolled,
+            features,
+            elapsed_time,
+            ends,
+            length=self.sequence_length,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            return_normalizer=self.return_normalizer if self.normalize_returns else None,
+            timesteps=self.num_timesteps,
+        )
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -218,7 +231,7 @@ class LiquidPPO(SavedAgent, PPO):
                 break
         if self.policy.normalizer is not None:
             # Between iterations only, so that the first epoch's ratios are exactly one.
-            self.policy.normalizer.update(self.rollout_buffer["features"])
+            self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
         self._log_training(statistics)
 
     def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
@@ -275,28 +288,13 @@ class LiquidPPO(SavedAgent, PPO):
             }
         return loss, figures
 
-    def _estimate_advantages(self) -> None:
-        """Complete the rollout with advantages and returns, from time-aware discounts."""
-        rollout = self.rollout_buffer
-        for name in ("rewards", "duration", "actions", "values", "next_values"):
-            check_column(name, rollout[name], self.num_timesteps)
-        ended, values = rollout["ended"], rollout["values"]
-        discounts = per_step(self.gamma, rollout["duration"])
-        rewards = rollout["rewards"]
-        if self.normalize_returns:
-            rewards = self.return_normalizer(rewards, discounts, ended)
-        discounts = torch.where(rollout["terminated"], 0.0, discounts)
-        traces = torch.where(ended, 0.0, discounts * per_step(self.gae_lambda, rollout["duration"]))
-        rollout["advantages"] = gae(rewards, values, rollout["next_values"], discounts, traces)
-        rollout["returns"] = rollout["advantages"] + values
-
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
         figures["loss"] = statistics["loss"][-1].item()  # as SB3: the last one
-        rollout = self.rollout_buffer
+        rollout = self.rollout_buffer.rollout
         figures["explained_variance"] = explained_variance(
-            rollout["values"].flatten().cpu().numpy(),
-            rollout["returns"].flatten().cpu().numpy(),
+            rollout.values.flatten().cpu().numpy(),
+            rollout.returns.flatten().cpu().numpy(),
         )
         if self.policy.log_std is not None:
             figures["std"] = self.policy.log_std.exp().mean().item()

@@ -125,7 +125,7 @@ class TestRollout:
                     sums.append(reached)
                 expected += reversed(sums)
             assert_close(
-                model.rollout_buffer["returns"][:, env],
+                model.rollout_buffer.rollout.returns[:, env],
                 torch.tensor(expected),
                 rtol=1e-4,
                 atol=1e-4,
@@ -212,7 +212,12 @@ class TestRollout:
 
     def test_observations_seen_make_the_moments_but_for_elapsed_time(self) -> None:
         model = build(n_epochs=1)
-        seen = roll(model).rollout_buffer["features"].flatten(0, 1).numpy().astype(np.float64)
+        seen = (
+            roll(model)
+            .rollout_buffer.rollout.transitions.features.flatten(0, 1)
+            .numpy()
+            .astype(np.float64)
+        )
         assert seen.shape == (3 * STEPS, 2)
         del model.train
         model.train()
@@ -236,7 +241,7 @@ class TestRollout:
 
         def returns(wrapper: type[Reordered]) -> torch.Tensor:
             vec = DummyVecEnv([lambda s=s: wrapper(Scripted(s)) for s in SCRIPTS])
-            return roll(build(vec)).rollout_buffer["returns"]
+            return roll(build(vec)).rollout_buffer.rollout.returns
 
         assert_close(returns(Reversed), returns(Reordered), rtol=0, atol=0)
 
@@ -300,8 +305,8 @@ class TestUpdate:
         """With next to no range, every epoch's error is that of the values in the rollout."""
         model = build(clip_range_vf=1e-6, n_epochs=5, learning_rate=1e-2, vf_coef=10.0)
         model.learn(3 * STEPS)
-        rollout = model.rollout_buffer
-        error = (rollout["returns"] - rollout["values"]).square().mean().item()
+        rollout = model.rollout_buffer.rollout
+        error = (rollout.returns - rollout.values).square().mean().item()
         assert model.logger.name_to_value["train/value_loss"] == pytest.approx(error, rel=1e-4)
         free = build(n_epochs=5, learning_rate=1e-2, vf_coef=10.0).learn(3 * STEPS)
         assert free.logger.name_to_value["train/value_loss"] < 0.95 * error
@@ -383,7 +388,7 @@ class TestHabits:
         env = envs.make("InvertedPendulum-v5", interval=envs.Uniform(0.02, 0.08), seed=0)
         model = build(env, n_steps=32, batch_size=32).learn(32)
         assert model.policy.nominal_interval == pytest.approx(0.04)
-        durations = model.rollout_buffer["duration"]
+        durations = model.rollout_buffer.rollout.duration
         assert durations.std() > 0.1
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
@@ -476,7 +481,7 @@ class TestHabits:
                 return True
 
             def _on_rollout_end(self) -> None:
-                assert self.model.rollout_buffer["returns"].shape == (STEPS, 3)
+                assert self.model.rollout_buffer.rollout.returns.shape == (STEPS, 3)
                 self.events.append("end")
 
         witness = Witness()
