@@ -20,6 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 from liquid_control.agents.faults import faults_told
 from liquid_control.agents.finite_checks import check_each, check_observation, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
     EpisodeEnd,
@@ -30,6 +31,8 @@ from liquid_control.agents.rollout import (
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, Transitions, default_length
 from liquid_control.policies import LiquidPolicy
+
+OWN_OPTIONS = {"sequence_length", "normalize_observations", "normalize_returns"}  # not SB3's
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
@@ -65,34 +68,34 @@ class LiquidPPO(SavedAgent, PPO):
         self,
         policy: str | type[LiquidPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        n_steps: int = 2048,
-        batch_size: int = 512,
-        n_epochs: int = 10,
-        gamma: float = 0.99,
-        gae_lambda: float = 0.95,
-        clip_range: float | Schedule = 0.2,
-        clip_range_vf: float | Schedule | None = None,
-        normalize_advantage: bool = True,
-        ent_coef: float = 0.0,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
+        learning_rate: float | Schedule = PPOOptions.learning_rate,
+        n_steps: int = PPOOptions.n_steps,
+        batch_size: int = PPOOptions.batch_size,
+        n_epochs: int = PPOOptions.n_epochs,
+        gamma: float = PPOOptions.gamma,
+        gae_lambda: float = PPOOptions.gae_lambda,
+        clip_range: float | Schedule = PPOOptions.clip_range,
+        clip_range_vf: float | Schedule | None = PPOOptions.clip_range_vf,
+        normalize_advantage: bool = PPOOptions.normalize_advantage,
+        ent_coef: float = PPOOptions.ent_coef,
+        vf_coef: float = PPOOptions.vf_coef,
+        max_grad_norm: float = PPOOptions.max_grad_norm,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         rollout_buffer_class: None = None,
         rollout_buffer_kwargs: None = None,
-        target_kl: float | None = None,
-        stats_window_size: int = 100,
+        target_kl: float | None = PPOOptions.target_kl,
+        stats_window_size: int = PPOOptions.stats_window_size,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
         seed: int | None = None,
-        device: torch.device | str = "auto",
+        device: torch.device | str = PPOOptions.device,
         _init_setup_model: bool = True,
         *,
-        sequence_length: int | None = None,
-        normalize_observations: bool = True,
-        normalize_returns: bool = True,
+        sequence_length: int | None = PPOOptions.sequence_length,
+        normalize_observations: bool = PPOOptions.normalize_observations,
+        normalize_returns: bool = PPOOptions.normalize_returns,
     ) -> None:
         if use_sde:
             raise ValueError("use_sde is not supported by LiquidPPO; leave it False")
@@ -101,9 +104,7 @@ class LiquidPPO(SavedAgent, PPO):
                 "LiquidPPO keeps rollouts as sequences in a buffer of its own; leave out "
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
-        super().__init__(
-            policy,  # type: ignore[arg-type]
-            env,
+        options = PPOOptions(
             learning_rate=learning_rate,
             n_steps=n_steps,
             batch_size=batch_size,
@@ -116,15 +117,22 @@ class LiquidPPO(SavedAgent, PPO):
             ent_coef=ent_coef,
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
-            use_sde=False,
-            sde_sample_freq=sde_sample_freq,
             target_kl=target_kl,
             stats_window_size=stats_window_size,
+            device=device,
+            sequence_length=sequence_length,
+            normalize_observations=normalize_observations,
+            normalize_returns=normalize_returns,
+        )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
+            sde_sample_freq=sde_sample_freq,
             tensorboard_log=tensorboard_log,
-            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
+            policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
             seed=seed,
-            device=device,
             _init_setup_model=False,
         )
         if sequence_length is None:

@@ -12,12 +12,12 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
 from liquid_control.policies.observations import ELAPSED_TIME, feature_count
+from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions, check_sizes
 from liquid_control.policies.second_order import differentiable_twice
 
 EPISODE_START = "episode_start"
-DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 DEFAULT_MOTOR = 16
 
 
@@ -48,7 +48,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        neurons: str = "cfc",
+        neurons: str = CircuitOptions.neurons,
         wiring: Mapping[str, Any] = DEFAULT_WIRING,
         neuron_kwargs: Mapping[str, Any] | None = None,
         encoder: Sequence[int] | None = None,
@@ -63,7 +63,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
                 "nominal_interval in seconds, such as env.get_attr('nominal_interval')[0]"
             )
         features = feature_count(spaces.Dict(parts)) // length
-        interval = 1.0 if nominal_interval is None else nominal_interval
+        interval = CircuitOptions.nominal_interval if nominal_interval is None else nominal_interval
         sizes = check_sizes("encoder", encoder)
         spec = CircuitSpec(neurons, wiring, sizes, interval, neuron_kwargs or {})
         body = spec.build(features, DEFAULT_MOTOR)

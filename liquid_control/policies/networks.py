@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from liquid_control.neurons import NEURONS, Circuit
+from liquid_control.policies.options import CircuitOptions, check_sizes
 from liquid_control.wiring import make_wiring
 
 
@@ -36,18 +37,6 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
-    """Layer sizes as a tuple; None means no layer."""
-    if sizes is not None and not isinstance(sizes, Sequence):
-        raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
-    sizes = tuple(sizes or ())
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ValueError(
-            f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
-        )
-    return sizes
-
-
 @dataclass(frozen=True)
 class CircuitSpec:
     """How to build one encoded circuit: all of it names and numbers.
@@ -65,6 +54,17 @@ class CircuitSpec:
     encoder: tuple[int, ...]
     time_scale: float
     options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, options: CircuitOptions, wiring: Mapping[str, Any]) -> CircuitSpec:
+        """Return a policy's circuit with one of its wirings."""
+        return cls(
+            options.neurons,
+            wiring,
+            check_sizes("encoder", options.encoder),
+            options.nominal_interval,
+            options.neuron_kwargs or {},
+        )
 
     def build(self, features: int, motor: int) -> EncodedCircuit:
         """The modules, for so many features and (where the wiring leaves it open) motor neurons."""
@@ -191,16 +191,13 @@ class MlpCritic(Critic):
         return self.head(seen).squeeze(-1), state
 
 
-CRITICS = ("twin", "shared", "mlp")
-
-
 def make_critic(
     kind: str, features: int, motor: int, actor: Circuit, spec: CircuitSpec, layers: Sequence[int]
 ) -> Critic:
     """A critic beside an actor's circuit.
 
     Args:
-        kind: one of `CRITICS`.
+        kind: one of `options.CRITICS`.
         features: size of an observation.
         motor: motor neurons of a twin, unless its wiring says otherwise.
         actor: the actor's circuit.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.liquid import DEFAULT_WIRING
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes, mlp
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
 from liquid_control.policies.observations import feature_count
+from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
 
 LOG_STD = (-20.0, 2.0)  # its range, as in SB3
@@ -42,22 +43,12 @@ class SoftLiquidPolicy(StatefulPolicy):
         observation_space: as in SB3.
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
-        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of each circuit, which see the elapsed time as well.
-        actor_layers: sizes of tanh layers between the motor neurons and the action.
-        critic_wiring: wiring of the critics' circuit, if it differs from the actor's.
-        critic_layers: sizes of the relu layers of each critic's head.
-        n_critics: how many heads; the least of their values counts.
-        share_encoder: let the actor's circuit see the critics' encoder, which they alone train.
-        nominal_interval: seconds; the circuits' unit of time. `LiquidSAC` takes it from the task.
-        normalize_observations: keep running moments of the observations and normalise with them.
-        optimizer_kwargs: arguments of Adam beside the learning rate.
         use_sde: must be False; SB3 passes it.
+        **options: those of `SoftLiquidPolicyOptions`.
 
     Raises:
-        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or a list of layer sizes is none.
+        ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
     def __init__(
@@ -66,70 +57,39 @@ class SoftLiquidPolicy(StatefulPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        neurons: str = "cfc",
-        wiring: Mapping[str, Any] = DEFAULT_WIRING,
-        neuron_kwargs: Mapping[str, Any] | None = None,
-        encoder: Sequence[int] | None = None,
-        actor_layers: Sequence[int] | None = None,
-        critic_wiring: Mapping[str, Any] | None = None,
-        critic_layers: Sequence[int] = (128, 128),
-        n_critics: int = 2,
-        share_encoder: bool = False,
-        nominal_interval: float = 1.0,
-        normalize_observations: bool = True,
-        optimizer_kwargs: Mapping[str, Any] | None = None,
         use_sde: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
-            squash_output=True,
-        )
         if use_sde:
             raise ValueError("use_sde is not supported by SoftLiquidPolicy; leave it False")
         if not (isinstance(action_space, spaces.Box) and action_space.is_bounded()):
             raise ValueError(f"actions must be a Box with finite bounds, got {action_space}")
-        if n_critics < 1:
-            raise ValueError(f"n_critics must be at least 1, got {n_critics}")
-        if share_encoder and not encoder:
-            raise ValueError(
-                "share_encoder needs an encoder to share; give its layer sizes, such as "
-                "encoder=[64]"
-            )
-        self._arguments = {
-            "neurons": neurons,
-            "wiring": wiring,
-            "neuron_kwargs": neuron_kwargs,
-            "encoder": encoder,
-            "actor_layers": actor_layers,
-            "critic_wiring": critic_wiring,
-            "critic_layers": critic_layers,
-            "n_critics": n_critics,
-            "share_encoder": share_encoder,
-            "nominal_interval": nominal_interval,
-            "normalize_observations": normalize_observations,
-            "optimizer_kwargs": optimizer_kwargs,
-        }
-        self.share_encoder, self.nominal_interval = share_encoder, nominal_interval
+        chosen = SoftLiquidPolicyOptions(**options)
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
+            squash_output=True,
+        )
+        self.options = chosen
+        self.nominal_interval = chosen.nominal_interval
+        self.share_encoder = chosen.share_encoder
         self.action_size = math.prod(action_space.shape)
         features, motor = feature_count(observation_space), 2 * self.action_size
-        sizes = check_sizes("encoder", encoder)
-        layers = check_sizes("actor_layers", actor_layers)
-        options = (nominal_interval, neuron_kwargs or {})
-        own = CircuitSpec(neurons, wiring, () if share_encoder else sizes, *options)
-        theirs = CircuitSpec(neurons, critic_wiring or wiring, sizes, *options)
         seen = features + self.action_size
+        actor_layers = check_sizes("actor_layers", chosen.actor_layers)
+        critic_layers = check_sizes("critic_layers", chosen.critic_layers)
+        spec = CircuitSpec.of(chosen, chosen.wiring)
+        shared = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
 
-        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
-        self.actor = SoftActor(
-            own.build(sizes[-1] if share_encoder else seen, motor), layers, motor
-        )
-        critic_sizes = check_sizes("critic_layers", critic_layers)
-        if not critic_sizes:
-            raise ValueError("critic_layers must list at least one layer, such as [128], got none")
+        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
+        if chosen.share_encoder:
+            body = replace(spec, encoder=()).build(spec.encoder[-1], motor)
+        else:
+            body = spec.build(seen, motor)
+        self.actor = SoftActor(body, actor_layers, motor)
         self.critic = SoftCritic(
-            theirs.build(seen, motor), seen, self.action_size, critic_sizes, n_critics
+            shared.build(seen, motor), seen, self.action_size, critic_layers, chosen.n_critics
         )
         self.critic_target = deepcopy(self.critic).requires_grad_(False)
         self.state_size = self.actor.circuit.state_size + self.critic.circuit.state_size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation, split
+from liquid_control.policies.options import CircuitOptions
 
 
 class StatefulPolicy(BasePolicy):
@@ -27,13 +27,14 @@ class StatefulPolicy(BasePolicy):
     both circuits, (batch, state_size), starts as `initial_actor_critic_state`.
 
     Attributes:
+        options: of the constructor, besides the spaces and the schedule.
         normalizer: of the observations, if they are normalised.
         nominal_interval: seconds between two observations at the task's own rate.
     """
 
+    options: CircuitOptions
     nominal_interval: float
     normalizer: ObservationNormalizer | None
-    _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -167,4 +168,4 @@ class StatefulPolicy(BasePolicy):
             "observation_space": self.observation_space,
             "action_space": self.action_space,
         }
-        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
+        return {**spaces_, "lr_schedule": self._dummy_schedule, **vars(self.options)}

@@ -345,7 +345,7 @@ CLOCK = TIMED["elapsed_time"]
             {"critic": "mlp", "critic_wiring": {"kind": "dense"}},
             "critic_wiring needs critic='twin'",
         ),
-        ({"nominal_interval": 0.0}, "positive number of seconds, got 0"),
+        ({"nominal_interval": 0.0}, "nominal_interval must be greater than 0, got 0"),
         ({"actions": PARTS}, "actions must be Box, Discrete, MultiDiscrete or MultiBinary"),
     ],
 )

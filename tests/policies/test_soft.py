@@ -227,9 +227,7 @@ def test_actions_go_to_the_environment_and_back() -> None:
 
 def test_arguments_are_jsonable_and_build_it_again() -> None:
     policy = make_soft(encoder=[7], critic_wiring={"kind": "dense", "neurons": 9})
-    arguments = policy._get_constructor_parameters()
-    ours = {name: arguments[name] for name in policy._arguments}
-    again = make_soft(**json.loads(json.dumps(ours)))
+    again = make_soft(**json.loads(json.dumps(vars(policy.options))))
     again.load_state_dict(policy.state_dict())
     observation = at(draw(TIMED, 1, BATCH), 0)
     one, other = (each.predict(observation, deterministic=True)[0] for each in (policy, again))
@@ -241,7 +239,7 @@ def test_arguments_are_jsonable_and_build_it_again() -> None:
     [
         ({"actions": ACTIONS["discrete"]}, "actions must be a Box with finite bounds"),
         ({"actions": spaces.Box(-np.inf, 1.0, (2,))}, "actions must be a Box with finite bounds"),
-        ({"n_critics": 0}, "n_critics must be at least 1, got 0"),
+        ({"n_critics": 0}, "n_critics must be greater than 0, got 0"),
         ({"critic_layers": []}, "critic_layers must list at least one layer"),
         ({"share_encoder": True}, "share_encoder needs an encoder"),
         ({"use_sde": True}, "use_sde is not supported"),
