@@ -38,26 +38,27 @@ SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
 
 class LiquidPPO(SavedAgent, PPO):
-    """SB3's PPO (Schulman et al. 2017) for policies with a state and tasks with a variable rate.
+    """SB3's PPO (Schulman et al. 2017) for recurrent policies and tasks with a variable rate.
 
-    A rollout is cut into sequences of `sequence_length` steps; each is unrolled from the state the
-    rollout had there, through any episode starts within, and back-propagated as a whole. Gamma and
-    lambda are per nominal control interval: a step of n intervals discounts by gamma ** n. An
-    episode cut short (truncated) is bootstrapped from its terminal observation, whose own elapsed
-    time and the state before it are taken into account.
+    A rollout is cut into sequences of `sequence_length` steps. Each sequence is unrolled from the
+    recurrent state of the rollout at its start, across episode starts, and back-propagated as a
+    whole. Gamma and lambda are per nominal control interval: a step of n intervals discounts by
+    gamma ** n. A truncated episode is bootstrapped from its terminal observation, with the elapsed
+    time of that observation and the state before it.
 
     Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
-    steps, a multiple of the sequence length; its default is 512, as a minibatch of SB3's 64 steps
-    would be one short sequence.
+    steps and is a multiple of the sequence length; its default is 512, because a minibatch of SB3's
+    64 steps would be a single short sequence.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
-            `batch_size`. None: their greatest common divisor, halved until at most 256.
+            `batch_size`. None: their greatest common divisor, halved until it is at most 256.
         normalize_observations: keep running moments of the observations in the policy.
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
     Raises:
-        ValueError: lengths that do not divide each other, gSDE, or a rollout that is not finite.
+        ValueError: a number is out of bounds, lengths do not divide each other, or gSDE is on.
+            `learn` raises it if a rollout is not finite.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": LiquidPolicy}
@@ -101,7 +102,7 @@ class LiquidPPO(SavedAgent, PPO):
             raise ValueError("use_sde is not supported by LiquidPPO; leave it False")
         if rollout_buffer_class is not None or rollout_buffer_kwargs is not None:
             raise ValueError(
-                "LiquidPPO keeps rollouts as sequences in a buffer of its own; leave out "
+                "LiquidPPO stores rollouts as sequences in a buffer of its own; leave out "
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
         options = PPOOptions(
@@ -164,7 +165,7 @@ class LiquidPPO(SavedAgent, PPO):
         rollout_buffer: SequenceBuffer,  # type: ignore[override]
         n_rollout_steps: int,
     ) -> bool:
-        """Fill the buffer with one rollout, advantages included; False if a callback stopped it."""
+        """Fill the buffer with a finished rollout. Returns False if a callback stopped it."""
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
@@ -227,7 +228,7 @@ class LiquidPPO(SavedAgent, PPO):
         return True
 
     def train(self) -> None:
-        """Update the policy from the rollout in the buffer; logs SB3's tags."""
+        """Update the policy from the rollout in the buffer, and log SB3's tags."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         statistics: dict[str, list[Tensor]] = defaultdict(list)
@@ -238,14 +239,14 @@ class LiquidPPO(SavedAgent, PPO):
                     print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                 break
         if self.policy.normalizer is not None:
-            # Between iterations only, so that the first epoch's ratios are exactly one.
+            # Only between iterations, so that the first epoch starts at ratios of exactly one.
             self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
         self._log_training(statistics)
 
     def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
-        """Every sequence once; False if the policy moved too far (`target_kl`)."""
+        """Learn from every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
-        statistics["approx_kl"].clear()  # as SB3: the divergence after the last epoch
+        statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
         trained = list(self.policy.parameters())
         for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
             loss, figures = self._loss(minibatch)
@@ -262,7 +263,7 @@ class LiquidPPO(SavedAgent, PPO):
         return True
 
     def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The clipped surrogate objective (Schulman et al. 2017, eq. 9), and what to log of it."""
+        """Return the clipped surrogate loss (Schulman et al. 2017, eq. 9), and what to log."""
         values, log_prob, entropy, _ = self.policy.evaluate_actions(
             minibatch.features,
             minibatch.elapsed_time,
@@ -298,7 +299,7 @@ class LiquidPPO(SavedAgent, PPO):
 
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
-        figures["loss"] = statistics["loss"][-1].item()  # as SB3: the last one
+        figures["loss"] = statistics["loss"][-1].item()  # as in SB3, that of the last minibatch
         rollout = self.rollout_buffer.rollout
         figures["explained_variance"] = explained_variance(
             rollout.values.flatten().cpu().numpy(),
@@ -314,12 +315,12 @@ class LiquidPPO(SavedAgent, PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _now(self, schedule: float | Schedule) -> float:
-        """The value of a schedule at this point of training."""
-        assert callable(schedule)  # SB3's set-up wraps numbers
+        """Return the value of a schedule at the current progress."""
+        assert callable(schedule)  # SB3 has wrapped numbers in functions
         return schedule(self._current_progress_remaining)
 
     def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor]:
-        """Features and elapsed time of observations to act on, from a step of the rollout."""
+        """Return features and elapsed time of finite observations; `step` is for the error."""
         check_observation(observation, step, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
@@ -332,7 +333,7 @@ class LiquidPPO(SavedAgent, PPO):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfLiquidPPO:
-        """Train for so many control steps over all environments; arguments as in SB3."""
+        """Train for `total_timesteps` control steps over all environments; arguments as in SB3."""
         with faults_told(self):
             return super().learn(
                 total_timesteps,
@@ -344,7 +345,7 @@ class LiquidPPO(SavedAgent, PPO):
             )
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write the log; iterations are counted from the first, however often it was resumed."""
+        """Write the log. Iterations count from the start of training, across resumed runs."""
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
 
     def _excluded_save_params(self) -> list[str]:

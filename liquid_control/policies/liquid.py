@@ -22,12 +22,12 @@ from liquid_control.policies.stateful import StatefulPolicy
 
 
 class LiquidPolicy(StatefulPolicy):
-    """Actor and critic with circuits of liquid neurons, and the normaliser of their observations.
+    """Actor and critic on circuits of liquid neurons, with an observation normaliser.
 
     Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
-    `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons' clocks; an
-    observation without it is taken to come at the nominal interval. Actions may be of any kind that
-    SB3's PPO takes. All arguments but the spaces and the schedule are JSON-able.
+    `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons; without it
+    each step lasts one nominal interval. All action spaces of SB3's PPO are supported. All
+    arguments but the spaces and the schedule are JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -78,19 +78,19 @@ class LiquidPolicy(StatefulPolicy):
 
     @property
     def actor_circuit(self) -> Circuit:
-        """The circuit whose motor neurons act."""
+        """Return the circuit whose motor neurons act."""
         return self.actor.circuit
 
     def initial_actor_critic_state(self, batch_size: int) -> Tensor:
-        """What training unrolls from: zeros for actor and critic, (batch_size, state_size)."""
+        """Return zeros for actor and critic, (batch_size, state_size)."""
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
     def actor_part(self, state: Tensor) -> Tensor:
-        """The actor's part of the state of actor and critic (batch, state_size), for `forward`."""
+        """Return the actor's part of the state of actor and critic, for `forward`."""
         return state[:, : self.actor_circuit.state_size]
 
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """What acting starts from: the state of the actor's circuit alone, (batch_size, size)."""
+        """Return zeros for the actor's circuit, (batch_size, size)."""
         return self.actor_circuit.initial_state(batch_size)
 
     def forward(
@@ -101,7 +101,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act: one control step of a batch, by the actor alone.
+        """Act for one control step, with the actor alone.
 
         Args:
             features: (batch, features), from `observe`.
@@ -125,7 +125,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """Inputs of the actor's circuit, as in `StatefulPolicy`; actions are not among them."""
+        """Return the inputs of the actor's circuit; `actions` are not among them."""
         return self.actor.encode(Signal(self._normalize(features), elapsed_time, episode_start))
 
     def evaluate_actions(
@@ -136,7 +136,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         actions: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Judge the actions of whole sequences with the policy as it is now.
+        """Evaluate actions over whole sequences with the current policy.
 
         Args:
             features: (time, batch, features).
@@ -162,11 +162,11 @@ class LiquidPolicy(StatefulPolicy):
         state: Tensor,
         episode_start: Tensor,
     ) -> Tensor:
-        """Values (time, batch) of whole sequences; arguments as in `evaluate_actions`."""
+        """Return values (time, batch) over whole sequences; arguments as in `evaluate_actions`."""
         return self.unroll(features, elapsed_time, state, episode_start)[1]
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions as the environment takes them: in its shape, continuous ones within bounds."""
+        """Return actions in the environment's shape, continuous ones clipped to its bounds."""
         array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
         if isinstance(self.action_space, spaces.Box):
             array = array.clip(self.action_space.low, self.action_space.high)
@@ -182,7 +182,8 @@ class LiquidPolicy(StatefulPolicy):
         """Run actor and critic over sequences; arguments as in `evaluate_actions`.
 
         Returns:
-            motor activity (time, batch, motor), values (time, batch), and the state after.
+            motor activity (time, batch, motor), values (time, batch), and the state after the last
+            step.
         """
         signal = Signal(self._normalize(features), elapsed_time, episode_start)
         activity, actor_state = self.actor(signal, self.actor_part(state))
@@ -192,7 +193,7 @@ class LiquidPolicy(StatefulPolicy):
         return self.actor_circuit.readout(activity), values, after
 
     def distribution_of(self, motor: Tensor) -> Distribution:
-        """The distribution of actions that motor activity (batch, motor) stands for."""
+        """Return the distribution of actions given motor activity (batch, motor)."""
         parameters = self.action_net(motor)
         if self.log_std is None:
             return self.distribution.proba_distribution(parameters)
@@ -207,7 +208,7 @@ class LiquidPolicy(StatefulPolicy):
         return head if isinstance(head, tuple) else (head, None)
 
     def _initialise_heads(self) -> None:
-        """Orthogonal weights as in SB3; small for actions, so that exploration is symmetric."""
+        """Initialise orthogonally as SB3 does; small for actions, so that they start near zero."""
         for module in (*(self.actor.encoder or ()), *self.critic.modules()):
             if isinstance(module, nn.Linear):
                 self.init_weights(module, gain=2**0.5)
@@ -216,7 +217,7 @@ class LiquidPolicy(StatefulPolicy):
 
 
 def action_parameters(space: spaces.Space[Any]) -> int:
-    """How many numbers describe the distribution's centre: the default number of motor neurons."""
+    """Return the number of parameters of the action distribution, without deviations."""
     if isinstance(space, spaces.Box):
         return int(np.prod(space.shape))
     if isinstance(space, spaces.Discrete):

@@ -30,7 +30,7 @@ class Signal(NamedTuple):
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with tanh after each; `sizes` from the input to the last layer."""
+    """Return linear layers with tanh after each; `sizes` from the input to the last layer."""
     layers: list[nn.Module] = []
     for size, following in pairwise(sizes):
         layers += [nn.Linear(size, following), nn.Tanh()]
@@ -39,7 +39,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class CircuitSpec:
-    """How to build one encoded circuit: all of it names and numbers.
+    """A JSON-able description of an encoded circuit.
 
     Attributes:
         neurons: a name in `NEURONS`.
@@ -67,7 +67,7 @@ class CircuitSpec:
         )
 
     def build(self, features: int, motor: int) -> EncodedCircuit:
-        """The modules, for so many features and (where the wiring leaves it open) motor neurons."""
+        """Build the circuit; `motor` counts only where the wiring leaves the number open."""
         if self.neurons not in NEURONS:
             raise ValueError(f"neurons must be one of {', '.join(NEURONS)}, got {self.neurons!r}")
         sensory = self.encoder[-1] if self.encoder else features
@@ -87,10 +87,9 @@ class CircuitSpec:
 
 
 class EncodedCircuit(nn.Module):
-    """A circuit whose sensory neurons are the outputs of a feed-forward encoder, if there is one.
+    """A circuit behind an optional feed-forward encoder, whose outputs are the sensory neurons.
 
-    The encoder sees the elapsed time beside the features, so that what a sensation means may depend
-    on how long ago the one before it was.
+    The elapsed time is an input of the encoder, beside the features.
     """
 
     def __init__(self, encoder: nn.Sequential | None, circuit: Circuit, time_scale: float) -> None:
@@ -102,7 +101,7 @@ class EncodedCircuit(nn.Module):
             encoder.requires_grad_(False)
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Every neuron's activity (time, batch, neurons), and the state after the last step."""
+        """Return the activity (time, batch, neurons) and the state after the last step."""
         return self.run(self.encode(signal), state)
 
     def encode(self, signal: Signal) -> Signal:
@@ -124,10 +123,10 @@ def with_clock(signal: Signal, time_scale: float) -> Tensor:
 
 
 class Critic(nn.Module):
-    """A value function of the observations so far, with a state of its own or the actor's.
+    """A recurrent value function.
 
     Args:
-        width: number of signals that the value head reads.
+        width: number of inputs of the value head.
         layers: hidden layers of the value head.
     """
 
@@ -138,10 +137,10 @@ class Critic(nn.Module):
         self.head = nn.Sequential(mlp((width, *layers)), nn.Linear((width, *layers)[-1], 1))
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (time, batch), and the critic's state after the last step.
+        """Return values (time, batch), and the critic's state after the last step.
 
         Args:
-            signal: what the actor sees, normalised.
+            signal: with normalised features.
             state: (batch, state_size).
             actor: the activity of the actor's circuit, (time, batch, neurons).
         """
@@ -149,7 +148,7 @@ class Critic(nn.Module):
 
 
 class TwinCritic(Critic):
-    """A circuit of its own, of the same make as the actor's; its head reads all of its neurons."""
+    """A critic with a circuit of its own and a head on all of its neurons."""
 
     def __init__(self, body: EncodedCircuit, layers: Sequence[int]) -> None:
         super().__init__(body.circuit.wiring.neuron_count, layers)
@@ -157,26 +156,26 @@ class TwinCritic(Critic):
         self.state_size = body.circuit.state_size
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """The values of the critic's own circuit."""
+        """Return values given the critic's own circuit."""
         activity, state = self.body(signal, state)
         return self.head(activity).squeeze(-1), state
 
 
 class SharedCritic(Critic):
-    """A head on the actor's neurons, which learn from both losses."""
+    """A head on the actor's neurons, through which the value's gradient passes."""
 
     def __init__(self, actor: Circuit, layers: Sequence[int]) -> None:
         super().__init__(actor.wiring.neuron_count, layers)
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values read off the actor's neurons."""
+        """Return values given the actor's neurons."""
         return self.head(actor).squeeze(-1), state
 
 
 class MlpCritic(Critic):
-    """A feed-forward network over the observation, its elapsed time and what the actor remembers.
+    """A feed-forward network over the observation, its elapsed time and the actor's neurons.
 
-    The actor's neurons are an input here, not a path for the value's gradient.
+    The value's gradient does not pass through the actor's neurons.
     """
 
     def __init__(
@@ -186,7 +185,7 @@ class MlpCritic(Critic):
         self.time_scale = time_scale
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of what is seen now and what the actor remembers."""
+        """Return values given the observation and the actor's neurons."""
         seen = torch.cat([with_clock(signal, self.time_scale), actor.detach()], dim=-1)
         return self.head(seen).squeeze(-1), state
 
@@ -194,7 +193,7 @@ class MlpCritic(Critic):
 def make_critic(
     kind: str, features: int, motor: int, actor: Circuit, spec: CircuitSpec, layers: Sequence[int]
 ) -> Critic:
-    """A critic beside an actor's circuit.
+    """Make a critic.
 
     Args:
         kind: one of `options.CRITICS`.

@@ -1,4 +1,4 @@
-"""From an SB3 observation to what a circuit takes: features, and the elapsed time."""
+"""Split SB3's observations into features and elapsed time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Observation = Tensor | dict[str, Tensor]
 
 
 def feature_count(space: spaces.Space[Any]) -> int:
-    """Size of the flat features of a space, the elapsed time not counted.
+    """Return the size of a space's flat features, without the elapsed time.
 
     Raises:
-        ValueError: the space holds images, nothing but the elapsed time, or several of those.
+        ValueError: the space holds images or no features, or elapsed_time is not one number.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     if carries_time(space):
@@ -40,7 +40,7 @@ def feature_count(space: spaces.Space[Any]) -> int:
 
 
 def carries_time(space: spaces.Space[Any]) -> bool:
-    """Whether observations of this space tell the elapsed time."""
+    """Return whether observations of this space carry the elapsed time."""
     if not isinstance(space, spaces.Dict) or ELAPSED_TIME not in space.spaces:
         return False
     shape = space[ELAPSED_TIME].shape

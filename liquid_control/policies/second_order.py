@@ -1,4 +1,4 @@
-"""Second derivatives through modules that are written to have first ones alone."""
+"""Second derivatives through modules whose fast backward pass supports only first ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def differentiable_twice(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """Return `module(*inputs)`, a tensor whose gradient can be differentiated in turn.
+    """Return `module(*inputs)` as a tensor whose gradient can be differentiated again.
 
-    A gradient taken with `create_graph=True`, as TRPO takes it, comes from calling the module anew
-    under torch.func, where a circuit unrolls in PyTorch; any other is the module's own, at no cost.
+    A gradient with `create_graph=True`, as in TRPO, is computed by calling the module again under
+    torch.func, where a circuit unrolls in PyTorch. Any other gradient is the module's own.
     """
     output: Tensor = module(*inputs)
     if not torch.is_grad_enabled():
@@ -33,7 +33,7 @@ def differentiable_twice(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 
 class _Again(torch.autograd.Function):
-    """The output as it is; to a gradient with `create_graph=True` it is `again(*tensors)`."""
+    """The identity of `output`, differentiated as `again(*tensors)` with `create_graph=True`."""
 
     @staticmethod
     def forward(ctx: Any, again: Callable[..., Tensor], output: Tensor, *tensors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What SB3 asks of every policy here: observations in, actions out, and the state passed on."""
+"""The base class of recurrent policies: acting and predicting with an explicit state."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from liquid_control.policies.options import CircuitOptions
 
 
 class StatefulPolicy(BasePolicy):
-    """A policy that acts by what it has seen of an episode, which it returns as one state.
+    """A recurrent policy that takes and returns its state as one tensor.
 
-    Two states must not be confused. Acting (`forward`, `predict`) takes and returns the actor's
-    state: that of the actor's circuit, and whatever else the actor needs of the step before. It
-    starts as `initial_actor_state`. Training unrolls actor and critic together, and the state of
-    both circuits, (batch, state_size), starts as `initial_actor_critic_state`.
+    There are two kinds of state. Acting (`forward`, `predict`) takes and returns the actor's state:
+    that of the actor's circuit, and what else the actor needs of the previous step; it starts as
+    `initial_actor_state`. Training unrolls actor and critic together; the state of both circuits,
+    (batch, state_size), starts as `initial_actor_critic_state`.
 
     Attributes:
         options: of the constructor, besides the spaces and the schedule.
@@ -38,11 +38,11 @@ class StatefulPolicy(BasePolicy):
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """The actor's state at the start of an episode, (batch_size, size)."""
+        """Return the actor's state at the start of an episode, (batch_size, size)."""
 
     @abstractmethod
     def initial_actor_critic_state(self, batch_size: int) -> Tensor:
-        """The state of both circuits at the start of an episode, (batch_size, state_size)."""
+        """Return both circuits' state at the start of an episode, (batch_size, state_size)."""
 
     @abstractmethod
     def forward(
@@ -53,7 +53,7 @@ class StatefulPolicy(BasePolicy):
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act: one control step of a batch.
+        """Act for one control step.
 
         Args:
             features: (batch, features), from `observe`.
@@ -69,7 +69,7 @@ class StatefulPolicy(BasePolicy):
     @property
     @abstractmethod
     def actor_circuit(self) -> Circuit:
-        """The circuit whose motor neurons act."""
+        """Return the circuit whose motor neurons act."""
 
     @abstractmethod
     def actor_inputs(
@@ -79,22 +79,21 @@ class StatefulPolicy(BasePolicy):
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """Inputs of the actor's circuit over whole sequences that start with an episode.
+        """Return the inputs of the actor's circuit over sequences that start with an episode.
 
         Args:
             features: (time, batch, features), from `observe`.
             elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
-            actions: (time, batch, ...), what `forward` chose in each step.
+            actions: (time, batch, ...), chosen by `forward` in each step.
 
         Returns:
-            inputs of the sensory neurons (time, batch, sensory), elapsed time and episode starts;
-            for `actor_circuit.activity`.
+            a signal whose features are the inputs of the sensory neurons (time, batch, sensory).
         """
 
     @abstractmethod
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions as the environment takes them: in its shape and within its bounds."""
+        """Return actions in the environment's shape and bounds."""
 
     def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Split a batch of observations into raw features (batch, features) and elapsed time.
@@ -110,12 +109,12 @@ class StatefulPolicy(BasePolicy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Act on one observation, or on one of each environment, and pass the state on.
+        """Act on a single observation or on a batch, one of each environment.
 
         Args:
-            observation: as the environment gives it; a batch or a single one.
+            observation: from the environment, single or a batch.
             state: (batch, size) from the previous call, None at the start of all episodes.
-            episode_start: (batch,), true where an episode begins; None: nowhere.
+            episode_start: (batch,), true where an episode starts; None: nowhere.
             deterministic: take the most likely action.
 
         Returns:
@@ -129,7 +128,7 @@ class StatefulPolicy(BasePolicy):
                 "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
                 "(observation, info), a VecEnv's the observation alone"
             )
-        if self.training:  # asked first, since telling every module takes longer than acting
+        if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
@@ -143,7 +142,7 @@ class StatefulPolicy(BasePolicy):
         return actions if vectorized else actions[0], after.cpu().numpy()
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        """SB3's stateless call: the action at the start of an episode."""
+        """Return the actions at the start of an episode, as SB3 calls policies without a state."""
         features, elapsed_time = self.observe(observation)
         state = self.initial_actor_state(len(features))
         starts = torch.ones(len(features), device=self.device)
@@ -156,7 +155,7 @@ class StatefulPolicy(BasePolicy):
         if np.shape(state) != fresh.shape:
             raise ValueError(
                 f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
-                "the state that the previous predict returned, or None to start afresh"
+                "the state that the previous predict returned, or None to start anew"
             )
         return torch.as_tensor(state, device=features.device)
 

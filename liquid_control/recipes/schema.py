@@ -45,7 +45,7 @@ from liquid_control.recipes.text import (
 
 
 def _check_interval(value: Any) -> Any:
-    """Let `interval_from` judge, so that its complaint carries the key's path."""
+    """Check an interval with `interval_from`, so that its error carries the key's path."""
     try:
         interval_from(value)
     except (TypeError, OSError) as error:  # pydantic reports ValueErrors only
@@ -53,7 +53,7 @@ def _check_interval(value: Any) -> Any:
     return value
 
 
-# YAML holds lists; they become tuples, for a recipe does not change.
+# Lists in YAML become tuples, because a recipe is immutable.
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
@@ -65,7 +65,7 @@ IntervalSpec: TypeAlias = Annotated[
 
 
 class Section(BaseModel):
-    """A part of a recipe: it knows all of its keys, and it does not change."""
+    """A part of a recipe: immutable, without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -73,14 +73,14 @@ class Section(BaseModel):
 
 
 class Linear(Section):
-    """A number that moves in a straight line while the agent learns."""
+    """A number that changes linearly over the training."""
 
     start: NonNegativeFloat
     end: NonNegativeFloat
 
 
 Algorithm: TypeAlias = Literal["ppo", "sac"]
-# What stands in a recipe for the types of options.
+# Types in a recipe for those types of options that YAML cannot hold.
 IN_YAML: dict[Any, Any] = {
     Mapping[str, Any]: dict[str, JsonValue],
     Sequence[int]: Sizes,
@@ -97,7 +97,7 @@ class EnvSection(Section):
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
     num_envs: Size = 1
     threads: NonNegativeInt | None = None
-    """Threads that simulate; null is one for each processor, 0 steps env by env."""
+    """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
 
@@ -142,7 +142,7 @@ class SACSection(create_model("SACKeys", __base__=AgentSection, **_keys_of(SACOp
 
 
 def _algorithm(agent: Any) -> Algorithm:
-    """Which agent a section is about; if it says none, or none that there is, PPO."""
+    """Return the algorithm of a section; PPO if it is missing or unknown."""
     name = agent.get("algorithm") if isinstance(agent, dict) else getattr(agent, "algorithm", None)
     return "sac" if name == "sac" else "ppo"
 
@@ -165,30 +165,30 @@ class PolicySection(create_model("PolicyKeys", __base__=Section, **_policy_keys(
 
 
 class EvaluationSection(Section):
-    """How the trained agent is examined."""
+    """Evaluation of the trained agent."""
 
     episodes: PositiveInt = 20
     """Episodes at each rate."""
     ratios: Ratios = (0.5, 1.0, 2.0)
-    """Fixed intervals to try, as multiples of the nominal one."""
+    """Fixed control intervals, as multiples of the nominal one."""
 
 
 class MonitoringSection(Section):
-    """How a training is watched in TensorBoard; see `liquid_control.monitoring`."""
+    """Monitoring in TensorBoard; see `liquid_control.monitoring`."""
 
     every: PositiveInt | None = 1_000_000
-    """Control steps, over all environments, between two looks at the robot; null is none at all."""
+    """Control steps, over all environments, between two recordings; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
-    """How much of an episode is filmed, in the robot's time."""
+    """Simulated seconds of an episode in a film."""
     episodes: PositiveInt = 4
     """Episodes at each control rate."""
 
 
 class Recipe(Section):
-    """All that a training run depends on."""
+    """A complete description of a training run."""
 
     name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
-    """The folder of its runs; by default made of the recipe's folder and file name."""
+    """Folder of the runs; by default the recipe's folder and file name, joined by a hyphen."""
     task: str
     env: EnvSection = EnvSection()
     agent: AnyAgent
@@ -196,28 +196,28 @@ class Recipe(Section):
     evaluation: EvaluationSection = EvaluationSection()
     monitoring: MonitoringSection = MonitoringSection()
     checkpoint_every: PositiveInt | None = 100_000
-    """Control steps, over all environments, between two checkpoints to resume from; null: none."""
+    """Control steps, over all environments, between two checkpoints; null: no checkpoints."""
     seed: Seed = 0
     threads: PositiveInt = 1
     """Threads of PyTorch; one is fastest for small circuits."""
 
     def to_yaml(self) -> str:
-        """Return the whole recipe, defaults included, as YAML that `load_recipe` reads."""
+        """Return the recipe as YAML, with all defaults but the policy's."""
         data = self.model_dump(mode="json")
         data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
         return to_yaml(data)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, and change what `overrides` say.
+    """Read a recipe from a file, and apply overrides.
 
     Args:
         path: A YAML file.
-        overrides: Texts such as "agent.n_steps=128": a dotted path and a YAML value.
+        overrides: Assignments such as "agent.n_steps=128": a dotted path and a YAML value.
 
     Raises:
-        RecipeError: If the file is missing or no YAML, or if a key is unknown, missing, repeated,
-            or holds what it cannot hold.
+        RecipeError: If the file is missing or is not YAML, or if a key is unknown, missing or
+            repeated or has an invalid value.
     """
     path = Path(path)
     data = parse_yaml(read_text(path), str(path))

@@ -166,7 +166,7 @@ class TestRollout:
 
     @staticmethod
     def value_of(model: LiquidPPO, episode: Episode, label: torch.Tensor) -> float:
-        """Value at the observation that looks like `label`, or NaN if the episode has none."""
+        """Value at the observation equal to `label`, or NaN if the episode has none."""
         here = [np.array_equal(each["observation"], label.numpy()) for each in episode.observations]
         return episode_values(model, episode)[here.index(True)].item() if any(here) else np.nan
 
@@ -226,7 +226,7 @@ class TestRollout:
         np.testing.assert_allclose(model.policy.normalizer.variance, seen.var(axis=0))
 
     def test_terminal_observations_in_another_order_of_keys_mean_the_same(self) -> None:
-        """Scripted episodes name elapsed_time first, the space last; three parts tell the order."""
+        """Scripted episodes name elapsed_time first, the space names it last."""
 
         class Reordered(gym.ObservationWrapper):  # type: ignore[type-arg]
             observation_space = spaces.Dict({**SPACE.spaces, "extra": spaces.Box(-9, 9, (1,))})
@@ -258,7 +258,7 @@ class TestNotFinite:
             (Step(1.0, 1.0, "truncated", broken=True), "next_values"),
         ],
     )
-    def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
+    def test_it_raises_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
         script = [Step(1.0, 1.0) for _ in range(STEPS)]
         script[3] = broken
         model = build(Scripted.playing([WITHIN, script]))
@@ -268,7 +268,7 @@ class TestNotFinite:
         assert_close(weights(model), before, rtol=0, atol=0)
         assert model.return_normalizer.count == 0
 
-    def test_what_a_terminated_episode_ended_in_does_not_count(self) -> None:
+    def test_terminal_observations_of_terminated_episodes_are_ignored(self) -> None:
         """Beside a truncated one, so that a value is asked for."""
         falls = [Step(1.0, 1.0, "terminated", broken=True)] * STEPS
         runs = [Step(1.0, 1.0, "truncated")] * STEPS
@@ -384,7 +384,7 @@ class TestHabits:
         assert model.policy.nominal_interval == pytest.approx(interval)
         assert model.policy.actor_circuit.time_scale == pytest.approx(interval)
 
-    def test_tasks_with_a_variable_rate_tell_their_nominal_interval(self) -> None:
+    def test_tasks_with_a_variable_rate_have_a_nominal_interval(self) -> None:
         env = envs.make("InvertedPendulum-v5", interval=envs.Uniform(0.02, 0.08), seed=0)
         model = build(env, n_steps=32, batch_size=32).learn(32)
         assert model.policy.nominal_interval == pytest.approx(0.04)
@@ -392,7 +392,7 @@ class TestHabits:
         assert durations.std() > 0.1
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
-    def test_a_clock_without_a_nominal_interval_is_said_aloud(self) -> None:
+    def test_elapsed_time_without_a_nominal_interval_warns(self) -> None:
         class Unscaled(Scripted):
             def __init__(self) -> None:
                 super().__init__(WITHIN)
@@ -402,7 +402,7 @@ class TestHabits:
                     raise AttributeError(name)
                 return super().__getattribute__(name)
 
-        with pytest.warns(UserWarning, match="not its nominal interval"):
+        with pytest.warns(UserWarning, match="has no nominal_interval"):
             assert build(Unscaled()).policy.nominal_interval == 1.0
 
     def test_subprocesses_that_know_no_interval_survive_the_question(self) -> None:

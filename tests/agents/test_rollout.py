@@ -30,7 +30,7 @@ SPACE = spaces.Dict(
 )
 
 
-class Life:
+class SteppedRollout:
     """A random rollout in which a third of the steps end an episode, unrolled step by step."""
 
     def __init__(self, policy: LiquidPolicy) -> None:
@@ -88,29 +88,29 @@ class Life:
 @pytest.mark.parametrize("critic", ["twin", "shared", "mlp"])
 def test_it_equals_the_episodes_unrolled_step_by_step(critic: str, neurons: str) -> None:
     policy = make_policy(SPACE, ACTIONS["box"], critic=critic, neurons=neurons)
-    life = Life(policy)
-    unrolled = unroll_sequences(policy, life.transitions, life.first_state, LENGTH)
-    rollout = finish(policy, life)
+    stepped = SteppedRollout(policy)
+    unrolled = unroll_sequences(policy, stepped.transitions, stepped.first_state, LENGTH)
+    rollout = finish(policy, stepped)
 
     near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-    assert_close(unrolled.states, torch.stack(life.states[::LENGTH]), **near)
-    assert_close(rollout.values, life.values[:-1], **near)
-    assert_close(rollout.next_values, life.led_to, **near)
-    assert_close(rollout.duration, life.duration, **near)
-    assert torch.equal(rollout.terminated, life.transitions.ended & ~life.truncated)
-    assert life.truncated[: LENGTH - 1].any()
+    assert_close(unrolled.states, torch.stack(stepped.states[::LENGTH]), **near)
+    assert_close(rollout.values, stepped.values[:-1], **near)
+    assert_close(rollout.next_values, stepped.led_to, **near)
+    assert_close(rollout.duration, stepped.duration, **near)
+    assert torch.equal(rollout.terminated, stepped.transitions.ended & ~stepped.truncated)
+    assert stepped.truncated[: LENGTH - 1].any()
     assert_close(rollout.returns, rollout.advantages + rollout.values)
 
 
-def finish(policy: LiquidPolicy, life: Life, **options: Any) -> Rollout:
-    unrolled = unroll_sequences(policy, life.transitions, life.first_state, LENGTH)
+def finish(policy: LiquidPolicy, stepped: SteppedRollout, **options: Any) -> Rollout:
+    unrolled = unroll_sequences(policy, stepped.transitions, stepped.first_state, LENGTH)
     options = {"gamma": 0.9, "gae_lambda": 0.8, "return_normalizer": None} | options
     return finish_rollout(
         policy,
-        life.transitions,
+        stepped.transitions,
         unrolled,
-        *life.now,
-        life.ends,
+        *stepped.now,
+        stepped.ends,
         length=LENGTH,
         timesteps=0,
         **options,
@@ -119,25 +119,25 @@ def finish(policy: LiquidPolicy, life: Life, **options: Any) -> Rollout:
 
 def test_advantages_with_lambda_zero_are_temporal_differences() -> None:
     policy = make_policy(SPACE)
-    life = Life(policy)
-    rollout = finish(policy, life, gae_lambda=0.0)
-    target = life.transitions.rewards + 0.9**rollout.duration * rollout.next_values
+    stepped = SteppedRollout(policy)
+    rollout = finish(policy, stepped, gae_lambda=0.0)
+    target = stepped.transitions.rewards + 0.9**rollout.duration * rollout.next_values
     assert_close(rollout.returns, target)
 
 
 def test_rewards_are_scaled_by_the_normalizer() -> None:
     policy, normalizer = make_policy(SPACE), ReturnNormalizer()
-    life = Life(policy)
-    scaled = finish(policy, life, gae_lambda=0.0, return_normalizer=normalizer)
+    stepped = SteppedRollout(policy)
+    scaled = finish(policy, stepped, gae_lambda=0.0, return_normalizer=normalizer)
     assert normalizer.count == STEPS * ENVS
-    change = scaled.returns - finish(policy, life, gae_lambda=0.0).returns
-    expected = life.transitions.rewards * (torch.rsqrt(normalizer.variance) - 1)
+    change = scaled.returns - finish(policy, stepped, gae_lambda=0.0).returns
+    expected = stepped.transitions.rewards * (torch.rsqrt(normalizer.variance) - 1)
     assert_close(change, expected.float(), rtol=1e-3, atol=1e-4)
 
 
 def test_part_of_a_rollout_is_unrolled_to_its_last_state() -> None:
     policy = make_policy(SPACE)
-    whole = Life(policy)
+    whole = SteppedRollout(policy)
     for count in (1, LENGTH, LENGTH + 3):
         part = Transitions(*(column[:count] for column in whole.transitions))
         unrolled = unroll_sequences(policy, part, whole.first_state, LENGTH)

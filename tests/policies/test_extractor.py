@@ -117,7 +117,7 @@ def test_what_came_before_the_window_is_forgotten() -> None:
     assert_close(extractor(seen), extractor(again))
 
 
-def test_elapsed_time_is_heard_and_no_feature() -> None:
+def test_elapsed_time_drives_the_neurons_and_is_no_feature() -> None:
     space = VecWindow(noise(1), LENGTH).observation_space
     extractor = extractor_on(space)
     numbers = 2 * 3 + 2 + 5 + (3 + 4) + 2

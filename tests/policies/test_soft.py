@@ -1,4 +1,4 @@
-"""SoftLiquidPolicy: what acting, unrolling and judging must agree on."""
+"""SoftLiquidPolicy: acting, unrolling and evaluating agree."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_soft(
     return policy
 
 
-def seen_by(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def observe_all(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and elapsed times, (steps, batch, ...)."""
     steps = [policy.observe(policy.obs_to_tensor(at(observations, t))[0]) for t in range(STEPS)]
     features, elapsed_time = zip(*steps, strict=True)
@@ -49,7 +49,7 @@ def seen_by(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, 
 
 
 def random_signal(policy: SoftLiquidPolicy) -> Any:
-    features, elapsed_time = seen_by(policy, draw(policy.observation_space, STEPS, BATCH))
+    features, elapsed_time = observe_all(policy, draw(policy.observation_space, STEPS, BATCH))
     actions = torch.rand(STEPS, BATCH, policy.action_size) * 2 - 1
     return policy.signal(features, elapsed_time, torch.zeros(STEPS, BATCH), actions)
 
@@ -73,7 +73,7 @@ def test_predicting_step_by_step_is_unrolling_the_whole(
         assert all(policy.action_space.contains(each) for each in action)
         predicted.append(policy.from_env(action))
     previous = torch.stack([torch.zeros(BATCH, policy.action_size), *predicted[:-1]])
-    features, elapsed_time = seen_by(policy, observations)
+    features, elapsed_time = observe_all(policy, observations)
     signal = policy.signal(features, elapsed_time, torch.from_numpy(starts), previous)
     with torch.no_grad():
         acting, _, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
@@ -106,7 +106,7 @@ def test_an_episodes_start_forgets_state_and_action() -> None:
     assert np.abs(one - other).max() > 1e-3
 
 
-def test_the_action_before_is_felt() -> None:
+def test_the_previous_action_is_an_input() -> None:
     policy = make_soft()
     observation = at(draw(TIMED, 1, BATCH), 0)
     state = policy.initial_actor_state(BATCH).numpy()
@@ -116,8 +116,8 @@ def test_the_action_before_is_felt() -> None:
     assert np.abs(idle - moved).max() > 1e-3
 
 
-def test_without_a_clock_the_interval_is_nominal() -> None:
-    _, elapsed_time = seen_by(make_soft(PLAIN), draw(PLAIN, STEPS, BATCH))
+def test_without_elapsed_time_the_interval_is_nominal() -> None:
+    _, elapsed_time = observe_all(make_soft(PLAIN), draw(PLAIN, STEPS, BATCH))
     assert_close(elapsed_time, torch.full((STEPS, BATCH), NOMINAL))
 
 
@@ -204,14 +204,16 @@ def test_circuits_are_a_group_of_their_own_and_nothing_is_left_out() -> None:
 def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
     policy = make_soft(encoder=[7], share_encoder=True)
     assert policy.actor.body.encoder is None
-    acting, judging, _ = policy.unroll(
+    actor_activity, critic_activity, _ = policy.unroll(
         random_signal(policy), policy.initial_actor_critic_state(BATCH)
     )
     encoder = policy.critic.body.encoder
     assert encoder is not None
     weight = encoder[0].weight
-    (of_actor,) = torch.autograd.grad(acting.sum(), weight, retain_graph=True, allow_unused=True)
-    (of_critics,) = torch.autograd.grad(judging.sum(), weight)
+    (of_actor,) = torch.autograd.grad(
+        actor_activity.sum(), weight, retain_graph=True, allow_unused=True
+    )
+    (of_critics,) = torch.autograd.grad(critic_activity.sum(), weight)
     assert of_actor is None
     assert of_critics.abs().max() > 0
 
