@@ -1,4 +1,4 @@
-"""How well a trained agent does at each control rate."""
+"""Evaluation of trained agents at several control rates."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from stable_baselines3.common.vec_env import VecEnv
 Rate = TypeVar("Rate")
 
 TRAINED = "as trained"
-"""The name of an evaluation at the intervals of the training."""
+"""Name of an evaluation at the intervals of training."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an agent achieved in some episodes of one kind.
+    """Returns of an agent over episodes at one control rate.
 
     Attributes:
         returns: (episodes,) undiscounted.
-        interval: seconds, the mean of the control intervals.
-        nominal_interval: seconds, the task's own.
+        interval: mean control interval in seconds.
+        nominal_interval: of the task, in seconds.
     """
 
     returns: NDArray[np.float64]
@@ -35,21 +35,21 @@ class Evaluation:
 
     @property
     def ratio(self) -> float:
-        """Interval over nominal interval."""
+        """Return interval / nominal interval."""
         return self.interval / self.nominal_interval
 
     @property
     def mean(self) -> float:
-        """Mean return."""
+        """Return the mean return."""
         return float(self.returns.mean())
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the return between episodes."""
+        """Return the standard deviation of the returns."""
         return float(self.returns.std())
 
     def to_dict(self) -> dict[str, float | int]:
-        """Return the figures as JSON-able numbers."""
+        """Return the results as JSON-able numbers."""
         return {
             "interval_s": round(self.interval, 9),
             "ratio": round(self.ratio, 6),
@@ -62,40 +62,42 @@ class Evaluation:
 def evaluate(
     model: BaseAlgorithm, env: VecEnv, *, on_step: Callable[[int], None] | None = None
 ) -> Evaluation:
-    """Let an agent live the first episode of every environment, taking its most likely actions.
+    """Evaluate an agent on the first episode of every environment, with deterministic actions.
 
-    One episode per environment, however long: collecting a number of episodes as they end would
-    favour the short ones.
+    Each environment contributes one episode of any length, because taking the first episodes to
+    end would favour short ones.
 
     Args:
-        model: An SB3 algorithm, with a recurrent policy or without.
-        env: Monitored MuJoCo tasks of `liquid_control.envs`, or others whose `info` has
-            `elapsed_time` and which know their `nominal_interval`.
+        model: An SB3 algorithm, recurrent or not.
+        env: Monitored MuJoCo tasks of `liquid_control.envs`, or other environments with the
+            attribute `nominal_interval` and an `info` that holds `elapsed_time`.
         on_step: Called after each step with the number of episodes that have ended.
 
     Raises:
-        ValueError: If the environments are not monitored or do not tell elapsed time.
+        ValueError: If `info` holds no `elapsed_time` or, at an episode's end, no `episode`.
     """
     returns = np.zeros(env.num_envs)
     running = np.ones(env.num_envs, dtype=bool)
-    lasting: list[float] = []
-    last: list[float] = []
+    intervals: list[float] = []
+    last_intervals: list[float] = []
     observation, state = env.reset(), None
     starts = np.ones(env.num_envs, dtype=bool)
     while running.any():
         action, state = model.predict(observation, state, starts, deterministic=True)  # type: ignore[arg-type]
         observation, _, starts, infos = env.step(action)
         for index in np.flatnonzero(running):
-            # The last interval of an episode may be cut short by its horizon, and counts only if
-            # there is no other.
-            (last if starts[index] else lasting).append(_told(infos[index], "elapsed_time"))
+            # The last interval of an episode may be shortened by its horizon, so it counts only
+            # for lack of others.
+            (last_intervals if starts[index] else intervals).append(
+                _entry(infos[index], "elapsed_time")
+            )
             if starts[index]:
-                returns[index] = _told(infos[index], "episode")["r"]
+                returns[index] = _entry(infos[index], "episode")["r"]
         running &= ~starts
         if on_step is not None:
             on_step(int((~running).sum()))
     (nominal,) = env.get_attr("nominal_interval", indices=[0])
-    return Evaluation(returns, float(np.mean(lasting or last)), float(nominal))
+    return Evaluation(returns, float(np.mean(intervals or last_intervals)), float(nominal))
 
 
 def evaluate_rates(
@@ -110,7 +112,7 @@ def evaluate_rates(
     Args:
         model: As in `evaluate`.
         make_env: Builds the environments for one of `rates`; they are closed afterwards.
-        rates: A name for each rate, such as "2x", and what `make_env` takes for it.
+        rates: Arguments of `make_env` by the name of each rate, such as "2x".
         progress: Show a bar for each rate.
 
     Returns:
@@ -133,7 +135,7 @@ def _report(bars: Progress, bar: TaskID, ended: int) -> None:
     bars.update(bar, completed=ended)
 
 
-def _told(info: Mapping[str, Any], key: str) -> Any:
+def _entry(info: Mapping[str, Any], key: str) -> Any:
     if key not in info:
         wrapper = "Monitor" if key == "episode" else "VariableRate"
         raise ValueError(f"info has no {key!r}; wrap the environments in {wrapper} to evaluate")

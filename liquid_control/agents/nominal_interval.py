@@ -1,4 +1,4 @@
-"""What an environment tells of its own rate."""
+"""The nominal control interval of an environment."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from liquid_control.policies.observations import carries_time
 
 
 def nominal_interval(env: VecEnv) -> float:
-    """Seconds between two observations at the task's own rate; 1.0 where the task does not say.
+    """Return the seconds between two observations at the task's own rate.
 
-    Asks for `nominal_interval` (our wrappers), then for `dt` (Gymnasium's MuJoCo tasks). Warns if
-    there is neither and the observations carry an elapsed time, which then has no scale.
+    This is the environment's attribute `nominal_interval` (wrappers of `liquid_control.envs`) or
+    `dt` (Gymnasium's MuJoCo tasks), or else 1.0, with a warning if observations carry an elapsed
+    time.
     """
     for name in ("nominal_interval", "dt"):
-        if env.has_attr(name):  # asking a subprocess for what it lacks would end it
+        if env.has_attr(name):  # get_attr of a missing attribute ends a subprocess
             return float(env.get_attr(name, indices=[0])[0])
     if carries_time(env.observation_space):
         warnings.warn(
-            "the environment tells elapsed_time but not its nominal interval, so one second is "
-            "taken; give it an attribute nominal_interval, in seconds, or set it in policy_kwargs",
+            "observations carry elapsed_time, but the environment has no nominal_interval; using "
+            "1 second. Give it an attribute nominal_interval, in seconds, or set it in "
+            "policy_kwargs",
             stacklevel=3,
         )
     return 1.0

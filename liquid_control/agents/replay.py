@@ -1,4 +1,4 @@
-"""Sequences of past episodes, kept in memory that does not grow."""
+"""A replay of sequences from past episodes, in memory of constant size."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from liquid_control.policies.observations import feature_count
 
 @dataclass(frozen=True)
 class Sequences:
-    """Some windows of the past, time-major; B is how many, T their length, S = burn-in + T + 1.
+    """B windows of T steps each, time-major; S = burn-in + T + 1.
 
-    What comes before an episode's start or after its end belongs to others: the state resets at
-    the start, and the mask leaves out what is past the end.
+    Steps before an episode's start or after its end may belong to other episodes: the state resets
+    at the start, and the mask is zero after the end.
 
     Attributes:
         features: (S, B, features), raw.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
-        previous_actions: (S, B, actions); at an episode's start, another's.
-        state: (B, state_size) before the first step, if the episode is as old.
-        actions: (T, B, actions), of the steps after the burn-in; so are the rest.
+        previous_actions: (S, B, actions); arbitrary at an episode's start.
+        state: (B, state_size) before the first step; arbitrary if the episode starts later.
+        actions: (T, B, actions), of the steps after the burn-in, as are the fields below.
         rewards: (T, B).
         terminated: (T, B).
         mask: (T, B), 1 where the window has a step.
-        duration: (T + 1, B) nominal intervals that each step lasted, and the one that followed on
-            the last; where the episode went no further, its last step's stands in for that.
+        duration: (T + 1, B) nominal intervals of each step and of the step after the last; at the
+            end of an episode the last step's duration is repeated.
     """
 
     features: Tensor
@@ -56,26 +56,26 @@ COUNTERS = ("position", "age", "oldest", "newest")
 
 
 class SequenceReplay:
-    """Whole episodes as they come, sampled as windows (R2D2, Kapturowski et al. 2019).
+    """Stores whole episodes and samples windows of them (R2D2, Kapturowski et al. 2019).
 
-    A window is `sequence_length` consecutive steps of one episode, counted from its start; the last
-    one may be shorter. Each step lies in exactly one window, and can be sampled once that is
-    complete, in the midst of an episode as well. Ahead of a window come `burn_in` steps of the same
-    episode, and the recurrent state that acting had before those; an episode's first window needs
-    neither.
+    A window is `sequence_length` consecutive steps of one episode, counted from its start; an
+    episode's last window may be shorter. Each step lies in exactly one window, which can be sampled
+    as soon as it is complete, even while the episode goes on. A sample includes `burn_in` steps
+    before the window and the recurrent state that acting had before those; an episode's first
+    window needs neither.
 
-    Each environment writes a ring of its own, an observation a slot, terminal ones included. A
-    window is forgotten shortly before the first slot it needs is overwritten.
+    Each environment has a ring of slots, one for each observation, terminal ones included. A window
+    is discarded before the first slot it needs is overwritten.
 
     Args:
-        buffer_size: slots in all; the first arguments are those of SB3's buffers.
+        buffer_size: slots of all environments; the first arguments are those of SB3's buffers.
         observation_space: of one environment.
         action_space: of one environment, a Box.
-        device: where samples go; the memory itself is the CPU's.
-        n_envs: how many environments.
-        optimize_memory_usage: must be False; an observation is never kept twice.
+        device: of the samples; the slots themselves are in CPU memory.
+        n_envs: number of environments.
+        optimize_memory_usage: must be False; no observation is stored twice.
         sequence_length: steps of a window, T.
-        burn_in: steps ahead of a window, at most T.
+        burn_in: steps before a window, at most T.
 
     Raises:
         ValueError: a number does not fit the others.
@@ -95,8 +95,8 @@ class SequenceReplay:
     ) -> None:
         if optimize_memory_usage:
             raise ValueError(
-                "optimize_memory_usage has nothing left to save in a SequenceReplay, which keeps "
-                "each observation once; leave it False"
+                "optimize_memory_usage has no effect in a SequenceReplay, which stores each "
+                "observation once; leave it False"
             )
         if sequence_length < 1:
             raise ValueError(f"sequence_length must be at least one step, got {sequence_length}")
@@ -126,17 +126,17 @@ class SequenceReplay:
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
         self._slots = torch.zeros(self.rows, n_envs, ends[-1])
-        self._states = torch.zeros(spans, n_envs, 0)  # its width shows when the first one comes
-        self._position = np.zeros(n_envs, np.int64)  # slots written in all, never wrapped
-        self._age = np.zeros(n_envs, np.int64)  # slots written of the episode under way
-        # The windows of each environment, a ring as well: of numbers `_oldest` to `_newest`.
+        self._states = torch.zeros(spans, n_envs, 0)  # resized when the first state is added
+        self._position = np.zeros(n_envs, np.int64)  # number of slots written, never wrapped
+        self._age = np.zeros(n_envs, np.int64)  # number of slots of the current episode
+        # A ring of windows for each environment, numbered from `_oldest` up to `_newest`.
         self._begin = np.zeros((self.rows, n_envs), np.int64)
         self._length = np.zeros((self.rows, n_envs), np.int64)
         self._oldest = np.zeros(n_envs, np.int64)
         self._newest = np.zeros(n_envs, np.int64)
 
     def __len__(self) -> int:
-        """How many windows can be sampled."""
+        """Return the number of windows that can be sampled."""
         return int((self._newest - self._oldest).sum())
 
     def add(
@@ -151,10 +151,10 @@ class SequenceReplay:
         Args:
             state: (num_envs, state_size), the recurrent state before the step.
             ended: (num_envs,), true where the step was the last of its episode.
-            final: features and elapsed_time, (how many ended, ...), observed where episodes ended.
+            final: features and elapsed_time (count, ...) of the terminal observations.
             **columns: features and actions (num_envs, size), elapsed_time in seconds, duration in
                 nominal intervals, rewards, terminated and episode_start, (num_envs,) each. An
-                episode that starts ends what came before, if nothing else did.
+                episode start ends the environment's previous episode if that is unfinished.
         """
         started = columns["episode_start"].cpu().numpy() != 0
         self._close(np.flatnonzero(started & (self._age > 0)))
@@ -169,7 +169,7 @@ class SequenceReplay:
         self._forget()
 
     def sample(self, count: int) -> Sequences:
-        """Draw so many windows, uniformly and with replacement, on `device`.
+        """Draw `count` windows, uniformly and with replacement, on `device`.
 
         Raises:
             ValueError: no window is complete.
@@ -182,13 +182,13 @@ class SequenceReplay:
         return self._gather(torch.randint(len(self), (count,)).numpy())
 
     def _gather(self, chosen: NDArray[np.int64]) -> Sequences:
-        """Windows by their number, counted through all environments."""
+        """Return windows by index, counted over all environments."""
         length, burn_in = self.sequence_length, self.burn_in
         ends = np.cumsum(self._newest - self._oldest)
         env = np.searchsorted(ends, chosen, side="right")
         window = (chosen - ends[env] + self._newest[env]) % self.rows
         start = self._begin[window, env] - burn_in
-        # One slot more than the burn-in begins with, for the action before it.
+        # One slot before the burn-in, for the previous action.
         row = (start + np.arange(-1, burn_in + length + 1)[:, None]) % self.rows
         flat = torch.from_numpy(row * self.n_envs + env).flatten()
         slots = self._slots.flatten(0, 1).index_select(0, flat).to(self.device)
@@ -213,7 +213,7 @@ class SequenceReplay:
         )
 
     def _row(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Columns side by side, (count, width); what is not given is zero."""
+        """Join columns to rows (count, width); missing columns are zero."""
         count = len(columns["features"])
         row = self._slots.new_zeros(count, self._slots.shape[-1])
         for name, values in columns.items():
@@ -221,9 +221,9 @@ class SequenceReplay:
         return row
 
     def _keep(self, state: Tensor) -> None:
-        """Keep the states from which the burn-in of some window will start.
+        """Store the states from which the burn-in of a window starts.
 
-        Those of one environment are at least `sequence_length` slots apart, so each has a cell.
+        In one environment these are at least `sequence_length` slots apart, so each has a cell.
         """
         if self._states.shape[-1] != state.shape[-1]:
             self._states = state.new_zeros(*self._states.shape[:2], state.shape[-1], device="cpu")
@@ -234,7 +234,7 @@ class SequenceReplay:
             self._states[cells, envs] = state[envs].cpu()
 
     def _write(self, envs: NDArray[np.int64], rows: Tensor) -> None:
-        """Fill the next slot of some environments; every so often that completes a window."""
+        """Fill the next slot of some environments, and complete windows that end there."""
         self._slots[self._position[envs] % self.rows, envs] = rows
         whole = envs[(self._age[envs] % self.sequence_length == 0) & (self._age[envs] > 0)]
         self._offer(whole, np.full(len(whole), self.sequence_length))
@@ -242,22 +242,22 @@ class SequenceReplay:
         self._age[envs] += 1
 
     def _close(self, envs: NDArray[np.int64]) -> None:
-        """End episodes: what is left of them after their last whole window becomes one."""
+        """End episodes. The steps after an episode's last whole window become a shorter one."""
         rest = (self._age[envs] - 1) % self.sequence_length
-        self._position[envs] -= 1  # the slot of the last observation ends the window
+        self._position[envs] -= 1  # a window ends in the slot of the last observation
         self._offer(envs[rest > 0], rest[rest > 0])
         self._position[envs] += 1
         self._age[envs] = 0
 
     def _offer(self, envs: NDArray[np.int64], length: NDArray[np.int64]) -> None:
-        """Let windows be sampled whose last observation is in the slot at `_position`."""
+        """Make windows available whose last observation is in the slot at `_position`."""
         window = self._newest[envs] % self.rows
         self._begin[window, envs] = self._position[envs] - length
         self._length[window, envs] = length
         self._newest[envs] += 1
 
     def _forget(self) -> None:
-        """Forget windows of which a slot or the state will be overwritten next."""
+        """Discard windows of which a slot or the state will be overwritten next."""
         envs = np.arange(self.n_envs)
         needed = self._position - self.rows + self.sequence_length + self.burn_in
         while True:
@@ -268,7 +268,7 @@ class SequenceReplay:
             self._oldest += stale
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for `take_over`; not copied, and without slots that were never used."""
+        """Return all arrays, for `take_over`, not copied and without unused slots."""
         filled = int(self._position.max().clip(max=self.rows))
         return {
             "geometry": self._geometry(self._states.shape[-1]),
@@ -279,10 +279,10 @@ class SequenceReplay:
         }
 
     def take_over(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Become the replay whose `arrays` these are.
+        """Replace the contents by `arrays` of another replay.
 
         Raises:
-            ValueError: it is of another size or shape; nothing is taken over then.
+            ValueError: sizes or shapes differ; the contents are unchanged then.
         """
         expected = self._geometry(arrays["states"].shape[-1])
         if not np.array_equal(arrays["geometry"], expected):
@@ -298,16 +298,16 @@ class SequenceReplay:
             getattr(self, f"_{name}")[: len(arrays[name])] = arrays[name]
 
     def save(self, file: IO[bytes]) -> None:
-        """Write everything as NumPy arrays (npz, without pickle)."""
+        """Write all arrays to a file (npz, without pickle)."""
         arrays: dict[str, Any] = {**self.arrays()}
         np.savez(file, **arrays)
 
     def load(self, file: IO[bytes]) -> None:
-        """Take over what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            ValueError: it is damaged, no replay, or one of another size or shape; nothing is taken
-                over then.
+            ValueError: the file is damaged, holds no replay, or sizes or shapes differ; the
+                contents are unchanged then.
         """
         names = ("geometry", "slots", "states", *WINDOWS, *COUNTERS)
         try:
@@ -315,7 +315,7 @@ class SequenceReplay:
                 arrays = {name: saved[name] for name in names}
         except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(
-                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
+                f"the file holds no whole replay ({error}); load a file of save_replay_buffer"
             ) from error
         self.take_over(arrays)
 

@@ -1,4 +1,4 @@
-"""Discounting when steps last differently long."""
+"""Discounted returns and advantages for steps of different durations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from liquid_control.policies.moments import RunningMoments
 
 
 def per_step(rate: float, elapsed: Tensor) -> Tensor:
-    """A discount or trace `rate` per nominal interval, for steps of `elapsed` nominal intervals."""
+    """Return the discount of steps of `elapsed` nominal intervals, at `rate` per interval."""
     return torch.as_tensor(rate, dtype=elapsed.dtype, device=elapsed.device) ** elapsed
 
 
 def accumulate(values: Tensor, factors: Tensor, start: Tensor) -> Tensor:
-    """The sums so far, y_t = values_t + factors_t y_{t-1}, (time, batch); `start` is y_{-1}."""
+    """Return y_t = values_t + factors_t y_{t-1}, (time, batch); `start` (batch,) is y_{-1}."""
     sums = []
     for value, factor in zip(values.unbind(0), factors.unbind(0), strict=True):
         start = torch.addcmul(value, factor, start)
@@ -29,7 +29,7 @@ def gae(
     discounts: Tensor,
     traces: Tensor,
 ) -> Tensor:
-    """Generalised advantage estimates with a discount of its own for each step.
+    """Return generalised advantage estimates with a separate discount for each step.
 
     A_t = delta_t + traces_t A_{t+1}, delta_t = rewards_t + discounts_t next_values_t - values_t
     (Schulman et al. 2016, eq. 16, with gamma and lambda raised to the time that a step takes).
@@ -37,8 +37,9 @@ def gae(
     Args:
         rewards: (time, batch), of the step that leaves state t.
         values: (time, batch), of state t.
-        next_values: (time, batch), of the state that the step led to, before any reset.
-        discounts: (time, batch), zero where the episode terminated.
+        next_values: (time, batch), of the state that the step led to, before any reset; zero where
+            the episode terminated.
+        discounts: (time, batch).
         traces: (time, batch), discount times lambda, zero where an episode ended in any way.
 
     Returns:
@@ -49,7 +50,7 @@ def gae(
 
 
 class ReturnNormalizer(RunningMoments):
-    """Scales rewards so that the discounted return has unit variance, whatever the control rate.
+    """Scales rewards so that the discounted return has unit variance at any control rate.
 
     Args:
         clip: largest normalised reward.
@@ -60,11 +61,11 @@ class ReturnNormalizer(RunningMoments):
         super().__init__(1)
         self.clip = clip
         self.epsilon = epsilon
-        self.discounted: Tensor | None = None  # (batch,), the returns so far of episodes under way
+        self.discounted: Tensor | None = None  # (batch,), returns of the current episodes so far
 
     @torch.no_grad()
     def forward(self, rewards: Tensor, discounts: Tensor, ended: Tensor) -> Tensor:
-        """Count in a rollout's returns, then scale its rewards.
+        """Update the variance with a rollout's returns, and return its scaled rewards.
 
         Args:
             rewards: (time, batch).

@@ -23,44 +23,46 @@ from torch.nn.utils import clip_grad_norm_
 from liquid_control.agents.faults import faults_told
 from liquid_control.agents.finite_checks import check_observation, check_step, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.agents.rollout import find_episode_ends, gather
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
+OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
+
 SelfLiquidSAC = TypeVar("SelfLiquidSAC", bound="LiquidSAC")
 
 
 class LiquidSAC(SavedAgent, SAC):
-    """SB3's SAC (Haarnoja et al. 2018) for policies with a state and tasks with a variable rate.
+    """SB3's SAC (Haarnoja et al. 2018) for recurrent policies and tasks with a variable rate.
 
-    Whole episodes are kept, and sampled as sequences of `sequence_length` steps with the recurrent
-    state that acting had before them, which `burn_in` further steps bring up to date (R2D2,
-    Kapturowski et al. 2019). An update unrolls the circuits of actor and critics once each, over
-    the sequences and the step behind, and back-propagates through time.
+    The replay stores whole episodes and samples sequences of `sequence_length` steps. Each comes
+    with a stored recurrent state and `burn_in` steps before it, over which the state is recomputed
+    (R2D2, Kapturowski et al. 2019). An update unrolls the circuits of actor and critics once each,
+    over the sequences and the step after them, and back-propagates through time.
 
     Gamma is per nominal control interval: a step of n intervals discounts by gamma ** n. The
-    entropy of an action counts for as long as it is held, the reward comes integrated over time.
-    An episode cut short (truncated) is bootstrapped from its terminal observation, whose own
-    elapsed time is taken into account.
+    entropy of an action is weighted by its duration; rewards are already integrated over time. A
+    truncated episode is bootstrapped from its terminal observation, with the elapsed time of that
+    observation.
 
     Constructor arguments are those of SB3's SAC and the ones below. `batch_size` counts control
-    steps, a multiple of the sequence length; its default is 1024. As in SB3, `gradient_steps=-1`
-    makes as many updates as there were steps, those of all environments counted; so large
-    minibatches call for fewer. Updates begin after `learning_starts`, with the first sequence that
-    is complete.
+    steps and is a multiple of the sequence length; its default is 1024. As in SB3,
+    `gradient_steps=-1` makes as many updates as control steps were taken in all environments; large
+    minibatches need fewer. Updates begin after `learning_starts`, once a sequence is complete.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `batch_size`.
-        burn_in: control steps ahead of a sequence, unrolled for the state only; at most
+        burn_in: control steps before a sequence, unrolled for the state only; at most
             `sequence_length`.
-        recurrent_learning_rate: of the circuits; None: `learning_rate`.
+        recurrent_learning_rate: learning rate of the circuits; None: `learning_rate`.
         normalize_observations: keep running moments of the observations in the policy.
 
     Raises:
-        ValueError: lengths that do not fit each other, what recurrent policies do not support, or
-            observations, rewards or actions that are not finite.
+        ValueError: a number is out of bounds, lengths do not fit each other, or an option of SB3 is
+            not supported. `learn` raises it if observations, rewards or actions are not finite.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": SoftLiquidPolicy}
@@ -71,37 +73,37 @@ class LiquidSAC(SavedAgent, SAC):
         self,
         policy: str | type[SoftLiquidPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        buffer_size: int = 1_000_000,
-        learning_starts: int = 100,
-        batch_size: int = 1024,
-        tau: float = 0.005,
-        gamma: float = 0.99,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
+        learning_rate: float | Schedule = SACOptions.learning_rate,
+        buffer_size: int = SACOptions.buffer_size,
+        learning_starts: int = SACOptions.learning_starts,
+        batch_size: int = SACOptions.batch_size,
+        tau: float = SACOptions.tau,
+        gamma: float = SACOptions.gamma,
+        train_freq: int | tuple[int, str] = SACOptions.train_freq,
+        gradient_steps: int = SACOptions.gradient_steps,
         action_noise: ActionNoise | None = None,
         replay_buffer_class: None = None,
         replay_buffer_kwargs: None = None,
         optimize_memory_usage: bool = False,
         n_steps: int = 1,
-        ent_coef: str | float = "auto",
-        target_update_interval: int = 1,
-        target_entropy: str | float = "auto",
+        ent_coef: str | float = SACOptions.ent_coef,
+        target_update_interval: int = SACOptions.target_update_interval,
+        target_entropy: str | float = SACOptions.target_entropy,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         use_sde_at_warmup: bool = False,
-        stats_window_size: int = 100,
+        stats_window_size: int = SACOptions.stats_window_size,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
         seed: int | None = None,
-        device: torch.device | str = "auto",
+        device: torch.device | str = SACOptions.device,
         _init_setup_model: bool = True,
         *,
-        sequence_length: int = 32,
-        burn_in: int = 16,
-        recurrent_learning_rate: float | Schedule | None = None,
-        normalize_observations: bool = True,
+        sequence_length: int = SACOptions.sequence_length,
+        burn_in: int = SACOptions.burn_in,
+        recurrent_learning_rate: float | Schedule | None = SACOptions.recurrent_learning_rate,
+        normalize_observations: bool = SACOptions.normalize_observations,
     ) -> None:
         if use_sde or use_sde_at_warmup:
             raise ValueError("use_sde is not supported by LiquidSAC; leave it False")
@@ -111,12 +113,10 @@ class LiquidSAC(SavedAgent, SAC):
             )
         if replay_buffer_class is not None or replay_buffer_kwargs is not None:
             raise ValueError(
-                "LiquidSAC keeps sequences in a replay of its own; leave out replay_buffer_class "
+                "LiquidSAC stores sequences in a replay of its own; leave out replay_buffer_class "
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
-        super().__init__(
-            policy,  # type: ignore[arg-type]
-            env,
+        options = SACOptions(
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
@@ -125,20 +125,29 @@ class LiquidSAC(SavedAgent, SAC):
             gamma=gamma,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
+            ent_coef=ent_coef,
+            target_update_interval=target_update_interval,
+            target_entropy=target_entropy,
+            stats_window_size=stats_window_size,
+            device=device,
+            sequence_length=sequence_length,
+            burn_in=burn_in,
+            recurrent_learning_rate=recurrent_learning_rate,
+            normalize_observations=normalize_observations,
+        )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
             action_noise=action_noise,
             replay_buffer_class=SequenceReplay,  # type: ignore[arg-type]
             replay_buffer_kwargs={"sequence_length": sequence_length, "burn_in": burn_in},
             optimize_memory_usage=optimize_memory_usage,
-            ent_coef=ent_coef,
-            target_update_interval=target_update_interval,
-            target_entropy=target_entropy,
             sde_sample_freq=sde_sample_freq,
-            stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
-            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
+            policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
             seed=seed,
-            device=device,
             _init_setup_model=False,
         )
         self.sequence_length, self.burn_in = sequence_length, burn_in
@@ -150,11 +159,7 @@ class LiquidSAC(SavedAgent, SAC):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.sequence_length < 1:
-            raise ValueError(
-                f"sequence_length must be at least one step, got {self.sequence_length}"
-            )
-        if self.batch_size < 1 or self.batch_size % self.sequence_length:
+        if self.batch_size % self.sequence_length:
             raise ValueError(
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
                 f"a minibatch holds whole sequences, got {self.batch_size}"
@@ -166,7 +171,7 @@ class LiquidSAC(SavedAgent, SAC):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Act on the last observations, and let the critics' circuit follow."""
+        """Act on the last observations, and advance the states of both circuits."""
         policy = self.policy
         if self._state is None or len(self._state) != n_envs:
             self._state = policy.initial_actor_critic_state(n_envs)
@@ -178,12 +183,12 @@ class LiquidSAC(SavedAgent, SAC):
             now = policy.signal(
                 features[None], elapsed_time[None], starts[None], self._previous_actions[None]
             )
-            acting, _, state = policy.unroll(now, self._state)
+            activity, _, state = policy.unroll(now, self._state)
             if self.num_timesteps < learning_starts:
-                drawn = np.stack([self.action_space.sample() for _ in range(n_envs)])
-                actions = policy.from_env(drawn)
+                sampled = np.stack([self.action_space.sample() for _ in range(n_envs)])
+                actions = policy.from_env(sampled)
             else:
-                actions, _ = policy.actor(acting[0])
+                actions, _ = policy.actor(activity[0])
         if action_noise is not None:
             noise = torch.as_tensor(action_noise(), dtype=actions.dtype, device=self.device)
             actions = (actions + noise.view_as(actions)).clamp(-1, 1)
@@ -206,7 +211,7 @@ class LiquidSAC(SavedAgent, SAC):
         dones: NDArray[np.bool_],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Keep the step that was just made, terminal observations included."""
+        """Store the last step, terminal observations included."""
         assert self._state is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
@@ -215,9 +220,8 @@ class LiquidSAC(SavedAgent, SAC):
         if dones.any():
             ends = find_episode_ends(0, dones, infos)
             (_, env), (features, at_end) = gather(self.policy, ends)
-            assert at_end is not None
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
-            # What a terminated episode ended in is of no consequence, and may be anything.
+            # Nothing is bootstrapped from where an episode terminated, so it may not be finite.
             features = torch.where(truncated[:, None], features, 0.0)
             terminated[env] = 1 - truncated.float()
             elapsed_time = elapsed_time.index_put((env,), at_end)
@@ -241,15 +245,15 @@ class LiquidSAC(SavedAgent, SAC):
         self._last_episode_starts = dones
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """Act for `train_freq` steps and keep them, as SB3 does."""
+        """Act for `train_freq` steps and store them, as SB3 does."""
         rollout = super().collect_rollouts(*args, **kwargs)
         if not rollout.continue_training:
-            # SB3 keeps no trace of the step at which a callback stops: nothing can follow it.
+            # SB3 does not store the step at which a callback stops, so the next `learn` resets.
             self._last_obs = None
         return rollout
 
     def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
-        """Make some updates from the replay, once it holds a whole sequence; logs SB3's tags."""
+        """Update from the replay once it holds a whole sequence, and log SB3's tags."""
         if len(self.replay_buffer) == 0:
             return
         self.policy.set_training_mode(True)
@@ -267,17 +271,17 @@ class LiquidSAC(SavedAgent, SAC):
             self.logger.record(f"train/{name}", torch.stack(series).mean().item())
 
     def _update(self, sequences: Sequences) -> dict[str, Tensor]:
-        """One step of actor, critics and entropy coefficient; returns what to log."""
+        """Update actor, critics and entropy coefficient once. Returns what to log."""
         figures = {}
         log_ent_coef = self.log_ent_coef
         ent_coef = self.ent_coef_tensor if log_ent_coef is None else log_ent_coef.detach().exp()
         actor_loss, critic_loss, deficit = self._losses(sequences, ent_coef)
-        # One backward pass for all: each weight is reached by one of the losses only.
+        # A single backward pass: no weight receives gradients from both losses.
         loss = actor_loss + critic_loss
         check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
         self.policy.optimizer.zero_grad()
         loss.backward()
-        norm = clip_grad_norm_(self.policy.parameters(), math.inf)  # which clips nothing
+        norm = clip_grad_norm_(self.policy.parameters(), math.inf)  # clips nothing
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
@@ -293,9 +297,10 @@ class LiquidSAC(SavedAgent, SAC):
         }
 
     def _losses(self, sequences: Sequences, ent_coef: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The losses of actor and critics (Haarnoja et al. 2018, eq. 7 and 5), and a deficit.
+        """Return the losses of actor and critics, and the deficit of entropy.
 
-        The deficit is how much less entropy there is than `target_entropy` asks for, over time.
+        The losses are those of Haarnoja et al. 2018, eq. 7 and 5. The deficit is `target_entropy`
+        minus the entropy, weighted by duration, a mean over steps.
         """
         policy, burn_in = self.policy, self.burn_in
         signal = policy.signal(
@@ -306,16 +311,16 @@ class LiquidSAC(SavedAgent, SAC):
         )
         state = sequences.state
         with torch.no_grad():
-            following, _ = policy.critic_target.body(signal, policy.critic_part(state))
+            target_activity, _ = policy.critic_target.body(signal, policy.critic_part(state))
             if burn_in:
                 *_, state = policy.unroll(span(signal, 0, burn_in), state)
         trained = span(signal, burn_in, None)
-        acting, judging, _ = policy.unroll(trained, state)
-        new_actions, log_prob = policy.actor(acting)
+        actor_activity, critic_activity, _ = policy.unroll(trained, state)
+        new_actions, log_prob = policy.actor(actor_activity)
 
-        seen = trained[0]
+        inputs = trained.features
         with torch.no_grad():
-            context = policy.critic_target.context(following[burn_in + 1 :], seen[1:])
+            context = policy.critic_target.context(target_activity[burn_in + 1 :], inputs[1:])
             next_values = policy.critic_target(context, new_actions[1:])
             targets = soft_targets(
                 sequences.rewards,
@@ -326,14 +331,14 @@ class LiquidSAC(SavedAgent, SAC):
                 self.gamma,
                 ent_coef,
             )
-        context = policy.critic.context(judging[:-1], seen[:-1])
+        context = policy.critic.context(critic_activity[:-1], inputs[:-1])
         values = policy.critic(context, sequences.actions)
-        worth = policy.critic(context.detach(), new_actions[:-1], frozen=True)
+        new_values = policy.critic(context.detach(), new_actions[:-1], frozen=True)
         weight = sequences.mask / sequences.mask.sum()
         critic_loss = 0.5 * ((values - targets).square() * weight).sum()
-        held, log_prob = sequences.duration[:-1], log_prob[:-1]
-        actor_loss = ((ent_coef * held * log_prob - worth.amin(dim=0)) * weight).sum()
-        deficit = (held * (log_prob.detach() + self.target_entropy) * weight).sum()
+        duration, log_prob = sequences.duration[:-1], log_prob[:-1]
+        actor_loss = ((ent_coef * duration * log_prob - new_values.amin(dim=0)) * weight).sum()
+        deficit = (duration * (log_prob.detach() + self.target_entropy) * weight).sum()
         return actor_loss, critic_loss, deficit
 
     def _set_learning_rates(self) -> None:
@@ -345,7 +350,7 @@ class LiquidSAC(SavedAgent, SAC):
             self.logger.record("train/recurrent_learning_rate", rate)
 
     def _observe(self, observation: Any) -> tuple[Tensor, Tensor]:
-        """Features and elapsed time of observations that are finite."""
+        """Return features and elapsed time of finite observations."""
         check_observation(observation, None, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))
 
@@ -358,11 +363,10 @@ class LiquidSAC(SavedAgent, SAC):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfLiquidSAC:
-        """Train for so many control steps over all environments; arguments as in SB3."""
+        """Train for `total_timesteps` control steps over all environments; arguments as in SB3."""
         if self._vec_normalize_env is not None:
             raise ValueError(
-                "LiquidSAC normalises observations itself, with moments that follow the replay; "
-                "take VecNormalize off the environment"
+                "LiquidSAC normalises observations itself; take VecNormalize off the environment"
             )
         with faults_told(self):
             return super().learn(
@@ -385,9 +389,8 @@ class LiquidSAC(SavedAgent, SAC):
         """Load a replay that an agent with the same arguments saved.
 
         Args:
-            path: what `save_replay_buffer` wrote.
-            truncate_last_traj: as in SB3, and of no consequence: an episode that was under way ends
-                where the next one starts.
+            path: of a file that `save_replay_buffer` wrote.
+            truncate_last_traj: ignored; an unfinished episode ends where the next one starts.
         """
         with open_path(path, "r", verbose=self.verbose, suffix="npz") as file:
             self.replay_buffer.load(file)
@@ -411,17 +414,17 @@ def soft_targets(
     gamma: float,
     ent_coef: Tensor,
 ) -> Tensor:
-    """What an action was worth: reward, and the discounted soft value of where it led to.
+    """Return the targets of the critics: reward plus the discounted soft value of the next step.
 
     y_t = r_t + gamma^d_t (Q_{t+1} - alpha d_{t+1} log pi_{t+1}) (Haarnoja et al. 2018, eq. 3 and 8,
-    with the discount per nominal interval and the entropy for as long as the next action is held).
+    with the discount per nominal interval and the entropy weighted by duration).
 
     Args:
         rewards: (time, batch).
-        terminated: (time, batch), nonzero where nothing follows.
+        terminated: (time, batch), nonzero where the episode terminated.
         duration: (time + 1, batch) nominal intervals.
-        next_values: (time, batch), the least of the target critics'.
-        next_log_prob: (time, batch), of the action they value.
+        next_values: (time, batch), the minimum over the target critics.
+        next_log_prob: (time, batch), of the next action.
         gamma: discount per nominal interval.
         ent_coef: alpha.
     """

@@ -1,4 +1,4 @@
-"""From what the action head says to actions, and how likely they are."""
+"""Action distributions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import Tensor
 
 
 class Gaussian(DiagGaussianDistribution):
-    """SB3's Gaussian with independent dimensions, at a fraction of its time.
+    """SB3's Gaussian with independent dimensions, several times faster.
 
-    One deviation for each dimension serves all rows, and nothing is checked at every step: a number
-    that is not finite shows in the actions.
+    All rows share one deviation per dimension, and arguments are not validated: the agents check
+    that actions are finite.
     """
 
     mean: Tensor
@@ -31,27 +31,27 @@ class Gaussian(DiagGaussianDistribution):
         return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Logarithm of the density at actions (batch, actions)."""
+        """Return the logarithm of the density (batch,) at actions (batch, actions)."""
         deviations = (actions - self.mean) * torch.exp(-self.log_std)
         constant = self.log_std.sum() + self.action_dim * math.log(2 * math.pi) / 2
         return -deviations.square().sum(dim=1) / 2 - constant
 
     def entropy(self) -> Tensor:
-        """Differential entropy (batch,), the same in every row."""
+        """Return the differential entropy (batch,), the same in every row."""
         entropy = self.log_std.sum() + self.action_dim * (1 + math.log(2 * math.pi)) / 2
         return entropy.expand(len(self.mean))
 
     def sample(self) -> Tensor:
-        """Draw one action a row; gradients pass."""
+        """Sample one action per row, reparameterised."""
         return torch.addcmul(self.mean, self.log_std.exp(), torch.randn_like(self.mean))
 
     def mode(self) -> Tensor:
-        """The most likely actions."""
+        """Return the most likely actions."""
         return self.mean
 
 
 def make_distribution(space: spaces.Space[Any]) -> Distribution:
-    """The distribution of actions in `space`: ours for Box, SB3's for the others."""
+    """Return the distribution of actions in `space`: `Gaussian` for Box, else SB3's."""
     if isinstance(space, spaces.Box):
         return Gaussian(math.prod(space.shape))
     return make_proba_distribution(space)

@@ -12,33 +12,33 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, check_sizes
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
 from liquid_control.policies.observations import ELAPSED_TIME, feature_count
+from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions, check_sizes
 from liquid_control.policies.second_order import differentiable_twice
 
 EPISODE_START = "episode_start"
-DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 DEFAULT_MOTOR = 16
 
 
 class LiquidExtractor(BaseFeaturesExtractor):
-    """Runs a circuit over a window of observations; its motor neurons are the features.
+    """Runs a circuit over a window of observations and returns the activity of its motor neurons.
 
-    Windows come from `envs.VecWindow`. The circuit starts from a zero state, and again where
-    `episode_start` says: until an episode is longer than the window, the features are those of
-    the same circuit stepped through the episode. All arguments but the space are JSON-able.
+    Windows come from `envs.VecWindow`. The circuit's state is zero at the start of the window and
+    where `episode_start` is set, so while an episode fits in the window, the features equal those
+    of the same circuit stepped through the episode. All arguments but the space are JSON-able.
 
     Args:
-        observation_space: of windows: a Dict with `episode_start`, and maybe `elapsed_time`.
+        observation_space: of windows: a Dict with `episode_start` and optionally `elapsed_time`.
         neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; the sensory count is filled in, and so is
-            `motor`, the number of features, with 16 where it is left open.
+        wiring: `kind` and arguments of a wiring; the sensory count is filled in. `motor` is the
+            number of features, 16 by default.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of the circuit, which see the elapsed time as well; the
-            last one's outputs are the sensory neurons.
-        nominal_interval: seconds; the circuit's unit of time. Our envs know theirs:
-            `env.get_attr("nominal_interval")[0]`. Needed where observations tell `elapsed_time`;
-            without that each step lasts one unit.
+        encoder: sizes of tanh layers ahead of the circuit. Their inputs are the features and the
+            elapsed time, the last layer's outputs are the sensory neurons.
+        nominal_interval: seconds; the circuit's unit of time. Needed if observations carry
+            `elapsed_time`; without that each step lasts one unit. For environments of
+            `liquid_control.envs` it is `env.get_attr("nominal_interval")[0]`.
 
     Raises:
         TypeError: the observations are no windows.
@@ -48,7 +48,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        neurons: str = "cfc",
+        neurons: str = CircuitOptions.neurons,
         wiring: Mapping[str, Any] = DEFAULT_WIRING,
         neuron_kwargs: Mapping[str, Any] | None = None,
         encoder: Sequence[int] | None = None,
@@ -59,43 +59,46 @@ class LiquidExtractor(BaseFeaturesExtractor):
         timed = parts.pop(ELAPSED_TIME, None) is not None
         if timed and nominal_interval is None:
             raise ValueError(
-                "observations tell elapsed_time, and the circuit's unit of time is missing; pass "
+                "observations carry elapsed_time, and the circuit's unit of time is missing; pass "
                 "nominal_interval in seconds, such as env.get_attr('nominal_interval')[0]"
             )
         features = feature_count(spaces.Dict(parts)) // length
-        spec = CircuitSpec(
-            neurons,
-            wiring,
-            check_sizes("encoder", encoder),
-            1.0 if nominal_interval is None else nominal_interval,
-            neuron_kwargs or {},
-        )
+        interval = CircuitOptions.nominal_interval if nominal_interval is None else nominal_interval
+        sizes = check_sizes("encoder", encoder)
+        spec = CircuitSpec(neurons, wiring, sizes, interval, neuron_kwargs or {})
         body = spec.build(features, DEFAULT_MOTOR)
         super().__init__(observation_space, body.circuit.wiring.motor_count)
         self.last_step = _LastStep(body)
-        self.length = length
+        self.length, self.nominal_interval = length, interval
         self._keys = tuple(parts)
         self._timed = timed
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit that runs over the window."""
+        """Return the circuit that runs over the window."""
         return self.last_step.body.circuit
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Motor activity (batch, motor) after windows (batch, ...) that SB3 has preprocessed."""
+        """Return motor activity (batch, motor) after preprocessed windows (batch, ...)."""
         features = torch.cat([self._in_time(observations[key]) for key in self._keys], dim=-1)
         starts = self._in_time(observations[EPISODE_START])[..., 0] != 0
-        elapsed = self._in_time(observations[ELAPSED_TIME])[..., 0] if self._timed else None
+        if self._timed:
+            elapsed = self._in_time(observations[ELAPSED_TIME])[..., 0]
+        else:
+            elapsed = features.new_full(starts.shape, self.nominal_interval)
         return differentiable_twice(self.last_step, features, elapsed, starts)
 
     def _in_time(self, windows: Tensor) -> Tensor:
-        """Windows as (time, batch, numbers)."""
+        """Reshape windows to (time, batch, numbers)."""
         return windows.reshape(len(windows), self.length, -1).transpose(0, 1)
 
 
 def check_windows(space: spaces.Space[Any], taker: str) -> tuple[spaces.Dict, int]:
-    """The space of windows that `taker` wants, and how many observations are in one."""
+    """Return the space of windows, and the number of observations in one.
+
+    Raises:
+        TypeError: the space is not one of windows; the message names `taker`.
+    """
     if not isinstance(space, spaces.Dict) or EPISODE_START not in space.spaces:
         raise TypeError(
             f"{taker} takes windows of observations, got {space}; "
@@ -111,8 +114,8 @@ class _LastStep(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, features: Tensor, elapsed: Tensor | None, starts: Tensor) -> Tensor:
+    def forward(self, features: Tensor, elapsed: Tensor, starts: Tensor) -> Tensor:
         circuit = self.body.circuit
         state = circuit.initial_state(features.shape[1])
-        activity, _ = self.body((features, elapsed, starts), state)
+        activity, _ = self.body(Signal(features, elapsed, starts), state)
         return circuit.readout(activity[-1])

@@ -1,4 +1,4 @@
-"""Running mean and variance, kept where the weights are."""
+"""Running mean and variance as buffers of a module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
-        """Count in more rows (..., size)."""
+        """Update the moments with rows (..., size)."""
         rows = rows.detach().flatten(0, -2).double()
         if len(rows) == 0:
             return
@@ -41,9 +41,9 @@ class RunningMoments(nn.Module):
 
 
 class ObservationNormalizer(RunningMoments):
-    """Bring features (..., size) to zero mean and unit variance, clipped to +-`clip`.
+    """Scales features (..., size) to zero mean and unit variance, clipped to +-`clip`.
 
-    What it takes is kept ready in single precision, since it is needed at every step of a rollout.
+    Shift and scale are cached in single precision, because every step of a rollout needs them.
     """
 
     shift: Tensor
@@ -58,19 +58,19 @@ class ObservationNormalizer(RunningMoments):
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def update(self, rows: Tensor) -> None:
-        """Count in more rows (..., size)."""
+        """Update the moments with rows (..., size)."""
         super().update(rows)
-        self._get_ready()
+        self._cache()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise with the moments as they are now."""
+        """Normalise with the current moments."""
         return (features - self.shift).mul_(self.scale).clamp_(-self.clip, self.clip)
 
-    def _get_ready(self) -> None:
+    def _cache(self) -> None:
         self.shift.copy_(self.mean)
         self.scale.copy_(torch.rsqrt(self.variance + self.epsilon))
 
 
 def _loaded(normalizer: nn.Module, _: object) -> None:
     assert isinstance(normalizer, ObservationNormalizer)
-    normalizer._get_ready()
+    normalizer._cache()

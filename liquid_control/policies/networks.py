@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from liquid_control.neurons import NEURONS, Circuit
+from liquid_control.policies.options import CircuitOptions, check_sizes
 from liquid_control.wiring import make_wiring
 
-Signal = tuple[Tensor, Tensor | None, Tensor | None]
-"""Features (time, batch, features), elapsed time and episode starts, (time, batch) or None."""
+
+class Signal(NamedTuple):
+    """The input of a circuit over time.
+
+    Attributes:
+        features: (time, batch, features).
+        elapsed_time: (time, batch) seconds.
+        episode_start: (time, batch), nonzero where the state resets before that step.
+    """
+
+    features: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with tanh after each; `sizes` from the input to the last layer."""
+    """Return linear layers with tanh after each; `sizes` from the input to the last layer."""
     layers: list[nn.Module] = []
     for size, following in pairwise(sizes):
         layers += [nn.Linear(size, following), nn.Tanh()]
     return nn.Sequential(*layers)
 
 
-def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
-    """Layer sizes as a tuple; None means no layer."""
-    if sizes is not None and not isinstance(sizes, Sequence):
-        raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
-    sizes = tuple(sizes or ())
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ValueError(
-            f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
-        )
-    return sizes
-
-
 @dataclass(frozen=True)
 class CircuitSpec:
-    """How to build one encoded circuit: all of it names and numbers.
+    """A JSON-able description of an encoded circuit.
 
     Attributes:
         neurons: a name in `NEURONS`.
@@ -55,8 +55,19 @@ class CircuitSpec:
     time_scale: float
     options: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, options: CircuitOptions, wiring: Mapping[str, Any]) -> CircuitSpec:
+        """Return a policy's circuit with one of its wirings."""
+        return cls(
+            options.neurons,
+            wiring,
+            check_sizes("encoder", options.encoder),
+            options.nominal_interval,
+            options.neuron_kwargs or {},
+        )
+
     def build(self, features: int, motor: int) -> EncodedCircuit:
-        """The modules, for so many features and (where the wiring leaves it open) motor neurons."""
+        """Build the circuit; `motor` counts only where the wiring leaves the number open."""
         if self.neurons not in NEURONS:
             raise ValueError(f"neurons must be one of {', '.join(NEURONS)}, got {self.neurons!r}")
         sensory = self.encoder[-1] if self.encoder else features
@@ -76,10 +87,9 @@ class CircuitSpec:
 
 
 class EncodedCircuit(nn.Module):
-    """A circuit whose sensory neurons are the outputs of a feed-forward encoder, if there is one.
+    """A circuit behind an optional feed-forward encoder, whose outputs are the sensory neurons.
 
-    The encoder sees the elapsed time beside the features, so that what a sensation means may depend
-    on how long ago the one before it was.
+    The elapsed time is an input of the encoder, beside the features.
     """
 
     def __init__(self, encoder: nn.Sequential | None, circuit: Circuit, time_scale: float) -> None:
@@ -91,39 +101,32 @@ class EncodedCircuit(nn.Module):
             encoder.requires_grad_(False)
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Every neuron's activity (time, batch, neurons), and the state after the last step."""
+        """Return the activity (time, batch, neurons) and the state after the last step."""
         return self.run(self.encode(signal), state)
 
     def encode(self, signal: Signal) -> Signal:
-        """What the sensory neurons feel in the place of the features."""
-        features, elapsed_time, episode_start = signal
-        if self.encoder is not None:
-            features = self.encoder(with_clock(features, elapsed_time, self.time_scale))
-        return features, elapsed_time, episode_start
+        """Replace the features by the inputs of the sensory neurons."""
+        if self.encoder is None:
+            return signal
+        return signal._replace(features=self.encoder(with_clock(signal, self.time_scale)))
 
     def run(self, encoded: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Like `forward`, of a signal that is encoded."""
-        features, elapsed_time, episode_start = encoded
-        return self.circuit.activity(features, state, elapsed_time, episode_start)
+        """Like `forward`, for an encoded signal."""
+        inputs, elapsed_time, episode_start = encoded
+        return self.circuit.activity(inputs, state, elapsed_time, episode_start)
 
 
-def with_clock(features: Tensor, elapsed_time: Tensor | None, time_scale: float) -> Tensor:
-    """Features with one more: how much longer than `time_scale` the last interval was, relatively.
-
-    It is zero at the nominal interval, and where the observation does not tell the time.
-    """
-    if elapsed_time is None:
-        clock = features.new_zeros(*features.shape[:-1], 1)
-    else:
-        clock = elapsed_time.unsqueeze(-1) / time_scale - 1
-    return torch.cat([features, clock], dim=-1)
+def with_clock(signal: Signal, time_scale: float) -> Tensor:
+    """Append elapsed_time / time_scale - 1 to the features: zero at the nominal interval."""
+    clock = signal.elapsed_time.unsqueeze(-1) / time_scale - 1
+    return torch.cat([signal.features, clock], dim=-1)
 
 
 class Critic(nn.Module):
-    """A value function of the observations so far, with a state of its own or the actor's.
+    """A recurrent value function.
 
     Args:
-        width: number of signals that the value head reads.
+        width: number of inputs of the value head.
         layers: hidden layers of the value head.
     """
 
@@ -134,10 +137,10 @@ class Critic(nn.Module):
         self.head = nn.Sequential(mlp((width, *layers)), nn.Linear((width, *layers)[-1], 1))
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (time, batch), and the critic's state after the last step.
+        """Return values (time, batch), and the critic's state after the last step.
 
         Args:
-            signal: what the actor sees, normalised.
+            signal: with normalised features.
             state: (batch, state_size).
             actor: the activity of the actor's circuit, (time, batch, neurons).
         """
@@ -145,7 +148,7 @@ class Critic(nn.Module):
 
 
 class TwinCritic(Critic):
-    """A circuit of its own, of the same make as the actor's; its head reads all of its neurons."""
+    """A critic with a circuit of its own and a head on all of its neurons."""
 
     def __init__(self, body: EncodedCircuit, layers: Sequence[int]) -> None:
         super().__init__(body.circuit.wiring.neuron_count, layers)
@@ -153,26 +156,26 @@ class TwinCritic(Critic):
         self.state_size = body.circuit.state_size
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """The values of the critic's own circuit."""
+        """Return values given the critic's own circuit."""
         activity, state = self.body(signal, state)
         return self.head(activity).squeeze(-1), state
 
 
 class SharedCritic(Critic):
-    """A head on the actor's neurons, which learn from both losses."""
+    """A head on the actor's neurons, through which the value's gradient passes."""
 
     def __init__(self, actor: Circuit, layers: Sequence[int]) -> None:
         super().__init__(actor.wiring.neuron_count, layers)
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values read off the actor's neurons."""
+        """Return values given the actor's neurons."""
         return self.head(actor).squeeze(-1), state
 
 
 class MlpCritic(Critic):
-    """A feed-forward network over the observation, its elapsed time and what the actor remembers.
+    """A feed-forward network over the observation, its elapsed time and the actor's neurons.
 
-    The actor's neurons are an input here, not a path for the value's gradient.
+    The value's gradient does not pass through the actor's neurons.
     """
 
     def __init__(
@@ -182,22 +185,18 @@ class MlpCritic(Critic):
         self.time_scale = time_scale
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of what is seen now and what the actor remembers."""
-        features, elapsed_time, _ = signal
-        seen = torch.cat([with_clock(features, elapsed_time, self.time_scale), actor.detach()], -1)
+        """Return values given the observation and the actor's neurons."""
+        seen = torch.cat([with_clock(signal, self.time_scale), actor.detach()], dim=-1)
         return self.head(seen).squeeze(-1), state
-
-
-CRITICS = ("twin", "shared", "mlp")
 
 
 def make_critic(
     kind: str, features: int, motor: int, actor: Circuit, spec: CircuitSpec, layers: Sequence[int]
 ) -> Critic:
-    """A critic beside an actor's circuit.
+    """Make a critic.
 
     Args:
-        kind: one of `CRITICS`.
+        kind: one of `options.CRITICS`.
         features: size of an observation.
         motor: motor neurons of a twin, unless its wiring says otherwise.
         actor: the actor's circuit.

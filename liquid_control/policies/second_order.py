@@ -1,4 +1,4 @@
-"""Second derivatives through modules that are written to have first ones alone."""
+"""Second derivatives through modules whose fast backward pass supports only first ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 
-def differentiable_twice(module: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """Return `module(*inputs)`, a tensor whose gradient can be differentiated in turn.
+def differentiable_twice(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return `module(*inputs)` as a tensor whose gradient can be differentiated again.
 
-    A gradient taken with `create_graph=True`, as TRPO takes it, comes from calling the module anew
-    under torch.func, where a circuit unrolls in PyTorch; any other is the module's own, at no cost.
+    A gradient with `create_graph=True`, as in TRPO, is computed by calling the module again under
+    torch.func, where a circuit unrolls in PyTorch. Any other gradient is the module's own.
     """
     output: Tensor = module(*inputs)
     if not torch.is_grad_enabled():
@@ -23,21 +23,17 @@ def differentiable_twice(module: nn.Module, *inputs: Tensor | None) -> Tensor:
     def again(*tensors: Tensor) -> Tensor:
         given = dict(zip(names, tensors, strict=False))
         rest = iter(tensors[len(names) :])
-        arguments = [next(rest) if _is_continuous(each) else each for each in inputs]
+        arguments = [next(rest) if each.is_floating_point() else each for each in inputs]
         result: Tensor = torch.func.functional_call(module, given, tuple(arguments))
         return result
 
-    continuous = [each for each in inputs if _is_continuous(each)]
+    continuous = [each for each in inputs if each.is_floating_point()]
     result: Tensor = _Again.apply(again, output, *weights, *continuous)  # type: ignore[no-untyped-call]
     return result
 
 
-def _is_continuous(each: Tensor | None) -> bool:
-    return each is not None and each.is_floating_point()
-
-
 class _Again(torch.autograd.Function):
-    """The output as it is; to a gradient with `create_graph=True` it is `again(*tensors)`."""
+    """The identity of `output`, differentiated as `again(*tensors)` with `create_graph=True`."""
 
     @staticmethod
     def forward(ctx: Any, again: Callable[..., Tensor], output: Tensor, *tensors: Tensor) -> Tensor:

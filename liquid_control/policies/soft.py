@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,48 +17,37 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.liquid import DEFAULT_WIRING
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes, mlp
-from liquid_control.policies.observations import Observation, feature_count
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
+from liquid_control.policies.observations import feature_count
+from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
 
-LOG_STD = (-20.0, 2.0)  # its range, as in SB3
+LOG_STD = (-20.0, 2.0)  # range of the logarithm of the deviation, as in SB3
 
 
 class SoftLiquidPolicy(StatefulPolicy):
     """A squashed Gaussian actor and several critics, on circuits of liquid neurons.
 
-    The actor has a circuit of its own, whose motor neurons tell mean and deviation of the action.
-    The critics share another (Ni et al. 2022, "Recurrent model-free RL can be a strong baseline"):
-    each is a feed-forward head over that circuit's neurons, what these see, and the action. Both
-    circuits see the observation, the action before it and, in their own time, how long that was
-    held. Actions are in [-1, 1] but for `predict` and `for_env`, which speak the environment's
-    language.
+    The actor has a circuit of its own; a head on its motor neurons outputs mean and deviation of
+    the action. The critics share another circuit (Ni et al. 2022, "Recurrent model-free RL can be a
+    strong baseline"): each is a feed-forward head over that circuit's neurons, its inputs, and the
+    action. The inputs of both circuits are the observation and the previous action. Actions are in
+    [-1, 1], except that `predict` and `for_env` return them in the environment's bounds.
 
-    Observations are those of `LiquidPolicy`, actions a bounded Box. All arguments but the spaces
-    and the schedule are JSON-able.
+    Observations are those of `LiquidPolicy`; the action space is a bounded Box. All arguments but
+    the spaces and the schedule are JSON-able.
 
     Args:
         observation_space: as in SB3.
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
-        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of each circuit, which see the elapsed time as well.
-        actor_layers: sizes of tanh layers between the motor neurons and the action.
-        critic_wiring: wiring of the critics' circuit, if it differs from the actor's.
-        critic_layers: sizes of the relu layers of each critic's head.
-        n_critics: how many heads; the least of their values counts.
-        share_encoder: let the actor's circuit see the critics' encoder, which they alone train.
-        nominal_interval: seconds; the circuits' unit of time. `LiquidSAC` takes it from the task.
-        normalize_observations: keep running moments of the observations and normalise with them.
-        optimizer_kwargs: arguments of Adam beside the learning rate.
         use_sde: must be False; SB3 passes it.
+        **options: those of `SoftLiquidPolicyOptions`.
 
     Raises:
-        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or a list of layer sizes is none.
+        ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
     def __init__(
@@ -66,70 +56,39 @@ class SoftLiquidPolicy(StatefulPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        neurons: str = "cfc",
-        wiring: Mapping[str, Any] = DEFAULT_WIRING,
-        neuron_kwargs: Mapping[str, Any] | None = None,
-        encoder: Sequence[int] | None = None,
-        actor_layers: Sequence[int] | None = None,
-        critic_wiring: Mapping[str, Any] | None = None,
-        critic_layers: Sequence[int] = (128, 128),
-        n_critics: int = 2,
-        share_encoder: bool = False,
-        nominal_interval: float = 1.0,
-        normalize_observations: bool = True,
-        optimizer_kwargs: Mapping[str, Any] | None = None,
         use_sde: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
-            squash_output=True,
-        )
         if use_sde:
             raise ValueError("use_sde is not supported by SoftLiquidPolicy; leave it False")
         if not (isinstance(action_space, spaces.Box) and action_space.is_bounded()):
             raise ValueError(f"actions must be a Box with finite bounds, got {action_space}")
-        if n_critics < 1:
-            raise ValueError(f"n_critics must be at least 1, got {n_critics}")
-        if share_encoder and not encoder:
-            raise ValueError(
-                "share_encoder needs an encoder to share; give its layer sizes, such as "
-                "encoder=[64]"
-            )
-        self._arguments = {
-            "neurons": neurons,
-            "wiring": wiring,
-            "neuron_kwargs": neuron_kwargs,
-            "encoder": encoder,
-            "actor_layers": actor_layers,
-            "critic_wiring": critic_wiring,
-            "critic_layers": critic_layers,
-            "n_critics": n_critics,
-            "share_encoder": share_encoder,
-            "nominal_interval": nominal_interval,
-            "normalize_observations": normalize_observations,
-            "optimizer_kwargs": optimizer_kwargs,
-        }
-        self.share_encoder, self.nominal_interval = share_encoder, nominal_interval
+        chosen = SoftLiquidPolicyOptions(**options)
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
+            squash_output=True,
+        )
+        self.options = chosen
+        self.nominal_interval = chosen.nominal_interval
+        self.share_encoder = chosen.share_encoder
         self.action_size = math.prod(action_space.shape)
         features, motor = feature_count(observation_space), 2 * self.action_size
-        sizes = check_sizes("encoder", encoder)
-        layers = check_sizes("actor_layers", actor_layers)
-        options = (nominal_interval, neuron_kwargs or {})
-        own = CircuitSpec(neurons, wiring, () if share_encoder else sizes, *options)
-        theirs = CircuitSpec(neurons, critic_wiring or wiring, sizes, *options)
         seen = features + self.action_size
+        actor_layers = check_sizes("actor_layers", chosen.actor_layers)
+        critic_layers = check_sizes("critic_layers", chosen.critic_layers)
+        spec = CircuitSpec.of(chosen, chosen.wiring)
+        shared = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
 
-        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
-        self.actor = SoftActor(
-            own.build(sizes[-1] if share_encoder else seen, motor), layers, motor
-        )
-        critic_sizes = check_sizes("critic_layers", critic_layers)
-        if not critic_sizes:
-            raise ValueError("critic_layers must list at least one layer, such as [128], got none")
+        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
+        if chosen.share_encoder:
+            body = replace(spec, encoder=()).build(spec.encoder[-1], motor)
+        else:
+            body = spec.build(seen, motor)
+        self.actor = SoftActor(body, actor_layers, motor)
         self.critic = SoftCritic(
-            theirs.build(seen, motor), seen, self.action_size, critic_sizes, n_critics
+            shared.build(seen, motor), seen, self.action_size, critic_layers, chosen.n_critics
         )
         self.critic_target = deepcopy(self.critic).requires_grad_(False)
         self.state_size = self.actor.circuit.state_size + self.critic.circuit.state_size
@@ -141,74 +100,65 @@ class SoftLiquidPolicy(StatefulPolicy):
 
     @property
     def actor_circuit(self) -> Circuit:
-        """The circuit whose motor neurons act."""
+        """Return the circuit whose motor neurons act."""
         return self.actor.circuit
 
     def initial_actor_critic_state(self, batch_size: int) -> Tensor:
-        """What training unrolls from: zeros for both circuits, (batch_size, state_size)."""
+        """Return zeros for both circuits, (batch_size, state_size)."""
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """What acting starts from: the actor's circuit and the last action, (batch_size, size)."""
+        """Return zeros for the actor's circuit and the previous action, (batch_size, size)."""
         size = self.actor.circuit.state_size + self.action_size
         return next(self.parameters()).new_zeros(batch_size, size)
 
     def critic_part(self, state: Tensor) -> Tensor:
-        """The critics' part of the state of both circuits (batch, state_size)."""
+        """Return the critics' part of the state of both circuits (batch, state_size)."""
         return state[:, self.actor.circuit.state_size :]
-
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation.
-
-        Where it does not tell the time, that is the nominal interval.
-        """
-        features, elapsed_time = super().observe(observation)
-        if elapsed_time is None:
-            elapsed_time = features.new_full((len(features),), self.nominal_interval)
-        return features, elapsed_time
 
     def signal(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         previous_actions: Tensor,
     ) -> Signal:
-        """What the circuits see: features and the action before, none where an episode starts.
+        """Return normalised features and previous actions, which are zero where an episode starts.
 
         Args:
             features: (time, batch, features), raw.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             previous_actions: (time, batch, actions).
         """
-        going_on = (episode_start == 0).unsqueeze(-1)
-        seen = torch.cat([self._normalize(features), previous_actions * going_on], dim=-1)
-        return seen, elapsed_time, episode_start
+        continues = (episode_start == 0).unsqueeze(-1)
+        seen = torch.cat([self._normalize(features), previous_actions * continues], dim=-1)
+        return Signal(seen, elapsed_time, episode_start)
 
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act: one control step of a batch, by the actor alone.
+        """Act for one control step, with the actor alone.
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
-            state: (batch, size) of the actor and the last action, see `initial_actor_state`.
+            elapsed_time: (batch,) seconds.
+            state: (batch, size) of the actor and the previous action, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
-            deterministic: take the middle of the distribution.
+            deterministic: take the mode of the Gaussian.
 
         Returns:
             actions (batch, actions) in [-1, 1], and the next state.
         """
         size = self.actor.circuit.state_size
-        time = None if elapsed_time is None else elapsed_time[None]
-        now = self.signal(features[None], time, episode_start[None], state[None, :, size:])
+        now = self.signal(
+            features[None], elapsed_time[None], episode_start[None], state[None, :, size:]
+        )
         activity, after = self.actor.body.run(self._encode(now), state[:, :size])
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
@@ -216,16 +166,16 @@ class SoftLiquidPolicy(StatefulPolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """Inputs of the actor's circuit, as in `StatefulPolicy`; actions in [-1, 1]."""
+        """Return the inputs of the actor's circuit; actions in [-1, 1]."""
         previous = torch.cat([torch.zeros_like(actions[:1]), actions[:-1]])
         return self._encode(self.signal(features, elapsed_time, episode_start, previous))
 
     def _encode(self, signal: Signal) -> Signal:
-        """What the actor's sensory neurons feel of a signal."""
+        """Return the inputs of the actor's sensory neurons."""
         return (self.critic if self.share_encoder else self.actor).body.encode(signal)
 
     def unroll(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -242,25 +192,25 @@ class SoftLiquidPolicy(StatefulPolicy):
         own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
         encoded = self.critic.body.encode(signal)
         if self.share_encoder:
-            signal = encoded[0].detach(), *encoded[1:]
-        acting, own = self.actor.body(signal, own)
-        judging, theirs = self.critic.body.run(encoded, theirs)
-        return acting, judging, torch.cat([own, theirs], dim=1)
+            signal = encoded._replace(features=encoded.features.detach())
+        actor_activity, own = self.actor.body(signal, own)
+        critic_activity, theirs = self.critic.body.run(encoded, theirs)
+        return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions (batch, actions) in [-1, 1], in the shape and the bounds of the environment."""
+        """Scale actions (batch, actions) from [-1, 1] to the environment's bounds and shape."""
         space = self.action_space
         assert isinstance(space, spaces.Box)
         scaled = self.unscale_action(actions.cpu().numpy().reshape(-1, *space.shape))
         return scaled.clip(space.low, space.high).astype(space.dtype)
 
     def from_env(self, actions: NDArray[Any]) -> Tensor:
-        """The inverse of `for_env`: actions (batch, ...) of the environment, in [-1, 1]."""
+        """Scale actions (batch, ...) of the environment to [-1, 1], the inverse of `for_env`."""
         scaled = self.scale_action(actions).reshape(len(actions), -1)
         return torch.as_tensor(scaled, dtype=torch.float32, device=self.device)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """What the circuits learn, and the rest."""
+        """Return two groups: parameters of the circuits, and the rest."""
         circuits = [*self.actor.circuit.parameters(), *self.critic.circuit.parameters()]
         recurrent = {id(weight) for weight in circuits}
         rest = [weight for weight in self.parameters() if id(weight) not in recurrent]
@@ -271,18 +221,16 @@ class SoftLiquidPolicy(StatefulPolicy):
 
 
 def span(signal: Signal, first: int, last: int | None) -> Signal:
-    """The steps of a signal from `first` up to `last`."""
-    features, *times = signal
-    elapsed_time, episode_start = (None if each is None else each[first:last] for each in times)
-    return features[first:last], elapsed_time, episode_start
+    """Return the steps of a signal from `first` up to `last`."""
+    return Signal(*(part[first:last] for part in signal))
 
 
 class SoftActor(nn.Module):
-    """A circuit whose motor neurons tell a squashed Gaussian (Haarnoja et al. 2018, appendix C).
+    """A circuit and a head for a squashed Gaussian (Haarnoja et al. 2018, appendix C).
 
     Args:
         body: the circuit.
-        layers: sizes of tanh layers behind it.
+        layers: sizes of tanh layers after the motor neurons.
         parameters: means and logarithms of deviations, two for each action.
     """
 
@@ -294,11 +242,11 @@ class SoftActor(nn.Module):
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit without its encoder."""
+        """Return the circuit without its encoder."""
         return self.body.circuit
 
     def forward(self, activity: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor]:
-        """Act by the neurons' activity (..., neurons); gradients pass through the actions.
+        """Sample actions given the neurons' activity (..., neurons), reparameterised.
 
         Returns:
             actions (..., actions) in [-1, 1], and their log-probabilities (...).
@@ -310,23 +258,23 @@ class SoftActor(nn.Module):
 
 
 def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Actions tanh(mean + std noise) (..., actions), and their log-probabilities (...)."""
+    """Return actions tanh(mean + std noise) (..., actions) and their log-probabilities (...)."""
     raw = mean + log_std.exp() * noise
-    # The logarithm of tanh's slope, 1 - tanh^2, in a form that does not vanish in rounding.
+    # The logarithm of tanh's slope, 1 - tanh^2, in a numerically stable form.
     log_slope = 2 * (math.log(2) - raw - softplus(-2 * raw))
     density = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
     return raw.tanh(), (density - log_slope).sum(dim=-1)
 
 
 class SoftCritic(nn.Module):
-    """Heads that value an action by what one circuit remembers and by what is seen now.
+    """Several value heads over one circuit's activity, its inputs, and an action.
 
     Args:
         body: the circuit.
-        seen: size of what it sees.
+        seen: size of the circuit's inputs.
         actions: size of an action.
         layers: sizes of each head's relu layers, at least one.
-        count: how many heads.
+        count: number of heads.
     """
 
     def __init__(
@@ -336,37 +284,37 @@ class SoftCritic(nn.Module):
         self.body = body
         context = body.circuit.wiring.neuron_count + seen
 
-        def drawn(inputs: int, *shape: int) -> nn.Parameter:
-            """As nn.Linear draws them."""
+        def uniform(inputs: int, *shape: int) -> nn.Parameter:
+            """Initialise as nn.Linear does."""
             return nn.Parameter(torch.empty(count, *shape).uniform_(-1, 1) * inputs**-0.5)
 
-        self.of_context = drawn(context + actions, context, layers[0])
-        self.of_actions = drawn(context + actions, actions, layers[0])
-        self.first_bias = drawn(context + actions, 1, layers[0])
+        self.of_context = uniform(context + actions, context, layers[0])
+        self.of_actions = uniform(context + actions, actions, layers[0])
+        self.first_bias = uniform(context + actions, 1, layers[0])
         self.weights = nn.ParameterList(
-            drawn(size, size, after) for size, after in pairwise(layers)
+            uniform(size, size, after) for size, after in pairwise(layers)
         )
-        self.biases = nn.ParameterList(drawn(size, 1, after) for size, after in pairwise(layers))
-        self.of_value = drawn(layers[-1], 1, layers[-1])
-        self.value_bias = drawn(layers[-1], 1)
+        self.biases = nn.ParameterList(uniform(size, 1, after) for size, after in pairwise(layers))
+        self.of_value = uniform(layers[-1], 1, layers[-1])
+        self.value_bias = uniform(layers[-1], 1)
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit without its encoder."""
+        """Return the circuit without its encoder."""
         return self.body.circuit
 
     def context(self, activity: Tensor, seen: Tensor) -> Tensor:
-        """What the heads' first layer makes of all but the action, (heads, time * batch, size).
+        """Return the heads' first layer without the action's share, (heads, time * batch, size).
 
         Args:
             activity: (time, batch, neurons) of the circuit.
-            seen: (time, batch, seen), what the circuit sees.
+            seen: (time, batch, seen), inputs of the circuit.
         """
         rows = torch.cat([activity, seen], dim=-1).flatten(0, 1)
         return torch.baddbmm(self.first_bias, self._each(rows), self.of_context)
 
     def forward(self, context: Tensor, actions: Tensor, *, frozen: bool = False) -> Tensor:
-        """Values (heads, time, batch) of actions (time, batch, actions) in a context.
+        """Return values (heads, time, batch) of actions (time, batch, actions) in a context.
 
         With `frozen`, gradients pass to context and actions but not to the heads.
         """
@@ -378,10 +326,10 @@ class SoftCritic(nn.Module):
         half = len(between) // 2
         for weight, bias in zip(between[:half], between[half:], strict=True):
             layer = torch.baddbmm(bias, layer, weight).relu_()
-        # A product with a matrix of one column takes several times as long.
+        # A matrix product with a single column is several times slower.
         values: Tensor = (layer * of_value).sum(dim=-1) + value_bias
         return values.view(-1, *actions.shape[:2])
 
     def _each(self, rows: Tensor) -> Tensor:
-        """The same rows for every head."""
+        """Expand rows to every head."""
         return rows.expand(len(self.of_context), -1, -1)

@@ -1,9 +1,8 @@
-"""What SB3 asks of every policy here: observations in, actions out, and the state passed on."""
+"""The base class of recurrent policies: acting and predicting with an explicit state."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,45 +15,49 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation, split
+from liquid_control.policies.options import CircuitOptions
 
 
 class StatefulPolicy(BasePolicy):
-    """A policy that acts by what it has seen of an episode, which it returns as one state.
+    """A recurrent policy that takes and returns its state as one tensor.
 
-    Two states must not be confused. Acting (`forward`, `predict`) takes and returns the actor's
-    state: that of the actor's circuit, and whatever else the actor needs of the step before. It
-    starts as `initial_actor_state`. Training unrolls actor and critic together, and the state of
-    both circuits, (batch, state_size), starts as `initial_actor_critic_state`.
+    There are two kinds of state. Acting (`forward`, `predict`) takes and returns the actor's state:
+    that of the actor's circuit, and what else the actor needs of the previous step; it starts as
+    `initial_actor_state`. Training unrolls actor and critic together; the state of both circuits,
+    (batch, state_size), starts as `initial_actor_critic_state`.
 
     Attributes:
+        options: of the constructor, besides the spaces and the schedule.
         normalizer: of the observations, if they are normalised.
+        nominal_interval: seconds between two observations at the task's own rate.
     """
 
+    options: CircuitOptions
+    nominal_interval: float
     normalizer: ObservationNormalizer | None
-    _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """The actor's state at the start of an episode, (batch_size, size)."""
+        """Return the actor's state at the start of an episode, (batch_size, size)."""
 
     @abstractmethod
     def initial_actor_critic_state(self, batch_size: int) -> Tensor:
-        """The state of both circuits at the start of an episode, (batch_size, state_size)."""
+        """Return both circuits' state at the start of an episode, (batch_size, state_size)."""
 
     @abstractmethod
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act: one control step of a batch.
+        """Act for one control step.
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
@@ -66,36 +69,38 @@ class StatefulPolicy(BasePolicy):
     @property
     @abstractmethod
     def actor_circuit(self) -> Circuit:
-        """The circuit whose motor neurons act."""
+        """Return the circuit whose motor neurons act."""
 
     @abstractmethod
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
-        """Inputs of the actor's circuit over whole sequences that start with an episode.
+        """Return the inputs of the actor's circuit over sequences that start with an episode.
 
         Args:
             features: (time, batch, features), from `observe`.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
-            actions: (time, batch, ...), what `forward` chose in each step.
+            actions: (time, batch, ...), chosen by `forward` in each step.
 
         Returns:
-            inputs of the sensory neurons (time, batch, sensory), elapsed time and episode starts;
-            for `actor_circuit.activity`.
+            a signal whose features are the inputs of the sensory neurons (time, batch, sensory).
         """
 
     @abstractmethod
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Actions as the environment takes them: in its shape and within its bounds."""
+        """Return actions in the environment's shape and bounds."""
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
-        return split(observation, self.observation_space)
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Split a batch of observations into raw features (batch, features) and elapsed time.
+
+        The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+        """
+        return split(observation, self.observation_space, self.nominal_interval)
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,
@@ -104,12 +109,12 @@ class StatefulPolicy(BasePolicy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Act on one observation, or on one of each environment, and pass the state on.
+        """Act on a single observation or on a batch, one of each environment.
 
         Args:
-            observation: as the environment gives it; a batch or a single one.
+            observation: from the environment, single or a batch.
             state: (batch, size) from the previous call, None at the start of all episodes.
-            episode_start: (batch,), true where an episode begins; None: nowhere.
+            episode_start: (batch,), true where an episode starts; None: nowhere.
             deterministic: take the most likely action.
 
         Returns:
@@ -123,7 +128,7 @@ class StatefulPolicy(BasePolicy):
                 "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
                 "(observation, info), a VecEnv's the observation alone"
             )
-        if self.training:  # asked first, since telling every module takes longer than acting
+        if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
@@ -137,7 +142,7 @@ class StatefulPolicy(BasePolicy):
         return actions if vectorized else actions[0], after.cpu().numpy()
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        """SB3's stateless call: the action at the start of an episode."""
+        """Return the actions at the start of an episode, as SB3 calls policies without a state."""
         features, elapsed_time = self.observe(observation)
         state = self.initial_actor_state(len(features))
         starts = torch.ones(len(features), device=self.device)
@@ -150,7 +155,7 @@ class StatefulPolicy(BasePolicy):
         if np.shape(state) != fresh.shape:
             raise ValueError(
                 f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
-                "the state that the previous predict returned, or None to start afresh"
+                "the state that the previous predict returned, or None to start anew"
             )
         return torch.as_tensor(state, device=features.device)
 
@@ -162,4 +167,4 @@ class StatefulPolicy(BasePolicy):
             "observation_space": self.observation_space,
             "action_space": self.action_space,
         }
-        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
+        return {**spaces_, "lr_schedule": self._dummy_schedule, **vars(self.options)}

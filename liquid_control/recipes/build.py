@@ -1,4 +1,4 @@
-"""Environments and agents built as a recipe describes them."""
+"""Build the environments and the agent of a recipe."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def build_env(
     seed: int | None = None,
     interval: IntervalLike | Literal["trained"] = "trained",
 ) -> VecEnv:
-    """Build a recipe's environments, or others like them.
+    """Build a recipe's environments.
 
     Args:
-        recipe: What to build.
-        num_envs: Instead of the recipe's number.
-        seed: Instead of the recipe's seed.
-        interval: Instead of the recipe's interval, "trained".
+        recipe: The recipe.
+        num_envs: Replaces the recipe's number.
+        seed: Replaces the recipe's seed.
+        interval: Replaces the recipe's interval; "trained" keeps it.
 
     Raises:
-        RecipeError: If the task cannot be built so.
+        RecipeError: If the environments cannot be built.
     """
     arguments = _env_arguments(recipe, seed, interval)
-    with _complaints_of("task and env"):
+    with _as_recipe_error("task and env"):
         venv = make_vec(
             recipe.task, num_envs or recipe.env.num_envs, threads=recipe.env.threads, **arguments
         )
@@ -57,8 +57,8 @@ def build_robot(
     seed: int | None = None,
     interval: IntervalLike | Literal["trained"] = "trained",
 ) -> gym.Env[Any, Any]:
-    """Build one environment of a recipe, as Gymnasium knows it; arguments as in `build_env`."""
-    with _complaints_of("task and env"):
+    """Build one environment of a recipe as a `gymnasium.Env`; arguments as in `build_env`."""
+    with _as_recipe_error("task and env"):
         return make(recipe.task, **_env_arguments(recipe, seed, interval))
 
 
@@ -66,13 +66,13 @@ def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
     """Build a recipe's agent, untrained.
 
     Raises:
-        RecipeError: If agent and policy cannot be built so for this env.
+        RecipeError: If the agent cannot be built for this env.
     """
     agent = recipe.agent
     fields = type(agent).model_fields.keys() - {"algorithm", "total_timesteps"}
     arguments: dict[str, Any] = {name: _schedule(getattr(agent, name)) for name in fields}
     policy = recipe.policy.model_dump(mode="json", exclude_none=True)
-    with _complaints_of("agent and policy"):
+    with _as_recipe_error("agent and policy"):
         build = AGENTS[agent.algorithm]
         return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
 
@@ -90,12 +90,12 @@ def _env_arguments(
 
 
 @contextmanager
-def _complaints_of(part: str) -> Iterator[None]:
-    """Let what builds a part of a recipe judge it."""
+def _as_recipe_error(part: str) -> Iterator[None]:
+    """Raise errors in building a part of a recipe as a RecipeError."""
     try:
         yield
     except (ValueError, TypeError, GymnasiumError, AssertionError, RuntimeError) as error:
-        # Ours; Gymnasium's; SB3's word for an argument that cannot be, and torch's for a device.
+        # SB3 raises AssertionErrors for invalid arguments, torch RuntimeErrors for devices.
         raise RecipeError(f"{part}: {one_line(error)}") from error
     except (MemoryError, OverflowError) as error:
         raise RecipeError(f"{part}: a size is too large: {one_line(error)}") from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,9 +22,17 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    create_model,
 )
+from stable_baselines3.common.type_aliases import Schedule
 
+from liquid_control.agents.options import PPOOptions, SACOptions
 from liquid_control.envs import Interval, interval_from
+from liquid_control.policies.options import (
+    LiquidPolicyOptions,
+    Options,
+    SoftLiquidPolicyOptions,
+)
 from liquid_control.recipes.text import (
     RecipeError,
     explain,
@@ -34,7 +45,7 @@ from liquid_control.recipes.text import (
 
 
 def _check_interval(value: Any) -> Any:
-    """Let `interval_from` judge, so that its complaint carries the key's path."""
+    """Check an interval with `interval_from`, so that its error carries the key's path."""
     try:
         interval_from(value)
     except (TypeError, OSError) as error:  # pydantic reports ValueErrors only
@@ -42,12 +53,11 @@ def _check_interval(value: Any) -> Any:
     return value
 
 
-# YAML holds lists; they become tuples, for a recipe does not change.
+# Lists in YAML become tuples, because a recipe is immutable.
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
@@ -55,7 +65,7 @@ IntervalSpec: TypeAlias = Annotated[
 
 
 class Section(BaseModel):
-    """A part of a recipe: it knows all of its keys, and it does not change."""
+    """A part of a recipe: immutable, without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -63,14 +73,20 @@ class Section(BaseModel):
 
 
 class Linear(Section):
-    """A number that moves in a straight line while the agent learns."""
+    """A number that changes linearly over the training."""
 
     start: NonNegativeFloat
     end: NonNegativeFloat
 
 
 Algorithm: TypeAlias = Literal["ppo", "sac"]
-Rate: TypeAlias = NonNegativeFloat | Linear
+# Types in a recipe for those types of options that YAML cannot hold.
+IN_YAML: dict[Any, Any] = {
+    Mapping[str, Any]: dict[str, JsonValue],
+    Sequence[int]: Sizes,
+    Schedule: Linear,
+}
+NOT_IN_YAML = (torch.device, tuple[int, str])
 
 
 class EnvSection(Section):
@@ -81,7 +97,7 @@ class EnvSection(Section):
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
     num_envs: Size = 1
     threads: NonNegativeInt | None = None
-    """Threads that simulate; null is one for each processor, 0 steps env by env."""
+    """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
 
@@ -92,56 +108,41 @@ class EnvSection(Section):
 
 
 class AgentSection(Section):
-    """The algorithm and its arguments; names and defaults are those of the agent's class."""
+    """The algorithm and its options, with the defaults of the agent's class."""
 
     total_timesteps: PositiveInt
     """Control steps to learn from, over all environments."""
-    learning_rate: Rate = 3e-4
-    gamma: Share = 0.99
-    stats_window_size: PositiveInt = 100
-    device: str = "auto"
-    normalize_observations: bool = True
 
 
-class PPOSection(AgentSection):
+def _keys_of(options: type[Options]) -> dict[str, tuple[Any, Any]]:
+    """Return the keys that a recipe has for options: (type, default) by name."""
+    hints = get_type_hints(options, include_extras=True)
+    return {
+        field.name: (_recipe_type(hints[field.name]), field.default)
+        for field in dataclasses.fields(options)
+    }
+
+
+def _recipe_type(hint: Any) -> Any:
+    """Replace the members of a type that YAML cannot hold."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return Union[tuple(IN_YAML.get(each, each) for each in members if each not in NOT_IN_YAML)]  # noqa: UP007
+
+
+class PPOSection(create_model("PPOKeys", __base__=AgentSection, **_keys_of(PPOOptions))):  # type: ignore[misc]
     """`LiquidPPO`."""
 
     algorithm: Algorithm = "ppo"
-    n_steps: PositiveInt = 2048
-    batch_size: PositiveInt = 512
-    n_epochs: PositiveInt = 10
-    gae_lambda: Share = 0.95
-    clip_range: Rate = 0.2
-    clip_range_vf: Rate | None = None
-    normalize_advantage: bool = True
-    ent_coef: float = 0.0
-    vf_coef: float = 0.5
-    max_grad_norm: PositiveFloat = 0.5
-    target_kl: PositiveFloat | None = None
-    sequence_length: PositiveInt | None = None
-    normalize_returns: bool = True
 
 
-class SACSection(AgentSection):
+class SACSection(create_model("SACKeys", __base__=AgentSection, **_keys_of(SACOptions))):  # type: ignore[misc]
     """`LiquidSAC`."""
 
     algorithm: Algorithm = "sac"
-    buffer_size: PositiveInt = 1_000_000
-    learning_starts: NonNegativeInt = 100
-    batch_size: PositiveInt = 1024
-    tau: Share = 0.005
-    train_freq: PositiveInt = 1
-    gradient_steps: Annotated[int, Field(ge=-1)] = 1
-    ent_coef: NonNegativeFloat | str = "auto"
-    target_update_interval: PositiveInt = 1
-    target_entropy: float | str = "auto"
-    sequence_length: PositiveInt = 32
-    burn_in: NonNegativeInt = 16
-    recurrent_learning_rate: Rate | None = None
 
 
 def _algorithm(agent: Any) -> Algorithm:
-    """Which agent a section is about; if it says none, or none that there is, PPO."""
+    """Return the algorithm of a section; PPO if it is missing or unknown."""
     name = agent.get("algorithm") if isinstance(agent, dict) else getattr(agent, "algorithm", None)
     return "sac" if name == "sac" else "ppo"
 
@@ -152,49 +153,42 @@ AnyAgent: TypeAlias = Annotated[
 ]
 
 
-class PolicySection(Section):
-    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
+def _policy_keys() -> dict[str, tuple[Any, None]]:
+    """Return every option of the policies as a key whose default is None."""
+    keys = _keys_of(LiquidPolicyOptions) | _keys_of(SoftLiquidPolicyOptions)
+    del keys["normalize_observations"]  # an option of the agent, which passes it on
+    return {name: (hint | None, None) for name, (hint, _) in keys.items()}
 
-    neurons: str | None = None
-    wiring: dict[str, JsonValue] | None = None
-    neuron_kwargs: dict[str, JsonValue] | None = None
-    encoder: Sizes | None = None
-    critic: str | None = None
-    critic_wiring: dict[str, JsonValue] | None = None
-    critic_layers: Sizes | None = None
-    actor_layers: Sizes | None = None
-    n_critics: PositiveInt | None = None
-    share_encoder: bool | None = None
-    nominal_interval: PositiveFloat | None = None
-    log_std_init: float | None = None
-    optimizer_kwargs: dict[str, JsonValue] | None = None
+
+class PolicySection(create_model("PolicyKeys", __base__=Section, **_policy_keys())):  # type: ignore[misc]
+    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
 
 
 class EvaluationSection(Section):
-    """How the trained agent is examined."""
+    """Evaluation of the trained agent."""
 
     episodes: PositiveInt = 20
     """Episodes at each rate."""
     ratios: Ratios = (0.5, 1.0, 2.0)
-    """Fixed intervals to try, as multiples of the nominal one."""
+    """Fixed control intervals, as multiples of the nominal one."""
 
 
 class MonitoringSection(Section):
-    """How a training is watched in TensorBoard; see `liquid_control.monitoring`."""
+    """Monitoring in TensorBoard; see `liquid_control.monitoring`."""
 
     every: PositiveInt | None = 1_000_000
-    """Control steps, over all environments, between two looks at the robot; null is none at all."""
+    """Control steps, over all environments, between two recordings; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
-    """How much of an episode is filmed, in the robot's time."""
+    """Simulated seconds of an episode in a film."""
     episodes: PositiveInt = 4
     """Episodes at each control rate."""
 
 
 class Recipe(Section):
-    """All that a training run depends on."""
+    """A complete description of a training run."""
 
     name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
-    """The folder of its runs; by default made of the recipe's folder and file name."""
+    """Folder of the runs; by default the recipe's folder and file name, joined by a hyphen."""
     task: str
     env: EnvSection = EnvSection()
     agent: AnyAgent
@@ -202,28 +196,28 @@ class Recipe(Section):
     evaluation: EvaluationSection = EvaluationSection()
     monitoring: MonitoringSection = MonitoringSection()
     checkpoint_every: PositiveInt | None = 100_000
-    """Control steps, over all environments, between two checkpoints to resume from; null: none."""
+    """Control steps, over all environments, between two checkpoints; null: no checkpoints."""
     seed: Seed = 0
     threads: PositiveInt = 1
     """Threads of PyTorch; one is fastest for small circuits."""
 
     def to_yaml(self) -> str:
-        """Return the whole recipe, defaults included, as YAML that `load_recipe` reads."""
+        """Return the recipe as YAML, with all defaults but the policy's."""
         data = self.model_dump(mode="json")
         data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
         return to_yaml(data)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, and change what `overrides` say.
+    """Read a recipe from a file, and apply overrides.
 
     Args:
         path: A YAML file.
-        overrides: Texts such as "agent.n_steps=128": a dotted path and a YAML value.
+        overrides: Assignments such as "agent.n_steps=128": a dotted path and a YAML value.
 
     Raises:
-        RecipeError: If the file is missing or no YAML, or if a key is unknown, missing, repeated,
-            or holds what it cannot hold.
+        RecipeError: If the file is missing or is not YAML, or if a key is unknown, missing or
+            repeated or has an invalid value.
     """
     path = Path(path)
     data = parse_yaml(read_text(path), str(path))

@@ -1,4 +1,4 @@
-"""Recipes as text: YAML in and out, dotted keys, and what is wrong in one line."""
+"""Recipes as text: reading and writing YAML, dotted keys, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic_core import ErrorDetails
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used; the message is one line and names the key."""
+    """An invalid recipe; the message is one line and names the key."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, and reads 3e-4 as the number it is in YAML 1.2."""
+    """Safe YAML that rejects duplicate keys, and reads 3e-4 as a number, as YAML 1.2 does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
@@ -49,12 +49,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
-    """Write JSON-able data as YAML that `parse_yaml` reads back, keys in their order."""
+    """Return JSON-able data as YAML that `parse_yaml` reads, with keys in their order."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Read YAML; a RecipeError says where in `source` it is malformed or gives a key twice."""
+    """Parse YAML; a RecipeError names the line of `source` that is malformed or repeats a key."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -66,7 +66,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Read a file; a RecipeError says why that failed, and names files that are called alike."""
+    """Read a file; a RecipeError gives the reason for a failure, and similar file names."""
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def read_text(path: Path) -> str:
 
 
 def set_key(data: dict[str, Any], override: str) -> None:
-    """Set "dotted.key=YAML value" in nested mappings, in place; RecipeError if that cannot be."""
+    """Set "dotted.key=YAML value" in nested mappings, in place."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -92,25 +92,25 @@ def set_key(data: dict[str, Any], override: str) -> None:
 
 
 def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """Say in one line what pydantic found wrong with `data`: the key's dotted path, and why.
+    """Return pydantic's error about `data` in one line: the key's dotted path, and the reason.
 
-    Of several complaints it is the deepest, for of a union that is the form that was meant.
+    Of several errors it is the deepest one, because in a union that is the intended type.
     """
     details = [(_path(each, data), each) for each in error.errors(include_url=False)]
-    path, detail = max(details, key=lambda complaint: len(complaint[0]))
+    path, detail = max(details, key=lambda each: len(each[0]))
     if detail["type"] == "extra_forbidden":
         text = f"unknown key{_suggestion(path, model)}"
     elif detail["type"] == "missing":
-        text = "this key is needed"
+        text = "this key is required"
     else:
         text = f"{detail['msg'].removeprefix('Value error, ')}, got {short(detail['input'])}"
     others = sorted({".".join(other) for other, _ in details} - {".".join(path)})
-    more = f" (also look at {', '.join(others)})" if others else ""
+    more = f" (see also {', '.join(others)})" if others else ""
     return f"{'.'.join(path)}: {text}{more}"
 
 
 def _path(detail: ErrorDetails, data: Any) -> tuple[str, ...]:
-    """The keys that lead to an error, without the names pydantic adds for members of a union."""
+    """Return the keys that lead to an error, without pydantic's names for members of a union."""
     path = []
     for step in detail["loc"]:
         below = dict(enumerate(data)) if isinstance(data, list) else data
@@ -123,7 +123,7 @@ def _path(detail: ErrorDetails, data: Any) -> tuple[str, ...]:
 
 
 def _suggestion(path: Sequence[str], model: type[BaseModel]) -> str:
-    """Name the known key that an unknown one resembles: among its siblings, or anywhere."""
+    """Return a hint to a known key that resembles an unknown one, if possible a sibling."""
     known = sorted(set(_known_paths(model)))
     if ".".join(path) in known:
         return f" of this {path[-2]}, though another kind of {path[-2]} has it"
@@ -136,7 +136,7 @@ def _suggestion(path: Sequence[str], model: type[BaseModel]) -> str:
 
 
 def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted paths of every key that a model and the models inside it know."""
+    """Yield the dotted paths of every key of a model and of the models in it."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         for part in _parts(field.annotation):
@@ -145,22 +145,22 @@ def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """A type and those it is made of."""
+    """Yield a type and the types it is made of."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)
 
 
 def _near_files(path: Path) -> str:
-    """Name YAML files whose path resembles one that does not exist."""
+    """Return a hint to YAML files whose path resembles one that does not exist."""
     folder = next((each for each in path.parents if each.is_dir()), Path())
-    there = [str(each) for pattern in ("*.yaml", "*/*.yaml") for each in folder.glob(pattern)]
-    near = difflib.get_close_matches(str(path), sorted(there), n=3)
+    existing = [str(each) for pattern in ("*.yaml", "*/*.yaml") for each in folder.glob(pattern)]
+    near = difflib.get_close_matches(str(path), sorted(existing), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def printable(text: str) -> str:
-    """Text as it is if it can be shown on one line, or quoted with escapes."""
+    """Return text unchanged if it prints on one line, else quoted with escapes."""
     return text if text and text.isprintable() else repr(text)
 
 
@@ -170,6 +170,6 @@ def one_line(error: BaseException) -> str:
 
 
 def short(value: Any) -> str:
-    """Show a value in at most sixty characters."""
+    """Return a value's repr in at most sixty characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

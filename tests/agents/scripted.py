@@ -50,7 +50,7 @@ class Episode:
 class Scripted(gym.Env[dict[str, np.ndarray], np.ndarray]):
     """Plays the steps of a script, whatever the actions, and remembers its episodes.
 
-    The first feature is different in each observation of all environments, the second looks random.
+    The first feature differs between all observations of all environments, the second is irregular.
     """
 
     observation_space = SPACE

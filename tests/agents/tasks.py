@@ -1,4 +1,4 @@
-"""Tiny tasks that only an agent with a memory, or with a clock, can solve."""
+"""Tiny tasks that need memory or elapsed time."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Recall(gym.Env[np.ndarray, Any]):
 
 
 class Clock(gym.Env[dict[str, np.ndarray], Any]):
-    """The action must tell whether half or twice the nominal interval has passed.
+    """The action must report whether half or twice the nominal interval has passed.
 
-    Who does not hear the elapsed time gets a mean return of 0.5.
+    Without the elapsed time the mean return is 0.5.
     """
 
     observation_space = spaces.Dict(

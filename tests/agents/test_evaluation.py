@@ -39,7 +39,7 @@ class Countdown(gym.Env[Any, Any]):
 
 
 class Recorder:
-    """Stands in for an agent: notes what it is told."""
+    """An agent that records its observations and states."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, bool]] = []

@@ -88,7 +88,6 @@ def episode_values(model: LiquidPPO, episode: Episode) -> torch.Tensor:
     """The value of each observation of an episode, unrolled from its start."""
     stacked = {key: np.stack([each[key] for each in episode.observations]) for key in SPACE}
     features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
-    assert elapsed is not None
     with torch.no_grad():
         values, *_ = model.policy.evaluate_actions(
             features[:, None],
@@ -126,7 +125,7 @@ class TestRollout:
                     sums.append(reached)
                 expected += reversed(sums)
             assert_close(
-                model.rollout_buffer["returns"][:, env],
+                model.rollout_buffer.rollout.returns[:, env],
                 torch.tensor(expected),
                 rtol=1e-4,
                 atol=1e-4,
@@ -167,7 +166,7 @@ class TestRollout:
 
     @staticmethod
     def value_of(model: LiquidPPO, episode: Episode, label: torch.Tensor) -> float:
-        """Value at the observation that looks like `label`, or NaN if the episode has none."""
+        """Value at the observation equal to `label`, or NaN if the episode has none."""
         here = [np.array_equal(each["observation"], label.numpy()) for each in episode.observations]
         return episode_values(model, episode)[here.index(True)].item() if any(here) else np.nan
 
@@ -213,7 +212,12 @@ class TestRollout:
 
     def test_observations_seen_make_the_moments_but_for_elapsed_time(self) -> None:
         model = build(n_epochs=1)
-        seen = roll(model).rollout_buffer["features"].flatten(0, 1).numpy().astype(np.float64)
+        seen = (
+            roll(model)
+            .rollout_buffer.rollout.transitions.features.flatten(0, 1)
+            .numpy()
+            .astype(np.float64)
+        )
         assert seen.shape == (3 * STEPS, 2)
         del model.train
         model.train()
@@ -222,7 +226,7 @@ class TestRollout:
         np.testing.assert_allclose(model.policy.normalizer.variance, seen.var(axis=0))
 
     def test_terminal_observations_in_another_order_of_keys_mean_the_same(self) -> None:
-        """Scripted episodes name elapsed_time first, the space last; three parts tell the order."""
+        """Scripted episodes name elapsed_time first, the space names it last."""
 
         class Reordered(gym.ObservationWrapper):  # type: ignore[type-arg]
             observation_space = spaces.Dict({**SPACE.spaces, "extra": spaces.Box(-9, 9, (1,))})
@@ -237,7 +241,7 @@ class TestRollout:
 
         def returns(wrapper: type[Reordered]) -> torch.Tensor:
             vec = DummyVecEnv([lambda s=s: wrapper(Scripted(s)) for s in SCRIPTS])
-            return roll(build(vec)).rollout_buffer["returns"]
+            return roll(build(vec)).rollout_buffer.rollout.returns
 
         assert_close(returns(Reversed), returns(Reordered), rtol=0, atol=0)
 
@@ -254,7 +258,7 @@ class TestNotFinite:
             (Step(1.0, 1.0, "truncated", broken=True), "next_values"),
         ],
     )
-    def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
+    def test_it_raises_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
         script = [Step(1.0, 1.0) for _ in range(STEPS)]
         script[3] = broken
         model = build(Scripted.playing([WITHIN, script]))
@@ -264,7 +268,7 @@ class TestNotFinite:
         assert_close(weights(model), before, rtol=0, atol=0)
         assert model.return_normalizer.count == 0
 
-    def test_what_a_terminated_episode_ended_in_does_not_count(self) -> None:
+    def test_terminal_observations_of_terminated_episodes_are_ignored(self) -> None:
         """Beside a truncated one, so that a value is asked for."""
         falls = [Step(1.0, 1.0, "terminated", broken=True)] * STEPS
         runs = [Step(1.0, 1.0, "truncated")] * STEPS
@@ -301,8 +305,8 @@ class TestUpdate:
         """With next to no range, every epoch's error is that of the values in the rollout."""
         model = build(clip_range_vf=1e-6, n_epochs=5, learning_rate=1e-2, vf_coef=10.0)
         model.learn(3 * STEPS)
-        rollout = model.rollout_buffer
-        error = (rollout["returns"] - rollout["values"]).square().mean().item()
+        rollout = model.rollout_buffer.rollout
+        error = (rollout.returns - rollout.values).square().mean().item()
         assert model.logger.name_to_value["train/value_loss"] == pytest.approx(error, rel=1e-4)
         free = build(n_epochs=5, learning_rate=1e-2, vf_coef=10.0).learn(3 * STEPS)
         assert free.logger.name_to_value["train/value_loss"] < 0.95 * error
@@ -380,15 +384,15 @@ class TestHabits:
         assert model.policy.nominal_interval == pytest.approx(interval)
         assert model.policy.actor_circuit.time_scale == pytest.approx(interval)
 
-    def test_tasks_with_a_variable_rate_tell_their_nominal_interval(self) -> None:
+    def test_tasks_with_a_variable_rate_have_a_nominal_interval(self) -> None:
         env = envs.make("InvertedPendulum-v5", interval=envs.Uniform(0.02, 0.08), seed=0)
         model = build(env, n_steps=32, batch_size=32).learn(32)
         assert model.policy.nominal_interval == pytest.approx(0.04)
-        durations = model.rollout_buffer["duration"]
+        durations = model.rollout_buffer.rollout.duration
         assert durations.std() > 0.1
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
-    def test_a_clock_without_a_nominal_interval_is_said_aloud(self) -> None:
+    def test_elapsed_time_without_a_nominal_interval_warns(self) -> None:
         class Unscaled(Scripted):
             def __init__(self) -> None:
                 super().__init__(WITHIN)
@@ -398,7 +402,7 @@ class TestHabits:
                     raise AttributeError(name)
                 return super().__getattribute__(name)
 
-        with pytest.warns(UserWarning, match="not its nominal interval"):
+        with pytest.warns(UserWarning, match="has no nominal_interval"):
             assert build(Unscaled()).policy.nominal_interval == 1.0
 
     def test_subprocesses_that_know_no_interval_survive_the_question(self) -> None:
@@ -477,7 +481,7 @@ class TestHabits:
                 return True
 
             def _on_rollout_end(self) -> None:
-                assert self.model.rollout_buffer["returns"].shape == (STEPS, 3)
+                assert self.model.rollout_buffer.rollout.returns.shape == (STEPS, 3)
                 self.events.append("end")
 
         witness = Witness()
@@ -539,9 +543,11 @@ class TestHabits:
             ({"batch_size": 10}, "batch_size must be a multiple of sequence_length = 4.* got 10"),
             ({"batch_size": 2}, "batch_size must be a multiple of sequence_length = 4.* got 2"),
             ({"sequence_length": 5}, "sequence_length must divide n_steps = 12, got 5"),
-            ({"sequence_length": 0}, "sequence_length must divide n_steps = 12, got 0"),
-            ({"sequence_length": -4}, "sequence_length must divide n_steps = 12, got -4"),
+            ({"sequence_length": 0}, "sequence_length must be greater than 0, got 0"),
+            ({"sequence_length": -4}, "sequence_length must be greater than 0, got -4"),
             ({"sequence_length": 24}, "sequence_length must divide n_steps = 12, got 24"),
+            ({"n_epochs": 0}, "n_epochs must be greater than 0, got 0"),
+            ({"gae_lambda": float("nan")}, "gae_lambda must be at least 0, got nan"),
             ({"use_sde": True}, "use_sde is not supported"),
             ({"rollout_buffer_class": RolloutBuffer}, "leave out rollout_buffer_class"),
             ({"rollout_buffer_kwargs": {}}, "leave out rollout_buffer_class"),

@@ -1,4 +1,4 @@
-"""LiquidPPO on tasks that only an agent with a memory, or with a clock, can solve."""
+"""LiquidPPO on tasks that need memory or elapsed time."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_a_cue_is_remembered_across_sequences() -> None:
 
 
 @pytest.mark.parametrize("neurons", ["cfc", "lstm"])
-def test_elapsed_time_is_heard(neurons: str) -> None:
+def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(Clock, neurons, 6144), Clock) > 0.9

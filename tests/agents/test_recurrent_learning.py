@@ -39,7 +39,7 @@ def test_a_cue_is_remembered() -> None:
     assert mean_return(Forgetful(model), Recall) < 0.75
 
 
-def test_elapsed_time_is_heard() -> None:
+def test_elapsed_time_is_used() -> None:
     assert mean_return(train(Clock, 6144), Clock) > 0.9
 
 

@@ -141,7 +141,7 @@ class TestTargets:
         sequences, alpha = everything(model), torch.tensor(0.3)
         found = 0
         for episode in played(model):
-            acting, judging, seen, actions = from_its_start(model, episode)
+            actor_activity, critic_activity, seen, actions = from_its_start(model, episode)
             for first in range(0, len(episode.steps), LENGTH):
                 steps = episode.steps[first : first + LENGTH]
                 here = episode.observations[first]["observation"]
@@ -155,17 +155,17 @@ class TestTargets:
                         window(sequences, index), alpha
                     )
                     torch.manual_seed(found)
-                    padded = torch.zeros(LENGTH + 1, 1, acting.shape[-1])
-                    padded[: len(steps) + 1] = acting[first : first + len(steps) + 1]
+                    padded = torch.zeros(LENGTH + 1, 1, actor_activity.shape[-1])
+                    padded[: len(steps) + 1] = actor_activity[first : first + len(steps) + 1]
                     chosen, log_prob = model.policy.actor(padded)
                     costs, errors, deficits = [], [], []
                     for t, step in enumerate(steps):
                         now, after = slice(first + t, first + t + 1), first + t + 1
-                        context = critic.context(judging[now], seen[now])
+                        context = critic.context(critic_activity[now], seen[now])
                         values = critic(context, actions[now]).flatten()
                         best = critic(context, chosen[t : t + 1]).min()
                         following = slice(after, after + 1)
-                        context = target.context(judging[following], seen[following])
+                        context = target.context(critic_activity[following], seen[following])
                         reached = target(context, chosen[t + 1 : t + 2]).min()
                         held = (episode.steps[after : after + 1] or [step])[0].ratio
                         soft = reached - 0.3 * held * log_prob[t + 1, 0]
@@ -200,8 +200,10 @@ def from_its_start(model: LiquidSAC, episode: Episode) -> tuple[torch.Tensor, ..
     with torch.no_grad():
         starts = torch.zeros(len(features), 1)
         signal = policy.signal(features[:, None], elapsed_time[:, None], starts, previous[:, None])
-        acting, judging, _ = policy.unroll(signal, policy.initial_actor_critic_state(1))
-    return acting, judging, signal[0], actions[:, None]
+        actor_activity, critic_activity, _ = policy.unroll(
+            signal, policy.initial_actor_critic_state(1)
+        )
+    return actor_activity, critic_activity, signal[0], actions[:, None]
 
 
 class TestUpdate:
@@ -462,7 +464,7 @@ class TestNotFinite:
             (Step(1.0, 1.0, "truncated", broken=True), "terminal observation"),
         ],
     )
-    def test_it_is_told_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
+    def test_it_raises_before_any_weight_changes(self, broken: Step, quantity: str) -> None:
         script = [Step(1.0, 1.0) for _ in range(12)]
         script[9] = broken
         model = build(Bounded.playing([LONG, script]), learning_starts=10_000)
@@ -477,7 +479,7 @@ class TestNotFinite:
         assert torch.isfinite(sequences.features).all()
         assert torch.isfinite(sequences.rewards).all()
 
-    def test_what_a_terminated_episode_ended_in_does_not_count(self) -> None:
+    def test_terminal_observations_of_terminated_episodes_are_ignored(self) -> None:
         falls = [Step(1.0, 1.0, "terminated", broken=True)] * 12
         runs = [Step(1.0, 1.0, "truncated")] * 12
         model = build(Bounded.playing([falls, runs])).learn(2 * 40)
@@ -606,16 +608,18 @@ class TestHabits:
         ("options", "message"),
         [
             ({"batch_size": 10}, "batch_size must be a multiple of sequence_length = 4.* got 10"),
-            ({"batch_size": 0}, "batch_size must be a multiple of sequence_length = 4.* got 0"),
-            ({"sequence_length": 0}, "sequence_length must be at least one step, got 0"),
+            ({"batch_size": 0}, "batch_size must be greater than 0, got 0"),
+            ({"sequence_length": 0}, "sequence_length must be greater than 0, got 0"),
             ({"burn_in": 5}, "burn_in must be at least 0 and at most sequence_length = 4, got 5"),
             ({"buffer_size": 10}, "buffer_size must hold at least 5 sequences"),
+            ({"gamma": 1.5}, "gamma must be at most 1, got 1.5"),
+            ({"gradient_steps": -2}, "gradient_steps must be at least -1, got -2"),
             ({"n_steps": 3}, "leave n_steps 1, not 3"),
             ({"use_sde": True}, "use_sde is not supported"),
             ({"replay_buffer_class": ReplayBuffer}, "leave out replay_buffer_class"),
             ({"replay_buffer_kwargs": {}}, "leave out replay_buffer_class"),
             ({"optimize_memory_usage": True}, "leave it False"),
-            ({"policy_kwargs": {"n_critics": 0}}, "n_critics must be at least 1"),
+            ({"policy_kwargs": {"n_critics": 0}}, "n_critics must be greater than 0"),
         ],
     )
     def test_what_cannot_work_is_refused_at_construction(

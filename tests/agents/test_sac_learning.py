@@ -1,4 +1,4 @@
-"""LiquidSAC on tasks that only an agent with a memory, or with a clock, can solve."""
+"""LiquidSAC on tasks that need memory or elapsed time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_cue_is_remembered(neurons: str) -> None:
 
 
 @pytest.mark.parametrize("neurons", ["cfc", "lstm"])
-def test_elapsed_time_is_heard(neurons: str) -> None:
+def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(GradedClock, 4096, neurons=neurons), GradedClock) > 4
 
 

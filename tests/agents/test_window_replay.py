@@ -23,7 +23,7 @@ from tests.noise import PARTS, noise
 Transition = tuple[Any, Any, Any, Any, Any, list[dict[str, Any]]]
 
 
-def live(venv: VecWindow, steps: int) -> list[Transition]:
+def step_through(venv: VecWindow, steps: int) -> list[Transition]:
     """Transitions as SB3's off-policy algorithms store them, from a reset on."""
     rng = np.random.default_rng(0)
     transitions: list[Transition] = []
@@ -85,7 +85,7 @@ def test_samples_are_the_windows_that_were_added(
     """Bit for bit, but for the oldest `length` transitions of a full buffer."""
     venv = VecWindow(noise(num_envs, seed, longest=longest), length)
     joined, whole = buffers(venv, size)
-    transitions = live(venv, steps)
+    transitions = step_through(venv, steps)
     fill(joined, transitions)
     fill(whole, transitions)
     oldest, lost = (whole.pos, length) if whole.full else (0, 0)
@@ -99,7 +99,7 @@ def test_a_full_buffer_begins_windows_at_its_oldest_observation(age: int) -> Non
     length, size = 4, 10
     venv = VecWindow(noise(1, longest=99, seed=1), length)
     joined, whole = buffers(venv, size)
-    transitions = live(venv, size + 5)
+    transitions = step_through(venv, size + 5)
     assert not any(transition[4] for transition in transitions)  # one long episode
     fill(joined, transitions)
     fill(whole, transitions)
@@ -120,7 +120,7 @@ def test_windows_begin_where_a_transition_does_not_follow() -> None:
     """As when a buffer is loaded in the midst of an episode."""
     venv = VecWindow(noise(1, longest=99, seed=1), 4)
     joined, whole = buffers(venv, 20)
-    transitions = live(venv, 12)
+    transitions = step_through(venv, 12)
     for part in (transitions[:5], transitions[7:]):  # two steps are missing between them
         fill(joined, part)
         fill(whole, part)
@@ -139,7 +139,7 @@ def test_samples_are_normalised_like_those_of_copies() -> None:
     for _ in range(20):
         normalize.step(np.zeros((2, 2)))
     joined, whole = buffers(venv, 30)
-    transitions = live(venv, 25)
+    transitions = step_through(venv, 25)
     fill(joined, transitions)
     fill(whole, transitions)
     assert_same(drawn(joined, range(25), normalize), drawn(whole, range(25), normalize))
@@ -156,7 +156,7 @@ def test_it_takes_the_memory_of_single_observations() -> None:
 def test_a_saved_buffer_goes_on(tmp_path: Path) -> None:
     venv = VecWindow(noise(2), 4)
     joined, whole = buffers(venv, 20)
-    transitions = live(venv, 40)
+    transitions = step_through(venv, 40)
     fill(joined, transitions[:15])
     save_to_pkl(tmp_path / "buffer.pkl", joined)
     loaded = load_from_pkl(tmp_path / "buffer.pkl")
@@ -169,7 +169,7 @@ def test_a_saved_buffer_goes_on(tmp_path: Path) -> None:
 def test_samples_join_along_the_batch() -> None:
     """CrossQ joins observations and next observations, which it takes for tensors."""
     joined, _ = buffers(VecWindow(noise(2), 4), 20)
-    fill(joined, live(VecWindow(noise(2), 4), 10))
+    fill(joined, step_through(VecWindow(noise(2), 4), 10))
     found = joined.sample(3)
     both = torch.cat([found.observations, found.next_observations], dim=0)  # type: ignore[list-item]
     for key, value in found.observations.items():

@@ -1,4 +1,4 @@
-"""What a policy says its actor's circuit hears is what it heard while acting."""
+"""`actor_inputs` returns the inputs that the actor's circuit had while acting."""
 
 from __future__ import annotations
 
@@ -61,22 +61,19 @@ def _steps(observations: Any) -> list[Any]:
 
 
 def run(policy: Any, observations: Any, actions: Tensor) -> Tensor:
-    """The activity (steps, batch, neurons) of the actor's circuit by what it is said to hear."""
+    """The activity (steps, batch, neurons) of the actor's circuit given `actor_inputs`."""
     seen = [policy.observe(policy.obs_to_tensor(each)[0]) for each in _steps(observations)]
     features, times = zip(*seen, strict=True)
     with torch.no_grad():
         inputs, elapsed_time, starts = policy.actor_inputs(
-            torch.stack(features),
-            None if times[0] is None else torch.stack(times),
-            torch.as_tensor(STARTS),
-            actions,
+            torch.stack(features), torch.stack(times), torch.as_tensor(STARTS), actions
         )
         return policy.actor_circuit.activity(inputs, None, elapsed_time, starts)[0]
 
 
 @pytest.mark.parametrize("space", OBSERVATIONS)
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_circuit_run_by_what_it_hears_does_what_it_did(name: str, space: str) -> None:
+def test_the_circuit_run_on_its_inputs_repeats_its_activity(name: str, space: str) -> None:
     policy = build(name, OBSERVATIONS[space])
     observations = draw(OBSERVATIONS[space], STEPS, BATCH)
     actions, activity = act(policy, observations)
@@ -84,18 +81,18 @@ def test_the_circuit_run_by_what_it_hears_does_what_it_did(name: str, space: str
     assert activity.std(dim=0).min() > 1e-4
 
 
-def test_only_a_soft_actor_hears_its_actions(policy: Any) -> None:
+def test_only_a_soft_actor_has_its_actions_as_inputs(policy: Any) -> None:
     observations = draw(policy.observation_space, STEPS, BATCH)
     actions, activity = act(policy, observations)
     changed = actions.clone()
     changed[3] += 0.5
     activity, other = (run(policy, observations, each) for each in (actions, changed))
     assert torch.equal(other[:4], activity[:4])
-    heard = not torch.equal(other[4], activity[4])
-    assert heard is hasattr(policy, "from_env")
+    is_input = not torch.equal(other[4], activity[4])
+    assert is_input is hasattr(policy, "from_env")
 
 
-def test_an_action_is_not_heard_in_the_next_episode(policy: Any) -> None:
+def test_an_action_is_no_input_of_the_next_episode(policy: Any) -> None:
     observations = draw(policy.observation_space, STEPS, BATCH)
     actions, _ = act(policy, observations)
     changed = actions.clone()

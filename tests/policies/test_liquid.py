@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
 from liquid_control.neurons import NEURONS as MODELS
+from liquid_control.policies.networks import Signal
 from tests.policies.conftest import (
     ACTIONS,
     NOMINAL,
@@ -86,15 +87,14 @@ def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str)
     before, acting, steps, means = whole, policy.actor_part(whole), [], []
     actions = torch.randn(STEPS, BATCH, 2)
     for t in range(STEPS):
-        now = None if elapsed is None else elapsed[t]
-        mean, acting = policy(features[t], now, acting, started[t], deterministic=True)
+        mean, acting = policy(features[t], elapsed[t], acting, started[t], deterministic=True)
         means.append(mean)
         step = slice(t, t + 1)
-        seen = features[step], None if elapsed is None else elapsed[step], before, started[step]
-        *judged, before = policy.evaluate_actions(*seen, actions[step])
-        assert_close(policy.predict_values(*seen), judged[0])
+        seen = features[step], elapsed[step], before, started[step]
+        *evaluated, before = policy.evaluate_actions(*seen, actions[step])
+        assert_close(policy.predict_values(*seen), evaluated[0])
         assert_close(policy.actor_part(before), acting)
-        steps.append(judged)
+        steps.append(evaluated)
 
     *unrolled, after = policy.evaluate_actions(features, elapsed, whole, started, actions)
     assert_close(after, before, rtol=1e-5, atol=1e-6)
@@ -136,13 +136,13 @@ def test_the_past_matters_until_an_episode_starts() -> None:
 
 
 def test_an_observation_without_elapsed_time_comes_at_the_nominal_interval() -> None:
-    untold, told = make_policy(PARTS), make_policy(TIMED)
+    plain, timed = make_policy(PARTS), make_policy(TIMED)
     seen = draw(PARTS, STEPS, BATCH)
     at_nominal = {**seen, "elapsed_time": np.full((STEPS, BATCH, 1), NOMINAL, np.float32)}
     later = {**seen, "elapsed_time": 2 * at_nominal["elapsed_time"]}
-    expected = predict_all(untold, seen, starts())
-    np.testing.assert_allclose(predict_all(told, at_nominal, starts()), expected, atol=1e-5)
-    assert np.abs(predict_all(told, later, starts()) - expected).max() > 1e-2
+    expected = predict_all(plain, seen, starts())
+    np.testing.assert_allclose(predict_all(timed, at_nominal, starts()), expected, atol=1e-5)
+    assert np.abs(predict_all(timed, later, starts()) - expected).max() > 1e-2
 
 
 def test_the_order_of_an_observations_parts_does_not_matter() -> None:
@@ -199,7 +199,7 @@ def test_arguments_survive_json() -> None:
 @pytest.mark.parametrize("neurons", MODELS)
 @pytest.mark.parametrize("critic", CRITICS)
 def test_every_neuron_model_learns_from_both_losses(neurons: str, critic: str) -> None:
-    """Every trainable weight hears from the loss, in a sequence that comes at varying rates."""
+    """Every trainable weight gets a gradient, in a sequence with varying elapsed times."""
     policy = make_policy(TIMED, neurons=neurons, critic=critic, encoder=[5], critic_layers=[4])
     features, elapsed = observe(policy, draw(TIMED, STEPS, BATCH))
     actions = torch.randn(STEPS, BATCH, 2)
@@ -288,7 +288,7 @@ class TestCritic:
         assert any(name.startswith("critic.body.circuit.") for name in weights) == (own > 0)
 
     @pytest.mark.parametrize("critic", CRITICS)
-    def test_values_hear_the_past_and_the_elapsed_time(self, critic: str) -> None:
+    def test_values_depend_on_the_past_and_the_elapsed_time(self, critic: str) -> None:
         policy = make_policy(critic=critic)
         features, _ = observe(policy, draw(PLAIN, 1, BATCH))
         fresh, now = torch.ones(1, BATCH), torch.full((1, BATCH), NOMINAL)
@@ -302,16 +302,15 @@ class TestCritic:
         assert ((base - remembering).abs() > 1e-4).all()
 
 
-def test_an_mlp_critic_hears_the_clock_itself() -> None:
-    """And not only by what it does to the actor's neurons."""
+def test_elapsed_time_is_an_input_of_an_mlp_critic() -> None:
+    """And not only through the actor's neurons."""
     policy = make_policy(critic="mlp")
     features, activity = torch.randn(1, BATCH, 3), torch.randn(1, BATCH, 12)
     state, elapsed = torch.zeros(BATCH, 0), torch.full((1, BATCH), NOMINAL)
-    untold, on_time, late = (
-        policy.critic((features, time, None), state, activity)[0]
-        for time in (None, elapsed, 2 * elapsed)
+    on_time, late = (
+        policy.critic(Signal(features, time, torch.zeros(1, BATCH)), state, activity)[0]
+        for time in (elapsed, 2 * elapsed)
     )
-    assert_close(untold, on_time, rtol=1e-5, atol=1e-6)
     assert ((late - on_time).abs() > 1e-3).all()
 
 
@@ -346,7 +345,7 @@ CLOCK = TIMED["elapsed_time"]
             {"critic": "mlp", "critic_wiring": {"kind": "dense"}},
             "critic_wiring needs critic='twin'",
         ),
-        ({"nominal_interval": 0.0}, "positive number of seconds, got 0"),
+        ({"nominal_interval": 0.0}, "nominal_interval must be greater than 0, got 0"),
         ({"actions": PARTS}, "actions must be Box, Discrete, MultiDiscrete or MultiBinary"),
     ],
 )
@@ -386,9 +385,8 @@ def test_an_encoder_sees_the_elapsed_time_and_a_bare_circuit_gets_features_alone
     features = torch.randn(1, BATCH, len(policy.normalizer.mean))
     state = policy.actor_circuit.initial_state(BATCH)
 
-    def activity(intervals: float | None) -> torch.Tensor:
-        elapsed = None if intervals is None else torch.full((1, BATCH), intervals * NOMINAL)
-        return policy.actor((features, elapsed, None), state)[0]
+    def activity(intervals: float) -> torch.Tensor:
+        elapsed = torch.full((1, BATCH), intervals * NOMINAL)
+        return policy.actor(Signal(features, elapsed, torch.zeros(1, BATCH)), state)[0]
 
-    assert_close(activity(None), activity(1.0))
     assert torch.equal(activity(2.0), activity(1.0)) == (encoder is None)

@@ -66,7 +66,7 @@ def test_normalisation_is_no_path_for_training() -> None:
 
 
 def test_elapsed_time_is_never_normalised() -> None:
-    """However the observations are scaled, the neurons hear the seconds as they are."""
+    """Observations are scaled, the neurons' elapsed time stays in seconds."""
     policy = make_policy(TIMED)
     seen = draw(TIMED, 1, 3)
     now = {key: value[0] for key, value in seen.items()}
@@ -76,11 +76,11 @@ def test_elapsed_time_is_never_normalised() -> None:
     assert policy.normalizer is not None
     assert policy.normalizer.mean.shape == features.shape[1:] == (2 + 3,)
 
-    heard = []
+    times = []
     circuit = policy.actor_circuit
     inner = circuit.activity
     circuit.activity = lambda inputs, state, time, start: (  # type: ignore[method-assign]
-        heard.append(time) or inner(inputs, state, time, start)
+        times.append(time) or inner(inputs, state, time, start)
     )
     policy.predict(now)
-    np.testing.assert_array_equal(heard[0][0], now["elapsed_time"][:, 0])
+    np.testing.assert_array_equal(times[0][0], now["elapsed_time"][:, 0])

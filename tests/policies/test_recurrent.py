@@ -131,10 +131,10 @@ def test_sequences_equal_steps_through_the_resets_within(
     states, steps = start(policy, ENVS), []
     for t in range(STEPS):
         now = policy.obs_to_tensor(at(seen, t))[0]
-        judged = policy.predict_values(now, states.vf, started[t])
+        predicted_values = policy.predict_values(now, states.vf, started[t])
         mean = policy.get_distribution(now, states.pi, started[t])[0].mode()
         actions, values, log_prob, states = policy(now, states, started[t], deterministic=True)
-        assert_close(judged, values)
+        assert_close(predicted_values, values)
         assert_close(actions, mean)
         steps.append((actions, values.flatten(), log_prob))
     actions, values, log_prob = (torch.stack(column, dim=1) for column in zip(*steps, strict=True))

@@ -1,4 +1,4 @@
-"""SoftLiquidPolicy: what acting, unrolling and judging must agree on."""
+"""SoftLiquidPolicy: acting, unrolling and evaluating agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from torch.testing import assert_close
 
 from liquid_control import SoftLiquidPolicy
-from liquid_control.policies.soft import squash
+from liquid_control.policies.soft import span, squash
 from tests.policies.conftest import ACTIONS, NOMINAL, OBSERVATIONS, PLAIN, TIMED, at, draw
 
 STEPS, BATCH = 9, 3
@@ -41,7 +41,7 @@ def make_soft(
     return policy
 
 
-def seen_by(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def observe_all(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and elapsed times, (steps, batch, ...)."""
     steps = [policy.observe(policy.obs_to_tensor(at(observations, t))[0]) for t in range(STEPS)]
     features, elapsed_time = zip(*steps, strict=True)
@@ -49,7 +49,7 @@ def seen_by(policy: SoftLiquidPolicy, observations: Any) -> tuple[torch.Tensor, 
 
 
 def random_signal(policy: SoftLiquidPolicy) -> Any:
-    features, elapsed_time = seen_by(policy, draw(policy.observation_space, STEPS, BATCH))
+    features, elapsed_time = observe_all(policy, draw(policy.observation_space, STEPS, BATCH))
     actions = torch.rand(STEPS, BATCH, policy.action_size) * 2 - 1
     return policy.signal(features, elapsed_time, torch.zeros(STEPS, BATCH), actions)
 
@@ -73,7 +73,7 @@ def test_predicting_step_by_step_is_unrolling_the_whole(
         assert all(policy.action_space.contains(each) for each in action)
         predicted.append(policy.from_env(action))
     previous = torch.stack([torch.zeros(BATCH, policy.action_size), *predicted[:-1]])
-    features, elapsed_time = seen_by(policy, observations)
+    features, elapsed_time = observe_all(policy, observations)
     signal = policy.signal(features, elapsed_time, torch.from_numpy(starts), previous)
     with torch.no_grad():
         acting, _, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
@@ -87,10 +87,8 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     signal = random_signal(policy)
     with torch.no_grad():
         whole = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
-        *_, state = policy.unroll(
-            tuple(part[:4] for part in signal), policy.initial_actor_critic_state(BATCH)
-        )
-        rest = policy.unroll(tuple(part[4:] for part in signal), state)
+        *_, state = policy.unroll(span(signal, 0, 4), policy.initial_actor_critic_state(BATCH))
+        rest = policy.unroll(span(signal, 4, None), state)
     assert_close(rest[0], whole[0][4:])
     assert_close(rest[1], whole[1][4:])
     assert_close(rest[2], whole[2])
@@ -108,7 +106,7 @@ def test_an_episodes_start_forgets_state_and_action() -> None:
     assert np.abs(one - other).max() > 1e-3
 
 
-def test_the_action_before_is_felt() -> None:
+def test_the_previous_action_is_an_input() -> None:
     policy = make_soft()
     observation = at(draw(TIMED, 1, BATCH), 0)
     state = policy.initial_actor_state(BATCH).numpy()
@@ -118,8 +116,8 @@ def test_the_action_before_is_felt() -> None:
     assert np.abs(idle - moved).max() > 1e-3
 
 
-def test_without_a_clock_the_interval_is_nominal() -> None:
-    _, elapsed_time = seen_by(make_soft(PLAIN), draw(PLAIN, STEPS, BATCH))
+def test_without_elapsed_time_the_interval_is_nominal() -> None:
+    _, elapsed_time = observe_all(make_soft(PLAIN), draw(PLAIN, STEPS, BATCH))
     assert_close(elapsed_time, torch.full((STEPS, BATCH), NOMINAL))
 
 
@@ -206,14 +204,16 @@ def test_circuits_are_a_group_of_their_own_and_nothing_is_left_out() -> None:
 def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
     policy = make_soft(encoder=[7], share_encoder=True)
     assert policy.actor.body.encoder is None
-    acting, judging, _ = policy.unroll(
+    actor_activity, critic_activity, _ = policy.unroll(
         random_signal(policy), policy.initial_actor_critic_state(BATCH)
     )
     encoder = policy.critic.body.encoder
     assert encoder is not None
     weight = encoder[0].weight
-    (of_actor,) = torch.autograd.grad(acting.sum(), weight, retain_graph=True, allow_unused=True)
-    (of_critics,) = torch.autograd.grad(judging.sum(), weight)
+    (of_actor,) = torch.autograd.grad(
+        actor_activity.sum(), weight, retain_graph=True, allow_unused=True
+    )
+    (of_critics,) = torch.autograd.grad(critic_activity.sum(), weight)
     assert of_actor is None
     assert of_critics.abs().max() > 0
 
@@ -229,9 +229,7 @@ def test_actions_go_to_the_environment_and_back() -> None:
 
 def test_arguments_are_jsonable_and_build_it_again() -> None:
     policy = make_soft(encoder=[7], critic_wiring={"kind": "dense", "neurons": 9})
-    arguments = policy._get_constructor_parameters()
-    ours = {name: arguments[name] for name in policy._arguments}
-    again = make_soft(**json.loads(json.dumps(ours)))
+    again = make_soft(**json.loads(json.dumps(vars(policy.options))))
     again.load_state_dict(policy.state_dict())
     observation = at(draw(TIMED, 1, BATCH), 0)
     one, other = (each.predict(observation, deterministic=True)[0] for each in (policy, again))
@@ -243,7 +241,7 @@ def test_arguments_are_jsonable_and_build_it_again() -> None:
     [
         ({"actions": ACTIONS["discrete"]}, "actions must be a Box with finite bounds"),
         ({"actions": spaces.Box(-np.inf, 1.0, (2,))}, "actions must be a Box with finite bounds"),
-        ({"n_critics": 0}, "n_critics must be at least 1, got 0"),
+        ({"n_critics": 0}, "n_critics must be greater than 0, got 0"),
         ({"critic_layers": []}, "critic_layers must list at least one layer"),
         ({"share_encoder": True}, "share_encoder needs an encoder"),
         ({"use_sde": True}, "use_sde is not supported"),

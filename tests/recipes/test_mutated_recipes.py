@@ -104,7 +104,7 @@ def outcome(text: str) -> tuple[int, str]:
     return code, complaint.getvalue()
 
 
-def is_told_well(code: int, complaint: str, keys: set[str]) -> bool:
+def is_a_clear_message(code: int, complaint: str, keys: set[str]) -> bool:
     """Whether a recipe can be used, or one line names a key that is wrong with it."""
     if code == 0:
         return True
@@ -119,4 +119,4 @@ def test_a_mutated_recipe_is_valid_or_refused_in_one_line(case: tuple[str, set[s
     text, keys = case
     code, complaint = outcome(text)
     note(complaint)
-    assert is_told_well(code, complaint, keys)
+    assert is_a_clear_message(code, complaint, keys)
