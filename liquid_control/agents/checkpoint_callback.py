@@ -8,9 +8,8 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from liquid_control.agents.signals import StopRequest
-from liquid_control.agents.snapshot import snapshot
-from liquid_control.checkpoints import Contents
 from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.saved_agent import SavedAgent
 
 
 class ResumeCallback(BaseCallback):
@@ -27,6 +26,8 @@ class ResumeCallback(BaseCallback):
     Attributes:
         stopped: whether it ended the training.
     """
+
+    model: SavedAgent
 
     def __init__(
         self, manager: CheckpointManager | Path | str, every: int, stop: StopRequest | None = None
@@ -49,8 +50,7 @@ class ResumeCallback(BaseCallback):
         due = self.num_timesteps // self.every > self._last // self.every
         if due or self.stopped or not self.manager.paths():
             self._last = self.num_timesteps
-            contents: Contents = self.model.contents()  # type: ignore[attr-defined]
-            self.manager.save(self.num_timesteps, snapshot(self.model, contents))
+            self.manager.save(self.num_timesteps, self.model.state_dict(training=True))
             self._keep_the_best()
 
     def _on_step(self) -> bool:
@@ -60,4 +60,4 @@ class ResumeCallback(BaseCallback):
         episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         if episodes and (score := float(np.mean(episodes))) > self._best:
             self._best = score
-            self.manager.save_best(score, self.model.contents())  # type: ignore[attr-defined]
+            self.manager.save_best(score, self.model.state_dict())

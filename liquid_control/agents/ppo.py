@@ -32,8 +32,10 @@ from liquid_control.agents.rollout import (
     evaluate_rollout,
     find_episode_ends,
 )
-from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
+from liquid_control.checkpoints.fields import check_known
+from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.training_state import Groups
 from liquid_control.policies import LiquidPolicy
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
@@ -341,6 +343,22 @@ class LiquidPPO(SavedAgent, PPO):
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log; iterations are counted from the first, however often it was resumed."""
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
+
+    def training_state_dict(self) -> Groups:
+        """Recurrent states and discounted returns of the episodes under way."""
+        parts = {"state": self._state, "discounted": self.return_normalizer.discounted}
+        return {"episodes": {name: part for name, part in parts.items() if part is not None}}
+
+    def load_training_state_dict(self, state: Groups) -> None:
+        """Load what `training_state_dict` returned.
+
+        Raises:
+            CheckpointError: it does not fit this agent; nothing is changed then.
+        """
+        own = self.policy.initial_actor_critic_state(self.n_envs)
+        episodes = check_known(state, {"episodes": {"state": own, "discounted": own[:, 0]}})
+        self._state = episodes["episodes"].get("state")
+        self.return_normalizer.discounted = episodes["episodes"].get("discounted")
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 from zipfile import BadZipFile
 
@@ -14,6 +14,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.checkpoints.fields import Field, check_arrays
 from liquid_control.policies.observations import feature_count
 
 
@@ -51,8 +53,7 @@ class Sequences:
 
 
 SINGLES = ("elapsed_time", "duration", "rewards", "terminated", "episode_start")
-WINDOWS = ("begin", "length")
-COUNTERS = ("position", "age", "oldest", "newest")
+MOST = 2**53  # slots written in all
 
 
 class SequenceReplay:
@@ -267,57 +268,95 @@ class SequenceReplay:
                 return
             self._oldest += stale
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for `take_over`; not copied, and without slots that were never used."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that is stored; not copied, and without slots that were never used."""
         filled = int(self._position.max().clip(max=self.rows))
-        return {
+        arrays = {
+            "begin": self._begin[:filled],
+            "length": self._length[:filled],
+            "position": self._position,
+            "age": self._age,
+            "oldest": self._oldest,
+            "newest": self._newest,
             "geometry": self._geometry(self._states.shape[-1]),
-            "slots": self._slots[:filled].numpy(),
-            "states": self._states.numpy(),
-            **{name: getattr(self, f"_{name}")[:filled] for name in WINDOWS},
-            **{name: getattr(self, f"_{name}") for name in COUNTERS},
         }
+        tensors = {"slots": self._slots[:filled], "states": self._states}
+        return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def take_over(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Become the replay whose `arrays` these are.
+    def load_state_dict(self, state: Mapping[str, Tensor], state_size: int) -> None:
+        """Load what `state_dict` returned.
+
+        Args:
+            state: checked before anything is changed.
+            state_size: numbers in a recurrent state of the agent.
 
         Raises:
-            ValueError: it is of another size or shape; nothing is taken over then.
+            CheckpointError: it is of another size, or no replay can come to this state.
         """
+        arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        self._check(arrays, state_size)
+        filled = len(arrays["slots"])
+        self._slots[:filled] = torch.from_numpy(arrays["slots"])
+        self._states = torch.tensor(arrays["states"])
+        self._begin[:filled], self._length[:filled] = arrays["begin"], arrays["length"]
+        self._position, self._age = arrays["position"].copy(), arrays["age"].copy()
+        self._oldest, self._newest = arrays["oldest"].copy(), arrays["newest"].copy()
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]], state_size: int) -> None:
+        """Raise a CheckpointError unless these arrays are a state of this replay."""
         expected = self._geometry(arrays["states"].shape[-1])
         if not np.array_equal(arrays["geometry"], expected):
-            raise ValueError(
+            raise CheckpointError(
                 "the saved replay differs in (sequence_length, burn_in, rows, num_envs, width "
                 f"of a slot, state_size): got {arrays['geometry'].tolist()}, expected "
                 f"{expected.tolist()}; build the agent with the arguments it had"
             )
-        slots = torch.from_numpy(arrays["slots"])
-        self._slots[: len(slots)] = slots
-        self._states = torch.tensor(arrays["states"])
-        for name in (*WINDOWS, *COUNTERS):
-            getattr(self, f"_{name}")[: len(arrays[name])] = arrays[name]
+        spans, envs = self._states.shape[:2]
+        width = arrays["states"].shape[-1] and state_size  # 0 as long as nothing was added
+        ring, counter = Field((None, envs), "i", 0, MOST), Field((envs,), "i", 0, MOST)
+        fields = {
+            "geometry": Field((6,), "i"),
+            "slots": Field((None, envs, self._slots.shape[-1])),
+            "states": Field((spans, envs, width)),
+            "begin": ring,
+            "length": replace(ring, high=self.sequence_length),
+            **dict.fromkeys(("position", "age", "oldest", "newest"), counter),
+        }
+        check_arrays(arrays, fields, "the replay")
+        position, oldest, newest = (arrays[name] for name in ("position", "oldest", "newest"))
+        filled = int(position.max().clip(max=self.rows))
+        lengths = {len(arrays[name]) for name in ("slots", "begin", "length")}
+        fits = lengths == {filled} and (arrays["age"] <= position).all()
+        fits = fits and (oldest <= newest).all() and (newest - oldest <= filled).all()
+        for env in range(envs) if fits else ():
+            window = np.arange(oldest[env], newest[env]) % self.rows
+            fits = fits and (window < filled).all()
+            if fits:
+                begin, length = arrays["begin"][window, env], arrays["length"][window, env]
+                fits = (length > 0).all() and (begin + length < position[env]).all()
+                fits = fits and (begin >= position[env] - self.rows).all()
+        if not fits:
+            raise CheckpointError("the windows of the saved replay do not lie in its slots")
 
     def save(self, file: IO[bytes]) -> None:
         """Write everything as NumPy arrays (npz, without pickle)."""
-        arrays: dict[str, Any] = {**self.arrays()}
+        arrays: dict[str, Any] = {name: each.numpy() for name, each in self.state_dict().items()}
         np.savez(file, **arrays)
 
-    def load(self, file: IO[bytes]) -> None:
-        """Take over what `save` wrote.
+    def load(self, file: IO[bytes], state_size: int) -> None:
+        """Load what `save` wrote.
 
         Raises:
-            ValueError: it is damaged, no replay, or one of another size or shape; nothing is taken
-                over then.
+            ValueError: it is damaged, no replay, or one of another size; nothing is changed then.
         """
-        names = ("geometry", "slots", "states", *WINDOWS, *COUNTERS)
         try:
             with np.load(file, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in names}
+                state = {name: torch.from_numpy(saved[name]) for name in saved.files}
+            self.load_state_dict(state, state_size)
         except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(
                 f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
             ) from error
-        self.take_over(arrays)
 
     def _geometry(self, state_size: int) -> NDArray[np.int64]:
         return np.array(

@@ -22,6 +22,8 @@ from stable_baselines3.common.logger import (
 )
 from torch import Tensor
 
+from liquid_control.checkpoints.errors import CheckpointError
+
 Marks: TypeAlias = dict[str, int]
 """Where logs end: rows of a table, bytes of TensorBoard's events, by the names of their files."""
 
@@ -147,6 +149,20 @@ def pending_of(logger: Logger) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         elif isinstance(value, float | np.generic | np.ndarray):  # NumPy prints its numbers its way
             notes[name], arrays[name] = note, np.asarray(value)
     return notes, arrays
+
+
+def check_logs(marks: Any, notes: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise a CheckpointError unless these are marks, and what `pending_of` may return."""
+    right = isinstance(marks, dict) and isinstance(notes, dict) and arrays.keys() <= notes.keys()
+    right = right and all(type(end) is int and end >= 0 for end in marks.values())
+    for name, note in notes.items() if right else ():
+        keys = {"count", "exclude"} if name in arrays else {"count", "exclude", "value"}
+        right = right and isinstance(note, dict) and note.keys() == keys
+        right = right and type(note["count"]) is int and note["count"] >= 0
+        right = right and isinstance(note["exclude"], list)
+        right = right and isinstance(note.get("value", 0), bool | int | float | str)
+    if not right:
+        raise CheckpointError("what it says of the logs cannot be used")
 
 
 def record_again(
