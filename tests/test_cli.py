@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from liquid_control import LiquidPPO, __version__, cli, runs
-from liquid_control.checkpoints import archive
+from liquid_control import LiquidPPO, __version__, cli
+from liquid_control.checkpoints.durable import replacing
+from liquid_control.commands import run_folder as runs
 from liquid_control.commands import run_loader
 from liquid_control.commands import train as training
 from liquid_control.recipes import build_agent, build_env, load_recipe
@@ -220,7 +221,7 @@ def test_asked_to_stop_it_can_be_resumed_and_ends_as_if_it_had_not_been(
             key: theirs[key] for key in theirs.keys() - clocks
         }
     assert cli.main(["resume", str(folder)]) == 2
-    assert "has come to its end" in " ".join(capsys.readouterr().err.split())
+    assert "is finished" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,17 +261,17 @@ def test_an_error_in_the_midst_of_training_loses_nothing_and_tells_where(
 def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_file, written = archive.write_file, 0
+    write_bytes, written = Path.write_bytes, 0
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes) -> int:
         nonlocal written
         written += 1
         if written > 20:  # in the midst of a checkpoint
             raise OSError(number, os.strerror(number), str(path))
-        write_file(path, content)
+        return write_bytes(path, content)
 
     with monkeypatch.context() as context:
-        context.setattr(archive, "write_file", full)
+        context.setattr(Path, "write_bytes", full)
         assert cli.main(["train", str(RECIPE), "--set", *TINY, "checkpoint_every=64"]) == 2
     out, err = capsys.readouterr()
     assert f"{os.strerror(number)}; what was saved before is as it was" in " ".join(err.split())
@@ -317,7 +318,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     runs.write_json(path, {"a": 1})
 
     def write_half() -> None:
-        with runs.replacing(path) as partial:
+        with replacing(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 

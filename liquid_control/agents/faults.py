@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 
 from liquid_control.agents.finite_checks import NotFinite
+from liquid_control.checkpoints.durable import write_text
 
 DEAD = (EOFError, BrokenPipeError, ConnectionResetError)
 
@@ -76,7 +77,7 @@ def _keep(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
         data |= agent.env.reproduction(fault.environment)
     path = Path(folder) / f"fault-{fault.timesteps}.json"
     try:
-        path.write_text(json.dumps(_plain(data), indent=1, allow_nan=False) + "\n", "utf-8")
+        write_text(path, json.dumps(_plain(data), indent=1, allow_nan=False) + "\n")
     except OSError:
         return None
     return path

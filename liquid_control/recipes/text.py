@@ -13,7 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 
-class RecipeError(ValueError):
+class CommandError(ValueError):
+    """A problem that the user can mend at the command line; the message is one line."""
+
+
+class RecipeError(CommandError):
     """A recipe that cannot be used; the message is one line and names the key."""
 
 

@@ -351,7 +351,8 @@ def test_a_forged_training_is_refused(
 @pytest.mark.parametrize(
     "change",
     [
-        {"logs": {"progress.csv": -1}},
+        {"logs": {"progress.csv": -2}},
+        {"logs": {"events.out.tfevents.1": -1}},
         {"logs": []},
         {"pending": {"rollout/x": {"count": 1}}},
         {"pending": {"x": {"count": 1, "exclude": [], "value": {}}}},
