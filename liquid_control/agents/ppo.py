@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.faults import faults_told
+from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import (
     check_column,
     check_each,
@@ -330,7 +330,7 @@ class LiquidPPO(SavedAgent, PPO):
         progress_bar: bool = False,
     ) -> SelfLiquidPPO:
         """Train for so many control steps over all environments; arguments as in SB3."""
-        with faults_told(self):
+        with report_faults(self):
             return super().learn(
                 total_timesteps,
                 callback,

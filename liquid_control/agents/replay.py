@@ -1,4 +1,4 @@
-"""Sequences of past episodes, kept in memory that does not grow."""
+"""A replay buffer of sequences, in memory of fixed size."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from liquid_control.policies.observations import feature_count
 
 @dataclass(frozen=True)
 class Sequences:
-    """Some windows of the past, time-major; B is how many, T their length, S = burn-in + T + 1.
+    """A batch of windows, time-major: B windows of T steps, S = burn-in + T + 1.
 
-    What comes before an episode's start or after its end belongs to others: the state resets at
-    the start, and the mask leaves out what is past the end.
+    Steps before an episode's start or after its end belong to other episodes: the state resets at
+    the start, and the mask is 0 after the end.
 
     Attributes:
         features: (S, B, features), raw.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
         previous_actions: (S, B, actions); at an episode's start, another's.
-        state: (B, state_size) before the first step, if the episode is as old.
+        state: (B, state_size) before the first step, if the episode had begun by then.
         actions: (T, B, actions), of the steps after the burn-in; so are the rest.
         rewards: (T, B).
         terminated: (T, B).
         mask: (T, B), 1 where the window has a step.
         duration: (T + 1, B) nominal intervals that each step lasted, and the one that followed on
-            the last; where the episode went no further, its last step's stands in for that.
+            the last; where the episode ended there, the duration of its last step.
     """
 
     features: Tensor
@@ -57,24 +57,23 @@ MOST = 2**53  # slots written in all
 
 
 class SequenceReplay:
-    """Whole episodes as they come, sampled as windows (R2D2, Kapturowski et al. 2019).
+    """Stores whole episodes and samples windows of them (R2D2, Kapturowski et al. 2019).
 
     A window is `sequence_length` consecutive steps of one episode, counted from its start; the last
-    one may be shorter. Each step lies in exactly one window, and can be sampled once that is
-    complete, in the midst of an episode as well. Ahead of a window come `burn_in` steps of the same
-    episode, and the recurrent state that acting had before those; an episode's first window needs
-    neither.
+    one may be shorter. Each step lies in exactly one window, and can be sampled as soon as that is
+    complete, before the episode ends. Each window is preceded by `burn_in` steps of the same
+    episode and the recurrent state before those, unless it is the episode's first.
 
-    Each environment writes a ring of its own, an observation a slot, terminal ones included. A
-    window is forgotten shortly before the first slot it needs is overwritten.
+    Each environment has a ring buffer with one observation per slot, terminal ones included. A
+    window is dropped before the first slot that it needs is overwritten.
 
     Args:
         buffer_size: slots in all; the first arguments are those of SB3's buffers.
         observation_space: of one environment.
         action_space: of one environment, a Box.
-        device: where samples go; the memory itself is the CPU's.
+        device: of the samples; the buffer itself is in CPU memory.
         n_envs: how many environments.
-        optimize_memory_usage: must be False; an observation is never kept twice.
+        optimize_memory_usage: must be False; each observation is stored once.
         sequence_length: steps of a window, T.
         burn_in: steps ahead of a window, at most T.
 
@@ -96,8 +95,8 @@ class SequenceReplay:
     ) -> None:
         if optimize_memory_usage:
             raise ValueError(
-                "optimize_memory_usage has nothing left to save in a SequenceReplay, which keeps "
-                "each observation once; leave it False"
+                "optimize_memory_usage does not apply to a SequenceReplay, which stores each "
+                "observation once; leave it False"
             )
         if sequence_length < 1:
             raise ValueError(f"sequence_length must be at least one step, got {sequence_length}")
@@ -159,7 +158,7 @@ class SequenceReplay:
         """
         started = columns["episode_start"].cpu().numpy() != 0
         self._close(np.flatnonzero(started & (self._age > 0)))
-        self._keep(state)
+        self._store_state(state)
         rows = self._row(columns)
         self._write(np.arange(self.n_envs), rows)
         if final is not None:
@@ -167,10 +166,10 @@ class SequenceReplay:
             duration = columns["duration"][envs]
             self._write(envs, self._row({**final, "duration": duration}))
             self._close(envs)
-        self._forget()
+        self._drop_stale()
 
     def sample(self, count: int) -> Sequences:
-        """Draw so many windows, uniformly and with replacement, on `device`.
+        """Sample windows uniformly with replacement, on `device`.
 
         Raises:
             ValueError: no window is complete.
@@ -221,8 +220,8 @@ class SequenceReplay:
             row[:, self._columns[name]] = values.view(count, -1)
         return row
 
-    def _keep(self, state: Tensor) -> None:
-        """Keep the states from which the burn-in of some window will start.
+    def _store_state(self, state: Tensor) -> None:
+        """Store the states from which the burn-in of a window will start.
 
         Those of one environment are at least `sequence_length` slots apart, so each has a cell.
         """
@@ -235,30 +234,30 @@ class SequenceReplay:
             self._states[cells, envs] = state[envs].cpu()
 
     def _write(self, envs: NDArray[np.int64], rows: Tensor) -> None:
-        """Fill the next slot of some environments; every so often that completes a window."""
+        """Fill the next slot of some environments, and add the window that this completes."""
         self._slots[self._position[envs] % self.rows, envs] = rows
         whole = envs[(self._age[envs] % self.sequence_length == 0) & (self._age[envs] > 0)]
-        self._offer(whole, np.full(len(whole), self.sequence_length))
+        self._add_windows(whole, np.full(len(whole), self.sequence_length))
         self._position[envs] += 1
         self._age[envs] += 1
 
     def _close(self, envs: NDArray[np.int64]) -> None:
-        """End episodes: what is left of them after their last whole window becomes one."""
+        """End episodes; the steps after the last whole window become a shorter one."""
         rest = (self._age[envs] - 1) % self.sequence_length
         self._position[envs] -= 1  # the slot of the last observation ends the window
-        self._offer(envs[rest > 0], rest[rest > 0])
+        self._add_windows(envs[rest > 0], rest[rest > 0])
         self._position[envs] += 1
         self._age[envs] = 0
 
-    def _offer(self, envs: NDArray[np.int64], length: NDArray[np.int64]) -> None:
-        """Let windows be sampled whose last observation is in the slot at `_position`."""
+    def _add_windows(self, envs: NDArray[np.int64], length: NDArray[np.int64]) -> None:
+        """Add windows whose last observation is in the slot at `_position`."""
         window = self._newest[envs] % self.rows
         self._begin[window, envs] = self._position[envs] - length
         self._length[window, envs] = length
         self._newest[envs] += 1
 
-    def _forget(self) -> None:
-        """Forget windows of which a slot or the state will be overwritten next."""
+    def _drop_stale(self) -> None:
+        """Drop windows of which a slot or the state will be overwritten next."""
         envs = np.arange(self.n_envs)
         needed = self._position - self.rows + self.sequence_length + self.burn_in
         while True:

@@ -20,7 +20,7 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.faults import faults_told
+from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import check_observation, check_step, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.replay import SequenceReplay, Sequences
@@ -366,7 +366,7 @@ class LiquidSAC(SavedAgent, SAC):
                 "LiquidSAC normalises observations itself, with moments that follow the replay; "
                 "take VecNormalize off the environment"
             )
-        with faults_told(self):
+        with report_faults(self):
             return super().learn(
                 total_timesteps,
                 callback,

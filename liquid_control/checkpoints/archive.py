@@ -22,10 +22,9 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from liquid_control.checkpoints.canonical_json import dumps, loads
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.errors import CheckpointError
-from liquid_control.checkpoints.manifest import opened, sealed
+from liquid_control.checkpoints.manifest import dumps, loads, opened, sealed
 
 FORMAT = "liquid_control checkpoint"
 VERSION = 1

@@ -25,8 +25,13 @@ from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import check_like
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
-from liquid_control.checkpoints.schedules import UNKNOWN, schedule_from_json, schedule_to_json
-from liquid_control.checkpoints.spaces import space_from_json, space_to_json
+from liquid_control.checkpoints.sb3_json import (
+    UNKNOWN,
+    schedule_from_json,
+    schedule_to_json,
+    space_from_json,
+    space_to_json,
+)
 from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")

@@ -23,7 +23,7 @@ import torch
 
 from liquid_control.checkpoints import CheckpointError, Contents, archive, read, write
 from liquid_control.checkpoints.archive import pack_zip, unpack_zip
-from liquid_control.checkpoints.canonical_json import dumps
+from liquid_control.checkpoints.manifest import dumps
 
 
 def contents(seed: int = 0) -> Contents:

@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from liquid_control import LiquidPolicy, LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read, write
-from liquid_control.checkpoints.spaces import space_from_json, space_to_json
+from liquid_control.checkpoints.sb3_json import space_from_json, space_to_json
 from tests.agents.tasks import Recall
 
 WIRING = {"kind": "auto_ncp", "neurons": 8}

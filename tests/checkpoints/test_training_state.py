@@ -21,11 +21,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.checkpoint_callback import ResumeCallback
-from liquid_control.agents.signals import StopRequest
 from liquid_control.checkpoints import CheckpointError, Contents, read, write
+from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.signals import StopRequest
 
 TASK = "InvertedPendulum-v5"
 CLOCKS = {"time/fps", "time/time_elapsed"}
@@ -198,7 +198,7 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
     old, new = manager.paths()
     assert (old.name, new.name) == ("step-000000000020", "step-000000000030")
     (new / "step.json").write_text("31")
-    with pytest.warns(UserWarning, match=r"step-000000000030 is not loaded.*the one before"):
+    with pytest.warns(UserWarning, match=r"step-000000000030 is not loaded.*the previous one"):
         path, contents = manager.latest()
     assert (path, contents.data) == (old, {"step": 20})
     (old / "step.json").unlink()

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from liquid_control.agents.signals import StopRequest
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.signals import StopRequest
 
 
 class ResumeCallback(BaseCallback):
-    """Saves the training before its first rollout, and again each time that so many steps passed.
+    """Saves a checkpoint before the first rollout, and then every so many control steps.
 
-    Asked to stop, it saves and ends `learn` with the next step, which a resumed training repeats.
-    The agent with the best mean return of recent episodes so far is kept as `best.zip`.
+    After a stop request it saves and ends `learn` with the next step, which a resumed training
+    repeats. The agent with the best mean return of recent episodes is saved as `best.zip`.
 
     Args:
         manager: of the checkpoints, or the folder that holds them.
@@ -51,12 +51,12 @@ class ResumeCallback(BaseCallback):
         if due or self.stopped or not self.manager.paths():
             self._last = self.num_timesteps
             self.manager.save(self.num_timesteps, self.model.state_dict(training=True))
-            self._keep_the_best()
+            self._save_best()
 
     def _on_step(self) -> bool:
         return not self.stopped
 
-    def _keep_the_best(self) -> None:
+    def _save_best(self) -> None:
         episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         if episodes and (score := float(np.mean(episodes))) > self._best:
             self._best = score
