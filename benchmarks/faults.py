@@ -35,8 +35,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from table import print_table
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints import CheckpointError, read
+from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
 

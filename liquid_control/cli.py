@@ -13,6 +13,7 @@ import tyro
 from rich.markup import escape
 
 from liquid_control import __version__
+from liquid_control.checkpoints import CheckpointError
 from liquid_control.commands import (
     Doctor,
     Evaluate,
@@ -26,7 +27,8 @@ from liquid_control.commands import (
 )
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, problems
 from liquid_control.kernels import extension
-from liquid_control.recipes import RecipeError
+from liquid_control.recipes import CommandError
+from liquid_control.recipes.text import one_line
 
 # Full disk, exceeded quota, missing permission.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -71,7 +73,7 @@ def load_kernels() -> None:
     try:
         extension.load()
     except (ValueError, RuntimeError) as error:
-        raise RecipeError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not isinstance(chosen, Doctor):  # reports problems with the kernels itself
                 load_kernels()
             return chosen.run()
-    except RecipeError as error:
-        print_error(str(error))
+    except (CommandError, CheckpointError) as error:
+        print_error(one_line(error))
         return FAILED
     except OSError as error:
         if not is_disk_error(error):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from liquid_control import LiquidPPO, __version__, cli
-from liquid_control.checkpoints import archive
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands import run_folder, run_loader
 from liquid_control.commands import train as training
 from liquid_control.recipes import build_agent, build_env, load_recipe
@@ -220,7 +220,7 @@ def test_a_stopped_training_resumes_to_the_same_result(
             key: theirs[key] for key in theirs.keys() - clocks
         }
     assert cli.main(["resume", str(folder)]) == 2
-    assert "has come to its end" in " ".join(capsys.readouterr().err.split())
+    assert "is finished" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,17 +260,17 @@ def test_an_error_during_training_saves_the_model_and_reports_the_run(
 def test_a_full_disk_is_one_line_and_keeps_old_checkpoints(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_file, written = archive.write_file, 0
+    write_bytes, written = Path.write_bytes, 0
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes) -> int:
         nonlocal written
         written += 1
         if written > 20:  # within a checkpoint
             raise OSError(number, os.strerror(number), str(path))
-        write_file(path, content)
+        return write_bytes(path, content)
 
     with monkeypatch.context() as context:
-        context.setattr(archive, "write_file", full)
+        context.setattr(Path, "write_bytes", full)
         assert cli.main(["train", str(RECIPE), "--set", *TINY, "checkpoint_every=64"]) == 2
     out, err = capsys.readouterr()
     assert f"{os.strerror(number)}; files saved earlier are unchanged" in " ".join(err.split())
@@ -317,7 +317,7 @@ def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     run_folder.write_json(path, {"a": 1})
 
     def write_half() -> None:
-        with run_folder.replacing(path) as partial:
+        with replacing(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 

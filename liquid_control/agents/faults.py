@@ -1,4 +1,4 @@
-"""What goes wrong in an environment while an agent learns, told so that it can be looked into."""
+"""Reports of environments that fail while an agent learns."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 
 from liquid_control.agents.finite_checks import NotFinite
+from liquid_control.checkpoints.durable import write_text
 
 DEAD = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 @contextmanager
-def faults_told(agent: BaseAlgorithm) -> Iterator[None]:
-    """Keep what reproduces a number that is not finite, and name a worker that died.
+def report_faults(agent: BaseAlgorithm) -> Iterator[None]:
+    """Store what reproduces a number that is not finite, and name a worker that died.
 
-    Beside the logs lies then `fault-<timesteps>.json`: which quantity of which environment, the
-    last observation, and what the environment's `reproduction` tells. Environments of
-    `envs.make_vec` tell their seed, the action, and the state before the step, from which it
-    happens again:
+    The file `fault-<timesteps>.json` beside the logs names the quantity and the environment, and
+    holds the last observation and what the environment's `reproduction` returns. For environments
+    of `envs.make_vec` these are the seed, the action, and the state before the step:
 
         mujoco.mj_setState(model, data, fault["state"], mujoco.mjtState.mjSTATE_INTEGRATION)
         data.ctrl[:] = fault["action"]
         mujoco.mj_step(model, data, fault["substeps"])
 
-    Numbers that JSON does not know are written as text, "nan" and "inf".
+    Numbers that are not finite are written as text, "nan" and "inf".
     """
     try:
-        with _hung_up_on_death(agent.env):
+        with _closed_on_death(agent.env):
             yield
     except NotFinite as fault:
-        path = _keep(agent, fault)
+        path = _store(agent, fault)
         if path is not None:
-            fault.add_note(f"What reproduces it is kept in {path}")
+            fault.add_note(f"What reproduces it is stored in {path}")
         raise
     except DEAD as error:
         died = _dead_worker(agent.env)
@@ -55,8 +55,8 @@ def faults_told(agent: BaseAlgorithm) -> Iterator[None]:
         ) from error
 
 
-def _keep(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
-    """Write down what reproduces a fault; None without a folder of logs, or room on its disk."""
+def _store(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
+    """Store what reproduces a fault; None if there is no log folder or it cannot be written."""
     folder = agent.logger.dir
     if not folder:
         return None
@@ -76,14 +76,14 @@ def _keep(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
         data |= agent.env.reproduction(fault.environment)
     path = Path(folder) / f"fault-{fault.timesteps}.json"
     try:
-        path.write_text(json.dumps(_plain(data), indent=1, allow_nan=False) + "\n", "utf-8")
+        write_text(path, json.dumps(_plain(data), indent=1, allow_nan=False) + "\n")
     except OSError:
         return None
     return path
 
 
 def _plain(value: Any) -> Any:
-    """A value in which numbers that are not finite are text."""
+    """A copy of a value with numbers that are not finite as text."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -92,11 +92,11 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _hung_up_on_death(env: VecEnv | None) -> Iterator[None]:
-    """Let whoever waits for the answer of a dead worker read the end of the line.
+def _closed_on_death(env: VecEnv | None) -> Iterator[None]:
+    """Close the pipe of a worker that dies, so that reading from it raises an EOFError.
 
     Workers started by `fork` hold the other ends of each other's pipes, so the death of one does
-    not end its pipe by itself, and the agent would wait for ever.
+    not close its pipe, and the agent would wait for ever.
     """
     workers = _workers(env)
     if workers is None or os.name != "posix":

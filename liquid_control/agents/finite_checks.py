@@ -1,4 +1,4 @@
-"""Numbers that are not finite, found before they reach a weight."""
+"""Checks that raise at NaN and infinity, before they reach a weight."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class NotFinite(ValueError):  # noqa: N818  # it is told in these words
+class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
     """A number of one environment is NaN or infinite.
 
     Attributes:
-        quantity: what is not finite.
-        environment: the number of the environment.
-        timesteps: of the training.
+        quantity: the name of what is not finite.
+        environment: its index.
+        timesteps: how many the training has made.
     """
 
     def __init__(self, quantity: str, environment: int, step: int | None, timesteps: int) -> None:
         where = "" if step is None else f"at step {step} of the rollout, "
         super().__init__(
-            f"{quantity} of environment {environment} not finite {where}at {timesteps} timesteps "
-            "in all; no weight was changed by it. Look at the environment, or lower the learning "
+            f"{quantity} of environment {environment} not finite {where}after {timesteps} "
+            "timesteps; no weight was changed by it. Check the environment, or lower the learning "
             "rate"
         )
         self.quantity, self.environment, self.timesteps = quantity, environment, timesteps
@@ -71,6 +71,6 @@ def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
     """Raise a ValueError if an update's loss, or the norm of its gradient, is not finite."""
     if not torch.isfinite(value):
         raise ValueError(
-            f"the {name} of update {update} is {value.item()}, at {timesteps} timesteps in all; no "
+            f"the {name} of update {update} is {value.item()}, after {timesteps} timesteps; no "
             "weight was changed by it. Lower the learning rate, or max_grad_norm where there is one"
         )

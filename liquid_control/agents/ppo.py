@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.faults import faults_told
+from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import check_each, check_observation, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.options import PPOOptions
@@ -28,8 +28,10 @@ from liquid_control.agents.rollout import (
     finish_rollout,
     unroll_sequences,
 )
-from liquid_control.agents.saving import SavedAgent
 from liquid_control.agents.sequences import Minibatch, SequenceBuffer, Transitions, default_length
+from liquid_control.checkpoints.fields import check_known
+from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.training_state import Groups
 from liquid_control.policies import LiquidPolicy
 
 OWN_OPTIONS = {"sequence_length", "normalize_observations", "normalize_returns"}  # not SB3's
@@ -334,7 +336,7 @@ class LiquidPPO(SavedAgent, PPO):
         progress_bar: bool = False,
     ) -> SelfLiquidPPO:
         """Train for `total_timesteps` control steps over all environments; arguments as in SB3."""
-        with faults_told(self):
+        with report_faults(self):
             return super().learn(
                 total_timesteps,
                 callback,
@@ -347,6 +349,22 @@ class LiquidPPO(SavedAgent, PPO):
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log. Iterations count from the start of training, across resumed runs."""
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
+
+    def training_state_dict(self) -> Groups:
+        """Recurrent states and discounted returns of the episodes under way."""
+        parts = {"state": self._state, "discounted": self.return_normalizer.discounted}
+        return {"episodes": {name: part for name, part in parts.items() if part is not None}}
+
+    def load_training_state_dict(self, state: Groups) -> None:
+        """Load what `training_state_dict` returned.
+
+        Raises:
+            CheckpointError: it does not fit this agent; nothing is changed then.
+        """
+        own = self.policy.initial_actor_critic_state(self.n_envs)
+        episodes = check_known(state, {"episodes": {"state": own, "discounted": own[:, 0]}})
+        self._state = episodes["episodes"].get("state")
+        self.return_normalizer.discounted = episodes["episodes"].get("discounted")
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state"]

@@ -1,10 +1,10 @@
-"""A replay of sequences from past episodes, in memory of constant size."""
+"""A replay buffer of sequences, in memory of fixed size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 from zipfile import BadZipFile
 
@@ -14,28 +14,30 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.checkpoints.fields import Field, check_arrays
 from liquid_control.policies.observations import feature_count
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """B windows of T steps each, time-major; S = burn-in + T + 1.
+    """A batch of windows, time-major: B windows of T steps, S = burn-in + T + 1.
 
-    Steps before an episode's start or after its end may belong to other episodes: the state resets
-    at the start, and the mask is zero after the end.
+    Steps before an episode's start or after its end belong to other episodes: the state resets at
+    the start, and the mask is 0 after the end.
 
     Attributes:
         features: (S, B, features), raw.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
-        previous_actions: (S, B, actions); arbitrary at an episode's start.
-        state: (B, state_size) before the first step; arbitrary if the episode starts later.
-        actions: (T, B, actions), of the steps after the burn-in, as are the fields below.
+        previous_actions: (S, B, actions); at an episode's start, another's.
+        state: (B, state_size) before the first step, if the episode had begun by then.
+        actions: (T, B, actions), of the steps after the burn-in; so are the rest.
         rewards: (T, B).
         terminated: (T, B).
         mask: (T, B), 1 where the window has a step.
-        duration: (T + 1, B) nominal intervals of each step and of the step after the last; at the
-            end of an episode the last step's duration is repeated.
+        duration: (T + 1, B) nominal intervals that each step lasted, and the one that followed on
+            the last; where the episode ended there, the duration of its last step.
     """
 
     features: Tensor
@@ -51,31 +53,29 @@ class Sequences:
 
 
 SINGLES = ("elapsed_time", "duration", "rewards", "terminated", "episode_start")
-WINDOWS = ("begin", "length")
-COUNTERS = ("position", "age", "oldest", "newest")
+MOST = 2**53  # slots written in all
 
 
 class SequenceReplay:
     """Stores whole episodes and samples windows of them (R2D2, Kapturowski et al. 2019).
 
-    A window is `sequence_length` consecutive steps of one episode, counted from its start; an
-    episode's last window may be shorter. Each step lies in exactly one window, which can be sampled
-    as soon as it is complete, even while the episode goes on. A sample includes `burn_in` steps
-    before the window and the recurrent state that acting had before those; an episode's first
-    window needs neither.
+    A window is `sequence_length` consecutive steps of one episode, counted from its start; the last
+    one may be shorter. Each step lies in exactly one window, and can be sampled as soon as that is
+    complete, before the episode ends. Each window is preceded by `burn_in` steps of the same
+    episode and the recurrent state before those, unless it is the episode's first.
 
-    Each environment has a ring of slots, one for each observation, terminal ones included. A window
-    is discarded before the first slot it needs is overwritten.
+    Each environment has a ring buffer with one observation per slot, terminal ones included. A
+    window is dropped before the first slot that it needs is overwritten.
 
     Args:
-        buffer_size: slots of all environments; the first arguments are those of SB3's buffers.
+        buffer_size: slots in all; the first arguments are those of SB3's buffers.
         observation_space: of one environment.
         action_space: of one environment, a Box.
-        device: of the samples; the slots themselves are in CPU memory.
-        n_envs: number of environments.
-        optimize_memory_usage: must be False; no observation is stored twice.
+        device: of the samples; the buffer itself is in CPU memory.
+        n_envs: how many environments.
+        optimize_memory_usage: must be False; each observation is stored once.
         sequence_length: steps of a window, T.
-        burn_in: steps before a window, at most T.
+        burn_in: steps ahead of a window, at most T.
 
     Raises:
         ValueError: a number does not fit the others.
@@ -95,7 +95,7 @@ class SequenceReplay:
     ) -> None:
         if optimize_memory_usage:
             raise ValueError(
-                "optimize_memory_usage has no effect in a SequenceReplay, which stores each "
+                "optimize_memory_usage does not apply to a SequenceReplay, which stores each "
                 "observation once; leave it False"
             )
         if sequence_length < 1:
@@ -126,17 +126,17 @@ class SequenceReplay:
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
         self._slots = torch.zeros(self.rows, n_envs, ends[-1])
-        self._states = torch.zeros(spans, n_envs, 0)  # resized when the first state is added
-        self._position = np.zeros(n_envs, np.int64)  # number of slots written, never wrapped
-        self._age = np.zeros(n_envs, np.int64)  # number of slots of the current episode
-        # A ring of windows for each environment, numbered from `_oldest` up to `_newest`.
+        self._states = torch.zeros(spans, n_envs, 0)  # its width shows when the first one comes
+        self._position = np.zeros(n_envs, np.int64)  # slots written in all, never wrapped
+        self._age = np.zeros(n_envs, np.int64)  # slots written of the episode under way
+        # The windows of each environment, a ring as well: of numbers `_oldest` to `_newest`.
         self._begin = np.zeros((self.rows, n_envs), np.int64)
         self._length = np.zeros((self.rows, n_envs), np.int64)
         self._oldest = np.zeros(n_envs, np.int64)
         self._newest = np.zeros(n_envs, np.int64)
 
     def __len__(self) -> int:
-        """Return the number of windows that can be sampled."""
+        """How many windows can be sampled."""
         return int((self._newest - self._oldest).sum())
 
     def add(
@@ -151,14 +151,14 @@ class SequenceReplay:
         Args:
             state: (num_envs, state_size), the recurrent state before the step.
             ended: (num_envs,), true where the step was the last of its episode.
-            final: features and elapsed_time (count, ...) of the terminal observations.
+            final: features and elapsed_time, (how many ended, ...), observed where episodes ended.
             **columns: features and actions (num_envs, size), elapsed_time in seconds, duration in
                 nominal intervals, rewards, terminated and episode_start, (num_envs,) each. An
-                episode start ends the environment's previous episode if that is unfinished.
+                episode that starts ends what came before, if nothing else did.
         """
         started = columns["episode_start"].cpu().numpy() != 0
         self._close(np.flatnonzero(started & (self._age > 0)))
-        self._keep(state)
+        self._store_state(state)
         rows = self._row(columns)
         self._write(np.arange(self.n_envs), rows)
         if final is not None:
@@ -166,10 +166,10 @@ class SequenceReplay:
             duration = columns["duration"][envs]
             self._write(envs, self._row({**final, "duration": duration}))
             self._close(envs)
-        self._forget()
+        self._drop_stale()
 
     def sample(self, count: int) -> Sequences:
-        """Draw `count` windows, uniformly and with replacement, on `device`.
+        """Sample windows uniformly with replacement, on `device`.
 
         Raises:
             ValueError: no window is complete.
@@ -182,13 +182,13 @@ class SequenceReplay:
         return self._gather(torch.randint(len(self), (count,)).numpy())
 
     def _gather(self, chosen: NDArray[np.int64]) -> Sequences:
-        """Return windows by index, counted over all environments."""
+        """Windows by their number, counted through all environments."""
         length, burn_in = self.sequence_length, self.burn_in
         ends = np.cumsum(self._newest - self._oldest)
         env = np.searchsorted(ends, chosen, side="right")
         window = (chosen - ends[env] + self._newest[env]) % self.rows
         start = self._begin[window, env] - burn_in
-        # One slot before the burn-in, for the previous action.
+        # One slot more than the burn-in begins with, for the action before it.
         row = (start + np.arange(-1, burn_in + length + 1)[:, None]) % self.rows
         flat = torch.from_numpy(row * self.n_envs + env).flatten()
         slots = self._slots.flatten(0, 1).index_select(0, flat).to(self.device)
@@ -213,17 +213,17 @@ class SequenceReplay:
         )
 
     def _row(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Join columns to rows (count, width); missing columns are zero."""
+        """Columns side by side, (count, width); what is not given is zero."""
         count = len(columns["features"])
         row = self._slots.new_zeros(count, self._slots.shape[-1])
         for name, values in columns.items():
             row[:, self._columns[name]] = values.view(count, -1)
         return row
 
-    def _keep(self, state: Tensor) -> None:
-        """Store the states from which the burn-in of a window starts.
+    def _store_state(self, state: Tensor) -> None:
+        """Store the states from which the burn-in of a window will start.
 
-        In one environment these are at least `sequence_length` slots apart, so each has a cell.
+        Those of one environment are at least `sequence_length` slots apart, so each has a cell.
         """
         if self._states.shape[-1] != state.shape[-1]:
             self._states = state.new_zeros(*self._states.shape[:2], state.shape[-1], device="cpu")
@@ -234,30 +234,30 @@ class SequenceReplay:
             self._states[cells, envs] = state[envs].cpu()
 
     def _write(self, envs: NDArray[np.int64], rows: Tensor) -> None:
-        """Fill the next slot of some environments, and complete windows that end there."""
+        """Fill the next slot of some environments, and add the window that this completes."""
         self._slots[self._position[envs] % self.rows, envs] = rows
         whole = envs[(self._age[envs] % self.sequence_length == 0) & (self._age[envs] > 0)]
-        self._offer(whole, np.full(len(whole), self.sequence_length))
+        self._add_windows(whole, np.full(len(whole), self.sequence_length))
         self._position[envs] += 1
         self._age[envs] += 1
 
     def _close(self, envs: NDArray[np.int64]) -> None:
-        """End episodes. The steps after an episode's last whole window become a shorter one."""
+        """End episodes; the steps after the last whole window become a shorter one."""
         rest = (self._age[envs] - 1) % self.sequence_length
-        self._position[envs] -= 1  # a window ends in the slot of the last observation
-        self._offer(envs[rest > 0], rest[rest > 0])
+        self._position[envs] -= 1  # the slot of the last observation ends the window
+        self._add_windows(envs[rest > 0], rest[rest > 0])
         self._position[envs] += 1
         self._age[envs] = 0
 
-    def _offer(self, envs: NDArray[np.int64], length: NDArray[np.int64]) -> None:
-        """Make windows available whose last observation is in the slot at `_position`."""
+    def _add_windows(self, envs: NDArray[np.int64], length: NDArray[np.int64]) -> None:
+        """Add windows whose last observation is in the slot at `_position`."""
         window = self._newest[envs] % self.rows
         self._begin[window, envs] = self._position[envs] - length
         self._length[window, envs] = length
         self._newest[envs] += 1
 
-    def _forget(self) -> None:
-        """Discard windows of which a slot or the state will be overwritten next."""
+    def _drop_stale(self) -> None:
+        """Drop windows of which a slot or the state will be overwritten next."""
         envs = np.arange(self.n_envs)
         needed = self._position - self.rows + self.sequence_length + self.burn_in
         while True:
@@ -267,57 +267,95 @@ class SequenceReplay:
                 return
             self._oldest += stale
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all arrays, for `take_over`, not copied and without unused slots."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that is stored; not copied, and without slots that were never used."""
         filled = int(self._position.max().clip(max=self.rows))
-        return {
+        arrays = {
+            "begin": self._begin[:filled],
+            "length": self._length[:filled],
+            "position": self._position,
+            "age": self._age,
+            "oldest": self._oldest,
+            "newest": self._newest,
             "geometry": self._geometry(self._states.shape[-1]),
-            "slots": self._slots[:filled].numpy(),
-            "states": self._states.numpy(),
-            **{name: getattr(self, f"_{name}")[:filled] for name in WINDOWS},
-            **{name: getattr(self, f"_{name}") for name in COUNTERS},
         }
+        tensors = {"slots": self._slots[:filled], "states": self._states}
+        return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def take_over(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Replace the contents by `arrays` of another replay.
+    def load_state_dict(self, state: Mapping[str, Tensor], state_size: int) -> None:
+        """Load what `state_dict` returned.
+
+        Args:
+            state: checked before anything is changed.
+            state_size: numbers in a recurrent state of the agent.
 
         Raises:
-            ValueError: sizes or shapes differ; the contents are unchanged then.
+            CheckpointError: it is of another size, or no replay can come to this state.
         """
+        arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        self._check(arrays, state_size)
+        filled = len(arrays["slots"])
+        self._slots[:filled] = torch.from_numpy(arrays["slots"])
+        self._states = torch.tensor(arrays["states"])
+        self._begin[:filled], self._length[:filled] = arrays["begin"], arrays["length"]
+        self._position, self._age = arrays["position"].copy(), arrays["age"].copy()
+        self._oldest, self._newest = arrays["oldest"].copy(), arrays["newest"].copy()
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]], state_size: int) -> None:
+        """Raise a CheckpointError unless these arrays are a state of this replay."""
         expected = self._geometry(arrays["states"].shape[-1])
         if not np.array_equal(arrays["geometry"], expected):
-            raise ValueError(
+            raise CheckpointError(
                 "the saved replay differs in (sequence_length, burn_in, rows, num_envs, width "
                 f"of a slot, state_size): got {arrays['geometry'].tolist()}, expected "
                 f"{expected.tolist()}; build the agent with the arguments it had"
             )
-        slots = torch.from_numpy(arrays["slots"])
-        self._slots[: len(slots)] = slots
-        self._states = torch.tensor(arrays["states"])
-        for name in (*WINDOWS, *COUNTERS):
-            getattr(self, f"_{name}")[: len(arrays[name])] = arrays[name]
+        spans, envs = self._states.shape[:2]
+        width = arrays["states"].shape[-1] and state_size  # 0 as long as nothing was added
+        ring, counter = Field((None, envs), "i", 0, MOST), Field((envs,), "i", 0, MOST)
+        fields = {
+            "geometry": Field((6,), "i"),
+            "slots": Field((None, envs, self._slots.shape[-1])),
+            "states": Field((spans, envs, width)),
+            "begin": ring,
+            "length": replace(ring, high=self.sequence_length),
+            **dict.fromkeys(("position", "age", "oldest", "newest"), counter),
+        }
+        check_arrays(arrays, fields, "the replay")
+        position, oldest, newest = (arrays[name] for name in ("position", "oldest", "newest"))
+        filled = int(position.max().clip(max=self.rows))
+        lengths = {len(arrays[name]) for name in ("slots", "begin", "length")}
+        fits = lengths == {filled} and (arrays["age"] <= position).all()
+        fits = fits and (oldest <= newest).all() and (newest - oldest <= filled).all()
+        for env in range(envs) if fits else ():
+            window = np.arange(oldest[env], newest[env]) % self.rows
+            fits = fits and (window < filled).all()
+            if fits:
+                begin, length = arrays["begin"][window, env], arrays["length"][window, env]
+                fits = (length > 0).all() and (begin + length < position[env]).all()
+                fits = fits and (begin >= position[env] - self.rows).all()
+        if not fits:
+            raise CheckpointError("the windows of the saved replay do not lie in its slots")
 
     def save(self, file: IO[bytes]) -> None:
-        """Write all arrays to a file (npz, without pickle)."""
-        arrays: dict[str, Any] = {**self.arrays()}
+        """Write everything as NumPy arrays (npz, without pickle)."""
+        arrays: dict[str, Any] = {name: each.numpy() for name, each in self.state_dict().items()}
         np.savez(file, **arrays)
 
-    def load(self, file: IO[bytes]) -> None:
-        """Read a file that `save` wrote.
+    def load(self, file: IO[bytes], state_size: int) -> None:
+        """Load what `save` wrote.
 
         Raises:
-            ValueError: the file is damaged, holds no replay, or sizes or shapes differ; the
-                contents are unchanged then.
+            ValueError: it is damaged, no replay, or one of another size; nothing is changed then.
         """
-        names = ("geometry", "slots", "states", *WINDOWS, *COUNTERS)
         try:
             with np.load(file, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in names}
+                state = {name: torch.from_numpy(saved[name]) for name in saved.files}
+            self.load_state_dict(state, state_size)
         except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(
-                f"the file holds no whole replay ({error}); load a file of save_replay_buffer"
+                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
             ) from error
-        self.take_over(arrays)
 
     def _geometry(self, state_size: int) -> NDArray[np.int64]:
         return np.array(

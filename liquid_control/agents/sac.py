@@ -20,14 +20,16 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from liquid_control.agents.faults import faults_told
+from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import check_observation, check_step, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.agents.rollout import find_episode_ends, gather
-from liquid_control.agents.saving import SavedAgent
+from liquid_control.checkpoints.fields import check_known
+from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.training_state import Groups
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
@@ -368,7 +370,7 @@ class LiquidSAC(SavedAgent, SAC):
             raise ValueError(
                 "LiquidSAC normalises observations itself; take VecNormalize off the environment"
             )
-        with faults_told(self):
+        with report_faults(self):
             return super().learn(
                 total_timesteps,
                 callback,
@@ -377,6 +379,26 @@ class LiquidSAC(SavedAgent, SAC):
                 reset_num_timesteps,
                 progress_bar,
             )
+
+    def training_state_dict(self) -> Groups:
+        """The replay, and recurrent states and last actions of the episodes under way."""
+        parts = {"state": self._state, "actions": self._previous_actions}
+        episodes = {name: part for name, part in parts.items() if part is not None}
+        return {"episodes": episodes, "replay": self.replay_buffer.state_dict()}
+
+    def load_training_state_dict(self, state: Groups) -> None:
+        """Load what `training_state_dict` returned.
+
+        Raises:
+            CheckpointError: it does not fit this agent; nothing is changed then.
+        """
+        own = self.policy.initial_actor_critic_state(self.n_envs)
+        actions = own.new_zeros(self.n_envs, self.policy.action_size)
+        rest = {name: group for name, group in state.items() if name != "replay"}
+        episodes = check_known(rest, {"episodes": {"state": own, "actions": actions}})
+        self.replay_buffer.load_state_dict(state["replay"], own.shape[-1])
+        self._state = episodes["episodes"].get("state")
+        self._previous_actions = episodes["episodes"].get("actions")
 
     def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
         """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none."""
@@ -393,7 +415,7 @@ class LiquidSAC(SavedAgent, SAC):
             truncate_last_traj: ignored; an unfinished episode ends where the next one starts.
         """
         with open_path(path, "r", verbose=self.verbose, suffix="npz") as file:
-            self.replay_buffer.load(file)
+            self.replay_buffer.load(file, self.policy.initial_actor_critic_state(1).shape[-1])
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["_state", "_previous_actions", "_acted", "_state_after"]

@@ -1,4 +1,4 @@
-"""A replay buffer that stores one observation a step, and joins them to windows when sampled."""
+"""A replay buffer that stores one observation per step, and builds windows when sampled."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Observations = dict[str, NDArray[Any]]
 
 
 class WindowReplayBuffer(DictReplayBuffer):
-    """SB3's replay buffer for observations of `envs.VecWindow`, which stores no observation twice.
+    """SB3's replay buffer for observations of `envs.VecWindow`, which stores each observation once.
 
-    Of each window it keeps the newest observation. Samples hold the windows that were added, bit
-    for bit, but where the buffer does not know all of one: at its oldest transitions once it is
-    full, and where a transition does not follow on the one before it, as after
-    `load_replay_buffer` in the midst of an episode. There windows begin with what it knows.
+    It stores the newest observation of each window. Samples are equal to the windows that were
+    added, bit for bit, with two exceptions: the oldest transitions of a full buffer, and those that
+    do not continue the previous one, as after `load_replay_buffer` during an episode. There the
+    windows start with the first observation that is stored.
 
     Args:
         buffer_size: transitions of all envs together.
@@ -34,7 +34,7 @@ class WindowReplayBuffer(DictReplayBuffer):
         device: of the samples.
         n_envs: parallel envs.
         optimize_memory_usage: see `action_space`.
-        handle_timeout_termination: take no time limit for an end.
+        handle_timeout_termination: do not treat a time limit as termination.
 
     Raises:
         TypeError: the observations are no windows.

@@ -1,4 +1,4 @@
-"""Checkpoints: what an agent is, as files that are written whole and never run."""
+"""Checkpoints of agents and trainings: files of numbers and JSON that hold no code."""
 
 from liquid_control.checkpoints.archive import Contents, read, write
 from liquid_control.checkpoints.errors import CheckpointError

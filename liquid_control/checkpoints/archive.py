@@ -1,32 +1,35 @@
-"""The form of a checkpoint: numbers in safetensors, the rest in JSON, and a manifest of both.
+"""The format of a checkpoint: numbers in safetensors, the rest in JSON, and a manifest of both.
 
-A checkpoint is a folder, or the same files in one zip. The manifest names every file with its size
-and SHA-256, and comes last; nothing is looked into before all of it was found right. No file holds
-code, and no name in one is ever imported.
+A checkpoint is a folder, or the same files in one zip. The manifest lists every file with its size
+and SHA-256, and is checked before any file is parsed. No file holds code, and no name in one is
+ever imported.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import stat
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, LargeZipFile, ZipFile, ZipInfo
 
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from liquid_control.checkpoints import canonical_zip
-from liquid_control.checkpoints.canonical_json import dumps, loads
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.errors import CheckpointError
-from liquid_control.checkpoints.manifest import opened, sealed
+from liquid_control.checkpoints.manifest import dumps, loads, opened, sealed
 
 FORMAT = "liquid_control checkpoint"
 VERSION = 1
 MOST_FILES = 64
+NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\.(json|safetensors)")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Contents:
 
 
 def write(path: Path | str, contents: Contents) -> None:
-    """Write a checkpoint, whole or not at all; what was there before stays until then.
+    """Write a checkpoint, whole or not at all; on an error the previous one is unchanged.
 
     Args:
         path: if it ends in ".zip" one file, which is replaced if it exists; else a new folder.
@@ -55,30 +58,20 @@ def write(path: Path | str, contents: Contents) -> None:
         OSError: the disk is full, a permission is missing, or the folder exists.
         ValueError: the contents are not JSON-able.
     """
-    path = Path(path)
-    files = _files(contents)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)  # what a process that was killed has left
-    try:
+    path, files = Path(path), _files(contents)
+    if path.suffix != ".zip" and path.exists():
+        raise FileExistsError(f"{path} exists; checkpoints in folders are not replaced")
+    with replacing(path) as partial:
         if path.suffix == ".zip":
-            write_file(partial, canonical_zip.pack(files))
-            partial.replace(path)
-        else:
-            if path.exists():
-                raise FileExistsError(f"{path} exists; checkpoints in folders are not replaced")
-            partial.mkdir()
-            for name, content in files.items():
-                write_file(partial / name, content)
-            sync_folder(partial)
-            partial.rename(path)
-        sync_folder(path.parent)
-    finally:
-        _remove(partial)
+            partial.write_bytes(pack_zip(files))
+            return
+        partial.mkdir()
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
 
 
 def read(path: Path | str) -> Contents:
-    """Read a checkpoint, once all of it was found to be what was written.
+    """Read a checkpoint and check that it is what was written.
 
     Raises:
         FileNotFoundError: there is none.
@@ -86,7 +79,7 @@ def read(path: Path | str) -> Contents:
     """
     path = Path(path)
     try:
-        found = _read_folder(path) if path.is_dir() else canonical_zip.unpack(read_file(path))
+        found = _read_folder(path) if path.is_dir() else unpack_zip(read_file(path))
         manifest, files = opened(found, FORMAT, VERSION)
         data, tensors = {}, {}
         for name, content in files.items():
@@ -114,44 +107,75 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     if len(names) > MOST_FILES:
         raise CheckpointError(f"it holds {len(names)} files; a checkpoint has at most {MOST_FILES}")
     for name in names:
-        canonical_zip.check_name(name)
+        if not NAME.fullmatch(name):
+            raise CheckpointError(f"it holds {name!r}, which is no file of a checkpoint")
     return {name: read_file(folder / name) for name in names}
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a plain file; nothing that a link or a device would give."""
+    """The bytes of a regular file; links and devices are refused."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if path.is_symlink():
         raise CheckpointError(f"{path.name} is a link; a checkpoint holds its files itself")
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CheckpointError(f"{path.name} is no plain file")
+        raise CheckpointError(f"{path.name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def pack_zip(files: Mapping[str, bytes]) -> bytes:
+    """A zip file with members that are stored as they are; the same files make the same bytes.
 
-
-def sync_folder(folder: Path) -> None:
-    """Let the names in a folder outlast a loss of power, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    Raises:
+        CheckpointError: together they are larger than 4 GiB.
+    """
+    content = io.BytesIO()
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with ZipFile(content, "w", ZIP_STORED, allowZip64=False) as archive:
+            for name, member in files.items():
+                archive.writestr(ZipInfo(name), member)  # of 1980-01-01
+    except LargeZipFile as error:
+        raise CheckpointError("a zip file holds 4 GiB at most; write a folder instead") from error
+    return content.getvalue()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def unpack_zip(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes]:
+    """The members of a zip file that `pack_zip` made.
+
+    Members must be stored, and together with their names account for each byte of the file, so
+    that no member is larger than the file, overlaps another, or is followed by something else.
+
+    Args:
+        content: of the zip file.
+        names: that its members may have.
+
+    Raises:
+        CheckpointError: it is another file, or damaged.
+    """
+    try:
+        with ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            sizes = (76 + 2 * len(each.filename) + each.file_size for each in members)
+            if 22 + sum(sizes) != len(content) or any(each.flag_bits for each in members):
+                raise BadZipFile("there is more in it than its members")
+            if any(each.compress_type or not names.fullmatch(each.filename) for each in members):
+                raise BadZipFile("a member is compressed, or has another name")
+            files = {each.filename: archive.read(each) for each in members}
+    except (
+        BadZipFile,
+        EOFError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise CheckpointError(
+            "it is no file of liquid_control, or a damaged one. If Stable-Baselines3 wrote "
+            "it, and you trust who made it as much as a program of theirs, load it with trust=True"
+        ) from error
+    if len(files) != len(members):
+        raise CheckpointError("it holds a file twice")
+    return files

@@ -1,268 +1,429 @@
-"""The state of objects that live on in another process, as far as it can be seen.
+"""The state of environments, from a registry of the classes that are known.
 
-What the steps to come of an environment depend on is looked for in all of its attributes and in
-those of its parts: wrappers, simulations, random generators, clocks, running statistics. All of
-them must be of kinds that are known here, for a state that is overlooked would change the episode;
-an environment with other parts, such as processes of its own, is refused by name.
+An environment is a stack of layers: vectorised environments, wrappers, and tasks. For each known
+class an adapter lists the slots that its next steps depend on, with the shapes, types and ranges of
+what may be written there. Loading checks all slots before it writes to any; no other attribute
+changes, and no MjModel does. A layer of another class takes part if the class itself defines
 
-Nothing is built from what was put down. Numbers, names and arrays take the place of their like in
-an object that was made with the same arguments; functions, spaces and paths stay.
+    def state_dict(self) -> dict[str, NDArray]
+    def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
+
+A subclass defines them again, since it may have more state than its base. The attributes of other
+layers are not searched: a closure, a bound method or a space could hold state as well.
 """
 
 from __future__ import annotations
 
-import enum
-import io
-import math
-from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
-from itertools import chain, repeat
-from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
-from typing import Any, TypeAlias
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import mujoco
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 
-Arrays: TypeAlias = dict[str, NDArray[Any]]
+from liquid_control.checkpoints.fields import COUNT, FLAG, Arrays, Field, check_arrays
+from liquid_control.checkpoints.rng import GENERATOR, generator_to_array, set_generator
 
-# What may change into one another as an environment is stepped.
-PLAIN = (NoneType, str, bool, int, float, enum.Enum, np.generic, np.ndarray)
-# What stays as it is.
-CODE = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type)
-FIXED = (*CODE, bytes, PurePath, np.dtype, io.IOBase, gym.Space, EnvSpec, mujoco.MjSpec)
-DRAWN = ("pygame", "glfw", "mujoco.renderer", "gymnasium.envs.mujoco.mujoco_rendering")
-# Attributes that no step depends on: what was told last, and what is known of a class.
-TOLD = {"buf_infos", "reset_infos", "class_attributes", "metadata", "results_writer"}
-# Packages whose objects are looked through, beside all environments and dataclasses.
-OPEN = {"gymnasium", "stable_baselines3", "liquid_control"}
-# Arrays of MjData that follow from the others and have no fixed size, and shapes of MjModel; last,
-# what holds addresses.
-FLEETING = ("efc_", "iefc_", "efm_", "island_", "map_", "plugin")
-SHAPES = ("mesh_", "hfield_", "tex_", "skin_", "bvh_", "oct_", "flex_", "plugin")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-STATE = ""  # its name among the arrays of a simulation
+LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
+LONGEST = 10**7  # steps of an episode
+# What mj_step computes, and a task may read before it steps again.
+OUTPUTS = """
+    xpos xquat xmat xipos xiquat ximat xanchor xaxis geom_xpos geom_xmat site_xpos site_xmat
+    cam_xpos cam_xmat light_xpos light_xdir subtree_com subtree_linvel subtree_angmom cdof
+    cdof_dot cinert crb cvel cacc cfrc_int cfrc_ext qacc qacc_smooth qfrc_bias qfrc_passive
+    qfrc_actuator qfrc_smooth qfrc_constraint qfrc_inverse qfrc_spring qfrc_damper qfrc_gravcomp
+    qfrc_fluid act_dot actuator_force actuator_length actuator_velocity ten_length ten_velocity
+    sensordata energy flexvert_xpos flexedge_length flexedge_velocity wrap_xpos
+"""
 
-Simulated: TypeAlias = mujoco.MjData | mujoco.MjModel
-SIMULATED = (mujoco.MjData, mujoco.MjModel)
+
+class UnknownStateError(TypeError):
+    """An environment has layers whose state is unknown; the message names their classes."""
 
 
-class CannotPutDownError(TypeError):
-    """An environment has a part whose state cannot be seen."""
+class Slot(NamedTuple):
+    """One array of a layer's state."""
+
+    field: Field
+    read: Callable[[], Any]
+    write: Callable[[NDArray[Any]], None]
 
 
-def put_down(value: Any, name: str) -> tuple[Any, Arrays]:
-    """All that can change of a value, as JSON and as arrays; `name` is its own for complaints.
+Adapter: TypeAlias = Callable[[Any], dict[str, Slot]]
 
-    A part with methods `snapshot` and `restore` of its own, such as the environments of
-    `envs.make_vec`, is asked.
+
+def state_dict(env: Any) -> Arrays:
+    """The state of an environment between two steps, after its first reset.
 
     Raises:
-        CannotPutDownError: It has a part of an unknown kind, which is named.
+        UnknownStateError: a layer is of a class that is not known.
     """
-    arrays: Arrays = {}
-    return _note(value, name, arrays, {}), arrays
+    state: Arrays = {}
+    unknown: list[str] = []
+    for path, layer in _paths(env):
+        try:
+            part = _read(layer)
+        except UnknownStateError as error:
+            unknown.append(str(error))
+        else:
+            state |= {f"{path}.{key}": value for key, value in part.items()}
+    if unknown:
+        raise UnknownStateError(", ".join(dict.fromkeys(unknown)))
+    return state
 
 
-def take_up(value: Any, notes: Any, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
-    """Let a value, made with the same arguments, become in place what was put down.
+def load_state_dict(env: Any, state: Mapping[str, NDArray[Any]]) -> None:
+    """Load what `state_dict` returned into an environment made with the same arguments.
+
+    Args:
+        env: after a reset.
+        state: checked before anything is changed.
 
     Raises:
-        ValueError: It was made with other arguments.
+        ValueError: it does not fit, or holds what the environment could never reach.
+        UnknownStateError: a layer is of a class that is not known.
     """
-    _Taking(arrays).take(value, notes, name)
-
-
-def _note(value: Any, path: str, arrays: Arrays, seen: dict[int, str]) -> Any:
-    """Note a value; its arrays go to `arrays`. None stands for what stays as it is."""
-    if isinstance(value, PLAIN):
-        return _note_plain(value, path, arrays)
-    if _stays(value):
-        return None
-    if isinstance(value, tuple):
-        return {"tuple": [_note(part, at, arrays, seen) for _, part, at in _parts(value, path)]}
-    if id(value) in seen:
-        return {"same": seen[id(value)]}
-    seen[id(value)] = path
-    if isinstance(value, np.random.Generator):
-        return {"generator": value.bit_generator.state}
-    if isinstance(value, SIMULATED):
-        arrays |= {f"{path}/{name}": array for name, array in _put_down(value).items()}
-        return {"simulation": None}
-    if hasattr(type(value), "snapshot") and hasattr(type(value), "restore"):
-        notes, own = value.snapshot()
-        arrays |= {f"{path}/{name}": array for name, array in own.items()}
-        return {"own": notes}
-    kind = _kind(value, path)
-    parts = _parts(value, path)
-    return {kind: [[key, _note(part, at, arrays, seen)] for key, part, at in parts]}
-
-
-def _note_plain(value: Any, path: str, arrays: Arrays) -> Any:
-    if isinstance(value, enum.Enum):
-        return {"member": value.name}
-    if isinstance(value, str):  # a place among files stays
-        return None if {"/", "\\"} & set(value) else {"value": value}
-    if isinstance(value, (np.generic, np.ndarray)):
-        if value.dtype.kind in "SU":
-            return None
-        if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
-            raise CannotPutDownError(f"{path}, an array of {value.dtype},")
-        arrays[path] = np.array(value)
-        return {"array": isinstance(value, np.ndarray)}
-    finite = not isinstance(value, float) or math.isfinite(value)
-    return {"value": value} if finite else {"float": str(value)}
-
-
-class _Taking:
-    """Puts what was noted, with its arrays, in the place of what is there."""
-
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.arrays = arrays
-        self.made: dict[str, Any] = {}  # by path
-
-    def take(self, value: Any, note: Any, path: str) -> Any:
-        """What a value becomes; what has parts becomes it in place."""
-        if note is None:
-            return value
-        ((kind, noted),) = note.items()
-        if kind == "same":
-            return self.made[noted]
-        if kind in {"value", "float", "array", "member", "tuple"}:
-            return self._plain(value, kind, noted, path)
-        if value is None and kind in {"list", "dict"}:
-            value = [] if kind == "list" else {}
-        self.made[path] = value
-        if kind == "generator" and isinstance(value, np.random.Generator):
-            value.bit_generator.state = noted
-        elif kind == "simulation" and isinstance(value, SIMULATED):
-            _take_up(value, _below(path, self.arrays))
-        elif kind == "own" and hasattr(type(value), "restore"):
-            value.restore(noted, _below(path, self.arrays))
-        elif kind == _kind(value, path):
-            self._parts(value, noted, path)
+    slots: dict[str, Slot] = {}
+    own: list[tuple[Any, Arrays]] = []
+    rest = dict(state)
+    for path, layer in _paths(env):
+        if _has_own(layer):
+            keys = [key for key in rest if key.startswith(f"{path}.")]
+            own.append((layer, {key.removeprefix(f"{path}."): rest.pop(key) for key in keys}))
         else:
-            raise _otherwise(path, value)
-        return value
-
-    def _plain(self, value: Any, kind: str, noted: Any, path: str) -> Any:
-        if kind == "member" and isinstance(value, enum.Enum):
-            return type(value)[noted]
-        if kind == "member" or not isinstance(value, (*PLAIN, list, tuple, dict)):
-            raise _otherwise(path, value)
-        if kind == "tuple":
-            there = chain(value if isinstance(value, tuple) else (), repeat(None))
-            parts = enumerate(zip(there, noted, strict=False))
-            return tuple(self.take(part, below, f"{path}.{key}") for key, (part, below) in parts)
-        if kind == "array":
-            return _array(value, self.arrays[path], is_scalar=not noted)
-        return float(noted) if kind == "float" else noted
-
-    def _parts(self, value: Any, noted: list[tuple[Any, Any]], path: str) -> None:
-        there = {key: part for key, part, _ in _parts(value, path)}
-        parts = {
-            key: self.take(there.get(key), below, f"{path}.{key}")
-            for key, below in noted
-            if below is not None or key in there
-        }
-        if isinstance(value, (list, deque)):
-            value.clear()
-            value.extend(parts.values())
-        elif isinstance(value, dict):
-            value.clear()
-            value.update(parts)
-        else:
-            vars(value).update(parts)
+            slots |= {f"{path}.{key}": each for key, each in _slots(layer).items()}
+    check_arrays(rest, {key: slot.field for key, slot in slots.items()}, "the environment")
+    for layer, part in own:
+        layer.load_state_dict(part)
+    for key, slot in slots.items():
+        slot.write(rest[key])
 
 
-def _kind(value: Any, path: str) -> str:
-    """What a value with parts is; a CannotPutDownError if they may not be all there is to it."""
-    if isinstance(value, (list, deque)):
-        return "list"
-    if isinstance(value, dict):
-        if all(isinstance(key, (str, int, NoneType)) for key in value):
-            return "dict"
-        raise CannotPutDownError(f"{path}, whose keys are neither names nor numbers,")
-    module = type(value).__module__
-    known = isinstance(value, (gym.Env, VecEnv)) or is_dataclass(value)
-    if hasattr(value, "__dict__") and (known or module.partition(".")[0] in OPEN):
-        return "object"
-    raise CannotPutDownError(f"{path}, a {module}.{type(value).__name__},")
+def name(layer: Any) -> str:
+    """The name under which the class of a layer is registered."""
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
-def _parts(value: Any, path: str) -> list[tuple[Any, Any, str]]:
-    """Keys, parts, and the paths of the parts."""
-    if isinstance(value, dict):
-        parts = value
-    elif isinstance(value, (list, tuple, deque)):
-        parts = dict(enumerate(value))
-    else:
-        parts = {name: part for name, part in vars(value).items() if name not in TOLD}
-    return [(key, part, f"{path}.{key}") for key, part in parts.items()]
+def _read(layer: Any) -> Arrays:
+    if not _has_own(layer):
+        return {key: np.array(slot.read()) for key, slot in _slots(layer).items()}
+    try:
+        state: Arrays = layer.state_dict()
+    except NotImplementedError as error:
+        raise UnknownStateError(f"{name(layer)} ({error})") from error
+    return state
 
 
-def _array(value: Any, array: NDArray[Any], *, is_scalar: bool) -> Any:
-    """An array in the place of a value; into it if it fits, for others may look at that."""
-    if is_scalar:
-        return array[()]
-    if not isinstance(value, np.ndarray) or not value.flags.writeable:
-        return array.copy()
-    if (value.shape, value.dtype) != (array.shape, array.dtype):
-        return array.copy()
-    value[...] = array
-    return value
+def _slots(layer: Any) -> dict[str, Slot]:
+    if name(layer) not in ADAPTERS:
+        raise UnknownStateError(name(layer))
+    return ADAPTERS[name(layer)](layer)
 
 
-def _below(path: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The arrays of one part, by their names in it."""
-    own = f"{path}/"
-    return {name.removeprefix(own): array for name, array in arrays.items() if name.startswith(own)}
+def _has_own(layer: Any) -> bool:
+    return all(method in vars(type(layer)) for method in ("state_dict", "load_state_dict"))
 
 
-def _put_down(simulated: Simulated) -> Arrays:
-    arrays = {name: array.copy() for name, array in _live(simulated)}
-    if isinstance(simulated, mujoco.MjData):
-        arrays[STATE] = np.empty(mujoco.mj_stateSize(simulated.model, PHYSICS))
-        mujoco.mj_getState(simulated.model, simulated, arrays[STATE], PHYSICS)
-    return arrays
+def _paths(env: Any) -> Iterator[tuple[str, Any]]:
+    for index, layer in enumerate(_layers(env)):
+        yield f"{index}.{type(layer).__name__}", layer
 
 
-def _take_up(simulated: Simulated, arrays: Arrays) -> None:
-    if isinstance(simulated, mujoco.MjData):
-        mujoco.mj_setState(simulated.model, simulated, arrays[STATE], PHYSICS)
-        mujoco.mj_forward(simulated.model, simulated)  # contacts, and whatever has no fixed size
-        mujoco.mj_setState(simulated.model, simulated, arrays[STATE], PHYSICS)
-    for name, array in _live(simulated):
-        array[...] = arrays[name]
+def _layers(env: Any) -> Iterator[Any]:
+    """Walk from the outermost layer to the innermost, one environment after the other."""
+    yield env
+    if isinstance(env, VecEnvWrapper):
+        yield from _layers(env.venv)
+    elif isinstance(env, DummyVecEnv):
+        for each in env.envs:
+            yield from _layers(each)
+    elif isinstance(env, gym.Wrapper):
+        yield from _layers(env.env)
 
 
-def _otherwise(path: str, value: Any) -> ValueError:
-    return ValueError(
-        f"{path} is a {type(value).__name__} here, and was another kind of thing where it was put "
-        "down; make it with the same arguments"
+def _attribute(owner: Any, attribute: str, field: Field) -> Slot:
+    """A number or an array in an attribute."""
+
+    def write(array: NDArray[Any]) -> None:
+        setattr(owner, attribute, array.item() if field.shape == () else array.copy())
+
+    return Slot(field, lambda: getattr(owner, attribute), write)
+
+
+def _array(owner: Any, attribute: str, **limits: Any) -> Slot:
+    """An array in an attribute, of the shape and kind that it has now."""
+    array = np.asarray(getattr(owner, attribute))
+    return _attribute(owner, attribute, Field(array.shape, array.dtype.kind, **limits))
+
+
+def _list(owner: Any, attribute: str, kinds: str = "f", low: float = -np.inf) -> Slot:
+    """A list of numbers in an attribute."""
+    return Slot(
+        Field((None,), kinds, low),
+        lambda: np.array(getattr(owner, attribute), {"f": np.float64, "i": np.int64}[kinds]),
+        lambda array: setattr(owner, attribute, array.tolist()),
     )
 
 
-def _stays(value: Any) -> bool:
-    module = f"{type(value).__module__}."
-    return isinstance(value, FIXED) or any(module.startswith(f"{each}.") for each in DRAWN)
+def _clock(owner: Any, attribute: str) -> Slot:
+    """The time at which something began, stored as the seconds since."""
+    return Slot(
+        Field(low=0.0, high=1e10),
+        lambda: np.array(max(0.0, time.time() - getattr(owner, attribute))),
+        lambda seconds: setattr(owner, attribute, time.time() - seconds.item()),
+    )
 
 
-def _live(simulated: Simulated) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Arrays of a simulation that a task may read before its next step; those of its model.
+def _moments(key: str, moments: Any) -> dict[str, Slot]:
+    """A RunningMeanStd, of SB3 or Gymnasium."""
+    return {
+        f"{key}.mean": _array(moments, "mean"),
+        f"{key}.var": _array(moments, "var", low=0.0),
+        f"{key}.count": _attribute(moments, "count", Field(low=0.0)),
+    }
 
-    A model is as it was made, unless an environment draws masses or gravity at random.
-    """
-    is_model = isinstance(simulated, mujoco.MjModel)
-    holders = {"": simulated, "opt.": simulated.opt} if is_model else {"": simulated}
-    for prefix, holder in holders.items():
-        for name in dir(holder):
-            if not name.startswith(("_", *(SHAPES if is_model else FLEETING))):
-                array = getattr(holder, name)
-                if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
-                    yield prefix + name, array
+
+def _frames(env: Any, queue: Any, length: int | None) -> dict[str, Slot]:
+    """The observations of a deque; `length` is how many, None if any number."""
+    space = env.observation_space
+    parts: dict[Any, Any] = dict(space) if isinstance(space, spaces.Dict) else {None: space}
+
+    def one(key: Any) -> Slot:
+        def write(frames: NDArray[Any]) -> None:
+            if key is None:
+                queue.clear()
+                queue.extend(frame.copy() for frame in frames)
+                return
+            if len(queue) != len(frames) or any(key in frame for frame in queue):
+                queue.clear()
+                queue.extend({} for _ in frames)
+            for frame, value in zip(queue, frames, strict=True):
+                frame[key] = value.copy()
+
+        part = parts[key]
+        empty = np.empty((0, *part.shape), part.dtype)
+
+        def read() -> Any:
+            return np.array([each if key is None else each[key] for each in queue] or empty)
+
+        return Slot(replace(_of_space(part), shape=(length, *part.shape)), read, write)
+
+    return {"frames" if key is None else f"frames.{key}": one(key) for key in parts}
+
+
+def _of_space(space: spaces.Space[Any]) -> Field:
+    """What one observation of a space may be."""
+    match space:
+        case spaces.Box():
+            return Field(space.shape, "f" if space.dtype.kind == "f" else "iu")
+        case spaces.Discrete():
+            return Field((), "iu", space.start, space.start + space.n - 1)
+        case spaces.MultiDiscrete():
+            return Field(space.shape, "iu", 0, space.nvec - 1)
+        case spaces.MultiBinary():
+            return Field(space.shape, "iu", 0, 1)
+    raise UnknownStateError(f"observations of {space}")
+
+
+def observation_fields(space: spaces.Space[Any], count: int) -> dict[str, Field]:
+    """What the observations of so many environments may be; "" is the key where they have none."""
+    parts: dict[str, Any] = dict(space) if isinstance(space, spaces.Dict) else {"": space}
+    fields = {key: _of_space(part) for key, part in parts.items()}
+    return {key: replace(each, shape=(count, *each.shape)) for key, each in fields.items()}
+
+
+def _generator(env: Any) -> dict[str, Slot]:
+    """The generator of a task, a PCG64 as all of Gymnasium's."""
+    random = env.np_random
+    if type(random.bit_generator) is not np.random.PCG64:
+        raise UnknownStateError(f"{name(env)} with a generator {type(random.bit_generator)}")
+    return {
+        "generator": Slot(
+            GENERATOR,
+            lambda: generator_to_array(random),
+            lambda array: set_generator(random, array),
+        )
+    }
+
+
+def _task(**fields: Field) -> Adapter:
+    """Attributes of a task, and its generator."""
+    return lambda env: {
+        **{key: _attribute(env, key, field) for key, field in fields.items()},
+        **_generator(env),
+    }
+
+
+def _tabular(env: Any) -> dict[str, Slot]:
+    """A task whose state is the number of one of its observations."""
+    return {"s": _attribute(env, "s", _of_space(env.observation_space)), **_generator(env)}
+
+
+def _simulation(env: Any) -> dict[str, Slot]:
+    """The MjData of a task of Gymnasium's MujocoEnv, and its generator."""
+    model, data = env.model, env.data
+    sleeps = model.opt.enableflags & getattr(mujoco.mjtEnableBit, "mjENBL_SLEEP", 0)
+    if model.nplugin or getattr(model, "nhistory", 0) or sleeps:
+        # Their buffers hold indices, or what only a plugin can check.
+        raise UnknownStateError(f"{name(env)} with MuJoCo's plugins, delays or sleep")
+    size = mujoco.mj_stateSize(model, PHYSICS)
+
+    def read() -> NDArray[np.float64]:
+        state = np.empty(size)
+        mujoco.mj_getState(model, data, state, PHYSICS)
+        return state
+
+    def write(state: NDArray[Any]) -> None:
+        mujoco.mj_setState(model, data, state, PHYSICS)
+        mujoco.mj_forward(model, data)  # contacts, and whatever else has no fixed size
+        mujoco.mj_setState(model, data, state, PHYSICS)
+
+    def output(array: NDArray[np.float64]) -> Slot:
+        return Slot(Field(array.shape), lambda: array, lambda value: np.copyto(array, value))
+
+    arrays = {key: getattr(data, key, None) for key in OUTPUTS.split()}
+    return {
+        "physics": Slot(Field((size,), "f", -LARGEST, LARGEST), read, write),
+        **{key: output(array) for key, array in arrays.items() if array is not None},
+        **_generator(env),
+    }
+
+
+def _monitor(env: Any) -> dict[str, Slot]:
+    return {
+        "rewards": _list(env, "rewards"),
+        "episode_returns": _list(env, "episode_returns"),
+        "episode_lengths": _list(env, "episode_lengths", "i", 0),
+        "episode_times": _list(env, "episode_times"),
+        "total_steps": _attribute(env, "total_steps", COUNT),
+        "needs_reset": _attribute(env, "needs_reset", FLAG),
+        "started": _clock(env, "t_start"),
+    }
+
+
+def _vec_monitor(env: Any) -> dict[str, Slot]:
+    return {
+        "episode_count": _attribute(env, "episode_count", COUNT),
+        "episode_returns": _array(env, "episode_returns"),
+        "episode_lengths": _array(env, "episode_lengths", low=0),
+        "started": _clock(env, "t_start"),
+    }
+
+
+def _vec_normalize(env: Any) -> dict[str, Slot]:
+    slots = {"returns": _array(env, "returns"), **_moments("ret_rms", env.ret_rms)}
+    moments = getattr(env, "obs_rms", None) or {}
+    for key, each in (moments if isinstance(moments, dict) else {"": moments}).items():
+        slots |= _moments(f"obs_rms.{key}", each)
+    return slots
+
+
+def _vec_frame_stack(env: Any) -> dict[str, Slot]:
+    stacked = env.stacked_obs
+    parts = getattr(stacked, "sub_stacked_observations", {"": stacked})
+    return {f"frames.{key}": _array(each, "stacked_obs") for key, each in parts.items()}
+
+
+def _statistics(env: Any) -> dict[str, Slot]:
+    return {
+        "episode_count": _attribute(env, "episode_count", COUNT),
+        "episode_returns": _attribute(env, "episode_returns", Field()),
+        "episode_lengths": _attribute(env, "episode_lengths", COUNT),
+    }
+
+
+def _attributes(**fields: Field) -> Adapter:
+    return lambda env: {key: _attribute(env, key, field) for key, field in fields.items()}
+
+
+def _nothing(_: Any) -> dict[str, Slot]:
+    return {}
+
+
+_PAIR, _FOUR = Field((2,), "f"), Field((4,), "f")
+_VEC, _WRAP = "stable_baselines3.common.vec_env.", "gymnasium.wrappers."
+_CONTROL, _TOY = "gymnasium.envs.classic_control.", "gymnasium.envs.toy_text."
+_MUJOCO = {
+    "ant": "Ant",
+    "half_cheetah": "HalfCheetah",
+    "hopper": "Hopper",
+    "humanoid": "Humanoid",
+    "humanoidstandup": "HumanoidStandup",
+    "inverted_double_pendulum": "InvertedDoublePendulum",
+    "inverted_pendulum": "InvertedPendulum",
+    "pusher": "Pusher",
+    "reacher": "Reacher",
+    "swimmer": "Swimmer",
+    "walker2d": "Walker2d",
+}
+# Wrappers whose only state is that they were reset, or how an option of theirs was set.
+_STATELESS = {
+    "common": "OrderEnforcing PassiveEnvChecker",
+    "transform_action": "ClipAction RescaleAction DiscretizeAction",
+    "transform_observation": "FilterObservation FlattenObservation GrayscaleObservation "
+    "ResizeObservation ReshapeObservation RescaleObservation DtypeObservation "
+    "DiscretizeObservation",
+    "transform_reward": "ClipReward",
+    "stateful_action": "RepeatAction",
+    "stateful_observation": "MaxAndSkipObservation",
+}
+
+ADAPTERS: dict[str, Adapter] = {
+    f"{_VEC}dummy_vec_env.DummyVecEnv": _nothing,
+    f"{_VEC}vec_check_nan.VecCheckNan": _nothing,
+    f"{_VEC}vec_transpose.VecTransposeImage": _nothing,
+    f"{_VEC}vec_extract_dict_obs.VecExtractDictObs": _nothing,
+    f"{_VEC}vec_frame_stack.VecFrameStack": _vec_frame_stack,
+    f"{_VEC}vec_monitor.VecMonitor": _vec_monitor,
+    f"{_VEC}vec_normalize.VecNormalize": _vec_normalize,
+    "stable_baselines3.common.monitor.Monitor": _monitor,
+    f"{_WRAP}common.TimeLimit": _attributes(_elapsed_steps=replace(COUNT, high=LONGEST)),
+    f"{_WRAP}common.Autoreset": _attributes(autoreset=FLAG),
+    f"{_WRAP}common.RecordEpisodeStatistics": _statistics,
+    f"{_WRAP}stateful_observation.TimeAwareObservation": _attributes(
+        timesteps=replace(COUNT, high=LONGEST)
+    ),
+    f"{_WRAP}stateful_observation.FrameStackObservation": lambda env: _frames(
+        env.env, env.obs_queue, env.stack_size
+    ),
+    f"{_WRAP}stateful_observation.DelayObservation": lambda env: _frames(
+        env.env, env.observation_queue, None
+    ),
+    f"{_WRAP}stateful_observation.NormalizeObservation": lambda env: _moments(
+        "obs_rms", env.obs_rms
+    ),
+    f"{_WRAP}stateful_reward.NormalizeReward": lambda env: {
+        "discounted_reward": _array(env, "discounted_reward"),
+        **_moments("return_rms", env.return_rms),
+    },
+    f"{_CONTROL}acrobot.AcrobotEnv": _task(state=_FOUR),
+    f"{_CONTROL}cartpole.CartPoleEnv": _task(state=_FOUR),
+    f"{_CONTROL}continuous_mountain_car.Continuous_MountainCarEnv": _task(state=_PAIR),
+    f"{_CONTROL}mountain_car.MountainCarEnv": _task(state=_PAIR),
+    f"{_CONTROL}pendulum.PendulumEnv": _task(state=_PAIR),
+    f"{_TOY}cliffwalking.CliffWalkingEnv": _tabular,
+    f"{_TOY}frozen_lake.FrozenLakeEnv": _tabular,
+    f"{_TOY}taxi.TaxiEnv": lambda env: {
+        **_tabular(env),
+        "fickle_step": _attribute(env, "fickle_step", FLAG),
+    },
+    "liquid_control.envs.task_env.TaskEnv": _simulation,
+    "liquid_control.envs.observe_only.ObserveOnly": _nothing,
+    "liquid_control.envs.factory.SerialVecEnv": _nothing,
+    **{
+        f"gymnasium.envs.mujoco.{module}_v{version}.{task}Env": _simulation
+        for module, task in _MUJOCO.items()
+        for version in (4, 5)
+    },
+    **{
+        f"{_WRAP}{module}.{wrapper}": _nothing
+        for module, wrappers in _STATELESS.items()
+        for wrapper in wrappers.split()
+    },
+}

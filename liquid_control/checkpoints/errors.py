@@ -1,7 +1,7 @@
-"""What is wrong with a checkpoint."""
+"""The error that checkpoints raise."""
 
 from __future__ import annotations
 
 
 class CheckpointError(ValueError):
-    """A file or folder that is no checkpoint, not a whole one, or not one for this agent."""
+    """A file or folder is not a checkpoint, is incomplete, or does not fit this agent."""

@@ -1,4 +1,4 @@
-"""Logs of a training that may be interrupted: without a gap, and without a point told twice."""
+"""Logs of a training that may be interrupted, without gaps and without repeated points."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from stable_baselines3.common.logger import (
     filter_excluded_keys,
 )
 from torch import Tensor
+
+from liquid_control.checkpoints.durable import write_text
+from liquid_control.checkpoints.errors import CheckpointError
 
 Marks: TypeAlias = dict[str, int]
 """Where logs end: rows of a table, bytes of TensorBoard's events, by the names of their files."""
@@ -47,7 +50,7 @@ class Progress(CSVOutputFormat):
             self.file.close()
             gaps = self.separator * len(new)
             rows = [row + gaps for row in _lines(self.path)[1:]]
-            _rewrite(self.path, [self.separator.join(self.keys + new), *rows])
+            write_text(self.path, _joined([self.separator.join(self.keys + new), *rows]))
             self._open()
         super().write(key_values, key_excluded, step)
 
@@ -126,7 +129,7 @@ def cut(folder: Path, marks: Mapping[str, int]) -> None:
                 stacklevel=3,
             )
         elif path.suffix == ".csv":
-            _rewrite(path, _lines(path)[: end + 1])
+            write_text(path, _joined(_lines(path)[: end + 1]))
         else:
             os.truncate(path, end)
 
@@ -147,6 +150,21 @@ def pending_of(logger: Logger) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         elif isinstance(value, float | np.generic | np.ndarray):  # NumPy prints its numbers its way
             notes[name], arrays[name] = note, np.asarray(value)
     return notes, arrays
+
+
+def check_logs(marks: Any, notes: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise a CheckpointError unless these are marks, and what `pending_of` may return."""
+    right = isinstance(marks, dict) and isinstance(notes, dict) and arrays.keys() <= notes.keys()
+    for name, end in marks.items() if right else ():  # -1: a table without its header
+        right = right and type(end) is int and end >= (-1 if name.endswith(".csv") else 0)
+    for name, note in notes.items() if right else ():
+        keys = {"count", "exclude"} if name in arrays else {"count", "exclude", "value"}
+        right = right and isinstance(note, dict) and note.keys() == keys
+        right = right and type(note["count"]) is int and note["count"] >= 0
+        right = right and isinstance(note["exclude"], list)
+        right = right and isinstance(note.get("value", 0), bool | int | float | str)
+    if not right:
+        raise CheckpointError("what it says of the logs cannot be used")
 
 
 def record_again(
@@ -173,11 +191,5 @@ def _lines(path: Path) -> list[str]:
     return path.read_text("utf-8").split("\n")[:-1]
 
 
-def _rewrite(path: Path, lines: Sequence[str]) -> None:
-    """Put lines in the place of a file's, all of them or none."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _joined(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,13 +1,16 @@
-"""A manifest seals some files: what they are, and the size and SHA-256 of each."""
+"""JSON of which the same value is always the same bytes, and manifests of files in it.
+
+A manifest lists files with their sizes and SHA-256, and holds its own hash.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
-from liquid_control.checkpoints.canonical_json import dumps, loads
 from liquid_control.checkpoints.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -73,3 +76,37 @@ def _seal(manifest: Mapping[str, Any]) -> str:
     """A manifest's own hash, of all but itself."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return sha256(dumps(rest)).hexdigest()
+
+
+def dumps(value: Any) -> bytes:
+    """Write a value, with sorted keys.
+
+    Raises:
+        ValueError, TypeError: it is not JSON-able, or not finite.
+    """
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def loads(text: bytes) -> Any:
+    """Read a value.
+
+    Raises:
+        CheckpointError: the text is no JSON, holds what is not finite, or repeats a key.
+    """
+    try:
+        return json.loads(
+            text.decode(), parse_constant=_no_constant, object_pairs_hook=_without_repetition
+        )
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"it holds JSON that cannot be read: {error}") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return content

@@ -15,7 +15,7 @@ PREFIX = "step-"
 
 
 class CheckpointManager:
-    """Keeps so many of the last checkpoints of a folder, and the best agent.
+    """Saves checkpoints in a folder, and removes all but the last ones and the best agent.
 
     Args:
         folder: created with the first checkpoint.
@@ -28,7 +28,7 @@ class CheckpointManager:
         self.folder, self.last = Path(folder), last
 
     def save(self, step: int, contents: Contents) -> Path:
-        """Save a checkpoint, then remove those that are too many.
+        """Save a checkpoint, then remove the oldest.
 
         Args:
             step: control steps of the training; a checkpoint of the same step is not written again.
@@ -45,11 +45,11 @@ class CheckpointManager:
         return path
 
     def latest(self) -> tuple[Path, Contents]:
-        """The newest checkpoint that is whole; a damaged one is warned of and passed over.
+        """The newest checkpoint that is whole; damaged ones are skipped with a warning.
 
         Raises:
             FileNotFoundError: there is none.
-            CheckpointError: all of them are damaged; it says what is wrong with the newest.
+            CheckpointError: all of them are damaged; the message is that of the newest.
         """
         problems = []
         for path in reversed(self.paths()):
@@ -57,7 +57,7 @@ class CheckpointManager:
                 return path, read(path)
             except CheckpointError as error:
                 problems.append(error)
-                warnings.warn(f"{error}; the one before is taken", stacklevel=2)
+                warnings.warn(f"{error}; the previous one is used", stacklevel=2)
         if problems:
             raise problems[0]
         raise FileNotFoundError(f"{self.folder} holds no checkpoint to resume from")
@@ -68,7 +68,7 @@ class CheckpointManager:
         return self.folder / "best.zip"
 
     def save_best(self, score: float, contents: Contents) -> None:
-        """Put an agent in the place of the best one."""
+        """Replace the best agent."""
         scored = {**contents.data, "score": {"mean_return": score}}
         write(self.best, replace(contents, data=scored))
 
@@ -80,5 +80,5 @@ class CheckpointManager:
             return -math.inf
 
     def paths(self) -> list[Path]:
-        """The checkpoints there are, oldest first."""
+        """The checkpoints in the folder, oldest first."""
         return sorted(self.folder.glob(f"{PREFIX}*"))

@@ -1,55 +1,100 @@
-"""The states of the random generators that a training draws from."""
+"""The states of random generators as arrays."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
 
-def get_rng_state(
-    *drawn_from: spaces.Space[Any],
-) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
-    """States of the process's generators and of those of some spaces, as JSON and as arrays."""
+WORDS = 624  # of a Mersenne Twister
+KEY = Field((WORDS,), "iu", 0, 2**32 - 1)
+PLACE = Field((), "iu", 0, WORDS)
+GAUSS = Field((2,), "f")  # whether a normal number is kept, and that number
+LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+GENERATOR = Field((6,), "i", [LEAST] * 4 + [0, 0], [MOST] * 4 + [1, 2**32 - 1])
+"""A PCG64: state and increment, 64 bits a number, and 32 bits that are kept for the next draw."""
+
+
+def get_rng_state(*drawn_from: spaces.Space[object]) -> Arrays:
+    """States of the generators of this process, and of those of some spaces."""
+    _, (*key, place), gauss = random.getstate()
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002  # SB3's action noise draws from it
     assert isinstance(numpy, dict)
-    numpy["state"]["key"] = numpy["state"]["key"].tolist()
-    arrays = {"torch": torch.get_rng_state().numpy()}
-    if torch.cuda.is_available():
-        arrays["cuda"] = torch.cuda.get_rng_state().numpy()
-    notes = {
-        "python": random.getstate(),
-        "numpy": numpy,
-        "spaces": [part.np_random.bit_generator.state for part in _parts(drawn_from)],
+    state = {
+        "python.key": np.array(key, np.int64),
+        "python.place": np.array(place),
+        "python.gauss": np.array([gauss is not None, gauss or 0.0]),
+        "numpy.key": numpy["state"]["key"].astype(np.int64),
+        "numpy.place": np.array(numpy["state"]["pos"]),
+        "numpy.gauss": np.array([numpy["has_gauss"], numpy["gauss"]], np.float64),
+        "torch": torch.get_rng_state().numpy(),
     }
-    return notes, arrays
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state().numpy()
+    for index, part in enumerate(_parts(drawn_from)):
+        state[f"space.{index}"] = generator_to_array(part.np_random)
+    return state
 
 
-def set_rng_state(
-    notes: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[np.uint8]],
-    *drawn_from: spaces.Space[Any],
-) -> None:
-    """Set the generators to what `get_rng_state` returned, of spaces alike."""
-    version, words, gauss = notes["python"]
-    random.setstate((version, tuple(words), gauss))
-    key = np.array(notes["numpy"]["state"]["key"], np.uint32)
-    np.random.set_state(  # noqa: NPY002
-        {**notes["numpy"], "state": {**notes["numpy"]["state"], "key": key}}
-    )
-    torch.set_rng_state(torch.tensor(arrays["torch"]))
-    if "cuda" in arrays and torch.cuda.is_available():
-        torch.cuda.set_rng_state(torch.tensor(arrays["cuda"]))
-    for part, state in zip(_parts(drawn_from), notes["spaces"], strict=True):
-        part.np_random.bit_generator.state = state
+def check_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
+    """Raise a CheckpointError unless `set_rng_state` can set the state for these spaces."""
+    machine = {"torch", *(["cuda"] if "cuda" in state else [])}
+    twisters = {"key": KEY, "place": PLACE, "gauss": GAUSS}
+    fields = {f"{kind}.{name}": of for kind in ("python", "numpy") for name, of in twisters.items()}
+    fields |= {name: Field((None,), "u") for name in machine}
+    fields |= {f"space.{index}": GENERATOR for index, _ in enumerate(_parts(drawn_from))}
+    check_arrays(state, fields, "the random generators")
 
 
-def _parts(of: tuple[spaces.Space[Any], ...]) -> Iterator[spaces.Space[Any]]:
+def set_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
+    """Set the generators to what `get_rng_state` returned.
+
+    Raises:
+        CheckpointError: the state is not one of these generators.
+    """
+    check_rng_state(state, *drawn_from)
+    kept, gauss = state["python.gauss"].tolist()
+    words = (*state["python.key"].tolist(), state["python.place"].item())
+    random.setstate((3, words, gauss if kept else None))
+    kept, gauss = state["numpy.gauss"].tolist()
+    key, place = state["numpy.key"].astype(np.uint32), state["numpy.place"].item()
+    np.random.set_state(("MT19937", key, place, int(kept), gauss))  # noqa: NPY002
+    torch.set_rng_state(torch.tensor(state["torch"]))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(torch.tensor(state["cuda"]))
+    for index, part in enumerate(_parts(drawn_from)):
+        set_generator(part.np_random, state[f"space.{index}"])
+
+
+def generator_to_array(generator: np.random.Generator) -> NDArray[np.int64]:
+    """The state of a PCG64, see `GENERATOR`; a TypeError for other generators."""
+    state = generator.bit_generator.state
+    if state["bit_generator"] != "PCG64":
+        raise TypeError(f"the state of a generator {state['bit_generator']} cannot be saved")
+    numbers = state["state"]["state"], state["state"]["inc"]
+    words = [half for number in numbers for half in divmod(number, 2**64)]
+    array = np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
+    return array.view(np.int64)
+
+
+def set_generator(generator: np.random.Generator, array: NDArray[np.int64]) -> None:
+    """Set a PCG64 to what `generator_to_array` returned."""
+    state, low, increment, low_increment, kept, word = array.view(np.uint64).tolist()
+    generator.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": state << 64 | low, "inc": increment << 64 | low_increment},
+        "has_uint32": kept,
+        "uinteger": word,
+    }
+
+
+def _parts(of: tuple[spaces.Space[object], ...]) -> Iterator[spaces.Space[object]]:
     """Spaces and those within them; each has a generator of its own."""
     for space in of:
         yield space

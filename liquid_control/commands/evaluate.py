@@ -9,8 +9,9 @@ from typing import Annotated
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED, Evaluation, evaluate_rates
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.display import results
-from liquid_control.commands.run_folder import Run, replacing, write_json
+from liquid_control.commands.run_folder import Run, write_json
 from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
 from liquid_control.commands.terminal import Quiet, RunFolder, console, otherwise, say
 from liquid_control.monitoring import figures

@@ -10,8 +10,8 @@ from rich.progress import Progress
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.checkpoints.durable import write_text
 from liquid_control.commands.evaluate import examine
-from liquid_control.commands.run_folder import write_text
 from liquid_control.commands.run_loader import (
     UNSEEN,
     open_run,
@@ -24,7 +24,7 @@ from liquid_control.monitoring import circuit_of, figures, film, leaves, record,
 from liquid_control.monitoring.analysis import Lesions, lesions, listening
 from liquid_control.monitoring.film import GIF_RATE
 from liquid_control.monitoring.tensorboard import TensorBoardWriter
-from liquid_control.recipes import Recipe, RecipeError, build_env
+from liquid_control.recipes import CommandError, Recipe, build_env
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Inspect:
     def run(self) -> int:
         """Run the command; return the exit code."""
         if self.lesion_episodes < 0:
-            raise RecipeError(f"--lesion-episodes must be 0 or more, got {self.lesion_episodes}")
+            raise CommandError(f"--lesion-episodes must be 0 or more, got {self.lesion_episodes}")
         if not self.lesion_seconds > 0:
-            raise RecipeError(f"--lesion-seconds must be positive, got {self.lesion_seconds:g}")
+            raise CommandError(f"--lesion-seconds must be positive, got {self.lesion_seconds:g}")
         given = {"evaluation.episodes": self.episodes, "seed": self.seed}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         run, recipe = open_run(self.folder, overrides)

@@ -8,17 +8,15 @@ from typing import Annotated
 
 import tyro
 
-from liquid_control.checkpoints import CheckpointError
 from liquid_control.commands.policy_package import pack, unpack
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
-from liquid_control.recipes import RecipeError
-from liquid_control.recipes.text import one_line
+from liquid_control.recipes import CommandError
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Put a trained policy into one file to pass on: with recipe, evaluation, film and a card."""
+    """Pack a trained policy with recipe, evaluation, film and model card into one file."""
 
     folder: RunFolder
     """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
@@ -36,22 +34,20 @@ class Pack:
         try:
             names = pack(run, recipe, path)
         except FileNotFoundError as error:
-            raise RecipeError(f"{error.filename}: there is no such file or folder") from error
-        except CheckpointError as error:
-            raise RecipeError(one_line(error)) from error
+            raise CommandError(f"{error.filename}: there is no such file or folder") from error
         say(f"Packed: {path}, with {', '.join(names)}")
         return 0
 
 
 @dataclass(frozen=True)
 class Unpack:
-    """Make a run of a packed policy, once all of it was verified; nothing in it is run."""
+    """Unpack a policy into a run's folder after checking all of it; nothing in it is run."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """What `pack` wrote."""
+    """A file that `pack` wrote."""
 
     output: Annotated[Path | None, otherwise("FOLDER", "the file's name")] = None
-    """The folder to make."""
+    """The folder to create."""
 
     quiet: Quiet = False
     """Print problems only."""
@@ -62,8 +58,8 @@ class Unpack:
         try:
             run = unpack(self.file, folder)
         except FileNotFoundError as error:
-            raise RecipeError(f"{self.file}: there is no such file") from error
-        except (FileExistsError, CheckpointError) as error:
-            raise RecipeError(one_line(error)) from error
+            raise CommandError(f"{self.file}: there is no such file") from error
+        except FileExistsError as error:
+            raise CommandError(str(error)) from error
         say(f"Unpacked: {run.folder}")
         return 0

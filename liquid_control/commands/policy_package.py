@@ -1,20 +1,20 @@
-"""A trained policy as one file that people pass on, and as a run again."""
+"""Packs a trained policy into one file, and unpacks it into a run."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import yaml
 from jinja2 import StrictUndefined, Template
 
-from liquid_control.checkpoints import CheckpointError, canonical_zip, read
-from liquid_control.checkpoints.archive import read_file, sync_folder, write_file
+from liquid_control.checkpoints import CheckpointError, read
+from liquid_control.checkpoints.archive import pack_zip, read_file, unpack_zip
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
-from liquid_control.commands.run_folder import Run, replacing
+from liquid_control.commands.run_folder import Run
 from liquid_control.recipes import Recipe
 
 FORMAT = "liquid_control policy"
@@ -53,9 +53,9 @@ holds no code.
 
 ## Limits
 
-One training with one seed, in simulation, judged by the episodes above. Nothing is known of other
-tasks, other rates or a real robot; do not let it move one without limits on torque and speed, and a
-way to stop it.
+One training with one seed, in simulation, evaluated on the episodes above. Other tasks, other
+rates and real robots were not tested; run it on a robot only with limits on torque and speed, and
+with an emergency stop.
 """
 AGENTS = {"ppo": "LiquidPPO", "sac": "LiquidSAC"}
 
@@ -73,12 +73,12 @@ def pack(run: Run, recipe: Recipe, path: Path) -> list[str]:
         if name != CARD and source.exists():
             files[name] = source.read_bytes()
     with replacing(path) as partial:
-        partial.write_bytes(canonical_zip.pack(sealed(files, FORMAT, VERSION, task=recipe.task)))
+        partial.write_bytes(pack_zip(sealed(files, FORMAT, VERSION, task=recipe.task)))
     return list(files)
 
 
 def unpack(path: Path, folder: Path) -> Run:
-    """Make a run of a file that `pack` wrote, once all of it was found right.
+    """Unpack a file that `pack` wrote into a run, after checking all of it.
 
     Raises:
         FileExistsError: the folder exists.
@@ -89,23 +89,17 @@ def unpack(path: Path, folder: Path) -> Run:
         raise FileExistsError(f"{folder} exists; choose another folder")
     names = re.compile("|".join(map(re.escape, (*_places(Run(folder)), "manifest.json"))))
     try:
-        _, files = opened(canonical_zip.unpack(read_file(path), names), FORMAT, VERSION)
+        _, files = opened(unpack_zip(read_file(path), names), FORMAT, VERSION)
         if not {"config.yaml", "policy.zip"} <= files.keys():
             raise CheckpointError("it holds no policy with its recipe")
     except CheckpointError as error:
         raise CheckpointError(f"{path} is not unpacked: {error}") from error
-    partial = folder.with_name(f".{folder.name}.partial")
-    rmtree(partial, ignore_errors=True)
-    try:
+    with replacing(folder) as partial:
         places = _places(Run(partial))
         for name, content in files.items():
             places[name].parent.mkdir(parents=True, exist_ok=True)
-            write_file(places[name], content)
+            places[name].write_bytes(content)
         read(Run(partial).model)
-        sync_folder(partial)
-        partial.rename(folder)
-    finally:
-        rmtree(partial, ignore_errors=True)
     return Run(folder)
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from liquid_control.agents.nominal_interval import nominal_interval
-from liquid_control.commands.run_folder import replacing
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
 from liquid_control.monitoring import film, record
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
-from liquid_control.recipes import RecipeError, build_env
+from liquid_control.recipes import CommandError, build_env
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Record:
     def run(self) -> int:
         """Run the command; return the exit code."""
         if not self.seconds > 0:
-            raise RecipeError(f"--seconds must be positive, got {self.seconds:g}")
+            raise CommandError(f"--seconds must be positive, got {self.seconds:g}")
         run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
         env = build_env(recipe)
         agent = restore(recipe, run, env)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from liquid_control.checkpoints import CheckpointError
 from liquid_control.commands.display import plan
 from liquid_control.commands.run_folder import in_use
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import Quiet, RunFolder, say
 from liquid_control.commands.train import carry_out, logger_of
-from liquid_control.recipes import AGENTS, RecipeError, build_env
-from liquid_control.recipes.text import one_line
+from liquid_control.recipes import AGENTS, CommandError, build_env
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a training that was interrupted, from its last checkpoint, as if it had not been.
+    """Resume an interrupted training from its last checkpoint; the result is the same.
 
-    Whatever came after the checkpoint is done again, and logged once.
+    What came after the checkpoint is repeated, and logged once.
     """
 
     folder: RunFolder
@@ -32,7 +30,7 @@ class Resume:
         run, recipe = open_run(self.folder)
         with in_use(run):
             if run.evaluation.exists():
-                raise RecipeError(f"{run.folder}: this training has come to its end")
+                raise CommandError(f"{run.folder}: this training is finished")
             env = build_env(recipe)
             try:
                 agent = AGENTS[recipe.agent.algorithm].resume(
@@ -41,8 +39,8 @@ class Resume:
                     recipe.agent.device,
                     logger=logger_of(run, quiet=self.quiet),
                 )
-            except (FileNotFoundError, CheckpointError) as error:
-                raise RecipeError(one_line(error)) from error
+            except FileNotFoundError as error:
+                raise CommandError(str(error)) from error
             say(plan(recipe, agent, env, run))
             say(f"Resumed at {agent.num_timesteps:,} steps")
             return carry_out(recipe, agent, env, run, quiet=self.quiet)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from liquid_control.recipes import RecipeError
+from liquid_control.checkpoints.durable import write_text
+from liquid_control.recipes import CommandError
 
 
 @dataclass(frozen=True)
@@ -79,41 +79,22 @@ def _create(folder: Path) -> bool:
 
 @contextmanager
 def in_use(run: Run) -> Iterator[None]:
-    """Keep other processes from training into a run's folder; it is free if this one is killed.
+    """Lock a run's folder against other trainings; the lock ends with the process.
 
     Raises:
-        RecipeError: Another process trains there.
+        CommandError: Another process trains there.
     """
     lock = FileLock(run.folder / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RecipeError(
+        raise CommandError(
             f"{run.folder} is in use by another training; wait for it, or end it first"
         ) from error
     try:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes `path` at the end, whole, or not at all on an error."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, "utf-8")
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A run read back: its recipe and its trained agent."""
+"""Loads a run: its recipe and its trained agent."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
-from liquid_control.checkpoints import CheckpointError
 from liquid_control.commands.run_folder import Run
 from liquid_control.recipes import (
+    CommandError,
     Recipe,
-    RecipeError,
     build_agent,
     build_env,
     build_robot,
     load_recipe,
 )
-from liquid_control.recipes.text import one_line
 
 Rate = float | Literal["trained"]
 """A fixed control interval in seconds, or the intervals of the training."""
 
-# Far above every seed of a training, so that an agent is shown what it has never seen.
+# Far above every seed of a training, so that evaluations see other episodes.
 UNSEEN = 2**31
 
 
@@ -35,43 +33,43 @@ def open_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Run, Recipe]:
     """The files of a run, and its recipe with changes.
 
     Raises:
-        RecipeError: If there is no run, or its recipe is none.
+        CommandError: there is no run.
+        RecipeError: its recipe cannot be used.
     """
     run = Run(folder)
     if not run.config.exists():
-        raise RecipeError(f"{run.folder}: no run; it has no {run.config.name}")
+        raise CommandError(f"{run.folder}: no run; it has no {run.config.name}")
     recipe = load_recipe(run.config, overrides)
     torch.set_num_threads(recipe.threads)
     return run, recipe
 
 
 def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
-    """Build a run's agent afresh and give it the saved weights; no code comes from the file.
+    """Build a run's agent and load the saved weights; no code comes from the file.
 
     Raises:
-        RecipeError: If there is no model, or none that fits the recipe.
+        CommandError: there is no model.
+        CheckpointError: it is damaged, or does not fit the recipe.
     """
     agent = build_agent(recipe, env)
     try:
         agent.set_parameters(str(run.model), device=agent.device)
     except FileNotFoundError as error:
-        raise RecipeError(f"{run.model}: no model was saved in this run") from error
-    except CheckpointError as error:
-        raise RecipeError(one_line(error)) from error
+        raise CommandError(f"{run.model}: no model was saved in this run") from error
     return agent
 
 
 def unseen_robot(recipe: Recipe, interval: Rate = "trained") -> gym.Env:
-    """One robot, whose episodes were none of the training's."""
+    """One robot, with episodes that training has not seen."""
     return build_robot(recipe, seed=UNSEEN + recipe.seed, interval=interval)
 
 
 def unseen_robots(recipe: Recipe, count: int, interval: Rate = "trained") -> VecEnv:
-    """Several robots, whose episodes were none of the training's."""
+    """Several robots, with episodes that training has not seen."""
     return build_env(recipe, num_envs=count, seed=UNSEEN + recipe.seed, interval=interval)
 
 
 def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
-    """The control intervals at which a recipe wants its agent examined, by name."""
+    """The control intervals at which a recipe evaluates its agent, by name."""
     fixed = {f"{ratio:g}x nominal": ratio * nominal for ratio in recipe.evaluation.ratios}
     return {TRAINED: "trained", **fixed}

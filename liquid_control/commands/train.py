@@ -14,14 +14,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.checkpoint_callback import ResumeCallback
 from liquid_control.agents.nominal_interval import nominal_interval
-from liquid_control.agents.signals import stop_on_signals
+from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
+from liquid_control.checkpoints.durable import write_text
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.signals import stop_on_signals
 from liquid_control.commands.display import command, plan, training_progress
 from liquid_control.commands.evaluate import examine
-from liquid_control.commands.run_folder import Run, in_use, new_run, write_text
+from liquid_control.commands.run_folder import Run, in_use, new_run
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
 from liquid_control.monitoring import (

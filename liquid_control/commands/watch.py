@@ -9,7 +9,7 @@ from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise
 from liquid_control.monitoring.film import viewer
-from liquid_control.recipes import RecipeError, build_env
+from liquid_control.recipes import CommandError, build_env
 
 
 @dataclass(frozen=True)
@@ -38,5 +38,5 @@ class Watch:
         try:
             viewer.watch(agent, unseen_robot(recipe, interval))
         except RuntimeError as error:
-            raise RecipeError(str(error)) from error
+            raise CommandError(str(error)) from error
         return 0

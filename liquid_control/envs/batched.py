@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.physics import Physics, library
-from liquid_control.envs.substeps import draw_substeps, longest_schedule
+from liquid_control.envs.substeps import check_schedule, draw_substeps, longest_schedule
 from liquid_control.envs.task_env import TaskEnv
 from liquid_control.envs.tasks import GYMNASIUM, Task
 from liquid_control.envs.variable_rate import VariableRate, layers
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 # Wrappers that BatchedVecEnv replaces, and wrappers that only check the order of calls.
 _KNOWN_LAYERS = (Monitor, VariableRate, ObserveOnly, OrderEnforcing, PassiveEnvChecker)
+
+_LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
+_NOTES, _AGE = "notes", "seconds"
 
 
 def task_of(env: gym.Env[Any, Any]) -> Task | str:
@@ -224,51 +227,91 @@ class BatchedVecEnv(VecEnv):
             "substeps": int(self._substeps[index]),
         }
 
-    def snapshot(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return the state that future steps depend on, as JSON and as arrays, for `restore`.
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return all that the steps to come depend on, for `load_state_dict`.
 
-        Values of `set_attr` are included if they are JSON-able.
+        What is not of one size is JSON, as bytes: generators, and of what `set_attr` has noted that
+        which JSON can hold.
 
         Raises:
             ResetNeeded: Before the first `reset`.
+            NotImplementedError: If the model has plugins or delays, whose buffers hold indices.
         """
         if not self._started:
-            raise ResetNeeded("no episode is under way; call reset() before snapshot()")
+            raise ResetNeeded("no episode is under way; call reset() before state_dict()")
+        model = self.physics.simulations.model
+        if model.nplugin or getattr(model, "nhistory", 0):
+            raise NotImplementedError("its model has plugins or delays")
         notes = {
             "task": type(self.task).__name__,
             "generators": [rng.bit_generator.state for rng in self._rngs],
             "attributes": [dict(filter(_is_json, noted.items())) for noted in self._attributes],
             "diverged": self.diverged,
-            "seconds": time.time() - self._created,
         }
-        return notes, {name: array.copy() for name, array in self._memory().items()}
+        text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+        arrays = {name: array.copy() for name, array in self._memory().items()}
+        return arrays | {_NOTES: text, _AGE: np.array(max(0.0, time.time() - self._created))}
 
-    def restore(self, notes: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore a `snapshot` of an env that was made with the same arguments.
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on where another env, made with the same arguments, returned its `state_dict`.
 
         Raises:
-            ValueError: If the snapshot has another task, model or number of envs; nothing is
-                changed then.
+            ValueError: If that env was made for another task, model or number of envs, or if it
+                could never have come to this state; nothing is changed then.
         """
+        arrays = dict(state)
+        try:
+            notes = json.loads(arrays.pop(_NOTES, np.empty(0, np.uint8)).tobytes())
+            generators = [_generator(state) for state in notes["generators"]]
+            attributes = [dict(noted) for noted in notes["attributes"]]
+            diverged, task = int(notes["diverged"]), notes["task"]
+            seconds = float(arrays.pop(_AGE))
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"the notes of the saved envs cannot be read: {error!r}") from error
         memory = self._memory()
-        mine = {name: array.shape for name, array in memory.items()}
-        theirs = {name: array.shape for name, array in arrays.items()}
-        if notes["task"] != type(self.task).__name__ or mine != theirs:
+        mine = {name: (array.shape, array.dtype.str) for name, array in memory.items()}
+        theirs = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
+        if task != type(self.task).__name__ or mine != theirs:
             raise ValueError(
-                f"the snapshot is of other envs: it has {notes['task']} {theirs}, this one has "
-                f"{type(self.task).__name__} {mine}; make it with the same arguments"
+                f"the state is of other envs: {task} {theirs}, and these are "
+                f"{type(self.task).__name__} {mine}; make them with the same arguments"
             )
+        self._check_state(arrays, attributes)
+        if (
+            not len(generators) == len(attributes) == self.num_envs
+            or diverged < 0
+            or not 0 <= seconds < 1e10
+        ):
+            raise ValueError("the notes of the saved envs are not those of so many envs")
         for name, array in memory.items():
             array[...] = arrays[name]
-        for rng, state in zip(self._rngs, notes["generators"], strict=True):
-            rng.bit_generator.state = state
+        self._rngs = generators
         self._attributes = [
-            noted | kept for noted, kept in zip(self._attributes, notes["attributes"], strict=True)
+            noted | kept for noted, kept in zip(self._attributes, attributes, strict=True)
         ]
-        self.diverged = notes["diverged"]
-        self._created = time.time() - notes["seconds"]
-        self._reset_seeds()  # seeds set after the snapshot would start other episodes
+        self.diverged, self._created = diverged, time.time() - seconds
+        self._reset_seeds()  # those set since would start other episodes
         self._started = True
+
+    def _check_state(
+        self, arrays: dict[str, NDArray[Any]], attributes: list[dict[str, Any]]
+    ) -> None:
+        """Refuse arrays that are not finite or out of range, and names that an env uses itself."""
+        for name, array in arrays.items():
+            limit = _LARGEST if name == "state" else np.finfo(np.float64).max
+            if array.dtype.kind == "f" and not (np.abs(array) <= limit).all():
+                raise ValueError(f"{name} of the saved envs is not finite, or beyond {limit:g}")
+        for index in range(self.num_envs):
+            check_schedule(
+                arrays["schedule"][index],
+                arrays["ticks"].item(index),
+                arrays["substeps_since_reset"].item(index),
+                self._horizon,
+                self._nominal_substeps,
+            )
+        for name in {name for noted in attributes for name in noted}:
+            if hasattr(type(self), name) or self.env.has_wrapper_attr(name):
+                raise ValueError(f"the saved envs note {name!r}, which envs have themselves")
 
     def _memory(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that change during episodes, not copied."""
@@ -426,3 +469,10 @@ def _is_json(item: tuple[str, Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    """Return a generator of that state."""
+    generator = np.random.Generator(np.random.PCG64())
+    generator.bit_generator.state = state
+    return generator

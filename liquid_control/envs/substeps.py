@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from liquid_control.envs.intervals import Interval
 
+_LONGEST_HOLD = 10_000  # nominal intervals that one interval of an endless episode may last
 UNLIMITED_COUNT = 4096
 """Number of intervals drawn for an episode without a horizon; they repeat afterwards."""
 
@@ -94,3 +96,34 @@ def draw_substeps(
     last = int(np.searchsorted(ends, horizon))
     substeps[last] -= ends[last] - horizon
     return substeps[: last + 1]
+
+
+def check_schedule(
+    substeps: NDArray[np.integer[Any]], tick: int, elapsed: int, horizon: int | None, nominal: int
+) -> None:
+    """Refuse a schedule, as a file may hold it, that `draw_substeps` could not have drawn.
+
+    Args:
+        substeps: The physics steps of each interval; what follows the last one is ignored.
+        tick: How many intervals have passed.
+        elapsed: Physics steps since the start of the episode.
+        horizon: Physics steps in the episode, or None for an episode without an end.
+        nominal: Physics steps of the nominal interval.
+
+    Raises:
+        ValueError: If the intervals do not fit each other or the horizon.
+    """
+    ends = np.cumsum(substeps, dtype=np.int64)
+    last = len(ends) - 1
+    if horizon is not None and (substeps >= 0).all():
+        last = int(np.searchsorted(ends, horizon))
+    fits = last < len(ends) and substeps[: last + 1].min(initial=1) >= 1 and elapsed >= 0
+    if fits and horizon is None:
+        fits = substeps.max(initial=0) <= _LONGEST_HOLD * nominal and tick >= 0
+    elif fits:
+        fits = 0 <= tick <= last and ends[last] == horizon and elapsed == substeps[:tick].sum()
+    if not fits:
+        raise ValueError(
+            f"the saved schedule of intervals does not fit tick {tick}, {elapsed} substeps since "
+            f"the reset, and a horizon of {horizon} substeps"
+        )

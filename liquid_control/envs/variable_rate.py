@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from liquid_control.envs.intervals import IntervalLike, interval_from
 from liquid_control.envs.names import action_names, observation_names
-from liquid_control.envs.substeps import check_interval, draw_substeps
+from liquid_control.envs.substeps import check_interval, check_schedule, draw_substeps
 
 TimedObservation = dict[str, Any]
 
@@ -161,6 +161,31 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             truncated or self._substeps_since_reset == self.horizon_substeps,
             info,
         )
+
+    def state_dict(self) -> dict[str, NDArray[np.int64]]:
+        """Return the schedule of the episode under way, and how far it has come."""
+        return {
+            "schedule": self._schedule.copy(),
+            "tick": np.array(self._tick),
+            "substeps_since_reset": np.array(self._substeps_since_reset),
+        }
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on with the schedule that `state_dict` returned.
+
+        Raises:
+            ValueError: If it is no schedule of this env; nothing is changed then.
+        """
+        names = ("schedule", "tick", "substeps_since_reset")
+        axes = {name: (array.ndim, array.dtype.kind) for name, array in state.items()}
+        if axes != dict(zip(names, ((1, "i"), (0, "i"), (0, "i")), strict=True)):
+            raise ValueError(f"the saved schedule must be integers {names}, got {axes}")
+        schedule, tick, elapsed = state["schedule"], *(state[name].item() for name in names[1:])
+        horizon, nominal = self.horizon_substeps, self._nominal_substeps
+        check_schedule(schedule, tick, elapsed, horizon, nominal)
+        self._schedule = schedule.astype(np.int64)
+        self._elapsed_time = (self._schedule[:, None] * self._timestep).astype(np.float32)
+        self._tick, self._substeps_since_reset = tick, elapsed
 
     def _start_over(self) -> int:
         """Restart the schedule of an episode without a limit, and return its first index."""

@@ -80,6 +80,22 @@ class VecWindow(VecEnvWrapper):
             window[dones] = frames[key][dones]
         return self._shown(self._windows), rewards, dones, infos
 
+    def state_dict(self) -> Observations:
+        """Return the windows, (envs, length, numbers) each."""
+        return {key: window.copy() for key, window in self._windows.items()}
+
+    def load_state_dict(self, state: Observations) -> None:
+        """Go on with the windows that `state_dict` returned; the envs have been reset before.
+
+        Raises:
+            ValueError: If they do not fit these envs; nothing is changed then.
+        """
+        mine = {key: (window.shape, window.dtype) for key, window in self._windows.items()}
+        theirs = {key: (window.shape, window.dtype) for key, window in state.items()}
+        if mine != theirs or not all(np.isfinite(window).all() for window in state.values()):
+            raise ValueError(f"the saved windows are {theirs}, and these are {mine}, all finite")
+        self._windows = {key: window.copy() for key, window in state.items()}
+
     def _frames(self, observations: Any, starts: NDArray[np.int8]) -> Observations:
         """Flatten one observation of each env, (envs, 1, features)."""
         if not isinstance(observations, dict):

@@ -2,10 +2,11 @@
 
 from liquid_control.recipes.build import AGENTS, build_agent, build_env, build_robot
 from liquid_control.recipes.schema import Recipe, load_recipe
-from liquid_control.recipes.text import RecipeError
+from liquid_control.recipes.text import CommandError, RecipeError
 
 __all__ = [
     "AGENTS",
+    "CommandError",
     "Recipe",
     "RecipeError",
     "build_agent",

@@ -13,8 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 
-class RecipeError(ValueError):
-    """An invalid recipe; the message is one line and names the key."""
+class CommandError(ValueError):
+    """A problem that the user can mend at the command line; the message is one line."""
+
+
+class RecipeError(CommandError):
+    """A recipe that cannot be used; the message is one line and names the key."""
 
 
 class _Loader(yaml.SafeLoader):

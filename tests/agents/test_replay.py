@@ -1,4 +1,4 @@
-"""The sequence replay against a list of episodes, filled with values that name their place."""
+"""The sequence replay against a list of episodes, filled with values that tell their place."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_saved_and_loaded_it_is_the_same_and_goes_on() -> None:
     replay.save(file)
     file.seek(0)
     loaded = SequenceReplay(160, OBSERVATIONS, ACTIONS, n_envs=2, sequence_length=4, burn_in=2)
-    loaded.load(file)
+    loaded.load(file, 3)
     again = Recorder(loaded)
     again.count, again.starts = recorder.count, list(recorder.starts)
     for one in (recorder, again):
@@ -248,11 +248,11 @@ def test_a_replay_of_another_shape_is_not_loaded() -> None:
     file.seek(0)
     other = SequenceReplay(160, OBSERVATIONS, ACTIONS, n_envs=2, sequence_length=4, burn_in=1)
     with pytest.raises(ValueError, match=r"got \[4, 2, 80, 2, 8, 3\], expected \[4, 1,"):
-        other.load(file)
+        other.load(file, 3)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another archive", "an array"])
-def test_a_damaged_replay_raises_and_changes_nothing(damage: str) -> None:
+def test_a_damaged_replay_is_told_and_changes_nothing(damage: str) -> None:
     replay, _ = filled()
     whole, other = io.BytesIO(), io.BytesIO()
     replay.save(whole)
@@ -265,13 +265,13 @@ def test_a_damaged_replay_raises_and_changes_nothing(damage: str) -> None:
         content[len(content) // 4] ^= 1  # among the slots
     kept = {"cut": len(content) // 2, "emptied": 0}.get(damage)
     before = everything(replay)
-    with pytest.raises(ValueError, match=r"no whole replay .*; load a file of save_replay"):
-        replay.load(io.BytesIO(content[:kept]))
+    with pytest.raises(ValueError, match=r"no whole replay .*; load what save_replay"):
+        replay.load(io.BytesIO(content[:kept]), 3)
     for name in Sequences.__dataclass_fields__:
         assert_close(getattr(everything(replay), name), getattr(before, name), rtol=0, atol=0)
 
 
-def test_sampling_from_an_empty_replay_raises() -> None:
+def test_nothing_to_sample_is_told() -> None:
     replay = SequenceReplay(160, OBSERVATIONS, ACTIONS, sequence_length=4, burn_in=2)
     with pytest.raises(ValueError, match="collect at least 5 steps"):
         replay.sample(1)

@@ -1,18 +1,23 @@
-"""What is put down and taken up goes on as if nothing had happened, or is refused by name."""
+"""A saved environment goes on as if nothing had happened; unknown layers are named."""
 
 from __future__ import annotations
 
-import enum
-import json
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import (
+    ClipAction,
+    DelayObservation,
+    FrameStackObservation,
+    NormalizeObservation,
+    NormalizeReward,
+    TimeAwareObservation,
+    TransformObservation,
+)
+from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
@@ -24,7 +29,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from liquid_control import envs
-from liquid_control.checkpoints.env_state import CannotPutDownError, put_down, take_up
+from liquid_control.checkpoints.env_state import UnknownStateError, load_state_dict, state_dict
 
 
 def uneven(task: str) -> Callable[[], gym.Env[Any, Any]]:
@@ -34,7 +39,7 @@ def uneven(task: str) -> Callable[[], gym.Env[Any, Any]]:
 
 
 class RandomGravity(gym.Wrapper):  # type: ignore[type-arg]
-    """Another weight and gravity in each episode."""
+    """Another weight and gravity in each episode, which it saves by their names."""
 
     def reset(self, **options: Any) -> Any:
         observation = self.env.reset(**options)
@@ -43,40 +48,83 @@ class RandomGravity(gym.Wrapper):  # type: ignore[type-arg]
         model.body_mass[:] *= self.np_random.uniform(0.9, 1.1)
         return observation
 
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        model: Any = self.env.unwrapped.model  # type: ignore[attr-defined]
+        return {"gravity": model.opt.gravity.copy(), "mass": model.body_mass.copy()}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        model: Any = self.env.unwrapped.model  # type: ignore[attr-defined]
+        np.copyto(model.opt.gravity, state["gravity"])
+        np.copyto(model.body_mass, state["mass"])
+
+
+class HeavierGravity(RandomGravity):
+    """A subclass, which may have more state."""
+
+
+def wrapped(*wrappers: Callable[[Any], Any], task: str = "Pendulum-v1") -> Callable[[], VecEnv]:
+    def one() -> Any:
+        env = gym.make(task)
+        for wrapper in wrappers:
+            env = wrapper(env)
+        return env
+
+    return lambda: DummyVecEnv([one, one])
+
 
 ENVS: dict[str, Callable[[], VecEnv]] = {
     "CartPole": lambda: make_vec_env("CartPole-v1", 2, seed=1),
     "Acrobot": lambda: make_vec_env("Acrobot-v1", 2, seed=1),
+    "MountainCar": lambda: make_vec_env("MountainCar-v0", 2, seed=1),
+    "MountainCarContinuous": lambda: make_vec_env("MountainCarContinuous-v0", 2, seed=1),
     "FrozenLake": lambda: make_vec_env("FrozenLake-v1", 2, seed=1),
+    "CliffWalking": lambda: make_vec_env("CliffWalking-v1", 2, seed=1),
+    "Taxi": lambda: make_vec_env("Taxi-v4", 2, seed=1),
     "normalised Pendulum": lambda: VecNormalize(make_vec_env("Pendulum-v1", 2, seed=1)),
     "stacked Hopper": lambda: VecFrameStack(make_vec_env("Hopper-v5", 2, seed=1), 3),
     "Ant": lambda: VecMonitor(DummyVecEnv([lambda: gym.make("Ant-v5")])),
+    "Humanoid": lambda: make_vec_env("Humanoid-v5", 1, seed=1),
     "Pusher": lambda: make_vec_env("Pusher-v5", 1, seed=1),
     "uneven Humanoid": lambda: DummyVecEnv([uneven("Humanoid-v5"), uneven("Humanoid-v5")]),
     "uneven Walker": lambda: VecNormalize(DummyVecEnv([uneven("Walker2d-v5")])),
     "windows": lambda: envs.VecWindow(envs.make_vec("Hopper-v5", 2, seed=3, threads=1), length=3),
     "random gravity": lambda: DummyVecEnv([lambda: RandomGravity(gym.make("Hopper-v5"))]),
+    "frames": wrapped(lambda env: FrameStackObservation(env, 4)),
+    "frames of a Dict": wrapped(
+        lambda env: FrameStackObservation(envs.VariableRate(env), 3), task="Hopper-v5"
+    ),
+    "delayed": wrapped(lambda env: DelayObservation(env, 2)),
+    "normalised by Gymnasium": wrapped(NormalizeObservation, NormalizeReward, ClipAction),
+    "time-aware": wrapped(TimeAwareObservation),
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
-@pytest.mark.parametrize("make", ENVS.values(), ids=ENVS)
-def test_an_environment_goes_on_where_it_was_put_down(make: Callable[[], VecEnv]) -> None:
-    one, other = make(), make()
-    one.seed(5)
-    one.reset()
-    one.action_space.seed(0)
+def lived(make: Callable[[], VecEnv], steps: int) -> tuple[VecEnv, Callable[[], Any]]:
+    """An environment after some random steps, and what draws its next actions."""
+    env = make()
+    env.seed(5)
+    env.reset()
+    env.action_space.seed(0)
 
     def act() -> Any:
-        return np.array([one.action_space.sample() for _ in range(one.num_envs)])
+        return np.array([env.action_space.sample() for _ in range(env.num_envs)])
 
-    for _ in range(37):
-        one.step(act())
-    notes, arrays = put_down(one, "env")
+    for _ in range(steps):
+        env.step(act())
+    return env, act
+
+
+@pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
+@pytest.mark.parametrize("steps", [0, 37])
+@pytest.mark.parametrize("make", ENVS.values(), ids=ENVS)
+def test_an_environment_goes_on_where_it_was_saved(make: Callable[[], VecEnv], steps: int) -> None:
+    one, act = lived(make, steps)
+    other = make()
+    state = {name: array.copy() for name, array in state_dict(one).items()}
     other.reset()
     other.step(act())
-    take_up(other, json.loads(json.dumps(notes)), arrays, "env")
-    for _ in range(120):
+    load_state_dict(other, state)
+    for _ in range(60):
         actions = act()
         mine, theirs = one.step(actions), other.step(actions)
         for part in range(3):
@@ -87,97 +135,96 @@ def test_an_environment_goes_on_where_it_was_put_down(make: Callable[[], VecEnv]
                 assert info["episode"]["r"] == same["episode"]["r"]
 
 
-class Gait(enum.Enum):
-    WALK = 1
-    RUN = 2
+class Closure(gym.Wrapper):  # type: ignore[type-arg]
+    """Rewards that grow with each step, by a state in a closure."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        count = 0
+
+        def grow(reward: Any) -> Any:
+            nonlocal count
+            count += 1
+            return reward * count
+
+        self.grow = grow
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        return observation, self.grow(reward), *rest
 
 
-@dataclass
-class Thing:
-    """One of each kind."""
+class Slots(gym.Wrapper):  # type: ignore[type-arg]
+    """State in a slot, which vars() does not show."""
 
-    number: float = 0.0
-    nothing: int | None = None
-    word: str = "slow"
-    place: str = "/here"
-    gait: Gait = Gait.WALK
-    scalar: Any = field(default_factory=lambda: np.float32(0))
-    array: Any = field(default_factory=lambda: np.zeros(2))
-    last: Any = field(default_factory=lambda: deque(maxlen=2))
-    pair: Any = (0, 0.0)
-    table: Any = field(default_factory=dict)
-    held: Any = None
-    draw: Any = field(default_factory=lambda: np.random.default_rng(0))
-    act: Any = len
+    __slots__ = ("count",)
+
+    def step(self, action: Any) -> Any:
+        self.count = getattr(self, "count", 0) + 1
+        return self.env.step(action)
 
 
-def test_every_kind_of_state_is_taken_up_and_code_and_places_stay() -> None:
-    held = [1]
-    used = Thing(
-        number=float("nan"),
-        nothing=3,
-        word="fast",
-        place="/there",
-        gait=Gait.RUN,
-        scalar=np.float32(0.1),
-        array=np.arange(2.0),
-        last=deque([1, (2, held)], maxlen=2),
-        pair=(np.int8(4), float("inf")),
-        table={"a": {3: None}, "same": held},
-        held=held,
-        draw=np.random.default_rng(9),
-        act=print,
-    )
-    notes, arrays = put_down(used, "thing")
-    again = Thing()
-    array, draw = again.array, again.draw
-    take_up(again, json.loads(json.dumps(notes)), arrays, "thing")
-    assert np.isnan(again.number)
-    assert (again.nothing, again.word, again.gait) == (3, "fast", Gait.RUN)
-    assert (again.place, again.act) == ("/here", len)
-    assert type(again.scalar) is np.float32
-    assert again.scalar == np.float32(0.1)
-    assert again.array is array
-    assert array.tolist() == [0, 1]
-    assert again.last == deque([1, (2, [1])])
-    assert again.last.maxlen == 2
-    assert again.pair == (4, float("inf"))
-    assert again.table == {"a": {3: None}, "same": [1]}
-    assert again.held is again.table["same"] is again.last[1][1]
-    assert again.draw is draw
-    assert draw.random() == np.random.default_rng(9).random()
+class OfTheClass(gym.Wrapper):  # type: ignore[type-arg]
+    """State in an attribute of the class."""
 
-
-class Hidden:
-    """Who knows what it remembers?"""
+    count = 0
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("wrapper", "named"),
     [
-        (Hidden(), r"thing\.held, a tests\.checkpoints\.test_env_state\.Hidden,"),
-        ([0, {"x": Hidden()}], r"thing\.held\.1\.x, a tests"),
-        (iter([1]), r"thing\.held, a builtins\.list_iterator,"),
-        (np.array([None]), r"thing\.held, an array of object,"),
-        ({(1, 2): 3}, r"thing\.held, whose keys are neither names nor numbers,"),
+        (Closure, "Closure"),
+        (Slots, "Slots"),
+        (OfTheClass, "OfTheClass"),
+        (HeavierGravity, "HeavierGravity"),
+        (
+            lambda env: TransformObservation(env, lambda seen: seen, env.observation_space),
+            "TransformObservation",
+        ),
     ],
 )
-def test_what_cannot_be_seen_is_refused_by_name(value: Any, told: str) -> None:
-    with pytest.raises(CannotPutDownError, match=told):
-        put_down(Thing(held=value), "thing")
+def test_unknown_layers_are_named(wrapper: Callable[[Any], Any], named: str) -> None:
+    env, _ = lived(wrapped(wrapper, task="Hopper-v5"), 3)
+    with pytest.raises(UnknownStateError, match=named):
+        state_dict(env)
+
+
+def physics(env: VecEnv) -> Any:
+    return env.envs[0].unwrapped  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("used", "other"),
+    ("name", "value"),
     [
-        (Thing(number=1.0), Thing(number=len)),  # type: ignore[arg-type]
-        (Thing(gait=Gait.RUN), Thing(gait="RUN")),  # type: ignore[arg-type]
-        (Thing(held=Thing()), Thing(held=[])),
-        (Thing(held=[1]), Thing(held=Thing())),
-        (Thing(word="x"), Thing(word=Path("x"))),  # type: ignore[arg-type]
+        ("5.HopperEnv.physics", 1e11),
+        ("5.HopperEnv.physics", np.nan),
+        ("5.HopperEnv.jnt_dofadr", np.full(6, 500_000_000, np.int32)),
+        ("5.HopperEnv.xpos", np.zeros((2, 3))),
+        ("5.HopperEnv.xpos", np.zeros((5, 3), np.int64)),
+        ("5.HopperEnv.generator", np.zeros(6)),
+        ("2.VariableRate.schedule", np.full(3, 10**9)),
+        ("2.VariableRate.tick", np.array(-1)),
+        ("2.VariableRate.step", np.array(1)),
+        ("1.Monitor.total_steps", np.array(-1)),
+        ("1.Monitor.step", np.array(1)),
+        ("9.Nothing.at_all", np.array(1)),
     ],
 )
-def test_another_kind_of_thing_is_refused(used: Thing, other: Thing) -> None:
-    notes, arrays = put_down(used, "thing")
-    with pytest.raises(ValueError, match=r"thing\.\w+ is a .* here, and was another kind of thing"):
-        take_up(other, notes, arrays, "thing")
+def test_a_forged_state_is_refused_before_anything_changes(name: str, value: Any) -> None:
+    def make() -> VecEnv:
+        return DummyVecEnv([uneven("Hopper-v5")])
+
+    env, _ = lived(make, 5)
+    state, before = state_dict(env), state_dict(env)
+    if isinstance(value, float):
+        state[name][3] = value
+    else:
+        state[name] = value
+    model = {key: getattr(physics(env).model, key).copy() for key in ("jnt_dofadr", "body_mass")}
+    with pytest.raises(ValueError, match=r"state|schedule|environment"):
+        load_state_dict(env, state)
+    after = state_dict(env)
+    for key in before.keys() - {"1.Monitor.started"}:
+        np.testing.assert_array_equal(after[key], before[key])
+    for key, array in model.items():
+        np.testing.assert_array_equal(getattr(physics(env).model, key), array)

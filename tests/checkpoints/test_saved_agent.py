@@ -19,9 +19,9 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 
-from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control import LiquidPolicy, LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read, write
-from liquid_control.checkpoints.spaces import space_from_json, space_to_json
+from liquid_control.checkpoints.sb3_json import space_from_json, space_to_json
 from tests.agents.tasks import Recall
 
 WIRING = {"kind": "auto_ncp", "neurons": 8}
@@ -149,7 +149,8 @@ def test_another_agent_or_circuit_is_refused(make: Callable[..., Any], tmp_path:
         assert value.equal(before[name])
     parts = {"policy": dict(list(agent.policy.state_dict().items())[1:])}
     write(
-        tmp_path / "less.zip", replace(agent.contents(), tensors=agent.contents().tensors | parts)
+        tmp_path / "less.zip",
+        replace(agent.state_dict(), tensors=agent.state_dict().tensors | parts),
     )
     with pytest.raises(CheckpointError, match="differs in"):
         agent.set_parameters(tmp_path / "less.zip")
@@ -159,7 +160,7 @@ def test_another_agent_or_circuit_is_refused(make: Callable[..., Any], tmp_path:
 
 def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """An agent whose description was changed, and sealed again, as an attacker would."""
-    contents = ppo().contents()
+    contents = ppo().state_dict()
     data = deepcopy(contents.data)
     change(data["agent"])
     write(path, replace(contents, data=data))
@@ -176,7 +177,12 @@ def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) ->
         lambda agent: agent["arguments"].update(no_argument=1),
         lambda agent: agent["arguments"].update(n_steps="many"),
         lambda agent: agent["arguments"].pop("policy_kwargs"),
+        lambda agent: agent["arguments"].update(tensorboard_log="/tmp"),
         lambda agent: agent["counters"].clear(),
+        lambda agent: agent["counters"].update(num_timesteps=-1),
+        lambda agent: agent["counters"].update(_n_updates=1.5),
+        lambda agent: agent["counters"].update(_current_progress_remaining="x"),
+        lambda agent: agent.update(n_envs=10**9),
         lambda agent: agent["observation_space"].update(kind="os.system"),
         lambda agent: agent["observation_space"].update(shape=[10**12]),
         lambda agent: agent["observation_space"].update(dtype="O"),
@@ -193,7 +199,7 @@ def test_impossible_agents_are_refused(
 
 
 def test_tensors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    contents = ppo().contents()
+    contents = ppo().state_dict()
     policy = dict(contents.tensors["policy"])
     policy[next(iter(policy))] = torch.zeros(2)
     write(tmp_path / "agent.zip", replace(contents, tensors={**contents.tensors, "policy": policy}))
@@ -202,6 +208,97 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "other.zip", Contents("LiquidPPO", contents.data, {}))
     with pytest.raises(CheckpointError, match=r"other\.zip is not loaded"):
         LiquidPPO.load(tmp_path / "other.zip")
+
+
+@pytest.fixture(scope="module")
+def learned() -> dict[str, Contents]:
+    """Trained agents, whose optimizers have moments."""
+    return {"ppo": ppo().learn(32).state_dict(), "sac": sac().learn(64).state_dict()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "name", "value"),
+    [
+        ("ppo", "policy.optimizer", "0.exp_avg", torch.zeros(3)),
+        ("ppo", "policy.optimizer", "0.exp_avg_sq", -1.0),
+        ("ppo", "policy.optimizer", "0.step", torch.nan),
+        ("ppo", "policy.optimizer", "0.exp_avg", None),
+        ("ppo", "policy.optimizer", "999.exp_avg", torch.zeros(3)),
+        ("ppo", "policy.optimizer", "0.step_wait", torch.zeros(3)),
+        ("ppo", "policy", "log_std", torch.zeros(2)),
+        ("ppo", "policy", "normalizer.mean", torch.nan),
+        ("ppo", "policy", "normalizer.variance", -1.0),
+        ("ppo", "variables", "collect_rollouts", torch.zeros(1)),
+        ("ppo", "variables", "num_timesteps", torch.zeros(1)),
+        ("sac", "variables", "log_ent_coef", torch.nan),
+        ("sac", "variables", "log_ent_coef", torch.zeros(3)),
+        ("sac", "policy", "normalizer.count", torch.inf),
+        ("sac", "ent_coef_optimizer", "0.exp_avg", torch.zeros(9)),
+    ],
+)
+def test_forged_tensors_are_refused_and_change_nothing(
+    kind: str,
+    group: str,
+    name: str,
+    value: Any,
+    learned: dict[str, Contents],
+    tmp_path: Path,
+) -> None:
+    contents = learned[kind]
+    tensors = dict(contents.tensors[group])
+    if value is None:
+        del tensors[name]
+    elif isinstance(value, float):
+        tensors[name] = torch.full_like(tensors[name], value)
+    else:
+        tensors[name] = value
+    write(tmp_path / "agent.zip", replace(contents, tensors={**contents.tensors, group: tensors}))
+    agent = ppo() if kind == "ppo" else sac()
+    before = agent.state_dict()
+    with pytest.raises(CheckpointError, match=r"agent\.zip is not loaded"):
+        type(agent).load(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=r"agent\.zip does not fit"):
+        agent.set_parameters(tmp_path / "agent.zip")
+    after = agent.state_dict()
+    assert after.data == before.data
+    for part, each in before.tensors.items():
+        assert all(tensor.equal(after.tensors[part][key]) for key, tensor in each.items())
+
+
+@pytest.mark.parametrize("change", [{"lr": float("1e400")}, {"betas": [2, 3]}, {"params": [0]}])
+def test_forged_settings_of_an_optimizer_are_refused(
+    change: dict[str, Any], learned: dict[str, Contents]
+) -> None:
+    contents = learned["ppo"]
+    data = deepcopy(dict(contents.data))
+    data["optimizers"]["policy.optimizer"][0].update(change)
+    with pytest.raises(CheckpointError, match=f"{min(change)} of its policy.optimizer"):
+        ppo().load_state_dict(replace(contents, data=data))
+
+
+class Louder(LiquidPolicy):
+    """A policy without weights of its own."""
+
+    def for_env(self, actions: torch.Tensor) -> Any:
+        return super().for_env(actions)
+
+
+def test_a_policy_class_is_recorded_and_asked_for(tmp_path: Path) -> None:
+    agent = LiquidPPO(
+        Louder, "CartPole-v1", n_steps=16, batch_size=16, policy_kwargs={"wiring": WIRING}
+    )
+    agent.save(tmp_path / "louder")
+    with pytest.raises(CheckpointError, match=r"class Louder, and this is LiquidPolicy; pass"):
+        LiquidPPO.load(tmp_path / "louder")
+    with pytest.raises(CheckpointError, match="class Louder, and this is LiquidPolicy"):
+        ppo().set_parameters(tmp_path / "louder")
+    again = LiquidPPO.load(tmp_path / "louder", custom_objects={"policy_class": Louder})
+    assert type(again.policy) is Louder
+    ppo().save(tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="class LiquidPolicy, and this is Louder"):
+        LiquidPPO.load(tmp_path / "plain", policy_class=Louder)
+    with pytest.raises(CheckpointError, match="class LiquidPolicy, and this is Louder"):
+        agent.set_parameters(tmp_path / "plain")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from liquid_control.agents.signals import stop_on_signals
+from liquid_control.checkpoints.signals import stop_on_signals
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -44,7 +44,7 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
 def test_a_second_sigterm_ends_the_process() -> None:
     script = (
         "import os, signal\n"
-        "from liquid_control.agents.signals import stop_on_signals\n"
+        "from liquid_control.checkpoints.signals import stop_on_signals\n"
         "with stop_on_signals():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from liquid_control.agents.signals import StopRequest
-from liquid_control.agents.snapshot import snapshot
-from liquid_control.checkpoints import Contents
 from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.signals import StopRequest
 
 
 class ResumeCallback(BaseCallback):
-    """Saves the training before its first rollout, and again each time that so many steps passed.
+    """Saves a checkpoint before the first rollout, and then every so many control steps.
 
-    Asked to stop, it saves and ends `learn` with the next step, which a resumed training repeats.
-    The agent with the best mean return of recent episodes so far is kept as `best.zip`.
+    After a stop request it saves and ends `learn` with the next step, which a resumed training
+    repeats. The agent with the best mean return of recent episodes is saved as `best.zip`.
 
     Args:
         manager: of the checkpoints, or the folder that holds them.
@@ -27,6 +26,8 @@ class ResumeCallback(BaseCallback):
     Attributes:
         stopped: whether it ended the training.
     """
+
+    model: SavedAgent
 
     def __init__(
         self, manager: CheckpointManager | Path | str, every: int, stop: StopRequest | None = None
@@ -49,15 +50,14 @@ class ResumeCallback(BaseCallback):
         due = self.num_timesteps // self.every > self._last // self.every
         if due or self.stopped or not self.manager.paths():
             self._last = self.num_timesteps
-            contents: Contents = self.model.contents()  # type: ignore[attr-defined]
-            self.manager.save(self.num_timesteps, snapshot(self.model, contents))
-            self._keep_the_best()
+            self.manager.save(self.num_timesteps, self.model.state_dict(training=True))
+            self._save_best()
 
     def _on_step(self) -> bool:
         return not self.stopped
 
-    def _keep_the_best(self) -> None:
+    def _save_best(self) -> None:
         episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         if episodes and (score := float(np.mean(episodes))) > self._best:
             self._best = score
-            self.manager.save_best(score, self.model.contents())  # type: ignore[attr-defined]
+            self.manager.save_best(score, self.model.state_dict())

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as JSON, and back; built from the names below and no others."""
+"""Spaces of Gymnasium and schedules of SB3 as JSON, and back; no other class is built."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
 from liquid_control.checkpoints.errors import CheckpointError
 
@@ -97,3 +98,27 @@ def _shape(sizes: list[int]) -> tuple[int, ...]:
     if min(shape, default=0) < 0 or math.prod(shape) > LARGEST:
         raise ValueError(f"shape {list(shape)}")
     return shape
+
+
+UNKNOWN = {"kind": "function"}
+"""A schedule that a file cannot hold; whoever loads it has to say what it is."""
+
+
+def schedule_to_json(schedule: Any) -> Any:
+    """A number, None, or a schedule that interpolates linearly; `UNKNOWN` for other functions."""
+    match schedule:
+        case FloatSchedule():
+            return schedule_to_json(schedule.value_schedule)
+        case ConstantSchedule():
+            return float(schedule.val)
+        case LinearSchedule():
+            ends = {"start": schedule.start, "end": schedule.end}
+            return {"kind": "linear", **ends, "end_fraction": schedule.end_fraction}
+    return UNKNOWN if callable(schedule) else schedule
+
+
+def schedule_from_json(data: Any) -> Any:
+    """What `schedule_to_json` was given; data that is no schedule as it is."""
+    if isinstance(data, dict) and data.get("kind") == "linear":
+        return LinearSchedule(float(data["start"]), float(data["end"]), float(data["end_fraction"]))
+    return data

@@ -1,4 +1,4 @@
-"""Signals that end a training where it can be resumed."""
+"""Stops a training on a signal, at a point from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note the first SIGTERM or Ctrl-C, for who asks; the second one ends the process at once.
+    """Store the first SIGTERM or Ctrl-C in a request; the second one ends the process at once.
 
-    A signal that the process ignores stays ignored. Outside the main thread, which alone may
-    handle signals, nothing is noted.
+    Signals that the process ignores stay ignored. Only the main thread can handle signals; in
+    others the request stays empty.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def give_back() -> None:
+    def restore_handlers() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def note(number: int, _: object) -> None:
+    def store(number: int, _: object) -> None:
         request.signal = signal.Signals(number)
-        give_back()
+        restore_handlers()
 
-    heard = [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in heard}
+    handled = [signal.SIGINT, signal.SIGTERM]
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in handled}
     before = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
     for number in before:
-        signal.signal(number, note)
+        signal.signal(number, store)
     try:
         yield request
     finally:
-        give_back()
+        restore_handlers()

@@ -1,0 +1,57 @@
+"""Files and folders that are written whole or not at all, and outlast a loss of power."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to; at the end it takes the place of `path`.
+
+    What was there stays until then, and on an error. A folder takes no other folder's place.
+
+    Raises:
+        OSError: the disk is full, a permission is missing, or a folder exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    _remove(partial)  # left by a process that was killed
+    try:
+        yield partial
+        if partial.is_dir() and path.exists():
+            raise FileExistsError(f"{path} exists; a folder is not replaced")
+        for each in (*(partial.rglob("*") if partial.is_dir() else ()), partial):
+            _sync(each)
+        partial.replace(path)
+        _sync(path.parent)
+    finally:
+        _remove(partial)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder where the system can."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

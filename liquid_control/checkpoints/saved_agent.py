@@ -1,0 +1,491 @@
+"""SB3 agents that are saved without code: numbers and JSON in the place of SB3's pickles."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from torch import Tensor
+from torch.optim import Optimizer
+
+from liquid_control.checkpoints.archive import Contents, read, write
+from liquid_control.checkpoints.errors import CheckpointError
+from liquid_control.checkpoints.fields import check_like
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.sb3_json import (
+    UNKNOWN,
+    schedule_from_json,
+    schedule_to_json,
+    space_from_json,
+    space_to_json,
+)
+from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
+
+SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
+
+# Arguments that say where an agent runs rather than what it is, or are part of policy_kwargs.
+ELSEWHERE = {
+    "self",
+    "policy",
+    "env",
+    "device",
+    "verbose",
+    "tensorboard_log",
+    "normalize_observations",
+    "rollout_buffer_class",
+    "rollout_buffer_kwargs",
+    "replay_buffer_class",
+    "replay_buffer_kwargs",
+    "_init_setup_model",
+}
+POLICY = "LiquidPolicy"  # the policy that agents have by this name
+WIDEST = 2**14  # neurons or units in one layer of a network that is loaded
+MOST_ENVS = 2**16
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
+
+
+class SavedAgent(BaseAlgorithm):
+    """`save`, `load` and `set_parameters` of SB3, on checkpoints that hold no code.
+
+    See `liquid_control.checkpoints` for their form. What SB3 keeps beside them, such as its
+    environment and the replay buffer, is not part of one either.
+    """
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Save weights, optimizers, arguments and counters in one file, whole or not at all.
+
+        Args:
+            path: gets the suffix zip if it has none.
+            exclude: must be None; a checkpoint always holds the same.
+            include: likewise.
+
+        Raises:
+            OSError: it cannot be written; what was there before is unchanged.
+        """
+        if isinstance(path, io.IOBase) or exclude is not None or include is not None:
+            raise TypeError("save takes a path, and a checkpoint always holds the same")
+        write(_as_zip(path), self.state_dict())
+
+    @classmethod
+    def load(
+        cls: type[SelfAgent],
+        path: str | Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
+        trust: bool = False,
+        **kwargs: Any,
+    ) -> SelfAgent:
+        """Load an agent that `save` wrote. Nothing in the file is run, and damage is found.
+
+        Args:
+            path: of the file; the suffix zip may be left out.
+            env: to train in; None is enough to predict.
+            device: where it runs.
+            custom_objects: arguments to replace, by name. What a file cannot hold must be here,
+                such as a learning rate that is a function, or `policy_class` if the agent was
+                saved with a policy class of your own.
+            print_system_info: print SB3's system information.
+            force_reset: as in SB3; a loaded agent always resets its environment.
+            trust: let SB3 load one of its own zip files, which runs whatever code is in it.
+            **kwargs: arguments to replace, as in custom_objects.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: it is damaged, holds another agent, or none.
+        """
+        if trust:
+            return super().load(
+                path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+            )
+        if print_system_info:
+            get_system_info()
+        if isinstance(path, io.IOBase):
+            raise TypeError("load takes a path")
+        path = _as_zip(path)
+        replaced = {**(custom_objects or {}), **kwargs}
+        return cls._build(read(path), env, device, str(path), replaced)
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | Path | dict[str, Any],
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+        *,
+        trust: bool = False,
+    ) -> None:
+        """Load weights and optimizers into this agent; arguments as in `load` and in SB3.
+
+        Raises:
+            CheckpointError: the file is damaged, or does not fit this agent.
+        """
+        if trust or isinstance(load_path_or_dict, dict):
+            super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
+            return
+        path = _as_zip(load_path_or_dict)
+        contents = read(path)
+        with _errors_name(f"{path} does not fit this agent"):
+            self.load_state_dict(contents, exact_match=exact_match)
+
+    @classmethod
+    def resume(
+        cls: type[SelfAgent],
+        checkpoints: str | Path,
+        env: GymEnv,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        *,
+        logger: ResumableLogger | None = None,
+    ) -> SelfAgent:
+        """Resume a training that was interrupted, from its newest whole checkpoint.
+
+        `learn(total - model.num_timesteps, reset_num_timesteps=False)` then ends bit for bit as
+        `learn(total)` would have, see `liquid_control.checkpoints.training_state`.
+
+        Args:
+            checkpoints: the folder of `ResumeCallback`.
+            env: made with the same arguments as before. It goes on where it was, unless a part of
+                it is unknown, such as processes; then a warning names it and episodes restart.
+            device: where it runs.
+            custom_objects: arguments that a file cannot hold, as in `load`.
+            logger: on the folder of the logs, which go on from there.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            CheckpointError: none is whole, or it holds another agent or other environments.
+        """
+        path, contents = CheckpointManager(checkpoints).latest()
+        agent = cls._build(contents, env, device, str(path), custom_objects)
+        with _errors_name(f"{path} cannot be resumed"):
+            load_training_state(agent, contents, logger)
+        return agent
+
+    def state_dict(self, *, training: bool = False) -> Contents:
+        """What `save` writes, and with `training` all that `resume` needs, as copies.
+
+        Raises:
+            ValueError: `training` is asked for, and has not begun.
+        """
+        data: dict[str, Any] = {
+            "agent": {
+                "policy": _policy_name(type(self), self.policy_class),
+                "arguments": {
+                    name: _to_json(self._argument(name)) for name in _arguments(type(self))
+                },
+                "counters": self._counters(),
+                "observation_space": space_to_json(self.observation_space),
+                "action_space": space_to_json(self.action_space),
+                "n_envs": self.n_envs,
+            },
+            "optimizers": {},
+        }
+        modules, optimizers = self._saved_parts()
+        tensors: Groups = {name: module.state_dict() for name, module in modules.items()}
+        tensors["variables"] = self._variables()
+        for name, optimizer in optimizers.items():
+            tensors[name], data["optimizers"][name] = _optimizer_to_plain(optimizer)
+        copies = {
+            name: {key: tensor.detach().clone() for key, tensor in each.items()}
+            for name, each in tensors.items()
+        }
+        contents = Contents(type(self).__name__, deepcopy(data), copies)
+        if not training:
+            return contents
+        more = training_state(self, self.training_state_dict())
+        return replace(
+            contents,
+            data={**contents.data, **more.data},
+            tensors={**contents.tensors, **more.tensors},
+        )
+
+    def load_state_dict(self, contents: Contents, *, exact_match: bool = True) -> None:
+        """Load weights and optimizers from what `state_dict` returned.
+
+        Args:
+            contents: checked before anything is changed.
+            exact_match: False ignores weights that only one of the two has.
+
+        Raises:
+            CheckpointError: they are not those of such an agent; nothing is changed then.
+        """
+        described = _of_kind(contents, type(self)).data["agent"]
+        _check_policy(described, _policy_name(type(self), self.policy_class))
+        modules, optimizers = self._saved_parts()
+        tensors, groups = contents.tensors, contents.data["optimizers"]
+        states = {}
+        for name, module in modules.items():
+            _check_weights(tensors[name], module.state_dict(), name, exact_match=exact_match)
+        check_like(tensors["variables"], self._variables(), "variables")
+        for name, optimizer in optimizers.items():
+            states[name] = _optimizer_from_plain(tensors[name], groups[name], optimizer, name)
+        for name, module in modules.items():
+            module.load_state_dict(tensors[name], strict=exact_match)
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(states[name])
+        with torch.no_grad():
+            for name, variable in self._variables().items():
+                variable.copy_(tensors["variables"][name])
+
+    def training_state_dict(self) -> Groups:
+        """Groups of tensors that a resumed training needs beside what `save` writes.
+
+        The group "episodes" belongs to the episodes under way, and is left out if they restart.
+        """
+        return {}
+
+    def load_training_state_dict(self, state: Groups) -> None:
+        """Load what `training_state_dict` returned.
+
+        Raises:
+            CheckpointError: it does not fit this agent; nothing is changed then.
+        """
+        if state:
+            raise CheckpointError(f"it holds {', '.join(sorted(state))}, which this agent has not")
+
+    @classmethod
+    def _build(
+        cls: type[SelfAgent],
+        contents: Contents,
+        env: GymEnv | None,
+        device: torch.device | str,
+        source: str,
+        replaced: Mapping[str, Any] | None,
+    ) -> SelfAgent:
+        """The agent that a checkpoint describes; errors name its source."""
+        replaced = dict(replaced or {})
+        with _errors_name(f"{source} is not loaded"):
+            described = _of_kind(contents, cls).data["agent"]
+            policy = replaced.pop("policy_class", POLICY)
+            _check_policy(described, policy if isinstance(policy, str) else policy.__name__)
+            if unknown := described["arguments"].keys() - set(_arguments(cls)):
+                raise CheckpointError(f"{cls.__name__} has no argument {min(unknown)!r}")
+            arguments = {**described["arguments"], **replaced}
+            for name, value in arguments.items():
+                if value == UNKNOWN:
+                    raise CheckpointError(
+                        f"{name} is an object that a file cannot hold; pass it again, as "
+                        f"custom_objects={{{name!r}: ...}}"
+                    )
+            _check_widths(arguments["policy_kwargs"])
+            observation_space = space_from_json(described["observation_space"])
+            action_space = space_from_json(described["action_space"])
+        if env is not None:
+            env = cls._wrap_env(env)
+            check_for_correct_spaces(env, observation_space, action_space)
+        with _errors_name(f"{source} is not loaded"):
+            given = {name: _from_json(value) for name, value in arguments.items()}
+            agent = cls(policy, env, device=device, _init_setup_model=False, **given)  # type: ignore[call-arg]
+            agent.observation_space, agent.action_space = observation_space, action_space
+            agent.n_envs = _count(described, "n_envs", 1, MOST_ENVS)
+            if env is not None:
+                agent.n_envs = env.num_envs
+            agent._load_counters(described["counters"])
+            agent._setup_model()
+            agent.load_state_dict(contents)
+        return agent
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            "num_timesteps": self.num_timesteps,
+            "_total_timesteps": self._total_timesteps,
+            "_num_timesteps_at_start": self._num_timesteps_at_start,
+            "_n_updates": self._n_updates,
+            "_episode_num": self._episode_num,
+            "_current_progress_remaining": self._current_progress_remaining,
+        }
+
+    def _load_counters(self, counters: Mapping[str, Any]) -> None:
+        self.num_timesteps = _count(counters, "num_timesteps")
+        self._total_timesteps = _count(counters, "_total_timesteps")
+        self._num_timesteps_at_start = _count(counters, "_num_timesteps_at_start")
+        self._n_updates = _count(counters, "_n_updates")
+        self._episode_num = _count(counters, "_episode_num")
+        left = counters["_current_progress_remaining"]
+        if type(left) not in {int, float} or not math.isfinite(left):
+            raise CheckpointError(f"_current_progress_remaining is {left!r}, which is no number")
+        self._current_progress_remaining = left
+
+    def _saved_parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, Optimizer]]:
+        """The modules and optimizers that SB3's agents name as theirs."""
+        names, _ = self._get_torch_save_params()
+        parts = {name: _attribute(self, name) for name in names}
+        optimizers = {name: each for name, each in parts.items() if isinstance(each, Optimizer)}
+        modules = {name: each for name, each in parts.items() if isinstance(each, torch.nn.Module)}
+        return modules, optimizers
+
+    def _variables(self) -> dict[str, Tensor]:
+        """Tensors that SB3's agents name as theirs."""
+        _, names = self._get_torch_save_params()
+        parts = {name: _attribute(self, name) for name in names}
+        return {name: each for name, each in parts.items() if each is not None}
+
+    def _argument(self, name: str) -> Any:
+        return getattr(self, name) if hasattr(self, name) else getattr(self, f"_{name}")
+
+
+def _arguments(agent: type[SavedAgent]) -> list[str]:
+    """The arguments of a constructor that say what an agent is."""
+    parameters = signature(agent.__init__).parameters.values()
+    named = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
+    return [name for name in named if name not in ELSEWHERE]
+
+
+def _policy_name(agent: type[SavedAgent], policy: type[Any]) -> str:
+    return POLICY if policy is agent.policy_aliases.get(POLICY) else policy.__name__
+
+
+def _check_policy(described: Mapping[str, Any], name: str) -> None:
+    saved = described.get("policy", POLICY)  # older files name none
+    if saved != name:
+        raise CheckpointError(
+            f"it holds a policy of the class {saved}, and this is {name}; pass the class as "
+            'custom_objects={"policy_class": ...}'
+        )
+
+
+def _check_weights(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str, *, exact_match: bool
+) -> None:
+    """Refuse weights and moments that a module cannot have."""
+    if not exact_match:
+        given = {key: tensor for key, tensor in given.items() if key in own}
+        own = {key: own[key] for key in given}
+    check_like(given, own, what)
+    for key, tensor in given.items():
+        if key.endswith(("variance", "count")) and (tensor < 0).any():
+            raise CheckpointError(f"{key} of its {what} is negative")
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, TrainFreq):
+        return [value.frequency, value.unit.value]
+    return UNKNOWN if isinstance(value, ActionNoise) else schedule_to_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else schedule_from_json(value)
+
+
+def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
+    if contents.kind != agent.__name__:
+        raise CheckpointError(f"it holds a {contents.kind}, and this is {agent.__name__}")
+    return contents
+
+
+def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2**53) -> int:
+    value = counters[name]
+    if type(value) is not int or not least <= value <= most:
+        raise CheckpointError(f"{name} is {value!r}; expected an integer from {least} to {most}")
+    return value
+
+
+def _check_widths(value: Any) -> None:
+    """Refuse a policy that would fill the memory before its weights are found not to fit."""
+    if isinstance(value, int) and value > WIDEST:
+        raise CheckpointError(f"its policy has a layer of {value}, and {WIDEST} is the most")
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            _check_widths(part)
+
+
+@contextmanager
+def _errors_name(source: str) -> Iterator[None]:
+    """Raise a CheckpointError with the source for whatever data that fit nothing end in."""
+    try:
+        yield
+    except (
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def _as_zip(path: str | Path) -> Path:
+    """The path that SB3 would take: with the suffix zip, if it has none."""
+    path = Path(path)
+    return path if path.suffix or path.is_dir() else path.with_suffix(".zip")
+
+
+def _attribute(agent: BaseAlgorithm, name: str) -> Any:
+    """What a dotted name stands for, such as "policy.optimizer"."""
+    part: Any = agent
+    for each in name.split("."):
+        part = getattr(part, each)
+    return part
+
+
+def _optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """The state of each parameter as tensors, "<number>.<name>", and the groups as JSON."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state["state"].items()
+        for name, value in values.items()
+    }
+    return tensors, state["param_groups"]
+
+
+def _optimizer_from_plain(
+    tensors: Mapping[str, Tensor], groups: Any, optimizer: Optimizer, what: str
+) -> dict[str, Any]:
+    """What `_optimizer_to_plain` was given, of an Adam with the same parameters and settings."""
+    own = optimizer.state_dict()["param_groups"]
+    if len(groups) != len(own):
+        raise CheckpointError(f"its {what} has {len(groups)} groups, and here there are {len(own)}")
+    for group, mine in zip(groups, own, strict=True):
+        _check_settings(group, mine, what)
+    likes: dict[str, Tensor] = {}
+    for group, mine in zip(optimizer.param_groups, own, strict=True):
+        for number, parameter in zip(mine["params"], group["params"], strict=True):
+            if any(f"{number}.{moment}" in tensors for moment in MOMENTS):
+                likes |= {f"{number}.{moment}": parameter for moment in MOMENTS}
+                likes[f"{number}.step"] = torch.zeros(())
+    check_like(tensors, likes, what)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, moment = key.split(".")
+        if moment != "exp_avg" and (tensor < 0).any():
+            raise CheckpointError(f"{key} of its {what} is negative")
+        state.setdefault(int(number), {})[moment] = tensor
+    rates = [{**mine, "lr": group["lr"]} for group, mine in zip(groups, own, strict=True)]
+    return {"state": dict(sorted(state.items())), "param_groups": rates}
+
+
+def _check_settings(group: Mapping[str, Any], own: Mapping[str, Any], what: str) -> None:
+    """Refuse settings of an optimizer, apart from its learning rate, that differ from its own."""
+    for name, value in group.items():
+        is_rate = name == "lr" and type(value) in {int, float} and 0 <= value < math.inf
+        given = tuple(value) if name == "betas" else value  # JSON has no tuples
+        if not is_rate and (name not in own or given != own[name]):
+            raise CheckpointError(
+                f"{name} of its {what} is {value!r}, and here it is {own.get(name)}"
+            )
