@@ -33,6 +33,8 @@ class CTRNN(ContinuousCircuit):
         **options: as for `Circuit`.
     """
 
+    recurrent: Synapses
+
     def __init__(self, wiring: Wiring, **options: Any) -> None:
         super().__init__(wiring, **options)
         sensory, recurrent = weight_deviations(wiring, TANH_GAIN)

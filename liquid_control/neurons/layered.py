@@ -27,6 +27,7 @@ class LayeredCircuit(Circuit):
     within a control step, so a sensation reaches the motor neurons in the step in which it is felt.
     """
 
+    recurrent: Synapses
     uses_own_state = False  # whether `update` uses the neuron's own previous state
     slopes: Sequence[float]  # of a neuron at rest by its first gates; zero by the others
 

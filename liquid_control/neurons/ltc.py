@@ -97,6 +97,8 @@ class LTC(ContinuousCircuit):
         **options: as for `Circuit`; inputs and outputs are mapped affinely by default.
     """
 
+    recurrent: _Conductances
+
     def __init__(
         self,
         wiring: Wiring,

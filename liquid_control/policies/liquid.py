@@ -18,6 +18,7 @@ from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
 from liquid_control.policies.observations import feature_count
+from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.stateful import StatefulPolicy
 
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
@@ -118,8 +119,17 @@ class LiquidPolicy(StatefulPolicy):
         self.action_net, self.log_std = self._action_head(log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
-        trainable = [weight for weight in self.parameters() if weight.requires_grad]
-        self.optimizer = self.optimizer_class(trainable, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.optimizer = RecurrentAdam(
+            [weight for weight in self.parameters() if weight.requires_grad],
+            [
+                entries
+                for module in self.modules()
+                if isinstance(module, Circuit)
+                for entries in module.memory_synapses()
+            ],
+            lr=lr_schedule(1),
+            **self.optimizer_kwargs,
+        )
 
     @property
     def actor_circuit(self) -> Circuit:
