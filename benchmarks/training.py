@@ -36,6 +36,7 @@ from table import print_table
 from timing import Clock, in_turns
 
 from liquid_control import LiquidPPO, envs
+from liquid_control.policies.networks import Signal
 
 STEPS = 256
 SETTINGS: dict[str, Any] = {
@@ -163,7 +164,7 @@ def unroll_circuits(agent: LiquidPPO) -> None:
         for minibatch in agent.rollout_buffer.minibatches(
             agent.batch_size // agent.sequence_length
         ):
-            signal = minibatch.features, minibatch.elapsed_time, minibatch.episode_start
+            signal = Signal(minibatch.features, minibatch.elapsed_time, minibatch.episode_start)
             for body in (agent.policy.actor, agent.policy.critic.body):
                 state = body.circuit.initial_state(len(minibatch.state))
                 activity, _ = body(signal, state)

@@ -18,23 +18,21 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import faults_told
-from liquid_control.agents.finite_checks import (
-    check_column,
-    check_each,
-    check_observation,
-    check_update,
-)
+from liquid_control.agents.finite_checks import check_each, check_observation, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
-from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.options import PPOOptions
+from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
     EpisodeEnd,
-    bootstrap_values,
-    evaluate_rollout,
     find_episode_ends,
+    finish_rollout,
+    unroll_sequences,
 )
 from liquid_control.agents.saving import SavedAgent
-from liquid_control.agents.sequences import Minibatch, SequenceBuffer, default_length
+from liquid_control.agents.sequences import Minibatch, SequenceBuffer, Transitions, default_length
 from liquid_control.policies import LiquidPolicy
+
+OWN_OPTIONS = {"sequence_length", "normalize_observations", "normalize_returns"}  # not SB3's
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
@@ -70,34 +68,34 @@ class LiquidPPO(SavedAgent, PPO):
         self,
         policy: str | type[LiquidPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        n_steps: int = 2048,
-        batch_size: int = 512,
-        n_epochs: int = 10,
-        gamma: float = 0.99,
-        gae_lambda: float = 0.95,
-        clip_range: float | Schedule = 0.2,
-        clip_range_vf: float | Schedule | None = None,
-        normalize_advantage: bool = True,
-        ent_coef: float = 0.0,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
+        learning_rate: float | Schedule = PPOOptions.learning_rate,
+        n_steps: int = PPOOptions.n_steps,
+        batch_size: int = PPOOptions.batch_size,
+        n_epochs: int = PPOOptions.n_epochs,
+        gamma: float = PPOOptions.gamma,
+        gae_lambda: float = PPOOptions.gae_lambda,
+        clip_range: float | Schedule = PPOOptions.clip_range,
+        clip_range_vf: float | Schedule | None = PPOOptions.clip_range_vf,
+        normalize_advantage: bool = PPOOptions.normalize_advantage,
+        ent_coef: float = PPOOptions.ent_coef,
+        vf_coef: float = PPOOptions.vf_coef,
+        max_grad_norm: float = PPOOptions.max_grad_norm,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         rollout_buffer_class: None = None,
         rollout_buffer_kwargs: None = None,
-        target_kl: float | None = None,
-        stats_window_size: int = 100,
+        target_kl: float | None = PPOOptions.target_kl,
+        stats_window_size: int = PPOOptions.stats_window_size,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
         seed: int | None = None,
-        device: torch.device | str = "auto",
+        device: torch.device | str = PPOOptions.device,
         _init_setup_model: bool = True,
         *,
-        sequence_length: int | None = None,
-        normalize_observations: bool = True,
-        normalize_returns: bool = True,
+        sequence_length: int | None = PPOOptions.sequence_length,
+        normalize_observations: bool = PPOOptions.normalize_observations,
+        normalize_returns: bool = PPOOptions.normalize_returns,
     ) -> None:
         if use_sde:
             raise ValueError("use_sde is not supported by LiquidPPO; leave it False")
@@ -106,9 +104,7 @@ class LiquidPPO(SavedAgent, PPO):
                 "LiquidPPO keeps rollouts as sequences in a buffer of its own; leave out "
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
-        super().__init__(
-            policy,  # type: ignore[arg-type]
-            env,
+        options = PPOOptions(
             learning_rate=learning_rate,
             n_steps=n_steps,
             batch_size=batch_size,
@@ -121,15 +117,22 @@ class LiquidPPO(SavedAgent, PPO):
             ent_coef=ent_coef,
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
-            use_sde=False,
-            sde_sample_freq=sde_sample_freq,
             target_kl=target_kl,
             stats_window_size=stats_window_size,
+            device=device,
+            sequence_length=sequence_length,
+            normalize_observations=normalize_observations,
+            normalize_returns=normalize_returns,
+        )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
+            sde_sample_freq=sde_sample_freq,
             tensorboard_log=tensorboard_log,
-            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
+            policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
             seed=seed,
-            device=device,
             _init_setup_model=False,
         )
         if sequence_length is None:
@@ -181,27 +184,44 @@ class LiquidPPO(SavedAgent, PPO):
             check_each("rewards", rewards, step, self.num_timesteps)
             callback.update_locals(locals())
             if not callback.on_step():
-                self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
+                if len(rollout_buffer):
+                    transitions, length = rollout_buffer.stack(self.device), self.sequence_length
+                    unrolled = unroll_sequences(self.policy, transitions, self._state, length)
+                    self._state = unrolled.states[-1]
                 return False
             self._update_info_buffer(infos, dones)
 
-            seen = {} if elapsed_time is None else {"elapsed_time": elapsed_time}
             rollout_buffer.add(
-                features=features,
-                **seen,
-                episode_start=starts,
-                actions=actions,
-                rewards=torch.from_numpy(rewards.astype(np.float32)),
-                ended=torch.as_tensor(dones),
+                Transitions(
+                    features=features,
+                    elapsed_time=elapsed_time,
+                    episode_start=starts,
+                    actions=actions,
+                    rewards=torch.from_numpy(rewards.astype(np.float32)),
+                    ended=torch.as_tensor(dones),
+                )
             )
             ends += find_episode_ends(step, dones, infos)
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
             features, elapsed_time = self._observe(new_obs, step)
 
-        self._state = evaluate_rollout(self.policy, rollout_buffer, self._state)
-        bootstrap_values(self.policy, rollout_buffer, self._state, features, elapsed_time, ends)
-        self._estimate_advantages()
+        transitions = rollout_buffer.stack(self.device)
+        unrolled = unroll_sequences(self.policy, transitions, self._state, self.sequence_length)
+        rollout_buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        rollout_buffer.rollout = finish_rollout(
+            self.policy,
+            transitions,
+            unrolled,
+            features,
+            elapsed_time,
+            ends,
+            length=self.sequence_length,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            return_normalizer=self.return_normalizer if self.normalize_returns else None,
+            timesteps=self.num_timesteps,
+        )
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -219,7 +239,7 @@ class LiquidPPO(SavedAgent, PPO):
                 break
         if self.policy.normalizer is not None:
             # Between iterations only, so that the first epoch's ratios are exactly one.
-            self.policy.normalizer.update(self.rollout_buffer["features"])
+            self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
         self._log_training(statistics)
 
     def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
@@ -276,28 +296,13 @@ class LiquidPPO(SavedAgent, PPO):
             }
         return loss, figures
 
-    def _estimate_advantages(self) -> None:
-        """Complete the rollout with advantages and returns, from time-aware discounts."""
-        rollout = self.rollout_buffer
-        for name in ("rewards", "duration", "actions", "values", "next_values"):
-            check_column(name, rollout[name], self.num_timesteps)
-        ended, values = rollout["ended"], rollout["values"]
-        discounts = per_step(self.gamma, rollout["duration"])
-        rewards = rollout["rewards"]
-        if self.normalize_returns:
-            rewards = self.return_normalizer(rewards, discounts, ended)
-        discounts = torch.where(rollout["terminated"], 0.0, discounts)
-        traces = torch.where(ended, 0.0, discounts * per_step(self.gae_lambda, rollout["duration"]))
-        rollout["advantages"] = gae(rewards, values, rollout["next_values"], discounts, traces)
-        rollout["returns"] = rollout["advantages"] + values
-
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
         figures["loss"] = statistics["loss"][-1].item()  # as SB3: the last one
-        rollout = self.rollout_buffer
+        rollout = self.rollout_buffer.rollout
         figures["explained_variance"] = explained_variance(
-            rollout["values"].flatten().cpu().numpy(),
-            rollout["returns"].flatten().cpu().numpy(),
+            rollout.values.flatten().cpu().numpy(),
+            rollout.returns.flatten().cpu().numpy(),
         )
         if self.policy.log_std is not None:
             figures["std"] = self.policy.log_std.exp().mean().item()
@@ -313,7 +318,7 @@ class LiquidPPO(SavedAgent, PPO):
         assert callable(schedule)  # SB3's set-up wraps numbers
         return schedule(self._current_progress_remaining)
 
-    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor | None]:
+    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor]:
         """Features and elapsed time of observations to act on, from a step of the rollout."""
         check_observation(observation, step, self.num_timesteps)
         return self.policy.observe(obs_as_tensor(observation, self.device))

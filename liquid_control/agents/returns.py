@@ -37,8 +37,9 @@ def gae(
     Args:
         rewards: (time, batch), of the step that leaves state t.
         values: (time, batch), of state t.
-        next_values: (time, batch), of the state that the step led to, before any reset.
-        discounts: (time, batch), zero where the episode terminated.
+        next_values: (time, batch), of the state that the step led to, before any reset; zero where
+            the episode terminated.
+        discounts: (time, batch).
         traces: (time, batch), discount times lambda, zero where an episode ended in any way.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Compute values, log-probabilities and recurrent states of a collected rollout."""
+"""From the steps that acting collected to a finished rollout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
-from liquid_control.agents.sequences import SequenceBuffer
+from liquid_control.agents.finite_checks import check_column
+from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
+from liquid_control.agents.sequences import Rollout, Transitions
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -28,7 +30,7 @@ class EpisodeEnd(NamedTuple):
 def find_episode_ends(
     step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]
 ) -> list[EpisodeEnd]:
-    """The episodes that ended at one step of SB3's environments."""
+    """Return the episodes that ended at one step of SB3's environments."""
     return [
         EpisodeEnd(
             step,
@@ -40,77 +42,120 @@ def find_episode_ends(
     ]
 
 
+class Unrolled(NamedTuple):
+    """A policy's outputs over collected steps, and its states between sequences.
+
+    Attributes:
+        values: (steps, num_envs).
+        log_prob: (steps, num_envs), of the actions.
+        states: (sequences + 1, num_envs, state_size), before each sequence and after the last step.
+    """
+
+    values: Tensor
+    log_prob: Tensor
+    states: Tensor
+
+
 @torch.no_grad()
-def evaluate_rollout(policy: LiquidPolicy, rollout: SequenceBuffer, state: Tensor) -> Tensor:
-    """Stack a rollout, and compute its values, its log-probabilities and its states.
+def unroll_sequences(
+    policy: LiquidPolicy, transitions: Transitions, state: Tensor, length: int
+) -> Unrolled:
+    """Unroll a policy over collected steps, one sequence of all environments at a time.
 
     Args:
-        policy: as it was when it acted.
-        rollout: what was seen and done, of all its steps or fewer.
+        policy: with any weights.
+        transitions: (steps, num_envs, ...); the steps need not fill the last sequence.
         state: (num_envs, state_size) before the first step.
-
-    Returns:
-        The state after the last step.
+        length: steps per sequence.
     """
-    rollout.stack(policy.device)
-    evaluated = []
-    for span in rollout.spans():
-        rollout.states.append(state)
-        values, log_prob, _, state = policy.evaluate_actions(
-            span["features"],
-            span.get("elapsed_time"),
-            state,
-            span["episode_start"],
-            span["actions"],
+    values, log_probs, states = [], [], [state]
+    for sequence in zip(*(column.split(length) for column in transitions), strict=True):
+        features, elapsed_time, episode_start, actions, *_ = sequence
+        value, log_prob, _, state = policy.evaluate_actions(
+            features, elapsed_time, state, episode_start, actions
         )
-        evaluated.append((values, log_prob))
-    if evaluated:
-        rollout["values"], rollout["log_prob"] = map(torch.cat, zip(*evaluated, strict=True))
-    return state
+        values.append(value)
+        log_probs.append(log_prob)
+        states.append(state)
+    return Unrolled(torch.cat(values), torch.cat(log_probs), torch.stack(states))
 
 
 @torch.no_grad()
-def bootstrap_values(
+def finish_rollout(
     policy: LiquidPolicy,
-    rollout: SequenceBuffer,
-    state: Tensor,
+    transitions: Transitions,
+    unrolled: Unrolled,
     features: Tensor,
-    elapsed_time: Tensor | None,
+    elapsed_time: Tensor,
     ends: Sequence[EpisodeEnd],
-) -> None:
-    """Compute the duration, the termination and the next value of each step of a rollout.
-
-    A step that ends an episode is followed by its terminal observation, not by the next episode.
+    *,
+    length: int,
+    gamma: float,
+    gae_lambda: float,
+    return_normalizer: ReturnNormalizer | None,
+    timesteps: int,
+) -> Rollout:
+    """Compute durations, bootstrapped values, advantages and returns of collected steps.
 
     Args:
-        policy: as it was when it acted.
-        rollout: from `evaluate_rollout`; gains `duration` in nominal intervals, `terminated` and
-            `next_values`.
-        state: (num_envs, state_size) after the last step.
-        features: (num_envs, features), observed after it.
-        elapsed_time: (num_envs,) seconds, or None.
-        ends: all of the rollout.
+        policy: with the weights that acted.
+        transitions: (steps, num_envs, ...).
+        unrolled: from `unroll_sequences` with the same policy.
+        features: (num_envs, features), observed after the last step.
+        elapsed_time: (num_envs,) seconds, of that observation.
+        ends: every episode end of the rollout.
+        length: steps per sequence.
+        gamma: discount per nominal interval.
+        gae_lambda: mixing of GAE, per nominal interval.
+        return_normalizer: updated with the rollout's returns, then scales its rewards; or None.
+        timesteps: of the training, for error messages.
+
+    Raises:
+        NotFinite: a reward, duration, action or value is NaN or infinite. The normalizer is
+            unchanged then.
     """
-    ended = rollout["ended"]
-    now = None if elapsed_time is None else elapsed_time[None]
-    last = policy.predict_values(features[None], now, state, ended[-1:])
-    next_values = torch.cat([rollout["values"][1:], last])
-    duration = torch.ones_like(next_values)
-    if now is not None:
-        duration = torch.cat([rollout["elapsed_time"][1:], now])
-        if ends:
-            place, (_, at_end) = gather(policy, ends)
-            assert at_end is not None
-            duration[place] = at_end
-        duration /= policy.nominal_interval
+    duration = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
+    if ends:
+        place, (_, at_end) = gather(policy, ends)
+        duration[place] = at_end
+    duration /= policy.nominal_interval
+
+    state, ended = unrolled.states[-1], transitions.ended
+    last = policy.predict_values(features[None], elapsed_time[None], state, ended[-1:])
+    next_values = torch.cat([unrolled.values[1:], last])
     terminated = ended.clone()
-    cut = [end for end in ends if end.truncated]
-    if cut:
-        place, observed = gather(policy, cut)
+    if truncated := [end for end in ends if end.truncated]:
+        place, observed = gather(policy, truncated)
         terminated[place] = False
-        next_values[place] = _values_behind(policy, rollout, place, *observed)
-    rollout["duration"], rollout["terminated"] = duration, terminated
-    rollout["next_values"] = torch.where(terminated, 0.0, next_values)
+        next_values[place] = _terminal_values(
+            policy, transitions, unrolled.states, length, place, *observed
+        )
+    next_values = torch.where(terminated, 0.0, next_values)
+
+    rewards, values = transitions.rewards, unrolled.values
+    for name, column in (
+        ("rewards", rewards),
+        ("duration", duration),
+        ("actions", transitions.actions),
+        ("values", values),
+        ("next_values", next_values),
+    ):
+        check_column(name, column, timesteps)
+    discounts = per_step(gamma, duration)
+    if return_normalizer is not None:
+        rewards = return_normalizer(rewards, discounts, ended)
+    traces = torch.where(ended, 0.0, discounts * per_step(gae_lambda, duration))
+    advantages = gae(rewards, values, next_values, discounts, traces)
+    return Rollout(
+        transitions=transitions,
+        values=values,
+        log_prob=unrolled.log_prob,
+        duration=duration,
+        terminated=terminated,
+        next_values=next_values,
+        advantages=advantages,
+        returns=advantages + values,
+    )
 
 
 Place = tuple[Tensor, Tensor]
@@ -119,51 +164,54 @@ Place = tuple[Tensor, Tensor]
 
 def gather(
     policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
-) -> tuple[Place, tuple[Tensor, Tensor | None]]:
-    """Where some episodes ended, and the features and the elapsed time there."""
+) -> tuple[Place, tuple[Tensor, Tensor]]:
+    """Return where episodes ended, and the features and elapsed time of their last observations."""
     step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
     observations = [each.observation for each in ends]
     return (step, env), policy.observe(obs_as_tensor(_stack(observations), policy.device))
 
 
-def _values_behind(
+def _terminal_values(
     policy: LiquidPolicy,
-    rollout: SequenceBuffer,
+    transitions: Transitions,
+    states: Tensor,
+    length: int,
     place: Place,
     features: Tensor,
-    elapsed_time: Tensor | None,
+    elapsed_time: Tensor,
 ) -> Tensor:
-    """Values (count,) of observations that followed on some steps but are not in the rollout.
+    """Return the values (count,) of terminal observations, which are not among the transitions.
 
-    No state is kept in the midst of a sequence. So what the sequence has of each episode is copied,
-    the observation put behind it, and all are unrolled together.
+    States are stored between sequences only. So for each episode the steps from its start, or from
+    the start of the sequence, are copied, the terminal observation is appended, and all of them are
+    unrolled together.
     """
     step, env = place
-    times = torch.arange(rollout.position, device=step.device)
-    begin = torch.where(rollout["episode_start"], times[:, None], 0).cummax(dim=0).values[place]
-    sequence = step // rollout.length
-    begin = torch.maximum(begin, sequence * rollout.length)
+    times = torch.arange(len(transitions.ended), device=step.device)
+    begin = torch.where(transitions.episode_start, times[:, None], 0).cummax(dim=0).values[place]
+    sequence = step // length
+    begin = torch.maximum(begin, sequence * length)
     past = step + 1 - begin
     rows = begin + torch.arange(int(past.max()) + 1, device=step.device)[:, None]
-    rows = rows.clamp(max=len(times) - 1)  # what comes after the observation is not looked at
+    rows = rows.clamp(max=len(times) - 1)  # rows after the terminal observation are ignored
     end = past, torch.arange(len(past), device=step.device)
 
-    def followed_by(name: str, last: Tensor) -> Tensor:
-        column = rollout[name][rows, env]
-        column[end] = last
-        return column
+    def followed_by(column: Tensor, last: Tensor) -> Tensor:
+        copied = column[rows, env]
+        copied[end] = last
+        return copied
 
     values = policy.predict_values(
-        followed_by("features", features),
-        None if elapsed_time is None else followed_by("elapsed_time", elapsed_time),
-        torch.stack(rollout.states)[sequence, env],
-        followed_by("episode_start", torch.zeros_like(step, dtype=torch.bool)),
+        followed_by(transitions.features, features),
+        followed_by(transitions.elapsed_time, elapsed_time),
+        states[sequence, env],
+        followed_by(transitions.episode_start, torch.zeros_like(step, dtype=torch.bool)),
     )
     return values[end]
 
 
 def _stack(observations: list[Any]) -> Any:
-    """Single observations as a batch."""
+    """Stack single observations to a batch."""
     if isinstance(observations[0], dict):
         return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
     return np.stack(observations)

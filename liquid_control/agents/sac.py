@@ -23,11 +23,14 @@ from torch.nn.utils import clip_grad_norm_
 from liquid_control.agents.faults import faults_told
 from liquid_control.agents.finite_checks import check_observation, check_step, check_update
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.agents.rollout import find_episode_ends, gather
 from liquid_control.agents.saving import SavedAgent
 from liquid_control.policies.soft import SoftLiquidPolicy, span
+
+OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
 
 SelfLiquidSAC = TypeVar("SelfLiquidSAC", bound="LiquidSAC")
 
@@ -71,37 +74,37 @@ class LiquidSAC(SavedAgent, SAC):
         self,
         policy: str | type[SoftLiquidPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        buffer_size: int = 1_000_000,
-        learning_starts: int = 100,
-        batch_size: int = 1024,
-        tau: float = 0.005,
-        gamma: float = 0.99,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
+        learning_rate: float | Schedule = SACOptions.learning_rate,
+        buffer_size: int = SACOptions.buffer_size,
+        learning_starts: int = SACOptions.learning_starts,
+        batch_size: int = SACOptions.batch_size,
+        tau: float = SACOptions.tau,
+        gamma: float = SACOptions.gamma,
+        train_freq: int | tuple[int, str] = SACOptions.train_freq,
+        gradient_steps: int = SACOptions.gradient_steps,
         action_noise: ActionNoise | None = None,
         replay_buffer_class: None = None,
         replay_buffer_kwargs: None = None,
         optimize_memory_usage: bool = False,
         n_steps: int = 1,
-        ent_coef: str | float = "auto",
-        target_update_interval: int = 1,
-        target_entropy: str | float = "auto",
+        ent_coef: str | float = SACOptions.ent_coef,
+        target_update_interval: int = SACOptions.target_update_interval,
+        target_entropy: str | float = SACOptions.target_entropy,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         use_sde_at_warmup: bool = False,
-        stats_window_size: int = 100,
+        stats_window_size: int = SACOptions.stats_window_size,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
         seed: int | None = None,
-        device: torch.device | str = "auto",
+        device: torch.device | str = SACOptions.device,
         _init_setup_model: bool = True,
         *,
-        sequence_length: int = 32,
-        burn_in: int = 16,
-        recurrent_learning_rate: float | Schedule | None = None,
-        normalize_observations: bool = True,
+        sequence_length: int = SACOptions.sequence_length,
+        burn_in: int = SACOptions.burn_in,
+        recurrent_learning_rate: float | Schedule | None = SACOptions.recurrent_learning_rate,
+        normalize_observations: bool = SACOptions.normalize_observations,
     ) -> None:
         if use_sde or use_sde_at_warmup:
             raise ValueError("use_sde is not supported by LiquidSAC; leave it False")
@@ -114,9 +117,7 @@ class LiquidSAC(SavedAgent, SAC):
                 "LiquidSAC keeps sequences in a replay of its own; leave out replay_buffer_class "
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
-        super().__init__(
-            policy,  # type: ignore[arg-type]
-            env,
+        options = SACOptions(
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
@@ -125,20 +126,29 @@ class LiquidSAC(SavedAgent, SAC):
             gamma=gamma,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
+            ent_coef=ent_coef,
+            target_update_interval=target_update_interval,
+            target_entropy=target_entropy,
+            stats_window_size=stats_window_size,
+            device=device,
+            sequence_length=sequence_length,
+            burn_in=burn_in,
+            recurrent_learning_rate=recurrent_learning_rate,
+            normalize_observations=normalize_observations,
+        )
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
             action_noise=action_noise,
             replay_buffer_class=SequenceReplay,  # type: ignore[arg-type]
             replay_buffer_kwargs={"sequence_length": sequence_length, "burn_in": burn_in},
             optimize_memory_usage=optimize_memory_usage,
-            ent_coef=ent_coef,
-            target_update_interval=target_update_interval,
-            target_entropy=target_entropy,
             sde_sample_freq=sde_sample_freq,
-            stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
-            policy_kwargs=dict(policy_kwargs or {}),  # it is completed below
+            policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
             seed=seed,
-            device=device,
             _init_setup_model=False,
         )
         self.sequence_length, self.burn_in = sequence_length, burn_in
@@ -150,11 +160,7 @@ class LiquidSAC(SavedAgent, SAC):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.sequence_length < 1:
-            raise ValueError(
-                f"sequence_length must be at least one step, got {self.sequence_length}"
-            )
-        if self.batch_size < 1 or self.batch_size % self.sequence_length:
+        if self.batch_size % self.sequence_length:
             raise ValueError(
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
                 f"a minibatch holds whole sequences, got {self.batch_size}"
@@ -215,7 +221,6 @@ class LiquidSAC(SavedAgent, SAC):
         if dones.any():
             ends = find_episode_ends(0, dones, infos)
             (_, env), (features, at_end) = gather(self.policy, ends)
-            assert at_end is not None
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # What a terminated episode ended in is of no consequence, and may be anything.
             features = torch.where(truncated[:, None], features, 0.0)

@@ -1,11 +1,11 @@
-"""The rollout as whole sequences: no padding, no loop over episodes."""
+"""The rollout of LiquidPPO, stored as sequences of equal length."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,47 +13,96 @@ from torch import Tensor
 LONGEST_DEFAULT, SHORTEST_USEFUL = 256, 16
 
 
-@dataclass(frozen=True)
-class Minibatch:
-    """Some sequences of equal length, time-major; T is that length, B how many they are.
+class Transitions(NamedTuple):
+    """What acting collects: control steps of B environments.
 
     Attributes:
         features: (T, B, features), raw.
-        episode_start: (T, B).
-        state: (B, state_size) before the first step.
+        elapsed_time: (T, B) seconds.
+        episode_start: (T, B), nonzero where an episode starts.
         actions: (T, B, ...).
-        log_prob: (T, B), when the actions were taken.
-        values: (T, B), likewise.
-        advantages: (T, B).
-        returns: (T, B).
-        elapsed_time: (T, B) seconds, or None.
+        rewards: (T, B).
+        ended: (T, B), true where the step was the last of its episode.
     """
 
     features: Tensor
+    elapsed_time: Tensor
     episode_start: Tensor
+    actions: Tensor
+    rewards: Tensor
+    ended: Tensor
+
+
+class Rollout(NamedTuple):
+    """A finished rollout: T control steps of B environments, and what learning needs of them.
+
+    Attributes:
+        transitions: what acting collected.
+        values: (T, B).
+        log_prob: (T, B), of the actions.
+        duration: (T, B) nominal intervals from each observation to the next.
+        terminated: (T, B), true where an episode terminated.
+        next_values: (T, B), of the observation after each step; zero where the episode terminated.
+        advantages: (T, B).
+        returns: (T, B), advantages plus values.
+    """
+
+    transitions: Transitions
+    values: Tensor
+    log_prob: Tensor
+    duration: Tensor
+    terminated: Tensor
+    next_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class Minibatch(NamedTuple):
+    """B sequences of T steps each.
+
+    Attributes:
+        state: (B, state_size) before the first step.
+        features: (T, B, features), raw.
+        elapsed_time: (T, B) seconds.
+        episode_start: (T, B).
+        actions: (T, B, ...).
+        log_prob: (T, B), of the policy that acted.
+        values: (T, B), of the policy that acted.
+        advantages: (T, B).
+        returns: (T, B).
+    """
+
     state: Tensor
+    features: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
     actions: Tensor
     log_prob: Tensor
     values: Tensor
     advantages: Tensor
     returns: Tensor
-    elapsed_time: Tensor | None = None
 
 
 class SequenceBuffer:
-    """What a rollout of `steps` x `num_envs` saw, cut into sequences for back-propagation.
+    """Stores a rollout, and draws minibatches of sequences from it.
 
-    A sequence is `length` consecutive steps of one environment, whatever episodes begin in it.
-    Steps are listed as they come, and become columns (steps, num_envs, ...) when the rollout is
-    over; further columns are computed from them.
+    A sequence is `length` consecutive steps of one environment, across episode starts.
 
     Args:
         steps: control steps per environment in a rollout.
         length: steps per sequence; divides `steps`.
 
     Attributes:
-        states: the recurrent state (num_envs, state_size) before each sequence, in order of time.
+        rollout: the finished rollout, set by the agent.
+        states: (steps / length, num_envs, state_size), the recurrent state before each sequence in
+            order of time, set by the agent. It may be replaced by newer states.
+
+    Raises:
+        ValueError: `length` does not divide `steps`.
     """
+
+    rollout: Rollout
+    states: Tensor
 
     def __init__(self, steps: int, length: int) -> None:
         if length < 1 or steps % length:
@@ -63,65 +112,58 @@ class SequenceBuffer:
             )
         self.steps = steps
         self.length = length
-        self.reset()
+        self._collected: list[Transitions] = []
+
+    def __len__(self) -> int:
+        """Return the number of collected control steps per environment."""
+        return len(self._collected)
 
     def reset(self) -> None:
-        """Forget the rollout."""
-        self.position = 0
-        self.states: list[Tensor] = []
-        self._listed: dict[str, list[Tensor]] = {}
-        self._columns: dict[str, Tensor] = {}
+        """Discard the collected steps."""
+        self._collected = []
 
-    def add(self, **columns: Tensor) -> None:
-        """Append one step of all environments: (num_envs, ...) each, of the same names each time.
+    def add(self, step: Transitions) -> None:
+        """Append one step of all environments, fields (num_envs, ...). Tensors are not copied."""
+        self._collected.append(step)
 
-        The tensors are kept, not copied.
-        """
-        for name, value in columns.items():
-            self._listed.setdefault(name, []).append(value)
-        self.position += 1
-
-    def stack(self, device: torch.device) -> None:
-        """Make columns of the steps so far, on `device`."""
-        self._columns = {name: torch.stack(each).to(device) for name, each in self._listed.items()}
-        self._listed = {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        """One column of the rollout, (steps, num_envs, ...)."""
-        return self._columns[name]
-
-    def __setitem__(self, name: str, value: Tensor) -> None:
-        """Add a column that was computed from the others."""
-        self._columns[name] = value
-
-    def spans(self) -> Iterator[dict[str, Tensor]]:
-        """The columns, a sequence of all environments at a time, in order of time."""
-        for start in range(0, self.position, self.length):
-            now = slice(start, start + self.length)
-            yield {name: column[now] for name, column in self._columns.items()}
+    def stack(self, device: torch.device) -> Transitions:
+        """Return the collected steps in order of time, at least one, on `device`."""
+        columns = zip(*self._collected, strict=True)
+        return Transitions(*(torch.stack(column).to(device) for column in columns))
 
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
-        """Every sequence once, in random order, so many at a time (the last may be smaller)."""
-        cut = {name: self._cut(self._columns[name]) for name in COLUMNS if name in self._columns}
-        states = torch.cat(self.states)
+        """Yield every sequence once in random order, `sequences` at a time; the last has the rest.
+
+        The rollout is whole, and `rollout` and `states` are set.
+        """
+        rollout, states = self.rollout, self.states.flatten(0, 1)
+        columns = [
+            self._cut(column)
+            for column in (
+                rollout.transitions.features,
+                rollout.transitions.elapsed_time,
+                rollout.transitions.episode_start,
+                rollout.transitions.actions,
+                rollout.log_prob,
+                rollout.values,
+                rollout.advantages,
+                rollout.returns,
+            )
+        ]
         order = torch.randperm(len(states)).to(states.device)
         for chosen in order.split(sequences):
-            picked = {name: column.index_select(1, chosen) for name, column in cut.items()}
-            yield Minibatch(state=states[chosen], **picked)
+            yield Minibatch(states[chosen], *(column.index_select(1, chosen) for column in columns))
 
     def _cut(self, column: Tensor) -> Tensor:
-        """(steps, num_envs, ...) to (length, sequences, ...), sequences as in the states."""
+        """(steps, num_envs, ...) to (length, sequences, ...), sequences in the order of states."""
         cut: Tensor = column.unflatten(0, (-1, self.length)).transpose(0, 1).flatten(1, 2)
         return cut
 
 
-COLUMNS = tuple(field.name for field in fields(Minibatch) if field.name != "state")
-
-
 def default_length(n_steps: int, batch_size: int) -> int:
-    """The longest sequence that divides both, halved until it is at most 256 steps.
+    """Return the greatest common divisor, halved until it is at most 256 steps or odd.
 
-    Warns if less than 16 steps are left, too few for back-propagation to teach a memory.
+    Warns if the result is below 16 steps, too short to learn from memory.
     """
     length = math.gcd(n_steps, batch_size)
     while length > LONGEST_DEFAULT and length % 2 == 0:

@@ -12,12 +12,12 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, check_sizes
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
 from liquid_control.policies.observations import ELAPSED_TIME, feature_count
+from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions, check_sizes
 from liquid_control.policies.second_order import differentiable_twice
 
 EPISODE_START = "episode_start"
-DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 DEFAULT_MOTOR = 16
 
 
@@ -48,7 +48,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        neurons: str = "cfc",
+        neurons: str = CircuitOptions.neurons,
         wiring: Mapping[str, Any] = DEFAULT_WIRING,
         neuron_kwargs: Mapping[str, Any] | None = None,
         encoder: Sequence[int] | None = None,
@@ -63,17 +63,13 @@ class LiquidExtractor(BaseFeaturesExtractor):
                 "nominal_interval in seconds, such as env.get_attr('nominal_interval')[0]"
             )
         features = feature_count(spaces.Dict(parts)) // length
-        spec = CircuitSpec(
-            neurons,
-            wiring,
-            check_sizes("encoder", encoder),
-            1.0 if nominal_interval is None else nominal_interval,
-            neuron_kwargs or {},
-        )
+        interval = CircuitOptions.nominal_interval if nominal_interval is None else nominal_interval
+        sizes = check_sizes("encoder", encoder)
+        spec = CircuitSpec(neurons, wiring, sizes, interval, neuron_kwargs or {})
         body = spec.build(features, DEFAULT_MOTOR)
         super().__init__(observation_space, body.circuit.wiring.motor_count)
         self.last_step = _LastStep(body)
-        self.length = length
+        self.length, self.nominal_interval = length, interval
         self._keys = tuple(parts)
         self._timed = timed
 
@@ -86,7 +82,10 @@ class LiquidExtractor(BaseFeaturesExtractor):
         """Motor activity (batch, motor) after windows (batch, ...) that SB3 has preprocessed."""
         features = torch.cat([self._in_time(observations[key]) for key in self._keys], dim=-1)
         starts = self._in_time(observations[EPISODE_START])[..., 0] != 0
-        elapsed = self._in_time(observations[ELAPSED_TIME])[..., 0] if self._timed else None
+        if self._timed:
+            elapsed = self._in_time(observations[ELAPSED_TIME])[..., 0]
+        else:
+            elapsed = features.new_full(starts.shape, self.nominal_interval)
         return differentiable_twice(self.last_step, features, elapsed, starts)
 
     def _in_time(self, windows: Tensor) -> Tensor:
@@ -111,8 +110,8 @@ class _LastStep(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, features: Tensor, elapsed: Tensor | None, starts: Tensor) -> Tensor:
+    def forward(self, features: Tensor, elapsed: Tensor, starts: Tensor) -> Tensor:
         circuit = self.body.circuit
         state = circuit.initial_state(features.shape[1])
-        activity, _ = self.body((features, elapsed, starts), state)
+        activity, _ = self.body(Signal(features, elapsed, starts), state)
         return circuit.readout(activity[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,11 @@ from torch import Tensor, nn
 from liquid_control.neurons import Circuit
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CRITICS, CircuitSpec, Signal, check_sizes, make_critic
+from liquid_control.policies.networks import CircuitSpec, Signal, make_critic
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.optimizer import RecurrentAdam
+from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
-
-DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 
 class LiquidPolicy(StatefulPolicy):
@@ -36,23 +34,12 @@ class LiquidPolicy(StatefulPolicy):
         observation_space: as in SB3.
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
-        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of the circuit, which see the elapsed time as well; the
-            last one's outputs are the sensory neurons.
-        critic: "twin" (a circuit of its own), "shared" (a head on the actor's neurons) or "mlp" (a
-            feed-forward network over the observation and what the actor's neurons remember).
-        critic_wiring: wiring of a twin, if it differs from the actor's.
-        critic_layers: sizes of tanh layers between the neurons and the value.
-        nominal_interval: seconds; the circuits' unit of time. `LiquidPPO` takes it from the task.
-        normalize_observations: keep running moments of the observations and normalise with them.
-        log_std_init: logarithm of the initial standard deviation of continuous actions.
-        optimizer_kwargs: arguments of Adam beside the learning rate.
         use_sde: must be False; SB3 passes it.
+        **options: those of `LiquidPolicyOptions`.
 
     Raises:
-        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or a list of layer sizes is none.
+        ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
     def __init__(
@@ -61,62 +48,30 @@ class LiquidPolicy(StatefulPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        neurons: str = "cfc",
-        wiring: Mapping[str, Any] = DEFAULT_WIRING,
-        neuron_kwargs: Mapping[str, Any] | None = None,
-        encoder: Sequence[int] | None = None,
-        critic: str = "twin",
-        critic_wiring: Mapping[str, Any] | None = None,
-        critic_layers: Sequence[int] | None = None,
-        nominal_interval: float = 1.0,
-        normalize_observations: bool = True,
-        log_std_init: float = 0.0,
-        optimizer_kwargs: Mapping[str, Any] | None = None,
         use_sde: bool = False,
+        **options: Any,
     ) -> None:
+        if use_sde:
+            raise ValueError("use_sde is not supported by LiquidPolicy; leave it False")
+        chosen = LiquidPolicyOptions(**options)
         super().__init__(
             observation_space,
             action_space,
-            optimizer_kwargs={"eps": 1e-5, "fused": True, **(optimizer_kwargs or {})},
+            optimizer_kwargs={"eps": 1e-5, "fused": True, **(chosen.optimizer_kwargs or {})},
         )
-        if use_sde:
-            raise ValueError("use_sde is not supported by LiquidPolicy; leave it False")
-        if critic not in CRITICS:
-            raise ValueError(f"critic must be one of {', '.join(CRITICS)}, got {critic!r}")
-        if critic_wiring is not None and critic != "twin":
-            raise ValueError(f"critic_wiring needs critic='twin', got critic={critic!r}")
-        self._arguments = {
-            "neurons": neurons,
-            "wiring": wiring,
-            "neuron_kwargs": neuron_kwargs,
-            "encoder": encoder,
-            "critic": critic,
-            "critic_wiring": critic_wiring,
-            "critic_layers": critic_layers,
-            "nominal_interval": nominal_interval,
-            "normalize_observations": normalize_observations,
-            "log_std_init": log_std_init,
-            "optimizer_kwargs": optimizer_kwargs,
-        }
+        self.options = chosen
+        self.nominal_interval = chosen.nominal_interval
         features = feature_count(observation_space)
         motor = action_parameters(action_space)
-        sizes = check_sizes("encoder", encoder)
-        layers = check_sizes("critic_layers", critic_layers)
-        actor = CircuitSpec(neurons, wiring, sizes, nominal_interval, neuron_kwargs or {})
-        twin = CircuitSpec(
-            neurons,
-            critic_wiring or wiring,
-            sizes,
-            nominal_interval,
-            neuron_kwargs or {},
-        )
+        layers = check_sizes("critic_layers", chosen.critic_layers)
+        spec = CircuitSpec.of(chosen, chosen.wiring)
+        twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
 
-        self.nominal_interval = nominal_interval
-        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
-        self.actor = actor.build(features, motor)
-        self.critic = make_critic(critic, features, motor, self.actor_circuit, twin, layers)
+        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
+        self.actor = spec.build(features, motor)
+        self.critic = make_critic(chosen.critic, features, motor, self.actor_circuit, twin, layers)
         self.distribution = make_distribution(action_space)
-        self.action_net, self.log_std = self._action_head(log_std_init)
+        self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
         self.optimizer = RecurrentAdam(
@@ -151,7 +106,7 @@ class LiquidPolicy(StatefulPolicy):
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -160,7 +115,7 @@ class LiquidPolicy(StatefulPolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor's circuit, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
@@ -168,8 +123,7 @@ class LiquidPolicy(StatefulPolicy):
         Returns:
             actions (batch, ...), and the actor's next state.
         """
-        elapsed_time = None if elapsed_time is None else elapsed_time[None]
-        signal = self._normalize(features)[None], elapsed_time, episode_start[None]
+        signal = Signal(self._normalize(features)[None], elapsed_time[None], episode_start[None])
         activity, state = self.actor(signal, state)
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
@@ -177,17 +131,17 @@ class LiquidPolicy(StatefulPolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
         """Inputs of the actor's circuit, as in `StatefulPolicy`; actions are not among them."""
-        return self.actor.encode((self._normalize(features), elapsed_time, episode_start))
+        return self.actor.encode(Signal(self._normalize(features), elapsed_time, episode_start))
 
     def evaluate_actions(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         actions: Tensor,
@@ -196,7 +150,7 @@ class LiquidPolicy(StatefulPolicy):
 
         Args:
             features: (time, batch, features).
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             state: (batch, state_size) before the first step.
             episode_start: (time, batch).
             actions: (time, batch, ...).
@@ -214,7 +168,7 @@ class LiquidPolicy(StatefulPolicy):
     def predict_values(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
     ) -> Tensor:
@@ -231,7 +185,7 @@ class LiquidPolicy(StatefulPolicy):
     def unroll(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,7 +194,7 @@ class LiquidPolicy(StatefulPolicy):
         Returns:
             motor activity (time, batch, motor), values (time, batch), and the state after.
         """
-        signal = self._normalize(features), elapsed_time, episode_start
+        signal = Signal(self._normalize(features), elapsed_time, episode_start)
         activity, actor_state = self.actor(signal, self.actor_part(state))
         critic_state = state[:, self.actor_circuit.state_size :]
         values, critic_state = self.critic(signal, critic_state, activity)

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from liquid_control.neurons import NEURONS, Circuit
+from liquid_control.policies.options import CircuitOptions, check_sizes
 from liquid_control.wiring import make_wiring
 
-Signal = tuple[Tensor, Tensor | None, Tensor | None]
-"""Features (time, batch, features), elapsed time and episode starts, (time, batch) or None."""
+
+class Signal(NamedTuple):
+    """The input of a circuit over time.
+
+    Attributes:
+        features: (time, batch, features).
+        elapsed_time: (time, batch) seconds.
+        episode_start: (time, batch), nonzero where the state resets before that step.
+    """
+
+    features: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -23,18 +35,6 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     for size, following in pairwise(sizes):
         layers += [nn.Linear(size, following), nn.Tanh()]
     return nn.Sequential(*layers)
-
-
-def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
-    """Layer sizes as a tuple; None means no layer."""
-    if sizes is not None and not isinstance(sizes, Sequence):
-        raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
-    sizes = tuple(sizes or ())
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ValueError(
-            f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
-        )
-    return sizes
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ class CircuitSpec:
     encoder: tuple[int, ...]
     time_scale: float
     options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, options: CircuitOptions, wiring: Mapping[str, Any]) -> CircuitSpec:
+        """Return a policy's circuit with one of its wirings."""
+        return cls(
+            options.neurons,
+            wiring,
+            check_sizes("encoder", options.encoder),
+            options.nominal_interval,
+            options.neuron_kwargs or {},
+        )
 
     def build(self, features: int, motor: int) -> EncodedCircuit:
         """The modules, for so many features and (where the wiring leaves it open) motor neurons."""
@@ -95,28 +106,21 @@ class EncodedCircuit(nn.Module):
         return self.run(self.encode(signal), state)
 
     def encode(self, signal: Signal) -> Signal:
-        """What the sensory neurons feel in the place of the features."""
-        features, elapsed_time, episode_start = signal
-        if self.encoder is not None:
-            features = self.encoder(with_clock(features, elapsed_time, self.time_scale))
-        return features, elapsed_time, episode_start
+        """Replace the features by the inputs of the sensory neurons."""
+        if self.encoder is None:
+            return signal
+        return signal._replace(features=self.encoder(with_clock(signal, self.time_scale)))
 
     def run(self, encoded: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Like `forward`, of a signal that is encoded."""
-        features, elapsed_time, episode_start = encoded
-        return self.circuit.activity(features, state, elapsed_time, episode_start)
+        """Like `forward`, for an encoded signal."""
+        inputs, elapsed_time, episode_start = encoded
+        return self.circuit.activity(inputs, state, elapsed_time, episode_start)
 
 
-def with_clock(features: Tensor, elapsed_time: Tensor | None, time_scale: float) -> Tensor:
-    """Features with one more: how much longer than `time_scale` the last interval was, relatively.
-
-    It is zero at the nominal interval, and where the observation does not tell the time.
-    """
-    if elapsed_time is None:
-        clock = features.new_zeros(*features.shape[:-1], 1)
-    else:
-        clock = elapsed_time.unsqueeze(-1) / time_scale - 1
-    return torch.cat([features, clock], dim=-1)
+def with_clock(signal: Signal, time_scale: float) -> Tensor:
+    """Append elapsed_time / time_scale - 1 to the features: zero at the nominal interval."""
+    clock = signal.elapsed_time.unsqueeze(-1) / time_scale - 1
+    return torch.cat([signal.features, clock], dim=-1)
 
 
 class Critic(nn.Module):
@@ -183,12 +187,8 @@ class MlpCritic(Critic):
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
         """Values of what is seen now and what the actor remembers."""
-        features, elapsed_time, _ = signal
-        seen = torch.cat([with_clock(features, elapsed_time, self.time_scale), actor.detach()], -1)
+        seen = torch.cat([with_clock(signal, self.time_scale), actor.detach()], dim=-1)
         return self.head(seen).squeeze(-1), state
-
-
-CRITICS = ("twin", "shared", "mlp")
 
 
 def make_critic(
@@ -197,7 +197,7 @@ def make_critic(
     """A critic beside an actor's circuit.
 
     Args:
-        kind: one of `CRITICS`.
+        kind: one of `options.CRITICS`.
         features: size of an observation.
         motor: motor neurons of a twin, unless its wiring says otherwise.
         actor: the actor's circuit.

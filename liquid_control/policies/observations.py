@@ -51,17 +51,28 @@ def carries_time(space: spaces.Space[Any]) -> bool:
     return True
 
 
-def split(observation: Observation, space: spaces.Space[Any]) -> tuple[Tensor, Tensor | None]:
-    """Features (batch, features) and elapsed time (batch,) in seconds, None where there is none.
+def split(
+    observation: Observation, space: spaces.Space[Any], nominal_interval: float
+) -> tuple[Tensor, Tensor]:
+    """Split a batch of observations into features and elapsed time.
 
-    The parts of a Dict come in the order of the space, whatever the order of the observation.
+    Args:
+        observation: as SB3 converts it to tensors.
+        space: of a single observation. The parts of a Dict are joined in the order of the space.
+        nominal_interval: seconds; the elapsed time of observations that do not carry it.
+
+    Returns:
+        features (batch, features), and elapsed time (batch,) in seconds.
     """
     if isinstance(observation, Tensor):
-        return _flat(observation, space), None
-    assert isinstance(space, spaces.Dict)
-    elapsed = observation[ELAPSED_TIME].float().flatten() if carries_time(space) else None
-    features = [_flat(observation[key], part) for key, part in space.items() if key != ELAPSED_TIME]
-    return torch.cat(features, dim=1), elapsed
+        features = _flat(observation, space)
+    else:
+        assert isinstance(space, spaces.Dict)
+        parts = [_flat(observation[key], space[key]) for key in space if key != ELAPSED_TIME]
+        features = torch.cat(parts, dim=1)
+        if carries_time(space):
+            return features, observation[ELAPSED_TIME].float().flatten()
+    return features, features.new_full((len(features),), nominal_interval)
 
 
 def _flat(part: Tensor, space: spaces.Space[Any]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import signature
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation
+from liquid_control.policies.options import LiquidPolicyOptions
 
 try:
     from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -26,9 +27,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 ARGUMENTS = tuple(
-    name
-    for name, parameter in signature(LiquidPolicy).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name != "normalize_observations"
+    option.name for option in fields(LiquidPolicyOptions) if option.name != "normalize_observations"
 )
 
 States = tuple[Tensor, ...]
@@ -49,6 +48,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         observation_space: as in SB3.
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
+        use_sde: must be False; SB3 passes it.
         **arguments: those of `LiquidPolicy` but `normalize_observations`.
 
     Raises:
@@ -63,6 +63,8 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
+        *,
+        use_sde: bool = False,
         **arguments: Any,
     ) -> None:
         if unknown := sorted(arguments.keys() - set(ARGUMENTS)):
@@ -76,6 +78,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
             observation_space,
             action_space,
             lr_schedule,
+            use_sde=use_sde,
             normalize_observations=False,
             **arguments,
         )
@@ -135,14 +138,14 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         """The circuit whose motor neurons act."""
         return self.liquid.actor_circuit
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Features and elapsed time, as in `LiquidPolicy`."""
         return self.liquid.observe(observation)
 
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -161,7 +164,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
 
         motor, values, state = self.liquid.unroll(
             by_time(features),
-            None if elapsed_time is None else by_time(elapsed_time),
+            by_time(elapsed_time),
             state,
             by_time(episode_starts),
         )

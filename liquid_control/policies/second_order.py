@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def differentiable_twice(module: nn.Module, *inputs: Tensor | None) -> Tensor:
+def differentiable_twice(module: nn.Module, *inputs: Tensor) -> Tensor:
     """Return `module(*inputs)`, a tensor whose gradient can be differentiated in turn.
 
     A gradient taken with `create_graph=True`, as TRPO takes it, comes from calling the module anew
@@ -23,17 +23,13 @@ def differentiable_twice(module: nn.Module, *inputs: Tensor | None) -> Tensor:
     def again(*tensors: Tensor) -> Tensor:
         given = dict(zip(names, tensors, strict=False))
         rest = iter(tensors[len(names) :])
-        arguments = [next(rest) if _is_continuous(each) else each for each in inputs]
+        arguments = [next(rest) if each.is_floating_point() else each for each in inputs]
         result: Tensor = torch.func.functional_call(module, given, tuple(arguments))
         return result
 
-    continuous = [each for each in inputs if _is_continuous(each)]
+    continuous = [each for each in inputs if each.is_floating_point()]
     result: Tensor = _Again.apply(again, output, *weights, *continuous)  # type: ignore[no-untyped-call]
     return result
-
-
-def _is_continuous(each: Tensor | None) -> bool:
-    return each is not None and each.is_floating_point()
 
 
 class _Again(torch.autograd.Function):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.liquid import DEFAULT_WIRING
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, check_sizes, mlp
-from liquid_control.policies.observations import Observation, feature_count
+from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
+from liquid_control.policies.observations import feature_count
+from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
 
 LOG_STD = (-20.0, 2.0)  # its range, as in SB3
@@ -42,22 +43,12 @@ class SoftLiquidPolicy(StatefulPolicy):
         observation_space: as in SB3.
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
-        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of each circuit, which see the elapsed time as well.
-        actor_layers: sizes of tanh layers between the motor neurons and the action.
-        critic_wiring: wiring of the critics' circuit, if it differs from the actor's.
-        critic_layers: sizes of the relu layers of each critic's head.
-        n_critics: how many heads; the least of their values counts.
-        share_encoder: let the actor's circuit see the critics' encoder, which they alone train.
-        nominal_interval: seconds; the circuits' unit of time. `LiquidSAC` takes it from the task.
-        normalize_observations: keep running moments of the observations and normalise with them.
-        optimizer_kwargs: arguments of Adam beside the learning rate.
         use_sde: must be False; SB3 passes it.
+        **options: those of `SoftLiquidPolicyOptions`.
 
     Raises:
-        ValueError: an argument has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or a list of layer sizes is none.
+        ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
     def __init__(
@@ -66,70 +57,39 @@ class SoftLiquidPolicy(StatefulPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        neurons: str = "cfc",
-        wiring: Mapping[str, Any] = DEFAULT_WIRING,
-        neuron_kwargs: Mapping[str, Any] | None = None,
-        encoder: Sequence[int] | None = None,
-        actor_layers: Sequence[int] | None = None,
-        critic_wiring: Mapping[str, Any] | None = None,
-        critic_layers: Sequence[int] = (128, 128),
-        n_critics: int = 2,
-        share_encoder: bool = False,
-        nominal_interval: float = 1.0,
-        normalize_observations: bool = True,
-        optimizer_kwargs: Mapping[str, Any] | None = None,
         use_sde: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
-            squash_output=True,
-        )
         if use_sde:
             raise ValueError("use_sde is not supported by SoftLiquidPolicy; leave it False")
         if not (isinstance(action_space, spaces.Box) and action_space.is_bounded()):
             raise ValueError(f"actions must be a Box with finite bounds, got {action_space}")
-        if n_critics < 1:
-            raise ValueError(f"n_critics must be at least 1, got {n_critics}")
-        if share_encoder and not encoder:
-            raise ValueError(
-                "share_encoder needs an encoder to share; give its layer sizes, such as "
-                "encoder=[64]"
-            )
-        self._arguments = {
-            "neurons": neurons,
-            "wiring": wiring,
-            "neuron_kwargs": neuron_kwargs,
-            "encoder": encoder,
-            "actor_layers": actor_layers,
-            "critic_wiring": critic_wiring,
-            "critic_layers": critic_layers,
-            "n_critics": n_critics,
-            "share_encoder": share_encoder,
-            "nominal_interval": nominal_interval,
-            "normalize_observations": normalize_observations,
-            "optimizer_kwargs": optimizer_kwargs,
-        }
-        self.share_encoder, self.nominal_interval = share_encoder, nominal_interval
+        chosen = SoftLiquidPolicyOptions(**options)
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
+            squash_output=True,
+        )
+        self.options = chosen
+        self.nominal_interval = chosen.nominal_interval
+        self.share_encoder = chosen.share_encoder
         self.action_size = math.prod(action_space.shape)
         features, motor = feature_count(observation_space), 2 * self.action_size
-        sizes = check_sizes("encoder", encoder)
-        layers = check_sizes("actor_layers", actor_layers)
-        options = (nominal_interval, neuron_kwargs or {})
-        own = CircuitSpec(neurons, wiring, () if share_encoder else sizes, *options)
-        theirs = CircuitSpec(neurons, critic_wiring or wiring, sizes, *options)
         seen = features + self.action_size
+        actor_layers = check_sizes("actor_layers", chosen.actor_layers)
+        critic_layers = check_sizes("critic_layers", chosen.critic_layers)
+        spec = CircuitSpec.of(chosen, chosen.wiring)
+        shared = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
 
-        self.normalizer = ObservationNormalizer(features) if normalize_observations else None
-        self.actor = SoftActor(
-            own.build(sizes[-1] if share_encoder else seen, motor), layers, motor
-        )
-        critic_sizes = check_sizes("critic_layers", critic_layers)
-        if not critic_sizes:
-            raise ValueError("critic_layers must list at least one layer, such as [128], got none")
+        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
+        if chosen.share_encoder:
+            body = replace(spec, encoder=()).build(spec.encoder[-1], motor)
+        else:
+            body = spec.build(seen, motor)
+        self.actor = SoftActor(body, actor_layers, motor)
         self.critic = SoftCritic(
-            theirs.build(seen, motor), seen, self.action_size, critic_sizes, n_critics
+            shared.build(seen, motor), seen, self.action_size, critic_layers, chosen.n_critics
         )
         self.critic_target = deepcopy(self.critic).requires_grad_(False)
         self.state_size = self.actor.circuit.state_size + self.critic.circuit.state_size
@@ -157,20 +117,10 @@ class SoftLiquidPolicy(StatefulPolicy):
         """The critics' part of the state of both circuits (batch, state_size)."""
         return state[:, self.actor.circuit.state_size :]
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation.
-
-        Where it does not tell the time, that is the nominal interval.
-        """
-        features, elapsed_time = super().observe(observation)
-        if elapsed_time is None:
-            elapsed_time = features.new_full((len(features),), self.nominal_interval)
-        return features, elapsed_time
-
     def signal(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         previous_actions: Tensor,
     ) -> Signal:
@@ -178,18 +128,18 @@ class SoftLiquidPolicy(StatefulPolicy):
 
         Args:
             features: (time, batch, features), raw.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             previous_actions: (time, batch, actions).
         """
         going_on = (episode_start == 0).unsqueeze(-1)
         seen = torch.cat([self._normalize(features), previous_actions * going_on], dim=-1)
-        return seen, elapsed_time, episode_start
+        return Signal(seen, elapsed_time, episode_start)
 
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -198,7 +148,7 @@ class SoftLiquidPolicy(StatefulPolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor and the last action, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the middle of the distribution.
@@ -207,8 +157,9 @@ class SoftLiquidPolicy(StatefulPolicy):
             actions (batch, actions) in [-1, 1], and the next state.
         """
         size = self.actor.circuit.state_size
-        time = None if elapsed_time is None else elapsed_time[None]
-        now = self.signal(features[None], time, episode_start[None], state[None, :, size:])
+        now = self.signal(
+            features[None], elapsed_time[None], episode_start[None], state[None, :, size:]
+        )
         activity, after = self.actor.body.run(self._encode(now), state[:, :size])
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
@@ -216,7 +167,7 @@ class SoftLiquidPolicy(StatefulPolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -242,7 +193,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
         encoded = self.critic.body.encode(signal)
         if self.share_encoder:
-            signal = encoded[0].detach(), *encoded[1:]
+            signal = encoded._replace(features=encoded.features.detach())
         acting, own = self.actor.body(signal, own)
         judging, theirs = self.critic.body.run(encoded, theirs)
         return acting, judging, torch.cat([own, theirs], dim=1)
@@ -272,9 +223,7 @@ class SoftLiquidPolicy(StatefulPolicy):
 
 def span(signal: Signal, first: int, last: int | None) -> Signal:
     """The steps of a signal from `first` up to `last`."""
-    features, *times = signal
-    elapsed_time, episode_start = (None if each is None else each[first:last] for each in times)
-    return features[first:last], elapsed_time, episode_start
+    return Signal(*(part[first:last] for part in signal))
 
 
 class SoftActor(nn.Module):

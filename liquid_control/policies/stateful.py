@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import Observation, split
+from liquid_control.policies.options import CircuitOptions
 
 
 class StatefulPolicy(BasePolicy):
@@ -27,11 +27,14 @@ class StatefulPolicy(BasePolicy):
     both circuits, (batch, state_size), starts as `initial_actor_critic_state`.
 
     Attributes:
+        options: of the constructor, besides the spaces and the schedule.
         normalizer: of the observations, if they are normalised.
+        nominal_interval: seconds between two observations at the task's own rate.
     """
 
+    options: CircuitOptions
+    nominal_interval: float
     normalizer: ObservationNormalizer | None
-    _arguments: Mapping[str, Any]  # of the constructor, but spaces and schedule
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -45,7 +48,7 @@ class StatefulPolicy(BasePolicy):
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         state: Tensor,
         episode_start: Tensor,
         deterministic: bool = False,
@@ -54,7 +57,7 @@ class StatefulPolicy(BasePolicy):
 
         Args:
             features: (batch, features), from `observe`.
-            elapsed_time: (batch,) seconds, or None.
+            elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
@@ -72,7 +75,7 @@ class StatefulPolicy(BasePolicy):
     def actor_inputs(
         self,
         features: Tensor,
-        elapsed_time: Tensor | None,
+        elapsed_time: Tensor,
         episode_start: Tensor,
         actions: Tensor,
     ) -> Signal:
@@ -80,7 +83,7 @@ class StatefulPolicy(BasePolicy):
 
         Args:
             features: (time, batch, features), from `observe`.
-            elapsed_time: (time, batch) seconds, or None.
+            elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             actions: (time, batch, ...), what `forward` chose in each step.
 
@@ -93,9 +96,12 @@ class StatefulPolicy(BasePolicy):
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions as the environment takes them: in its shape and within its bounds."""
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Raw features (batch, features) and elapsed time (batch,) of an SB3 observation."""
-        return split(observation, self.observation_space)
+    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Split a batch of observations into raw features (batch, features) and elapsed time.
+
+        The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+        """
+        return split(observation, self.observation_space, self.nominal_interval)
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,
@@ -162,4 +168,4 @@ class StatefulPolicy(BasePolicy):
             "observation_space": self.observation_space,
             "action_space": self.action_space,
         }
-        return {**spaces_, "lr_schedule": self._dummy_schedule, **self._arguments}
+        return {**spaces_, "lr_schedule": self._dummy_schedule, **vars(self.options)}

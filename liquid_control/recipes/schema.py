@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,9 +22,17 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    create_model,
 )
+from stable_baselines3.common.type_aliases import Schedule
 
+from liquid_control.agents.options import PPOOptions, SACOptions
 from liquid_control.envs import Interval, interval_from
+from liquid_control.policies.options import (
+    LiquidPolicyOptions,
+    Options,
+    SoftLiquidPolicyOptions,
+)
 from liquid_control.recipes.text import (
     RecipeError,
     explain,
@@ -47,7 +58,6 @@ Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
@@ -70,7 +80,13 @@ class Linear(Section):
 
 
 Algorithm: TypeAlias = Literal["ppo", "sac"]
-Rate: TypeAlias = NonNegativeFloat | Linear
+# What stands in a recipe for the types of options.
+IN_YAML: dict[Any, Any] = {
+    Mapping[str, Any]: dict[str, JsonValue],
+    Sequence[int]: Sizes,
+    Schedule: Linear,
+}
+NOT_IN_YAML = (torch.device, tuple[int, str])
 
 
 class EnvSection(Section):
@@ -92,52 +108,37 @@ class EnvSection(Section):
 
 
 class AgentSection(Section):
-    """The algorithm and its arguments; names and defaults are those of the agent's class."""
+    """The algorithm and its options, with the defaults of the agent's class."""
 
     total_timesteps: PositiveInt
     """Control steps to learn from, over all environments."""
-    learning_rate: Rate = 3e-4
-    gamma: Share = 0.99
-    stats_window_size: PositiveInt = 100
-    device: str = "auto"
-    normalize_observations: bool = True
 
 
-class PPOSection(AgentSection):
+def _keys_of(options: type[Options]) -> dict[str, tuple[Any, Any]]:
+    """Return the keys that a recipe has for options: (type, default) by name."""
+    hints = get_type_hints(options, include_extras=True)
+    return {
+        field.name: (_recipe_type(hints[field.name]), field.default)
+        for field in dataclasses.fields(options)
+    }
+
+
+def _recipe_type(hint: Any) -> Any:
+    """Replace the members of a type that YAML cannot hold."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return Union[tuple(IN_YAML.get(each, each) for each in members if each not in NOT_IN_YAML)]  # noqa: UP007
+
+
+class PPOSection(create_model("PPOKeys", __base__=AgentSection, **_keys_of(PPOOptions))):  # type: ignore[misc]
     """`LiquidPPO`."""
 
     algorithm: Algorithm = "ppo"
-    n_steps: PositiveInt = 2048
-    batch_size: PositiveInt = 512
-    n_epochs: PositiveInt = 10
-    gae_lambda: Share = 0.95
-    clip_range: Rate = 0.2
-    clip_range_vf: Rate | None = None
-    normalize_advantage: bool = True
-    ent_coef: float = 0.0
-    vf_coef: float = 0.5
-    max_grad_norm: PositiveFloat = 0.5
-    target_kl: PositiveFloat | None = None
-    sequence_length: PositiveInt | None = None
-    normalize_returns: bool = True
 
 
-class SACSection(AgentSection):
+class SACSection(create_model("SACKeys", __base__=AgentSection, **_keys_of(SACOptions))):  # type: ignore[misc]
     """`LiquidSAC`."""
 
     algorithm: Algorithm = "sac"
-    buffer_size: PositiveInt = 1_000_000
-    learning_starts: NonNegativeInt = 100
-    batch_size: PositiveInt = 1024
-    tau: Share = 0.005
-    train_freq: PositiveInt = 1
-    gradient_steps: Annotated[int, Field(ge=-1)] = 1
-    ent_coef: NonNegativeFloat | str = "auto"
-    target_update_interval: PositiveInt = 1
-    target_entropy: float | str = "auto"
-    sequence_length: PositiveInt = 32
-    burn_in: NonNegativeInt = 16
-    recurrent_learning_rate: Rate | None = None
 
 
 def _algorithm(agent: Any) -> Algorithm:
@@ -152,22 +153,15 @@ AnyAgent: TypeAlias = Annotated[
 ]
 
 
-class PolicySection(Section):
-    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
+def _policy_keys() -> dict[str, tuple[Any, None]]:
+    """Return every option of the policies as a key whose default is None."""
+    keys = _keys_of(LiquidPolicyOptions) | _keys_of(SoftLiquidPolicyOptions)
+    del keys["normalize_observations"]  # an option of the agent, which passes it on
+    return {name: (hint | None, None) for name, (hint, _) in keys.items()}
 
-    neurons: str | None = None
-    wiring: dict[str, JsonValue] | None = None
-    neuron_kwargs: dict[str, JsonValue] | None = None
-    encoder: Sizes | None = None
-    critic: str | None = None
-    critic_wiring: dict[str, JsonValue] | None = None
-    critic_layers: Sizes | None = None
-    actor_layers: Sizes | None = None
-    n_critics: PositiveInt | None = None
-    share_encoder: bool | None = None
-    nominal_interval: PositiveFloat | None = None
-    log_std_init: float | None = None
-    optimizer_kwargs: dict[str, JsonValue] | None = None
+
+class PolicySection(create_model("PolicyKeys", __base__=Section, **_policy_keys())):  # type: ignore[misc]
+    """`policy_kwargs` of the agent; a key that is left out has the default of its policy."""
 
 
 class EvaluationSection(Section):

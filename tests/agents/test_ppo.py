@@ -88,7 +88,6 @@ def episode_values(model: LiquidPPO, episode: Episode) -> torch.Tensor:
     """The value of each observation of an episode, unrolled from its start."""
     stacked = {key: np.stack([each[key] for each in episode.observations]) for key in SPACE}
     features, elapsed = model.policy.observe(model.policy.obs_to_tensor(stacked)[0])
-    assert elapsed is not None
     with torch.no_grad():
         values, *_ = model.policy.evaluate_actions(
             features[:, None],
@@ -126,7 +125,7 @@ class TestRollout:
                     sums.append(reached)
                 expected += reversed(sums)
             assert_close(
-                model.rollout_buffer["returns"][:, env],
+                model.rollout_buffer.rollout.returns[:, env],
                 torch.tensor(expected),
                 rtol=1e-4,
                 atol=1e-4,
@@ -213,7 +212,12 @@ class TestRollout:
 
     def test_observations_seen_make_the_moments_but_for_elapsed_time(self) -> None:
         model = build(n_epochs=1)
-        seen = roll(model).rollout_buffer["features"].flatten(0, 1).numpy().astype(np.float64)
+        seen = (
+            roll(model)
+            .rollout_buffer.rollout.transitions.features.flatten(0, 1)
+            .numpy()
+            .astype(np.float64)
+        )
         assert seen.shape == (3 * STEPS, 2)
         del model.train
         model.train()
@@ -237,7 +241,7 @@ class TestRollout:
 
         def returns(wrapper: type[Reordered]) -> torch.Tensor:
             vec = DummyVecEnv([lambda s=s: wrapper(Scripted(s)) for s in SCRIPTS])
-            return roll(build(vec)).rollout_buffer["returns"]
+            return roll(build(vec)).rollout_buffer.rollout.returns
 
         assert_close(returns(Reversed), returns(Reordered), rtol=0, atol=0)
 
@@ -301,8 +305,8 @@ class TestUpdate:
         """With next to no range, every epoch's error is that of the values in the rollout."""
         model = build(clip_range_vf=1e-6, n_epochs=5, learning_rate=1e-2, vf_coef=10.0)
         model.learn(3 * STEPS)
-        rollout = model.rollout_buffer
-        error = (rollout["returns"] - rollout["values"]).square().mean().item()
+        rollout = model.rollout_buffer.rollout
+        error = (rollout.returns - rollout.values).square().mean().item()
         assert model.logger.name_to_value["train/value_loss"] == pytest.approx(error, rel=1e-4)
         free = build(n_epochs=5, learning_rate=1e-2, vf_coef=10.0).learn(3 * STEPS)
         assert free.logger.name_to_value["train/value_loss"] < 0.95 * error
@@ -384,7 +388,7 @@ class TestHabits:
         env = envs.make("InvertedPendulum-v5", interval=envs.Uniform(0.02, 0.08), seed=0)
         model = build(env, n_steps=32, batch_size=32).learn(32)
         assert model.policy.nominal_interval == pytest.approx(0.04)
-        durations = model.rollout_buffer["duration"]
+        durations = model.rollout_buffer.rollout.duration
         assert durations.std() > 0.1
         assert 0.5 <= durations.min() < durations.max() <= 2.0
 
@@ -477,7 +481,7 @@ class TestHabits:
                 return True
 
             def _on_rollout_end(self) -> None:
-                assert self.model.rollout_buffer["returns"].shape == (STEPS, 3)
+                assert self.model.rollout_buffer.rollout.returns.shape == (STEPS, 3)
                 self.events.append("end")
 
         witness = Witness()
@@ -539,9 +543,11 @@ class TestHabits:
             ({"batch_size": 10}, "batch_size must be a multiple of sequence_length = 4.* got 10"),
             ({"batch_size": 2}, "batch_size must be a multiple of sequence_length = 4.* got 2"),
             ({"sequence_length": 5}, "sequence_length must divide n_steps = 12, got 5"),
-            ({"sequence_length": 0}, "sequence_length must divide n_steps = 12, got 0"),
-            ({"sequence_length": -4}, "sequence_length must divide n_steps = 12, got -4"),
+            ({"sequence_length": 0}, "sequence_length must be greater than 0, got 0"),
+            ({"sequence_length": -4}, "sequence_length must be greater than 0, got -4"),
             ({"sequence_length": 24}, "sequence_length must divide n_steps = 12, got 24"),
+            ({"n_epochs": 0}, "n_epochs must be greater than 0, got 0"),
+            ({"gae_lambda": float("nan")}, "gae_lambda must be at least 0, got nan"),
             ({"use_sde": True}, "use_sde is not supported"),
             ({"rollout_buffer_class": RolloutBuffer}, "leave out rollout_buffer_class"),
             ({"rollout_buffer_kwargs": {}}, "leave out rollout_buffer_class"),

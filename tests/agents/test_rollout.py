@@ -1,4 +1,4 @@
-"""What is told of a rollout afterwards, against living through every episode step by step."""
+"""A finished rollout equals every episode unrolled step by step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from gymnasium import spaces
 from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
+from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
     EpisodeEnd,
-    bootstrap_values,
-    evaluate_rollout,
     find_episode_ends,
+    finish_rollout,
+    unroll_sequences,
 )
-from liquid_control.agents.sequences import SequenceBuffer
+from liquid_control.agents.sequences import Rollout, Transitions
 from tests.policies.conftest import ACTIONS, NOMINAL, make_policy
 
 STEPS, LENGTH, ENVS = 24, 8, 5
@@ -30,9 +31,7 @@ SPACE = spaces.Dict(
 
 
 class Life:
-    """A random rollout in which a third of the steps end an episode, and what the policy makes of
-    it when asked one step at a time.
-    """
+    """A random rollout in which a third of the steps end an episode, unrolled step by step."""
 
     def __init__(self, policy: LiquidPolicy) -> None:
         torch.manual_seed(1)
@@ -45,10 +44,8 @@ class Life:
         starts = torch.cat([torch.tensor([[True, False, True, False, False]]), ended])
         self.first_state = state = torch.randn(ENVS, policy.state_size)
         self.ends: list[EpisodeEnd] = []
-        self.buffer = SequenceBuffer(STEPS, LENGTH)
-        self.steps: list[dict[str, torch.Tensor]] = []
         self.values = torch.empty(STEPS + 1, ENVS)
-        self.led_to = torch.zeros(STEPS, ENVS)  # the value of what came next, wherever it counts
+        self.led_to = torch.zeros(STEPS, ENVS)  # values of the observations that followed
         self.duration = elapsed[1:] / NOMINAL
         self.states = []
         self.now = features[-1], elapsed[-1]
@@ -61,19 +58,17 @@ class Life:
             self.values[t] = value[0]
             if t == STEPS:
                 break
-            step = {
-                "features": features[t],
-                "elapsed_time": elapsed[t],
-                "episode_start": starts[t],
-                "actions": torch.randn(ENVS, 2),
-                "ended": ended[t],
-            }
-            self.steps.append(step)
-            self.buffer.add(**step)
             for env in torch.nonzero(ended[t]).flatten().tolist():
                 self._end(policy, t, env, state[env : env + 1])
-        following = torch.where(ended, 0.0, self.values[1:])
-        self.led_to += following
+        self.led_to += torch.where(ended, 0.0, self.values[1:])
+        self.transitions = Transitions(
+            features=features[:-1],
+            elapsed_time=elapsed[:-1],
+            episode_start=starts[:-1],
+            actions=torch.randn(STEPS, ENVS, 2),
+            rewards=torch.randn(STEPS, ENVS),
+            ended=ended,
+        )
 
     def _end(self, policy: LiquidPolicy, step: int, env: int, state: torch.Tensor) -> None:
         elapsed, last = torch.full((1, 1), NOMINAL * (1 + step)), torch.randn(1, 1, 3)
@@ -91,34 +86,65 @@ class Life:
 
 @pytest.mark.parametrize("neurons", ["cfc", "lstm"])  # with and without memory beside activity
 @pytest.mark.parametrize("critic", ["twin", "shared", "mlp"])
-def test_it_is_what_living_step_by_step_tells(critic: str, neurons: str) -> None:
+def test_it_equals_the_episodes_unrolled_step_by_step(critic: str, neurons: str) -> None:
     policy = make_policy(SPACE, ACTIONS["box"], critic=critic, neurons=neurons)
     life = Life(policy)
-    rollout = life.buffer
-    after = evaluate_rollout(policy, rollout, life.first_state)
-    bootstrap_values(policy, rollout, after, *life.now, life.ends)
+    unrolled = unroll_sequences(policy, life.transitions, life.first_state, LENGTH)
+    rollout = finish(policy, life)
 
     near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-    assert_close(after, life.states[-1], **near)
-    assert_close(rollout.states, life.states[:-1:LENGTH], **near)
-    assert_close(rollout["values"], life.values[:-1], **near)
-    assert_close(rollout["next_values"], life.led_to, **near)
-    assert_close(rollout["duration"], life.duration, **near)
-    assert torch.equal(rollout["terminated"], rollout["ended"] & ~life.truncated)
+    assert_close(unrolled.states, torch.stack(life.states[::LENGTH]), **near)
+    assert_close(rollout.values, life.values[:-1], **near)
+    assert_close(rollout.next_values, life.led_to, **near)
+    assert_close(rollout.duration, life.duration, **near)
+    assert torch.equal(rollout.terminated, life.transitions.ended & ~life.truncated)
     assert life.truncated[: LENGTH - 1].any()
+    assert_close(rollout.returns, rollout.advantages + rollout.values)
 
 
-def test_part_of_a_rollout_brings_the_state_along() -> None:
+def finish(policy: LiquidPolicy, life: Life, **options: Any) -> Rollout:
+    unrolled = unroll_sequences(policy, life.transitions, life.first_state, LENGTH)
+    options = {"gamma": 0.9, "gae_lambda": 0.8, "return_normalizer": None} | options
+    return finish_rollout(
+        policy,
+        life.transitions,
+        unrolled,
+        *life.now,
+        life.ends,
+        length=LENGTH,
+        timesteps=0,
+        **options,
+    )
+
+
+def test_advantages_with_lambda_zero_are_temporal_differences() -> None:
+    policy = make_policy(SPACE)
+    life = Life(policy)
+    rollout = finish(policy, life, gae_lambda=0.0)
+    target = life.transitions.rewards + 0.9**rollout.duration * rollout.next_values
+    assert_close(rollout.returns, target)
+
+
+def test_rewards_are_scaled_by_the_normalizer() -> None:
+    policy, normalizer = make_policy(SPACE), ReturnNormalizer()
+    life = Life(policy)
+    scaled = finish(policy, life, gae_lambda=0.0, return_normalizer=normalizer)
+    assert normalizer.count == STEPS * ENVS
+    change = scaled.returns - finish(policy, life, gae_lambda=0.0).returns
+    expected = life.transitions.rewards * (torch.rsqrt(normalizer.variance) - 1)
+    assert_close(change, expected.float(), rtol=1e-3, atol=1e-4)
+
+
+def test_part_of_a_rollout_is_unrolled_to_its_last_state() -> None:
     policy = make_policy(SPACE)
     whole = Life(policy)
-    for count in (0, 1, LENGTH, LENGTH + 3):
-        part = SequenceBuffer(STEPS, LENGTH)
-        for step in whole.steps[:count]:
-            part.add(**step)
-        assert_close(evaluate_rollout(policy, part, whole.first_state), whole.states[count])
+    for count in (1, LENGTH, LENGTH + 3):
+        part = Transitions(*(column[:count] for column in whole.transitions))
+        unrolled = unroll_sequences(policy, part, whole.first_state, LENGTH)
+        assert_close(unrolled.states[-1], whole.states[count])
 
 
-def test_endings_are_read_from_what_sb3_tells() -> None:
+def test_episode_ends_are_read_from_the_infos_of_sb3() -> None:
     infos = [
         {"terminal_observation": 1.0},
         {"TimeLimit.truncated": False},

@@ -606,16 +606,18 @@ class TestHabits:
         ("options", "message"),
         [
             ({"batch_size": 10}, "batch_size must be a multiple of sequence_length = 4.* got 10"),
-            ({"batch_size": 0}, "batch_size must be a multiple of sequence_length = 4.* got 0"),
-            ({"sequence_length": 0}, "sequence_length must be at least one step, got 0"),
+            ({"batch_size": 0}, "batch_size must be greater than 0, got 0"),
+            ({"sequence_length": 0}, "sequence_length must be greater than 0, got 0"),
             ({"burn_in": 5}, "burn_in must be at least 0 and at most sequence_length = 4, got 5"),
             ({"buffer_size": 10}, "buffer_size must hold at least 5 sequences"),
+            ({"gamma": 1.5}, "gamma must be at most 1, got 1.5"),
+            ({"gradient_steps": -2}, "gradient_steps must be at least -1, got -2"),
             ({"n_steps": 3}, "leave n_steps 1, not 3"),
             ({"use_sde": True}, "use_sde is not supported"),
             ({"replay_buffer_class": ReplayBuffer}, "leave out replay_buffer_class"),
             ({"replay_buffer_kwargs": {}}, "leave out replay_buffer_class"),
             ({"optimize_memory_usage": True}, "leave it False"),
-            ({"policy_kwargs": {"n_critics": 0}}, "n_critics must be at least 1"),
+            ({"policy_kwargs": {"n_critics": 0}}, "n_critics must be greater than 0"),
         ],
     )
     def test_what_cannot_work_is_refused_at_construction(

@@ -1,4 +1,4 @@
-"""The rollout buffer, filled with values that say where they come from."""
+"""The rollout buffer, filled with values that name their environment and step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ import warnings
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
-from liquid_control.agents.sequences import COLUMNS, SequenceBuffer, default_length
+from liquid_control.agents.sequences import (
+    Minibatch,
+    Rollout,
+    SequenceBuffer,
+    Transitions,
+    default_length,
+)
 
 STEPS, ENVS, LENGTH = 12, 3, 4
+CPU = torch.device("cpu")
+
+
+def labelled(labels: Tensor) -> Transitions:
+    """Transitions of which every field holds the labels; there are two features."""
+    features = labels[..., None].expand(*labels.shape, 2)
+    return Transitions(features, labels, labels, labels, labels, labels)
 
 
 @pytest.fixture
@@ -18,11 +32,11 @@ def buffer() -> SequenceBuffer:
     """Each entry is 100 * environment + step; each state, of the step that it precedes."""
     buffer = SequenceBuffer(STEPS, LENGTH)
     for step in range(STEPS):
-        label = 100.0 * torch.arange(ENVS) + step
-        columns = dict.fromkeys(COLUMNS, label) | {"features": label[:, None].repeat(1, 2)}
-        buffer.add(**columns)
-    buffer.stack(torch.device("cpu"))
-    buffer.states = [span["features"][0, :, :1] for span in buffer.spans()]
+        buffer.add(labelled(100.0 * torch.arange(ENVS) + step))
+    transitions = buffer.stack(CPU)
+    labels = transitions.rewards
+    buffer.rollout = Rollout(transitions, labels, labels, labels, labels, labels, labels, labels)
+    buffer.states = labels[::LENGTH, :, None]
     return buffer
 
 
@@ -37,12 +51,28 @@ def test_every_step_once_in_order_and_with_the_state_before_it(
         assert labels.shape[1] <= sequences
         assert_close(labels[1:] - labels[:-1], torch.ones_like(labels[1:]))
         assert_close(minibatch.state[:, 0], labels[0])
-        for name in COLUMNS:
+        for name in set(Minibatch._fields) - {"state"}:
             column = getattr(minibatch, name)
             assert_close(column[..., 0] if name == "features" else column, labels)
         seen += labels.flatten().tolist()
     expected = [100.0 * env + step for env in range(ENVS) for step in range(STEPS)]
     assert sorted(seen) == expected
+
+
+def test_each_field_comes_from_the_field_of_its_name(buffer: SequenceBuffer) -> None:
+    transitions = Transitions(*(torch.full((STEPS, ENVS), float(i)) for i in range(6)))
+    columns = (torch.full((STEPS, ENVS), 6.0 + i) for i in range(7))
+    buffer.rollout = Rollout(transitions, *columns)
+    (minibatch,) = buffer.minibatches(9)
+    for name in set(Minibatch._fields) - {"state"}:
+        owner = transitions if name in Transitions._fields else buffer.rollout
+        assert getattr(minibatch, name)[0, 0] == getattr(owner, name)[0, 0], name
+
+
+def test_states_can_be_replaced(buffer: SequenceBuffer) -> None:
+    buffer.states = -buffer.states
+    for minibatch in buffer.minibatches(2):
+        assert_close(minibatch.state[:, 0], -minibatch.returns[0])
 
 
 def test_order_is_random_but_seeded(buffer: SequenceBuffer) -> None:
@@ -54,25 +84,12 @@ def test_order_is_random_but_seeded(buffer: SequenceBuffer) -> None:
     assert order(1) != order(2)
 
 
-def test_spans_are_the_steps_so_far_in_order() -> None:
-    buffer = SequenceBuffer(STEPS, LENGTH)
-    for step in range(LENGTH + 2):
-        buffer.add(rewards=torch.full((ENVS,), float(step)))
-    buffer.stack(torch.device("cpu"))
-    spans = [span["rewards"] for span in buffer.spans()]
-    assert [span.shape for span in spans] == [(LENGTH, ENVS), (2, ENVS)]
-    assert_close(torch.cat(spans)[:, 1], torch.arange(LENGTH + 2.0))
-
-
-def test_reset_starts_over(buffer: SequenceBuffer) -> None:
+def test_reset_discards_the_steps(buffer: SequenceBuffer) -> None:
+    assert len(buffer) == STEPS
     buffer.reset()
-    assert list(buffer.spans()) == []
-    for _ in range(STEPS):
-        buffer.add(returns=torch.zeros(ENVS))
-    buffer.stack(torch.device("cpu"))
-    assert_close(buffer["returns"], torch.zeros(STEPS, ENVS))
-    with pytest.raises(KeyError):
-        buffer["features"]
+    assert len(buffer) == 0
+    buffer.add(labelled(torch.zeros(ENVS)))
+    assert_close(buffer.stack(CPU).rewards, torch.zeros(1, ENVS))
 
 
 @pytest.mark.parametrize("length", [0, 5, 24])
@@ -92,6 +109,6 @@ def test_default_length_is_the_longest_that_fits(
         assert default_length(n_steps, batch_size) == length
 
 
-def test_default_length_that_is_too_short_to_learn_from_is_said_aloud() -> None:
+def test_a_default_length_too_short_to_learn_from_warns() -> None:
     with pytest.warns(UserWarning, match="4 steps long"):
         assert default_length(100, 512) == 4

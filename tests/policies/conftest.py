@@ -69,16 +69,14 @@ def at(observations: Any, *index: int) -> Any:
     return observations[index]
 
 
-def observe(policy: LiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+def observe(policy: LiquidPolicy, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and elapsed time of a whole sequence of observations, (steps, batch, ...)."""
     steps = len(
         next(iter(observations.values())) if isinstance(observations, dict) else observations
     )
     split = [policy.observe(policy.obs_to_tensor(at(observations, t))[0]) for t in range(steps)]
-    features = torch.stack([each[0] for each in split])
-    if split[0][1] is None:
-        return features, None
-    return features, torch.stack([each[1] for each in split])
+    features, elapsed_time = zip(*split, strict=True)
+    return torch.stack(features), torch.stack(elapsed_time)
 
 
 def predict_all(policy: LiquidPolicy, observations: Any, starts: NDArray[np.bool_]) -> NDArray[Any]:

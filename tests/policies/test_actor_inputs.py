@@ -66,10 +66,7 @@ def run(policy: Any, observations: Any, actions: Tensor) -> Tensor:
     features, times = zip(*seen, strict=True)
     with torch.no_grad():
         inputs, elapsed_time, starts = policy.actor_inputs(
-            torch.stack(features),
-            None if times[0] is None else torch.stack(times),
-            torch.as_tensor(STARTS),
-            actions,
+            torch.stack(features), torch.stack(times), torch.as_tensor(STARTS), actions
         )
         return policy.actor_circuit.activity(inputs, None, elapsed_time, starts)[0]
 

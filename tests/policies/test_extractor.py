@@ -22,6 +22,7 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidExtractor, WindowReplayBuffer, envs
 from liquid_control.envs import VecWindow
+from liquid_control.policies.networks import Signal
 from tests.agents.scripted import weights
 from tests.noise import NOMINAL, PARTS, noise
 
@@ -93,7 +94,7 @@ def test_features_of_windows_are_those_of_the_stateful_circuit(
         elapsed_time = newest.pop("elapsed_time")[:, 0]
         features = torch.cat([newest[key] for key in sorted(newest)], dim=1)
         with torch.no_grad():
-            signal = features[None], elapsed_time[None], starts[None]
+            signal = Signal(features[None], elapsed_time[None], starts[None])
             activity, state = body(signal, state)
             assert_close(extractor(seen), extractor.circuit.readout(activity[0]))
         observation, _, dones, _ = venv.step(np.zeros((3, 2)))

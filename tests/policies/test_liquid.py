@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
 from liquid_control.neurons import NEURONS as MODELS
+from liquid_control.policies.networks import Signal
 from tests.policies.conftest import (
     ACTIONS,
     NOMINAL,
@@ -86,11 +87,10 @@ def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str)
     before, acting, steps, means = whole, policy.actor_part(whole), [], []
     actions = torch.randn(STEPS, BATCH, 2)
     for t in range(STEPS):
-        now = None if elapsed is None else elapsed[t]
-        mean, acting = policy(features[t], now, acting, started[t], deterministic=True)
+        mean, acting = policy(features[t], elapsed[t], acting, started[t], deterministic=True)
         means.append(mean)
         step = slice(t, t + 1)
-        seen = features[step], None if elapsed is None else elapsed[step], before, started[step]
+        seen = features[step], elapsed[step], before, started[step]
         *judged, before = policy.evaluate_actions(*seen, actions[step])
         assert_close(policy.predict_values(*seen), judged[0])
         assert_close(policy.actor_part(before), acting)
@@ -307,11 +307,10 @@ def test_an_mlp_critic_hears_the_clock_itself() -> None:
     policy = make_policy(critic="mlp")
     features, activity = torch.randn(1, BATCH, 3), torch.randn(1, BATCH, 12)
     state, elapsed = torch.zeros(BATCH, 0), torch.full((1, BATCH), NOMINAL)
-    untold, on_time, late = (
-        policy.critic((features, time, None), state, activity)[0]
-        for time in (None, elapsed, 2 * elapsed)
+    on_time, late = (
+        policy.critic(Signal(features, time, torch.zeros(1, BATCH)), state, activity)[0]
+        for time in (elapsed, 2 * elapsed)
     )
-    assert_close(untold, on_time, rtol=1e-5, atol=1e-6)
     assert ((late - on_time).abs() > 1e-3).all()
 
 
@@ -346,7 +345,7 @@ CLOCK = TIMED["elapsed_time"]
             {"critic": "mlp", "critic_wiring": {"kind": "dense"}},
             "critic_wiring needs critic='twin'",
         ),
-        ({"nominal_interval": 0.0}, "positive number of seconds, got 0"),
+        ({"nominal_interval": 0.0}, "nominal_interval must be greater than 0, got 0"),
         ({"actions": PARTS}, "actions must be Box, Discrete, MultiDiscrete or MultiBinary"),
     ],
 )
@@ -386,9 +385,8 @@ def test_an_encoder_sees_the_elapsed_time_and_a_bare_circuit_gets_features_alone
     features = torch.randn(1, BATCH, len(policy.normalizer.mean))
     state = policy.actor_circuit.initial_state(BATCH)
 
-    def activity(intervals: float | None) -> torch.Tensor:
-        elapsed = None if intervals is None else torch.full((1, BATCH), intervals * NOMINAL)
-        return policy.actor((features, elapsed, None), state)[0]
+    def activity(intervals: float) -> torch.Tensor:
+        elapsed = torch.full((1, BATCH), intervals * NOMINAL)
+        return policy.actor(Signal(features, elapsed, torch.zeros(1, BATCH)), state)[0]
 
-    assert_close(activity(None), activity(1.0))
     assert torch.equal(activity(2.0), activity(1.0)) == (encoder is None)

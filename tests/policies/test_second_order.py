@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
@@ -32,10 +31,10 @@ class Square(nn.Module):
         self.weight = nn.Parameter(torch.tensor([0.5, -2.0], dtype=torch.float64))
         self.calls: list[str] = []
 
-    def forward(self, inputs: Tensor, factor: Tensor | None, chosen: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, factor: Tensor, chosen: Tensor) -> Tensor:
         traced = torch._C._are_functorch_transforms_active()
         self.calls.append("traced" if traced else "fast")
-        product = inputs * self.weight if factor is None else inputs * self.weight * factor
+        product = inputs * self.weight * factor
         squared = product**2 if traced else Once.apply(product)
         return torch.where(chosen, squared, 0.0)
 
@@ -44,18 +43,15 @@ def tensor(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.parametrize("factor", [None, tensor(3.0, 4.0)])
-def test_second_derivatives_are_right(factor: Tensor | None) -> None:
-    module, inputs = Square(), tensor(1.5, 1.0)
+def test_second_derivatives_are_right() -> None:
+    module, inputs, factor = Square(), tensor(1.5, 1.0), tensor(3.0, 4.0)
     chosen = torch.tensor([True, False])
-    given = [each for each in (*module.parameters(), inputs, factor) if each is not None]
+    given = [module.weight, inputs, factor]
 
-    def loss(*tensors: Tensor) -> Tensor:
-        weight, *rest = tensors
-        scale = rest[1] if factor is not None else None
-        return functional_call(module, {"weight": weight}, (rest[0], scale, chosen)).sin().sum()
+    def loss(weight: Tensor, inputs: Tensor, factor: Tensor) -> Tensor:
+        return functional_call(module, {"weight": weight}, (inputs, factor, chosen)).sin().sum()
 
-    expected = hessian(loss, tuple(range(len(given))))(*given)
+    expected = hessian(loss, (0, 1, 2))(*given)
     output = differentiable_twice(module, inputs, factor, chosen).sin().sum()
     gradients = torch.autograd.grad(output, given, create_graph=True)
     for i, gradient in enumerate(gradients):
@@ -66,7 +62,8 @@ def test_second_derivatives_are_right(factor: Tensor | None) -> None:
 
 def test_a_first_derivative_takes_the_fast_way_alone() -> None:
     module = Square()
-    output = differentiable_twice(module, tensor(1.5, 1.0), None, torch.ones(2, dtype=torch.bool))
+    chosen = torch.ones(2, dtype=torch.bool)
+    output = differentiable_twice(module, tensor(1.5, 1.0), tensor(1.0, 1.0), chosen)
     output.sum().backward()
     assert_close(module.weight.grad, 2 * module.weight.detach() * tensor(1.5, 1.0).detach() ** 2)
     assert module.calls == ["fast"]

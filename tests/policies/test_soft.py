@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 from torch.testing import assert_close
 
 from liquid_control import SoftLiquidPolicy
-from liquid_control.policies.soft import squash
+from liquid_control.policies.soft import span, squash
 from tests.policies.conftest import ACTIONS, NOMINAL, OBSERVATIONS, PLAIN, TIMED, at, draw
 
 STEPS, BATCH = 9, 3
@@ -87,10 +87,8 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     signal = random_signal(policy)
     with torch.no_grad():
         whole = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
-        *_, state = policy.unroll(
-            tuple(part[:4] for part in signal), policy.initial_actor_critic_state(BATCH)
-        )
-        rest = policy.unroll(tuple(part[4:] for part in signal), state)
+        *_, state = policy.unroll(span(signal, 0, 4), policy.initial_actor_critic_state(BATCH))
+        rest = policy.unroll(span(signal, 4, None), state)
     assert_close(rest[0], whole[0][4:])
     assert_close(rest[1], whole[1][4:])
     assert_close(rest[2], whole[2])
@@ -229,9 +227,7 @@ def test_actions_go_to_the_environment_and_back() -> None:
 
 def test_arguments_are_jsonable_and_build_it_again() -> None:
     policy = make_soft(encoder=[7], critic_wiring={"kind": "dense", "neurons": 9})
-    arguments = policy._get_constructor_parameters()
-    ours = {name: arguments[name] for name in policy._arguments}
-    again = make_soft(**json.loads(json.dumps(ours)))
+    again = make_soft(**json.loads(json.dumps(vars(policy.options))))
     again.load_state_dict(policy.state_dict())
     observation = at(draw(TIMED, 1, BATCH), 0)
     one, other = (each.predict(observation, deterministic=True)[0] for each in (policy, again))
@@ -243,7 +239,7 @@ def test_arguments_are_jsonable_and_build_it_again() -> None:
     [
         ({"actions": ACTIONS["discrete"]}, "actions must be a Box with finite bounds"),
         ({"actions": spaces.Box(-np.inf, 1.0, (2,))}, "actions must be a Box with finite bounds"),
-        ({"n_critics": 0}, "n_critics must be at least 1, got 0"),
+        ({"n_critics": 0}, "n_critics must be greater than 0, got 0"),
         ({"critic_layers": []}, "critic_layers must list at least one layer"),
         ({"share_encoder": True}, "share_encoder needs an encoder"),
         ({"use_sde": True}, "use_sde is not supported"),

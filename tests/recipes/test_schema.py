@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ import pytest
 from stable_baselines3.common.utils import LinearSchedule
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.policies import LiquidPolicy
-from liquid_control.policies.soft import SoftLiquidPolicy
+from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
 from liquid_control.recipes import Recipe, RecipeError, build_agent, build_env, load_recipe
 from liquid_control.recipes.schema import (
     AgentSection,
@@ -68,15 +68,14 @@ def test_defaults_are_those_of_the_agent(section: type[AgentSection], agent: typ
     assert defaults == {name: parameters[name].default for name in fields}
 
 
-def test_every_argument_of_the_policies_is_a_key() -> None:
-    arguments = {
-        name
-        for policy in (LiquidPolicy, SoftLiquidPolicy)
-        for name, parameter in inspect.signature(policy).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+def test_every_option_of_the_policies_is_a_key() -> None:
+    options = {
+        field.name
+        for policy in (LiquidPolicyOptions, SoftLiquidPolicyOptions)
+        for field in dataclasses.fields(policy)
     }
-    # SB3's argument that must be off, and the one that the agent passes on.
-    assert PolicySection.model_fields.keys() == arguments - {"use_sde", "normalize_observations"}
+    assert PolicySection.model_fields.keys() == options - {"normalize_observations"}
+    assert PolicySection().model_dump(exclude_none=True) == {}
 
 
 @pytest.mark.parametrize(

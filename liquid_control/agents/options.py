@@ -1,0 +1,64 @@
+"""Options of LiquidPPO and LiquidSAC that a recipe can set, with their defaults and bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import torch
+from annotated_types import Ge, Le
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from stable_baselines3.common.type_aliases import Schedule
+
+from liquid_control.policies.options import Options
+
+Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
+Rate: TypeAlias = NonNegativeFloat | Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions(Options):
+    """Options of both agents."""
+
+    learning_rate: Rate = 3e-4
+    gamma: Share = 0.99
+    stats_window_size: PositiveInt = 100
+    device: torch.device | str = "auto"
+    normalize_observations: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOOptions(AgentOptions):
+    """Options of `LiquidPPO`, described there."""
+
+    n_steps: PositiveInt = 2048
+    batch_size: PositiveInt = 512
+    n_epochs: PositiveInt = 10
+    gae_lambda: Share = 0.95
+    clip_range: Rate = 0.2
+    clip_range_vf: Rate | None = None
+    normalize_advantage: bool = True
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: PositiveFloat = 0.5
+    target_kl: PositiveFloat | None = None
+    sequence_length: PositiveInt | None = None
+    normalize_returns: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACOptions(AgentOptions):
+    """Options of `LiquidSAC`, described there."""
+
+    buffer_size: PositiveInt = 1_000_000
+    learning_starts: NonNegativeInt = 100
+    batch_size: PositiveInt = 1024
+    tau: Share = 0.005
+    train_freq: PositiveInt | tuple[int, str] = 1
+    gradient_steps: Annotated[int, Ge(-1)] = 1
+    ent_coef: NonNegativeFloat | str = "auto"
+    target_update_interval: PositiveInt = 1
+    target_entropy: float | str = "auto"
+    sequence_length: PositiveInt = 32
+    burn_in: NonNegativeInt = 16
+    recurrent_learning_rate: Rate | None = None

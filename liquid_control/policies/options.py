@@ -1,0 +1,147 @@
+"""Options with defaults and bounds; those of the policies.
+
+A default is written here and nowhere else. Recipes derive their keys from these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
+
+from annotated_types import Ge, Gt, Le
+from pydantic import PositiveFloat, PositiveInt
+
+CRITICS = ("twin", "shared", "mlp")
+DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of options. A number is checked against the bounds in its type, such as `PositiveInt`.
+
+    Raises:
+        ValueError: a number is out of bounds.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                for bound in _bounds(hint):
+                    _check_bound(name, value, bound)
+
+
+def _bounds(hint: Any) -> Iterator[Gt | Ge | Le]:
+    """Yield the bounds in a type and in the types it is made of."""
+    if isinstance(hint, (Gt, Ge, Le)):
+        yield hint
+    for part in get_args(hint):
+        yield from _bounds(part)
+
+
+def _check_bound(name: str, value: float, bound: Gt | Ge | Le) -> None:
+    if isinstance(bound, Gt):
+        holds, words = value > bound.gt, f"greater than {bound.gt}"  # type: ignore[operator]
+    elif isinstance(bound, Ge):
+        holds, words = value >= bound.ge, f"at least {bound.ge}"  # type: ignore[operator]
+    else:
+        holds, words = value <= bound.le, f"at most {bound.le}"  # type: ignore[operator]
+    if not holds:
+        raise ValueError(f"{name} must be {words}, got {value}")
+
+
+def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
+    """Return layer sizes as a tuple; None means no layer."""
+    if sizes is not None and not isinstance(sizes, Sequence):
+        raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
+    sizes = tuple(sizes or ())
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
+        )
+    return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitOptions(Options):
+    """Options of every policy; all of them are JSON-able.
+
+    Attributes:
+        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
+        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
+        neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
+        encoder: sizes of tanh layers ahead of each circuit. Their inputs are the features and the
+            elapsed time, the last layer's outputs are the sensory neurons.
+        critic_wiring: wiring of the critic's circuit, if it differs from the actor's.
+        nominal_interval: seconds; the circuits' unit of time. Agents take it from the task.
+        normalize_observations: keep running moments of the observations and normalise with them.
+        optimizer_kwargs: arguments of Adam besides the learning rate.
+    """
+
+    neurons: str = "cfc"
+    wiring: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_WIRING)
+    neuron_kwargs: Mapping[str, Any] | None = None
+    encoder: Sequence[int] | None = None
+    critic_wiring: Mapping[str, Any] | None = None
+    nominal_interval: PositiveFloat = 1.0
+    normalize_observations: bool = True
+    optimizer_kwargs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiquidPolicyOptions(CircuitOptions):
+    """Options of `LiquidPolicy`, besides those of `CircuitOptions`.
+
+    Attributes:
+        critic: "twin" (a circuit of its own), "shared" (a head on the actor's neurons) or "mlp" (a
+            feed-forward network over the observation and the activity of the actor's neurons).
+            `critic_wiring` needs "twin".
+        critic_layers: sizes of tanh layers between the neurons and the value.
+        log_std_init: logarithm of the initial standard deviation of continuous actions.
+
+    Raises:
+        ValueError: an option has a value that cannot work.
+    """
+
+    critic: str = "twin"
+    critic_layers: Sequence[int] | None = None
+    log_std_init: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic not in CRITICS:
+            raise ValueError(f"critic must be one of {', '.join(CRITICS)}, got {self.critic!r}")
+        if self.critic_wiring is not None and self.critic != "twin":
+            raise ValueError(f"critic_wiring needs critic='twin', got critic={self.critic!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftLiquidPolicyOptions(CircuitOptions):
+    """Options of `SoftLiquidPolicy`, besides those of `CircuitOptions`.
+
+    Attributes:
+        actor_layers: sizes of tanh layers between the motor neurons and the action.
+        critic_layers: sizes of the relu layers of each critic's head, at least one.
+        n_critics: number of heads; the least of their values counts.
+        share_encoder: feed the actor's circuit with the critics' encoder, which the critics alone
+            train; needs `encoder`.
+
+    Raises:
+        ValueError: an option has a value that cannot work.
+    """
+
+    actor_layers: Sequence[int] | None = None
+    critic_layers: Sequence[int] = (128, 128)
+    n_critics: PositiveInt = 2
+    share_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.critic_layers:
+            raise ValueError("critic_layers must list at least one layer, such as [128], got none")
+        if self.share_encoder and not self.encoder:
+            raise ValueError(
+                "share_encoder needs an encoder to share; give its layer sizes, such as "
+                "encoder=[64]"
+            )
