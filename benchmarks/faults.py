@@ -4,9 +4,9 @@
 
 Trainings are killed (SIGKILL) at random moments, many of them inside a save, and resumed from what
 is left; they must end with the weights, normalisers and logs of one that was not interrupted.
-Environments raise errors and their processes die; that is told within ten seconds, beside a
-checkpoint. Checkpoints are damaged, and forged; nothing of that may be loaded. Recipes are mutated;
-each can be used, or is refused in one line. Needs fork, so no Windows.
+Environments raise errors or their processes are killed; this is reported within ten seconds, and a
+checkpoint is left. Damaged and forged checkpoints must not be loaded. Recipes are mutated;
+each is valid, or is rejected in one line. Requires fork, so it does not run on Windows.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Breaking(gym.Wrapper):  # type: ignore[type-arg]
 
 def broken(kind: type[Any], how: str, folder: Path, at: int) -> None:
     """Train until an environment breaks, and write the error to a file."""
-    sys.stderr = (folder / "told").open("w", buffering=1)
+    sys.stderr = (folder / "report").open("w", buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
     makers: list[Callable[[], Any]] = [
         lambda: gym.make("Pendulum-v1"),
@@ -205,7 +205,7 @@ def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
         "raises in a process": "a leg came off",
         "killed": "the process of environment 1 died (exit code -9)",
     }[how]
-    late = untold = unsaved = 0
+    late = unreported = unsaved = 0
     for number in range(count):
         with tempfile.TemporaryDirectory() as place:
             folder, kind = Path(place), (LiquidPPO, LiquidSAC)[number % 2]
@@ -221,13 +221,13 @@ def breaks(how: str, count: int, draw: random.Random) -> tuple[int, int, int]:
                     os.waitpid(child, 0)
                     break
                 time.sleep(0.01)
-            told = (folder / "told").read_text()
-            untold += words not in told or "Traceback" not in told
+            report = (folder / "report").read_text()
+            unreported += words not in report or "Traceback" not in report
             try:
                 CheckpointManager(folder / "checkpoints").latest()
             except (FileNotFoundError, CheckpointError):
                 unsaved += 1
-    return late, untold, unsaved
+    return late, unreported, unsaved
 
 
 def refusals(count: int) -> tuple[int, int]:
@@ -279,9 +279,9 @@ def main(arguments: Arguments) -> None:
         ("raises in a process", arguments.breaks // 4),
         ("killed", arguments.breaks // 2),
     ):
-        late, untold, unsaved = breaks(how, count, draw)
-        told = f"{late} hang, {untold} not told, {unsaved} without checkpoint"
-        rows.append((f"environments: {how}", str(count), told))
+        late, unreported, unsaved = breaks(how, count, draw)
+        report = f"{late} hang, {unreported} not reported, {unsaved} without checkpoint"
+        rows.append((f"environments: {how}", str(count), report))
     valid, badly = refusals(arguments.recipes)
     outcome = f"{valid} valid, {badly} refused without key or exit code 2"
     rows.append(("mutated recipes", str(arguments.recipes), outcome))

@@ -205,10 +205,10 @@ def _activity(
     chosen = policy.from_env(episode.actions) if isinstance(policy, SoftLiquidPolicy) else features
     starts = features.new_zeros(len(features), 1)
     starts[0] = 1
-    told = None if elapsed_time is None else elapsed_time[:, None]
-    signal = policy.actor_inputs(features[:, None], told, starts, chosen[:, None])
-    sensory, told, starts = signal
-    activity, _ = circuit.activity(sensory, None, told, starts)
+    elapsed = None if elapsed_time is None else elapsed_time[:, None]
+    signal = policy.actor_inputs(features[:, None], elapsed, starts, chosen[:, None])
+    sensory, elapsed, starts = signal
+    activity, _ = circuit.activity(sensory, None, elapsed, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)
     return (
         features.cpu().numpy(),
