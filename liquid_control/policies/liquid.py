@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class LiquidPolicy(StatefulPolicy):
         ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
+    optimizer: RecurrentAdam
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -62,7 +65,7 @@ class LiquidPolicy(StatefulPolicy):
         self.options = chosen
         self.nominal_interval = chosen.nominal_interval
         features = feature_count(observation_space)
-        motor = action_parameters(action_space)
+        motor = motor_pool(chosen.wiring, action_parameters(action_space))
         layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring)
         twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
@@ -225,8 +228,19 @@ class LiquidPolicy(StatefulPolicy):
         self.init_weights(self.action_net, gain=0.01)
 
 
+def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:
+    """Return the number of motor neurons of a wiring that leaves it open.
+
+    It is half of the neurons, or 32 where the wiring does not count them, and at least one for each
+    parameter of the actions. A head on few neurons learns slowly, since Adam moves its output by a
+    step for each of them.
+    """
+    neurons = wiring.get("neurons")
+    return max(parameters, neurons // 2 if isinstance(neurons, int) else 32)
+
+
 def action_parameters(space: spaces.Space[Any]) -> int:
-    """How many numbers describe the distribution's centre: the default number of motor neurons."""
+    """Return how many numbers describe the centre of the distribution of actions."""
     if isinstance(space, spaces.Box):
         return int(np.prod(space.shape))
     if isinstance(space, spaces.Discrete):
