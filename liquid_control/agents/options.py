@@ -32,7 +32,7 @@ class PPOOptions(AgentOptions):
     """Options of `LiquidPPO`, described there."""
 
     n_steps: PositiveInt = 2048
-    batch_size: PositiveInt = 512
+    batch_size: PositiveInt = 64
     n_epochs: PositiveInt = 10
     gae_lambda: Share = 0.95
     clip_range: Rate = 0.2
@@ -43,6 +43,7 @@ class PPOOptions(AgentOptions):
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = None
     sequence_length: PositiveInt | None = None
+    recurrent_learning_rate: Rate | None = None
     normalize_returns: bool = True
 
 

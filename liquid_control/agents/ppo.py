@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import FloatSchedule, explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -34,7 +34,13 @@ from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
 from liquid_control.policies import LiquidPolicy
 
-OWN_OPTIONS = {"sequence_length", "normalize_observations", "normalize_returns"}  # not SB3's
+OWN_OPTIONS = {  # not SB3's
+    "sequence_length",
+    "recurrent_learning_rate",
+    "normalize_observations",
+    "normalize_returns",
+}
+RECURRENT_SHARE = 0.01  # of the learning rate, for synapses that carry the past
 
 SelfLiquidPPO = TypeVar("SelfLiquidPPO", bound="LiquidPPO")
 
@@ -48,13 +54,18 @@ class LiquidPPO(SavedAgent, PPO):
     gamma ** n. A truncated episode is bootstrapped from its terminal observation, with the elapsed
     time of that observation and the state before it.
 
+    States are recomputed with the weights as they are before each epoch and before acting goes on.
+
     Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
-    steps and is a multiple of the sequence length; its default is 512, because a minibatch of SB3's
-    64 steps would be a single short sequence.
+    steps and is a multiple of the sequence length.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
-            `batch_size`. None: their greatest common divisor, halved until it is at most 256.
+            `batch_size`. None: their greatest common divisor, halved until at most 16. Memories
+            of longer ago need longer sequences.
+        recurrent_learning_rate: of the synapses that carry the past, from a neuron's own layer or
+            a later one. None: a hundredth of `learning_rate`; where the task is to remember rather
+            than to react, as much as `learning_rate` learns faster.
         normalize_observations: keep running moments of the observations in the policy.
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
@@ -97,6 +108,7 @@ class LiquidPPO(SavedAgent, PPO):
         _init_setup_model: bool = True,
         *,
         sequence_length: int | None = PPOOptions.sequence_length,
+        recurrent_learning_rate: float | Schedule | None = PPOOptions.recurrent_learning_rate,
         normalize_observations: bool = PPOOptions.normalize_observations,
         normalize_returns: bool = PPOOptions.normalize_returns,
     ) -> None:
@@ -124,6 +136,7 @@ class LiquidPPO(SavedAgent, PPO):
             stats_window_size=stats_window_size,
             device=device,
             sequence_length=sequence_length,
+            recurrent_learning_rate=recurrent_learning_rate,
             normalize_observations=normalize_observations,
             normalize_returns=normalize_returns,
         )
@@ -141,6 +154,7 @@ class LiquidPPO(SavedAgent, PPO):
         if sequence_length is None:
             sequence_length = default_length(n_steps, batch_size)
         self.sequence_length = sequence_length
+        self.recurrent_learning_rate = recurrent_learning_rate
         self.normalize_returns = normalize_returns
         if self.env is not None and "nominal_interval" not in self.policy_kwargs:
             self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
@@ -232,9 +246,11 @@ class LiquidPPO(SavedAgent, PPO):
     def train(self) -> None:
         """Update the policy from the rollout in the buffer, and log SB3's tags."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
+        self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
         for epoch in range(self.n_epochs):
+            if epoch > 0:
+                self._recompute_states()
             if not self._epoch(statistics):
                 if self.verbose >= 1:
                     kl = statistics["approx_kl"][-1]
@@ -243,7 +259,31 @@ class LiquidPPO(SavedAgent, PPO):
         if self.policy.normalizer is not None:
             # Only between iterations, so that the first epoch starts at ratios of exactly one.
             self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
+        self._recompute_states()
         self._log_training(statistics)
+
+    def _recompute_states(self) -> None:
+        """Unroll the rollout anew, so that its states are those of the policy as it is now.
+
+        States of older weights mislead twice: the ratio of sequences that start from them leaves
+        out what the weights changed before, and a rollout that starts from one begins where the
+        policy by itself would never be.
+        """
+        buffer = self.rollout_buffer
+        unrolled = unroll_sequences(
+            self.policy, buffer.rollout.transitions, buffer.states[0], self.sequence_length
+        )
+        buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+
+    def _set_learning_rates(self) -> None:
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        optimizer.recurrent_share = RECURRENT_SHARE
+        if self.recurrent_learning_rate is not None:
+            rate = FloatSchedule(self.recurrent_learning_rate)(self._current_progress_remaining)
+            overall = optimizer.param_groups[0]["lr"]
+            optimizer.recurrent_share = rate / overall if overall else 0.0
+            self.logger.record("train/recurrent_learning_rate", rate)
 
     def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
         """Learn from every sequence once. Returns False if `target_kl` was exceeded."""

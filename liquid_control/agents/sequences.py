@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LONGEST_DEFAULT, SHORTEST_USEFUL = 256, 16
+LONGEST_DEFAULT, SHORTEST_USEFUL = 16, 16
 
 
 class Transitions(NamedTuple):
@@ -161,7 +161,7 @@ class SequenceBuffer:
 
 
 def default_length(n_steps: int, batch_size: int) -> int:
-    """Return the greatest common divisor, halved until it is at most 256 steps or odd.
+    """Return the greatest common divisor, halved until it is at most 16 steps or odd.
 
     Warns if the result is below 16 steps, too short to learn from memory.
     """

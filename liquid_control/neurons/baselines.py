@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.layered import LayeredCircuit
-from liquid_control.neurons.memory import LSTM_GATES, lstm_bias, lstm_update
+from liquid_control.neurons.memory import LSTM_GAIN, LSTM_GATES, lstm_bias, lstm_update
 from liquid_control.neurons.programs import Slots, layers, lookup
 from liquid_control.wiring import Wiring
 
+GRU_GAIN = 2.5  # see `weight_deviations`
 GRU_GATES = 3  # reset, keep, candidate, as nn.GRU orders them
 WEIGHTS = (("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
 
@@ -69,7 +70,7 @@ class LSTM(_GatedCircuit):
     state_parts = 2
 
     def __init__(self, wiring: Wiring, **options: Any) -> None:
-        super().__init__(wiring, gates=LSTM_GATES, **options)
+        super().__init__(wiring, gates=LSTM_GATES, gain=LSTM_GAIN, **options)
         self.bias = lstm_bias(wiring.neuron_count)
         self._apply_plasticity()
 
@@ -99,7 +100,7 @@ class GRU(_GatedCircuit):
     """
 
     def __init__(self, wiring: Wiring, **options: Any) -> None:
-        super().__init__(wiring, gates=GRU_GATES, **options)
+        super().__init__(wiring, gates=GRU_GATES, gain=GRU_GAIN, **options)
         self.recurrent_bias = nn.Parameter(torch.zeros(wiring.neuron_count))
         self._apply_plasticity()
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from liquid_control.wiring import Wiring
 
@@ -43,6 +44,17 @@ class Block:
     def neurons(self) -> slice:
         """Its neurons among those of the wiring."""
         return slice(self.start, self.start + self.size)
+
+
+def feedforward(wiring: Wiring) -> NDArray[np.bool_]:
+    """Return which pairs of neurons a synapse would join within a step, (neurons, neurons).
+
+    Those are the pairs from a layer to a later one. The other synapses are the circuit's memory:
+    they carry the previous step.
+    """
+    sizes = [size for _, size in wiring.layers]
+    layer = np.repeat(np.arange(len(sizes)), sizes)
+    return layer[:, None] < layer
 
 
 def whole(wiring: Wiring) -> tuple[Block, ...]:

@@ -19,6 +19,7 @@ from liquid_control.wiring import Wiring
 GATES = {"default": 4, "no_gate": 4, "pure": 1}
 CANDIDATES = 2  # the gates g and h, which start with the wiring's polarity; the time gate follows
 SLOPES = {"default": (0.5, 0.5), "no_gate": (1.0, 0.5), "pure": (-1.0,)}
+GAINS = {"default": 1.7, "no_gate": 1.1, "pure": 1.0}  # see `weight_deviations`
 BOUNDS = {"default": 1.0, "no_gate": 2.0, "pure": float("inf")}
 
 
@@ -45,7 +46,7 @@ class CfC(LayeredCircuit):
 
     def __init__(self, wiring: Wiring, *, mode: str = "default", **options: Any) -> None:
         check_option("mode", mode, tuple(GATES))
-        super().__init__(wiring, gates=GATES[mode], signed=CANDIDATES, **options)
+        super().__init__(wiring, gates=GATES[mode], signed=CANDIDATES, gain=GAINS[mode], **options)
         self.mode = mode
         self.slopes, self.bound = SLOPES[mode], BOUNDS[mode]
         self._update = {

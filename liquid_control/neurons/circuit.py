@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liquid_control import kernels
 from liquid_control.kernels.program import Program
-from liquid_control.neurons.blocks import Block
+from liquid_control.neurons.blocks import Block, feedforward
 from liquid_control.neurons.memory import Memory
 from liquid_control.neurons.synapses import SynapseList
 from liquid_control.neurons.unroll import Step, resets, unroll
@@ -64,6 +64,7 @@ class Circuit(nn.Module, ABC):
     state_parts = 1  # neuron-sized pieces of the state; the first is the activity
     bound = 1.0  # of the neurons' activity, unless `activity_range` is overridden
     blocks: Sequence[Block]  # its layers in the order of computation
+    recurrent: SynapseList  # the synapses among its neurons
 
     def __init__(
         self,
@@ -165,6 +166,20 @@ class Circuit(nn.Module, ABC):
         other equations, and describes its own if the kernels have them.
         """
         return None
+
+    def memory_synapses(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Yield the parameters of synapses among neurons, each with the entries of the memory's.
+
+        The entries are indices into the last axis: the synapses from a neuron's own layer or a
+        later one, which carry the previous step (see `feedforward`).
+        """
+        within_step = torch.tensor(feedforward(self.wiring), device=self._reference.device)
+        for synapses in (self.recurrent, getattr(self.memory, "recurrent", None)):
+            if synapses is not None:
+                carries_past = ~within_step[synapses.sources, synapses.targets]
+                (entries,) = carries_past.nonzero(as_tuple=True)
+                for parameter in synapses.parameters():
+                    yield parameter, entries
 
     @abstractmethod
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:

@@ -13,15 +13,18 @@ from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.continuous import ContinuousCircuit
 from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
-from liquid_control.neurons.synapses import Synapses, fan_in
+from liquid_control.neurons.synapses import TANH_GAIN, Synapses, weight_deviations
 from liquid_control.wiring import Wiring
+
+FASTEST = 0.1  # of the initial time constants, in time scales
 
 
 class CTRNN(ContinuousCircuit):
     """Leaky neurons, dx/dt = (-x + tanh(W x + U i + b)) / tau (Funahashi & Nakamura 1993, eq. 1).
 
-    The time constants are trainable and start between half and twice `time_scale`; the weights
-    start with the wiring's polarity.
+    The time constants are trainable. They start log-uniform from a tenth of `time_scale` to
+    `time_scale`, so that an input reaches the motor neurons within a step of that length. The
+    weights start with the wiring's polarity.
 
     Args:
         wiring: the neurons and their synapses.
@@ -30,13 +33,16 @@ class CTRNN(ContinuousCircuit):
         **options: as for `Circuit`.
     """
 
+    recurrent: Synapses
+
     def __init__(self, wiring: Wiring, **options: Any) -> None:
         super().__init__(wiring, **options)
-        self.sensory = Synapses(wiring.sensory, 1, fan_in(wiring), signed=1)
-        self.recurrent = Synapses(wiring.recurrent, 1, fan_in(wiring), signed=1)
+        sensory, recurrent = weight_deviations(wiring, TANH_GAIN)
+        self.sensory = Synapses(wiring.sensory, 1, sensory, signed=1)
+        self.recurrent = Synapses(wiring.recurrent, 1, recurrent, signed=1)
         self.bias = nn.Parameter(torch.zeros(wiring.neuron_count))
-        octave = math.log(2)
-        self.log_tau = nn.Parameter(torch.empty(wiring.neuron_count).uniform_(-octave, octave))
+        fastest = math.log(FASTEST)
+        self.log_tau = nn.Parameter(torch.empty(wiring.neuron_count).uniform_(fastest, 0.0))
         self._apply_plasticity()
 
     @property

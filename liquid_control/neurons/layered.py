@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liquid_control.neurons.blocks import Block, layered
+from liquid_control.neurons.blocks import Block, feedforward, layered
 from liquid_control.neurons.circuit import Circuit
-from liquid_control.neurons.synapses import Synapses, fan_in
+from liquid_control.neurons.synapses import Synapses, weight_deviations
 from liquid_control.neurons.unroll import Step
 from liquid_control.wiring import Wiring
 
@@ -27,15 +27,18 @@ class LayeredCircuit(Circuit):
     within a control step, so a sensation reaches the motor neurons in the step in which it is felt.
     """
 
+    recurrent: Synapses
     uses_own_state = False  # whether `update` uses the neuron's own previous state
     slopes: Sequence[float]  # of a neuron at rest by its first gates; zero by the others
 
-    def __init__(self, wiring: Wiring, *, gates: int, signed: int, **options: Any) -> None:
+    def __init__(
+        self, wiring: Wiring, *, gates: int, signed: int, gain: float, **options: Any
+    ) -> None:
         super().__init__(wiring, **options)
-        incoming = fan_in(wiring)
+        sensory, recurrent = weight_deviations(wiring, gain)
         self.gates = gates
-        self.sensory = Synapses(wiring.sensory, gates, incoming, signed)
-        self.recurrent = Synapses(wiring.recurrent, gates, incoming, signed)
+        self.sensory = Synapses(wiring.sensory, gates, sensory, signed)
+        self.recurrent = Synapses(wiring.recurrent, gates, recurrent, signed)
         self.bias = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
         self.blocks = layered(
             wiring, together=self.memory is not None, uses_own_state=self.uses_own_state
@@ -113,9 +116,7 @@ class LayeredCircuit(Circuit):
         Earlier layers act in the same step, other neurons one step later.
         """
         sensory, recurrent = (weights[:, gate] for weights in self._weights())
-        sizes = torch.tensor([size for _, size in self.wiring.layers], device=inputs.device)
-        layer = torch.arange(len(sizes), device=inputs.device).repeat_interleave(sizes)
-        now = recurrent * (layer[:, None] < layer)
+        now = recurrent * torch.as_tensor(feedforward(self.wiring), device=inputs.device)
         return self.bias[gate] + inputs @ sensory + activity @ now + past @ (recurrent - now)
 
     def _drive(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from liquid_control.neurons.synapses import Synapses, fan_in
+from liquid_control.neurons.synapses import Synapses, weight_deviations
 from liquid_control.neurons.unroll import Keep, Step, unroll
 from liquid_control.wiring import Wiring
 
 LSTM_GATES = 4
+LSTM_GAIN = 4.6  # see `weight_deviations`
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,8 +43,9 @@ class Memory(nn.Module):
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__()
-        self.sensory = Synapses(wiring.sensory, LSTM_GATES, fan_in(wiring))
-        self.recurrent = Synapses(wiring.recurrent, LSTM_GATES, fan_in(wiring))
+        sensory, recurrent = weight_deviations(wiring, LSTM_GAIN)
+        self.sensory = Synapses(wiring.sensory, LSTM_GATES, sensory)
+        self.recurrent = Synapses(wiring.recurrent, LSTM_GATES, recurrent)
         self.bias = lstm_bias(wiring.neuron_count)
 
     def before(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.kernels.program import Bank, Layer, Parameters
-from liquid_control.neurons.blocks import Block
+from liquid_control.neurons.blocks import Block, feedforward
 from liquid_control.wiring import Wiring
 
 Place = tuple[str, ...]
@@ -69,9 +69,8 @@ class Slots:
         and any other what it did in the step before, from slot `before` on.
         """
         sources, targets = np.nonzero(self.wiring.recurrent)
-        sizes = [size for _, size in self.wiring.layers]
-        rank = np.repeat(np.arange(len(sizes)), sizes)
-        slots: NDArray[Any] = sources + np.where(rank[sources] < rank[targets], now, before)
+        within_step = feedforward(self.wiring)[sources, targets]
+        slots: NDArray[Any] = sources + np.where(within_step, now, before)
         return slots
 
 

@@ -9,7 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from liquid_control.neurons.blocks import feedforward
 from liquid_control.wiring import Wiring
+
+TANH_GAIN = 1.6  # see `weight_deviations`
+MEMORY = 0.2  # initial strength of the synapses that carry the past
 
 
 class SynapseList(nn.Module):
@@ -40,8 +44,7 @@ class Synapses(SynapseList):
     Args:
         polarity: (sources, targets) with entries -1, 0 or +1.
         gates: weights per synapse; a gated neuron sums its input once for each gate.
-        fan_in: (targets,) incoming synapses over *all* matrices that feed the neuron. Weights start
-            uniform with variance 1 / fan_in, which keeps the summed input near unit variance.
+        deviation: (sources, targets), of the initial weights, which are uniform around zero.
         signed: how many leading gates start with the wiring's polarity; the others start with
             either sign.
     """
@@ -52,7 +55,7 @@ class Synapses(SynapseList):
         self,
         polarity: NDArray[np.int8],
         gates: int,
-        fan_in: NDArray[np.int64],
+        deviation: NDArray[np.float64],
         signed: int = 0,
     ) -> None:
         super().__init__(polarity)
@@ -63,7 +66,7 @@ class Synapses(SynapseList):
         self.register_buffer("_entries", torch.as_tensor(entries.ravel()), persistent=False)
         self._shape = (source_count, gates, self.target_count)
 
-        bound = torch.as_tensor(np.sqrt(3.0 / np.maximum(fan_in, 1))[targets], dtype=torch.float32)
+        bound = torch.as_tensor(math.sqrt(3.0) * deviation[sources, targets]).float()
         weight = (2 * torch.rand(gates, len(sources)) - 1) * bound
         sign = torch.as_tensor(polarity[sources, targets], dtype=torch.float32)
         weight[:signed] = weight[:signed].abs() * sign
@@ -78,9 +81,32 @@ class Synapses(SynapseList):
         return dense.index_copy(0, self._entries, self.weight.flatten()).view(self._shape)
 
 
-def fan_in(wiring: Wiring) -> NDArray[np.int64]:
-    """Return the number of incoming synapses of each neuron, (neurons,), sensory and recurrent."""
-    incoming: NDArray[np.int64] = np.count_nonzero(
-        np.concatenate([wiring.sensory, wiring.recurrent]), axis=0
-    )
-    return incoming
+def weight_deviations(
+    wiring: Wiring, gain: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return deviations of initial weights that preserve signals from sensors to motor neurons.
+
+    As in Glorot & Bengio 2010, weights have a variance of one over the fan-in, here that of the
+    synapses that act within the step. Sensory inputs of unit deviation then give each neuron a sum
+    of unit deviation, and so does every layer behind it, since the weights of its synapses are
+    larger by `gain`, which makes up for what a neuron takes away.
+
+    Synapses that carry the previous step start at `MEMORY` of that deviation, over a fan-in of
+    their own: a strong random memory would amplify every change of the weights over time.
+
+    Args:
+        wiring: the neurons and their synapses.
+        gain: one over the root mean square of a neuron's activity where its sums are independent
+            normal variables; `TANH_GAIN` for tanh.
+
+    Returns:
+        (sensory, neurons) and (neurons, neurons); entries without a synapse have no meaning.
+    """
+    within_step = feedforward(wiring)
+    present = wiring.recurrent != 0
+    direct = np.count_nonzero(wiring.sensory, axis=0)
+    direct = direct + np.count_nonzero(present & within_step, axis=0)
+    past = np.count_nonzero(present & ~within_step, axis=0)
+    of_direct, of_past = (1 / np.sqrt(np.maximum(fan_in, 1)) for fan_in in (direct, past))
+    sensory = np.broadcast_to(of_direct, wiring.sensory.shape)
+    return sensory, gain * np.where(within_step, of_direct, MEMORY * of_past)

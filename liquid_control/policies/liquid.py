@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, Signal, make_critic
 from liquid_control.policies.observations import feature_count
+from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -41,6 +43,8 @@ class LiquidPolicy(StatefulPolicy):
         ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
+    optimizer: RecurrentAdam
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -61,7 +65,7 @@ class LiquidPolicy(StatefulPolicy):
         self.options = chosen
         self.nominal_interval = chosen.nominal_interval
         features = feature_count(observation_space)
-        motor = action_parameters(action_space)
+        motor = motor_pool(chosen.wiring, action_parameters(action_space))
         layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring)
         twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
@@ -73,8 +77,17 @@ class LiquidPolicy(StatefulPolicy):
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
-        trainable = [weight for weight in self.parameters() if weight.requires_grad]
-        self.optimizer = self.optimizer_class(trainable, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.optimizer = RecurrentAdam(
+            [weight for weight in self.parameters() if weight.requires_grad],
+            [
+                entries
+                for module in self.modules()
+                if isinstance(module, Circuit)
+                for entries in module.memory_synapses()
+            ],
+            lr=lr_schedule(1),
+            **self.optimizer_kwargs,
+        )
 
     @property
     def actor_circuit(self) -> Circuit:
@@ -214,6 +227,17 @@ class LiquidPolicy(StatefulPolicy):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
+
+
+def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:
+    """Return the number of motor neurons of a wiring that leaves it open.
+
+    It is half of the neurons, or 32 where the wiring does not count them, and at least one for each
+    parameter of the actions. A head on few neurons learns slowly, since Adam moves its output by a
+    step for each of them.
+    """
+    neurons = wiring.get("neurons")
+    return max(parameters, neurons // 2 if isinstance(neurons, int) else 32)
 
 
 def action_parameters(space: spaces.Space[Any]) -> int:

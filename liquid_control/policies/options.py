@@ -69,7 +69,8 @@ class CircuitOptions(Options):
 
     Attributes:
         neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in.
+        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in where it
+            leaves them open.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
         encoder: sizes of tanh layers ahead of each circuit. Their inputs are the features and the
             elapsed time, the last layer's outputs are the sensory neurons.
@@ -104,8 +105,10 @@ class LiquidPolicyOptions(CircuitOptions):
         ValueError: an option has a value that cannot work.
     """
 
-    critic: str = "twin"
-    critic_layers: Sequence[int] | None = None
+    wiring: Mapping[str, Any] = field(default_factory=lambda: {**DEFAULT_WIRING, "neurons": 96})
+    encoder: Sequence[int] | None = (64,)
+    critic: str = "mlp"
+    critic_layers: Sequence[int] | None = (64, 64)
     log_std_init: float = 0.0
 
     def __post_init__(self) -> None:

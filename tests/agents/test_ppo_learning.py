@@ -7,13 +7,20 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import (
+    IdentityEnv,
+    IdentityEnvBox,
+    IdentityEnvMultiBinary,
+    IdentityEnvMultiDiscrete,
+)
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from liquid_control import LiquidPPO
 from tests.agents.tasks import Clock, Forgetful, Recall, mean_return
 
 
 def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options: Any) -> LiquidPPO:
-    options = {"n_steps": 16, "batch_size": 128} | options
+    options = {"n_steps": 16, "batch_size": 128, "recurrent_learning_rate": 1e-2} | options
     model = LiquidPPO(
         "LiquidPolicy",
         make_vec_env(task, n_envs=16, seed=0),
@@ -42,6 +49,19 @@ def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
     assert mean_return(Forgetful(model), Recall) < 0.75
 
 
+def test_a_cue_is_remembered_with_a_slow_recurrence() -> None:
+    model = train(
+        Recall,
+        "cfc",
+        12_288,
+        gamma=1.0,
+        gae_lambda=1.0,
+        ent_coef=0.02,
+        recurrent_learning_rate=None,
+    )
+    assert mean_return(model, Recall) > 0.95
+
+
 def test_a_cue_is_remembered_across_sequences() -> None:
     """Episodes of four steps in sequences of six: every other sequence starts from a memory."""
     model = train(Recall, "cfc", 6144, n_steps=18, sequence_length=6, batch_size=96)
@@ -51,3 +71,17 @@ def test_a_cue_is_remembered_across_sequences() -> None:
 @pytest.mark.parametrize("neurons", ["cfc", "lstm"])
 def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(Clock, neurons, 6144), Clock) > 0.9
+
+
+@pytest.mark.parametrize(
+    "task", [IdentityEnv, IdentityEnvMultiDiscrete, IdentityEnvMultiBinary, IdentityEnvBox]
+)
+def test_the_identity_is_learned_by_default(task: type[gym.Env[Any, Any]]) -> None:
+    """The steps, settings, seeds and thresholds of SB3's own test of its agents."""
+    if task is IdentityEnvBox:
+        env, options, steps = IdentityEnvBox(eps=0.5), {"learning_rate": 1e-3, "seed": 0}, 1000
+    else:
+        env, options, steps = task(4), {"learning_rate": 2e-3, "gamma": 0.4, "seed": 3}, 1200
+    model = LiquidPPO("LiquidPolicy", env, n_steps=256, n_epochs=4, device="cpu", **options)
+    mean, _ = evaluate_policy(model.learn(steps), model.get_env(), n_eval_episodes=20)
+    assert mean >= 90

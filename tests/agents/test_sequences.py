@@ -100,7 +100,7 @@ def test_length_that_does_not_divide_the_rollout(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("n_steps", "batch_size", "length"),
-    [(2048, 512, 256), (128, 512, 128), (96, 64, 32), (4, 8, 4)],
+    [(2048, 64, 16), (128, 512, 16), (48, 32, 16), (4, 8, 4)],
 )
 def test_default_length_is_the_longest_that_fits(
     n_steps: int, batch_size: int, length: int

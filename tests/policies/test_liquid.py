@@ -329,7 +329,7 @@ CLOCK = TIMED["elapsed_time"]
         ({"neurons": "rnn"}, "neurons must be one of .*cfc.*, got 'rnn'"),
         ({"critic": "big"}, "critic must be one of twin, shared, mlp, got 'big'"),
         ({"wiring": {"kind": "mesh"}}, "unknown kind of wiring 'mesh'"),
-        ({"wiring": {"kind": "tap_withdrawal"}}, r"4 sensory .* but 3 .* encoder=\[4\]"),
+        ({"wiring": {"kind": "tap_withdrawal"}}, r"4 sensory .* but 64 .* encoder=\[4\]"),
         ({"observations": IMAGE}, "is an image"),
         ({"observations": spaces.Dict({"eye": IMAGE, "joints": PLAIN})}, "'eye' is an image"),
         ({"observations": spaces.Dict({"elapsed_time": CLOCK})}, "nothing but elapsed_time"),

@@ -1,0 +1,74 @@
+"""Before any training, a circuit passes signals and gradients on from sensors to motor neurons."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from liquid_control.neurons import NEURONS, CfC, Circuit
+from liquid_control.neurons.blocks import feedforward
+from liquid_control.neurons.synapses import MEMORY
+from liquid_control.wiring import Wiring, auto_ncp, ncp
+
+STEPS, BATCH, SENSORY = 30, 64, 48
+
+WIRINGS = {
+    "ncp": lambda: ncp(SENSORY, 24, 34, 32, 12, 17, 578, 17),
+    "auto_ncp": lambda: auto_ncp(SENSORY, neurons=96, motor=32),
+    "sparse auto_ncp": lambda: auto_ncp(SENSORY, neurons=96, motor=32, sparsity=0.8),
+    "large ncp": lambda: ncp(SENSORY, 128, 96, 64, 64, 48, 4000, 48),
+}
+
+
+@pytest.fixture(params=WIRINGS)
+def wiring(request: pytest.FixtureRequest) -> Wiring:
+    return WIRINGS[request.param]()
+
+
+@pytest.fixture(params=NEURONS)
+def circuit(request: pytest.FixtureRequest, wiring: Wiring) -> Circuit:
+    torch.manual_seed(0)
+    return NEURONS[request.param](wiring)
+
+
+def deviations(circuit: Circuit) -> tuple[Tensor, Tensor]:
+    """Deviation over a batch of the first layer and of the motor neurons, white inputs."""
+    activity, _ = circuit.activity(torch.randn(STEPS, BATCH, SENSORY))
+    first, *_, last = circuit.wiring.layer_slices.values()
+    late = activity[STEPS // 2 :].detach()
+    return late[..., first].std((0, 1)).mean(), late[..., last].std((0, 1)).mean()
+
+
+def test_layers_pass_signals_on(circuit: Circuit) -> None:
+    first, motor = deviations(circuit)
+    assert first > 0.2
+    assert 0.5 < motor / first < 2
+
+
+def test_motor_neurons_react_in_the_step_in_which_something_is_sensed(circuit: Circuit) -> None:
+    inputs = torch.randn(STEPS, BATCH, SENSORY, requires_grad=True)
+    activity, _ = circuit.activity(inputs)
+    motor = activity[-1, :, list(circuit.wiring.layer_slices.values())[-1]]
+    direction = torch.randn_like(motor)
+    (gradient,) = torch.autograd.grad((motor * direction).sum(), inputs)
+    # A linear layer that keeps deviations would have a ratio of about one.
+    assert 0.1 < gradient[-1].norm() / direction.norm() < 3
+
+
+@pytest.mark.parametrize("neurons", ["cfc", "ctrnn", "lstm", "gru"])
+def test_the_past_weighs_less_than_the_present(neurons: str, wiring: Wiring) -> None:
+    """A neuron's synapses that carry the past have `MEMORY` of the strength of its others."""
+    weights = NEURONS[neurons](wiring).recurrent.matrix().detach().square().mean(1)
+    within_step = torch.as_tensor(feedforward(wiring))
+    direct, past = ((weights * mask).sum(0) for mask in (within_step, ~within_step))
+    both = (direct > 0) & (past > 0)
+    assert both.any()
+    assert past[both].mean() / direct[both].mean() == pytest.approx(MEMORY**2, rel=0.4)
+
+
+def test_polarity_is_the_wirings(wiring: Wiring) -> None:
+    circuit = CfC(wiring)
+    sources, targets = circuit.recurrent.sources, circuit.recurrent.targets
+    polarity = torch.tensor(wiring.recurrent)[sources, targets]
+    assert torch.equal(circuit.recurrent.weight[:2].sign(), polarity.float().expand(2, -1))
