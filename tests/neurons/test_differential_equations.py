@@ -120,16 +120,16 @@ def test_ltc_states_stay_within_their_reversal_potentials(
 
 
 @pytest.mark.parametrize("model", [LTC, CTRNN])
-def test_time_constants_start_around_the_time_scale_and_are_in_seconds(model) -> None:
+def test_time_constants_start_near_the_time_scale_and_are_in_seconds(model) -> None:
     circuit, unit = model(WIRING, time_scale=0.05), model(WIRING)
-    assert 0.05 / 4 < circuit.time_constants.median() < 0.05 * 4
+    assert 0.05 / 10 < circuit.time_constants.median() < 0.05 * 4
     unit.load_state_dict(circuit.state_dict())
     assert_close(circuit.time_constants, 0.05 * unit.time_constants)
 
 
 def test_leaky_neuron_without_input_decays_with_tau() -> None:
     """Exactly exp(-t / tau) for a neuron with neither synapse nor bias, up to RK4's error."""
-    circuit = CTRNN(WIRING, solver="rk4", ode_steps=64).double()
+    circuit = CTRNN(WIRING, solver="rk4", ode_steps=512).double()
     with torch.no_grad():
         circuit.sensory.weight.zero_()
         circuit.recurrent.weight.zero_()
