@@ -17,6 +17,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.testing import assert_close
@@ -341,6 +342,36 @@ class TestUpdate:
             return weights(build(Scripted.playing(scripts)).learn(6 * STEPS))
 
         assert_close(run(4.0), run(256.0), rtol=1e-4, atol=1e-5)
+
+
+class TestRecurrentLearningRate:
+    @pytest.mark.parametrize(
+        ("options", "share"),
+        [
+            ({}, 0.01),
+            ({"recurrent_learning_rate": 5e-3}, 0.5),
+            ({"recurrent_learning_rate": lambda progress: 1e-2 * progress}, 1.0),
+        ],
+    )
+    def test_is_a_hundredth_or_what_is_asked_for(
+        self, options: dict[str, Any], share: float
+    ) -> None:
+        model = build(learning_rate=1e-2, **options)
+        model.set_logger(configure(format_strings=[]))
+        model._set_learning_rates()
+        assert model.policy.optimizer.recurrent_share == pytest.approx(share)
+
+    def test_memory_synapses_move_less_than_the_others(self) -> None:
+        model = build(learning_rate=1e-3)
+        synapses = model.policy.actor_circuit.recurrent
+        before = synapses.weight.detach().clone()
+        model.learn(3 * STEPS)
+        ((weight, past),) = model.policy.actor_circuit.memory_synapses()
+        assert weight is synapses.weight
+        moved = (weight.detach() - before).abs().mean(0)
+        others = torch.ones(len(synapses), dtype=torch.bool)
+        others[past] = False
+        assert 0 < moved[past].mean() < 0.03 * moved[others].mean()
 
 
 class TestRecomputedStates:
