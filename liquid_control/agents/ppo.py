@@ -263,11 +263,11 @@ class LiquidPPO(SavedAgent, PPO):
         self._log_training(statistics)
 
     def _recompute_states(self) -> None:
-        """Unroll the rollout anew, so that its states are those of the policy as it is now.
+        """Unroll the rollout with the current weights, and replace its states and the last one.
 
-        States of older weights mislead twice: the ratio of sequences that start from them leaves
-        out what the weights changed before, and a rollout that starts from one begins where the
-        policy by itself would never be.
+        With the states of older weights, the ratio of a sequence would not include what an update
+        changes before the sequence starts, and the next rollout would start from a state that the
+        current policy does not reach.
         """
         buffer = self.rollout_buffer
         unrolled = unroll_sequences(

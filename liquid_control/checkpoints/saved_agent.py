@@ -413,7 +413,7 @@ def _check_widths(value: Any) -> None:
 
 @contextmanager
 def _errors_name(source: str) -> Iterator[None]:
-    """Raise a CheckpointError with the source for whatever data that fit nothing end in."""
+    """Raise a CheckpointError that names the source if data of a file do not fit."""
     try:
         yield
     except (
