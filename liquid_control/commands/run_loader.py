@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.commands.run_folder import Run
+from liquid_control.envs.substeps import to_substeps
 from liquid_control.recipes import (
     CommandError,
     Recipe,
@@ -70,6 +73,23 @@ def unseen_robots(recipe: Recipe, count: int, interval: Rate = "trained") -> Vec
 
 
 def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
-    """The control intervals at which a recipe evaluates its agent, by name."""
-    fixed = {f"{ratio:g}x nominal": ratio * nominal for ratio in recipe.evaluation.ratios}
-    return {TRAINED: "trained", **fixed}
+    """The control intervals at which a recipe evaluates its agent, by name.
+
+    They are the nearest to the recipe's ratios that the task's physics has, and named by their true
+    ratio, such as "0.4x nominal".
+    """
+    robot = build_robot(recipe)
+    timestep = robot.get_wrapper_attr("timestep")
+    robot.close()
+    named: dict[str, Rate] = {TRAINED: "trained"}
+    for ratio in recipe.evaluation.ratios:
+        interval = int(to_substeps(ratio * nominal, timestep)) * timestep
+        name = f"{interval / nominal:g}x nominal"
+        if not math.isclose(interval, ratio * nominal, rel_tol=1e-6):
+            warnings.warn(
+                f"{ratio:g} times the nominal interval is not a multiple of the physics step of "
+                f"{timestep:g} s; {name}, {interval:g} s, is evaluated",
+                stacklevel=2,
+            )
+        named[name] = interval
+    return named

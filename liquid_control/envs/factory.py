@@ -33,6 +33,7 @@ def make(
     *,
     observe: Observe = "full",
     interval: IntervalLike = None,
+    allow_any_interval: bool = False,
     seed: int | None = None,
     render_mode: str | None = None,
     **task_kwargs: Any,
@@ -45,6 +46,8 @@ def make(
         task: The task's name in Gymnasium, such as "HalfCheetah-v5".
         observe: "full", "positions", "velocities" or indices, see `ObserveOnly`.
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
+        allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
+            nominal one.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
@@ -67,7 +70,7 @@ def make(
     if observe != "full":
         env = ObserveOnly(env, observe)
     if isinstance(env.unwrapped, MujocoEnv) or interval is not None:
-        env = VariableRate(env, interval)
+        env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -80,6 +83,7 @@ def make_vec(
     *,
     observe: Observe = "full",
     interval: IntervalLike = None,
+    allow_any_interval: bool = False,
     seed: int | None = None,
     threads: int | None = None,
     **task_kwargs: Any,
@@ -94,6 +98,7 @@ def make_vec(
         num_envs: Number of envs, at least one.
         observe: As in `make`.
         interval: As in `make`.
+        allow_any_interval: As in `make`.
         seed: Env i is seeded with seed + i.
         threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
         **task_kwargs: As in `make`.
@@ -108,7 +113,14 @@ def make_vec(
     _check_count("num_envs", num_envs, least=1)
     if threads is not None:
         _check_count("threads", threads, least=0)
-    build = partial(make, task, observe=observe, interval=interval, **task_kwargs)
+    build = partial(
+        make,
+        task,
+        observe=observe,
+        interval=interval,
+        allow_any_interval=allow_any_interval,
+        **task_kwargs,
+    )
 
     def monitored(index: int) -> gym.Env[Any, Any]:
         return Monitor(build(seed=None if seed is None else seed + index))

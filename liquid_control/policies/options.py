@@ -76,6 +76,8 @@ class CircuitOptions(Options):
             elapsed time, the last layer's outputs are the sensory neurons.
         critic_wiring: wiring of the critic's circuit, if it differs from the actor's.
         nominal_interval: seconds; the circuits' unit of time. Agents take it from the task.
+        allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
+            the nominal interval. Agents take it from the task.
         normalize_observations: keep running moments of the observations and normalise with them.
         optimizer_kwargs: arguments of Adam besides the learning rate.
     """
@@ -86,6 +88,7 @@ class CircuitOptions(Options):
     encoder: Sequence[int] | None = None
     critic_wiring: Mapping[str, Any] | None = None
     nominal_interval: PositiveFloat = 1.0
+    allow_any_interval: bool = False
     normalize_observations: bool = True
     optimizer_kwargs: Mapping[str, Any] | None = None
 

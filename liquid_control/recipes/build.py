@@ -84,6 +84,7 @@ def _env_arguments(
     return {
         "observe": env.observe,
         "interval": env.interval if interval == "trained" else interval,
+        "allow_any_interval": env.allow_any_interval,
         "seed": recipe.seed if seed is None else seed,
         **env.kwargs,
     }

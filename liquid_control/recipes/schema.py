@@ -95,6 +95,8 @@ class EnvSection(Section):
     observe: Literal["full", "positions", "velocities"] | Indices = "full"
     interval: IntervalSpec = None
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
+    allow_any_interval: bool = False
+    """Accept intervals that are more than 100 times longer or shorter than the nominal one."""
     num_envs: Size = 1
     threads: NonNegativeInt | None = None
     """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
@@ -157,6 +159,7 @@ def _policy_keys() -> dict[str, tuple[Any, None]]:
     """Return every option of the policies as a key whose default is None."""
     keys = _keys_of(LiquidPolicyOptions) | _keys_of(SoftLiquidPolicyOptions)
     del keys["normalize_observations"]  # an option of the agent, which passes it on
+    del keys["allow_any_interval"]  # an option of the environments, from which agents take it
     return {name: (hint | None, None) for name, (hint, _) in keys.items()}
 
 

@@ -74,7 +74,8 @@ def test_every_option_of_the_policies_is_a_key() -> None:
         for policy in (LiquidPolicyOptions, SoftLiquidPolicyOptions)
         for field in dataclasses.fields(policy)
     }
-    assert PolicySection.model_fields.keys() == options - {"normalize_observations"}
+    of_others = {"normalize_observations", "allow_any_interval"}
+    assert PolicySection.model_fields.keys() == options - of_others
     assert PolicySection().model_dump(exclude_none=True) == {}
 
 
@@ -92,6 +93,7 @@ def test_every_option_of_the_policies_is_a_key() -> None:
         ("policy.neurons=ltc", "policy.neurons", "ltc"),
         ("policy.encoder=[16, 8]", "policy.encoder", (16, 8)),
         ("evaluation.ratios=[1, 2.5]", "evaluation.ratios", (1.0, 2.5)),
+        ("env.allow_any_interval=true", "env.allow_any_interval", True),
         ("name=mine", "name", "mine"),
     ],
 )
@@ -117,7 +119,7 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
     [
         ("agent.n_stepz=3", ["agent.n_stepz: unknown key", "did you mean agent.n_steps?"]),
         ("learning_rate=3", ["learning_rate: unknown key", "mean agent.learning_rate?"]),
-        ("env.quux=3", ["env.quux: unknown key", "known here: interval, kwargs"]),
+        ("env.quux=3", ["env.quux: unknown key", "known here: allow_any_interval, interval, kwargs"]),
         ("policy.use_sde=true", ["policy.use_sde: unknown key"]),
         ("agent.learning_rate={begin: 1, end: 0}", ["agent.learning_rate."]),
         ("agent.n_steps=many", ["agent.n_steps: ", "integer", "'many'"]),
