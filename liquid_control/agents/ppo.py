@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import check_each, check_observation, check_update
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
@@ -70,8 +70,9 @@ class LiquidPPO(SavedAgent, PPO):
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
     Raises:
-        ValueError: a number is out of bounds, lengths do not divide each other, or gSDE is on.
-            `learn` raises it if a rollout is not finite.
+        ValueError: a number is out of bounds, lengths do not divide each other, gSDE is on, the
+            device is missing, or VecNormalize normalises the elapsed time. `learn` raises it if a
+            rollout or the weights are not finite, or an elapsed time is refused.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": LiquidPolicy}
@@ -156,11 +157,15 @@ class LiquidPPO(SavedAgent, PPO):
         self.sequence_length = sequence_length
         self.recurrent_learning_rate = recurrent_learning_rate
         self.normalize_returns = normalize_returns
-        if self.env is not None and "nominal_interval" not in self.policy_kwargs:
-            self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
+        if self.env is not None:
+            self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return with_time_in_seconds(PPO._wrap_env(env, verbose, monitor_wrapper))
 
     def _setup_model(self) -> None:
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)

@@ -14,7 +14,7 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
-from liquid_control.policies.observations import Observation, split
+from liquid_control.policies.observations import Observation, check_elapsed_time, split
 from liquid_control.policies.options import CircuitOptions
 
 
@@ -99,8 +99,22 @@ class StatefulPolicy(BasePolicy):
         """Split a batch of observations into raw features (batch, features) and elapsed time.
 
         The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+
+        Raises:
+            ValueError: an elapsed time is refused, see `check_elapsed_time`.
         """
+        features, elapsed_time = self.split(observation)
+        self.check_elapsed_time(elapsed_time)
+        return features, elapsed_time
+
+    def split(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Split observations as `observe` does, without a check of the elapsed time."""
         return split(observation, self.observation_space, self.nominal_interval)
+
+    def check_elapsed_time(self, elapsed_time: Tensor) -> None:
+        """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""
+        allowed = self.options.allow_any_interval
+        check_elapsed_time(elapsed_time, self.nominal_interval, allow_any_interval=allowed)
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,
@@ -121,7 +135,7 @@ class StatefulPolicy(BasePolicy):
             actions within the action space, and the state for the next call.
 
         Raises:
-            ValueError: the state does not fit the observations.
+            ValueError: the state does not fit the observations, or an elapsed time is refused.
         """
         if isinstance(observation, tuple):
             raise ValueError(
