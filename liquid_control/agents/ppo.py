@@ -18,7 +18,13 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import check_each, check_observation, check_update
+from liquid_control.agents.finite_checks import (
+    check_each,
+    check_observation,
+    check_update,
+    check_weights,
+    undone_on_error,
+)
 from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
@@ -249,18 +255,23 @@ class LiquidPPO(SavedAgent, PPO):
         return True
 
     def train(self) -> None:
-        """Update the policy from the rollout in the buffer, and log SB3's tags."""
+        """Update the policy from the rollout in the buffer, and log SB3's tags.
+
+        Raises:
+            ValueError: a loss, a gradient or the weights are not finite. No weight is changed then.
+        """
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        for epoch in range(self.n_epochs):
-            if epoch > 0:
-                self._recompute_states()
-            if not self._epoch(statistics):
-                if self.verbose >= 1:
-                    kl = statistics["approx_kl"][-1]
-                    print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
-                break
+        with undone_on_error(list(self.policy.parameters())):
+            for epoch in range(self.n_epochs):
+                if epoch > 0:
+                    self._recompute_states()
+                if not self._epoch(statistics):
+                    if self.verbose >= 1:
+                        kl = statistics["approx_kl"][-1]
+                        print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                    break
         if self.policy.normalizer is not None:
             # Only between iterations, so that the first epoch starts at ratios of exactly one.
             self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
@@ -307,6 +318,7 @@ class LiquidPPO(SavedAgent, PPO):
             norm = clip_grad_norm_(trained, self.max_grad_norm)
             check_update("gradient", norm, self._n_updates, self.num_timesteps)
             self.policy.optimizer.step()
+            check_weights(trained, self._n_updates, self.num_timesteps)
         return True
 
     def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:

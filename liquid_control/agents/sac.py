@@ -22,7 +22,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import check_observation, check_step, check_update
+from liquid_control.agents.finite_checks import (
+    check_observation,
+    check_step,
+    check_update,
+    check_weights,
+    undone_on_error,
+)
 from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
@@ -264,18 +270,24 @@ class LiquidSAC(SavedAgent, SAC):
         return rollout
 
     def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
-        """Update from the replay once it holds a whole sequence, and log SB3's tags."""
+        """Update from the replay once it holds a whole sequence, and log SB3's tags.
+
+        Raises:
+            ValueError: a loss, a gradient or the weights are not finite. No weight is changed then.
+        """
         if len(self.replay_buffer) == 0:
             return
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        for step in range(gradient_steps):
-            sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
-            for name, figure in self._update(sequences).items():
-                statistics[name].append(figure.detach())
-            if step % self.target_update_interval == 0:
-                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+        with undone_on_error([*self.policy.parameters(), *self._variables().values()]):
+            for step in range(gradient_steps):
+                sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
+                for name, figure in self._update(sequences).items():
+                    statistics[name].append(figure.detach())
+                if step % self.target_update_interval == 0:
+                    online, target = self.critic.parameters(), self.critic_target.parameters()
+                    polyak_update(online, target, self.tau)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, series in statistics.items():
@@ -292,14 +304,17 @@ class LiquidSAC(SavedAgent, SAC):
         check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
         self.policy.optimizer.zero_grad()
         loss.backward()
-        norm = clip_grad_norm_(self.policy.parameters(), math.inf)  # clips nothing
+        trained = list(self.policy.parameters())
+        norm = clip_grad_norm_(trained, math.inf)  # clips nothing
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
+        check_weights(trained, self._n_updates, self.num_timesteps)
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef_loss = -(log_ent_coef * deficit).sum()
             self.ent_coef_optimizer.zero_grad()
             ent_coef_loss.backward()
             self.ent_coef_optimizer.step()
+            check_weights([log_ent_coef], self._n_updates, self.num_timesteps)
             figures["ent_coef_loss"] = ent_coef_loss
         return figures | {
             "ent_coef": ent_coef.squeeze(),

@@ -185,7 +185,7 @@ class SavedAgent(BaseAlgorithm):
         """What `save` writes, and with `training` all that `resume` needs, as copies.
 
         Raises:
-            ValueError: `training` is asked for, and has not begun.
+            ValueError: a weight is not finite, or `training` is asked for, and has not begun.
         """
         data: dict[str, Any] = {
             "agent": {
@@ -209,6 +209,10 @@ class SavedAgent(BaseAlgorithm):
             name: {key: tensor.detach().clone() for key, tensor in each.items()}
             for name, each in tensors.items()
         }
+        for name, each in copies.items():
+            for key, tensor in each.items():
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(f"{key} of {name} is not finite, so the agent is not saved")
         contents = Contents(type(self).__name__, deepcopy(data), copies)
         if not training:
             return contents

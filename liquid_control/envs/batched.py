@@ -133,6 +133,8 @@ class BatchedVecEnv(VecEnv):
         self._returns = np.zeros(num_envs)
         self._started = False
         self._state_before = self.physics.memory["state"].copy()
+        self._actions = np.zeros((num_envs, *(env.action_space.shape or ())), np.float32)
+        self._substeps = np.zeros(num_envs, np.int32)
         self._created = time.time()
         self.diverged = 0
 
@@ -144,6 +146,8 @@ class BatchedVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()  # the tasks have none
         self._begin(np.arange(self.num_envs))
+        self._state_before[...] = self.physics.memory["state"]
+        self._substeps = np.zeros_like(self._substeps)
         self._started = True
         return {
             "observation": self._observe(),
@@ -217,7 +221,8 @@ class BatchedVecEnv(VecEnv):
 
         Returns:
             `task`, `seed`, the `state` before the step (mjSTATE_INTEGRATION), `action` and
-            `substeps`.
+            `substeps`. Between a reset and the next step, the state is that after the reset and
+            there are 0 substeps.
         """
         return {
             "task": type(self.task).__name__,
