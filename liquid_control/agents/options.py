@@ -26,6 +26,19 @@ class AgentOptions(Options):
     device: torch.device | str = "auto"
     normalize_observations: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device != "auto":
+            _check_device(torch.device(self.device))
+
+
+def _check_device(device: torch.device) -> None:
+    """Raise ValueError for a GPU that is not there; SB3 would use the processor instead."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        found = f"CUDA finds {gpus} GPUs here" if gpus else "CUDA finds no GPU here"
+        raise ValueError(f'device {str(device)!r} is missing: {found}; use "cpu" or "auto"')
+
 
 @dataclass(frozen=True, kw_only=True)
 class PPOOptions(AgentOptions):
