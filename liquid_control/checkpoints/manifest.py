@@ -6,6 +6,7 @@ A manifest lists files with their sizes and SHA-256, and holds its own hash.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
@@ -95,7 +96,10 @@ def loads(text: bytes) -> Any:
     """
     try:
         return json.loads(
-            text.decode(), parse_constant=_no_constant, object_pairs_hook=_without_repetition
+            text.decode(),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_without_repetition,
         )
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"it holds JSON that cannot be read: {error}") from error
@@ -103,6 +107,13 @@ def loads(text: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
@@ -54,6 +55,7 @@ ELSEWHERE = {
 POLICY = "LiquidPolicy"  # the policy that agents have by this name
 WIDEST = 2**14  # neurons or units in one layer of a network that is loaded
 MOST_ENVS = 2**16
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 
 
@@ -292,9 +294,11 @@ class SavedAgent(BaseAlgorithm):
             action_space = space_from_json(described["action_space"])
         if env is not None:
             env = cls._wrap_env(env)
-            check_for_correct_spaces(env, observation_space, action_space)
         with _errors_name(f"{source} is not loaded"):
+            if env is not None:
+                check_for_correct_spaces(env, observation_space, action_space)
             given = {name: _from_json(value) for name, value in arguments.items()}
+            _check_types(cls, {name: given[name] for name in given.keys() - replaced.keys()})
             agent = cls(policy, env, device=device, _init_setup_model=False, **given)  # type: ignore[call-arg]
             agent.observation_space, agent.action_space = observation_space, action_space
             agent.n_envs = _count(described, "n_envs", 1, MOST_ENVS)
@@ -349,6 +353,18 @@ def _arguments(agent: type[SavedAgent]) -> list[str]:
     parameters = signature(agent.__init__).parameters.values()
     named = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
     return [name for name in named if name not in ELSEWHERE]
+
+
+def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a file that are of other types than its constructor declares."""
+    parameters = signature(agent.__init__, eval_str=True).parameters
+    for name, value in arguments.items():
+        try:
+            TypeAdapter(parameters[name].annotation, config=STRICT).validate_python(value)
+        except ValidationError as error:
+            raise CheckpointError(
+                f"{name} is {value!r:.80}; expected {parameters[name].annotation}"
+            ) from error
 
 
 def _policy_name(agent: type[SavedAgent], policy: type[Any]) -> str:
