@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -31,7 +32,7 @@ def sealed(files: Mapping[str, bytes], what: str, number: int, **head: str) -> d
         "format": what,
         "version": number,
         **head,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": _libraries(),
         "files": {
             name: {"size": len(content), "sha256": sha256(content).hexdigest()}
             for name, content in files.items()
@@ -71,6 +72,12 @@ def opened(
         if expected[name] != found:
             raise CheckpointError(f"{name} is damaged; take another copy")
     return manifest, files
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """The versions of the libraries, which are slow to read."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:

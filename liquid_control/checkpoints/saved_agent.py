@@ -53,7 +53,6 @@ ELSEWHERE = {
     "_init_setup_model",
 }
 POLICY = "LiquidPolicy"  # the policy that agents have by this name
-WIDEST = 2**14  # neurons or units in one layer of a network that is loaded
 MOST_ENVS = 2**16
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
@@ -289,7 +288,8 @@ class SavedAgent(BaseAlgorithm):
                         f"{name} is an object that a file cannot hold; pass it again, as "
                         f"custom_objects={{{name!r}: ...}}"
                     )
-            _check_widths(arguments["policy_kwargs"])
+            weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
+            _check_sizes(described["arguments"]["policy_kwargs"], "policy_kwargs", weights)
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
         if env is not None:
@@ -416,15 +416,16 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
     return value
 
 
-def _check_widths(value: Any) -> None:
+def _check_sizes(value: Any, name: str, most: int) -> None:
     """Refuse a policy that would fill the memory before its weights are found not to fit."""
-    if isinstance(value, int) and value > WIDEST:
-        raise CheckpointError(f"its policy has a layer of {value}, and {WIDEST} is the most")
+    if isinstance(value, int) and value > most and name != "seed":
+        raise CheckpointError(f"{name} is {value}, and its policy has {most} weights in all")
     if isinstance(value, dict):
-        value = list(value.values())
+        for key, part in value.items():
+            _check_sizes(part, key, most)
     if isinstance(value, list):
         for part in value:
-            _check_widths(part)
+            _check_sizes(part, name, most)
 
 
 @contextmanager

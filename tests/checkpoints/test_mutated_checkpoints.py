@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
 from liquid_control.checkpoints import CheckpointError, Contents
-from liquid_control.checkpoints.archive import FORMAT, VERSION, pack_zip
+from liquid_control.checkpoints.archive import FORMAT, VERSION
 from liquid_control.checkpoints.env_state import _layers
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.manifest import sealed
@@ -254,12 +254,10 @@ def outcome(agent: str, env: str, files: dict[str, bytes], learning: Callable[[]
         folder.mkdir(parents=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        (Path(place) / "agent.zip").write_bytes(pack_zip(files))
         logger = ResumableLogger(Path(place) / "logs", ["csv"])
         venv.reset()
         before = names_of(type("Agent", (), {"env": kind._wrap_env(venv)}))
         try:
-            kind.load(Path(place) / "agent.zip")
             loaded = kind.resume(folder.parent, venv, logger=logger)
         except CheckpointError:
             return "refused"

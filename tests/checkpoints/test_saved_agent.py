@@ -95,6 +95,12 @@ def test_what_a_file_cannot_hold_is_asked_for(tmp_path: Path) -> None:
     assert LiquidSAC.load(tmp_path / "noisy", action_noise=None).action_noise is None
 
 
+def test_any_seed_of_a_wiring_is_loaded(tmp_path: Path) -> None:
+    agent = ppo(policy_kwargs={"wiring": {**WIRING, "seed": 2**31}})
+    agent.save(tmp_path / "agent")
+    assert LiquidPPO.load(tmp_path / "agent").policy_kwargs == agent.policy_kwargs
+
+
 def test_a_file_of_sb3_is_loaded_on_trust_only(tmp_path: Path) -> None:
     agent = ppo(seed=0)
     BaseAlgorithm.save(agent, tmp_path / "old.zip")
@@ -171,11 +177,15 @@ def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) ->
     "change",
     [
         lambda agent: agent["arguments"]["policy_kwargs"]["wiring"].update(neurons=10**9),
+        lambda agent: agent["arguments"]["policy_kwargs"]["wiring"].update(neurons=10**4),
         lambda agent: agent["arguments"]["policy_kwargs"].update(encoder=[10**12]),
         lambda agent: agent["arguments"]["policy_kwargs"].update(neurons="os.system"),
         lambda agent: agent["arguments"]["policy_kwargs"].update(optimizer_class="os.system"),
         lambda agent: agent["arguments"].update(no_argument=1),
         lambda agent: agent["arguments"].update(n_steps="many"),
+        lambda agent: agent["arguments"].update(n_epochs=1.5),
+        lambda agent: agent["arguments"].update(normalize_returns="no"),
+        lambda agent: agent["arguments"].update(learning_rate=[1e-3]),
         lambda agent: agent["arguments"].pop("policy_kwargs"),
         lambda agent: agent["arguments"].update(tensorboard_log="/tmp"),
         lambda agent: agent["counters"].clear(),
