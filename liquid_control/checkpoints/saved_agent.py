@@ -15,15 +15,17 @@ from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from liquid_control.checkpoints import callback_state
 from liquid_control.checkpoints.archive import Contents, read, write
 from liquid_control.checkpoints.errors import CheckpointError
-from liquid_control.checkpoints.fields import check_like
+from liquid_control.checkpoints.fields import Arrays, check_like
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.manifest import dumps
 from liquid_control.checkpoints.retention import CheckpointManager
@@ -64,6 +66,9 @@ class SavedAgent(BaseAlgorithm):
     See `liquid_control.checkpoints` for their form. What SB3 keeps beside them, such as its
     environment and the replay buffer, is not part of one either.
     """
+
+    _callback: BaseCallback | None = None  # of the last `learn`
+    _resumed_callbacks: Arrays | None = None  # their state, until the next `learn`
 
     def save(
         self,
@@ -325,6 +330,16 @@ class SavedAgent(BaseAlgorithm):
             agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
         return agent
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        self._callback = super()._init_callback(callback, progress_bar)
+        if self._resumed_callbacks is not None:
+            callback_state.load_state_dict(self._callback, self._resumed_callbacks)
+            self._resumed_callbacks = None
+        return self._callback
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_callback", "_resumed_callbacks"]
 
     def _counters(self) -> dict[str, Any]:
         return {
