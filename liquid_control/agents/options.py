@@ -26,13 +26,24 @@ class AgentOptions(Options):
     device: torch.device | str = "auto"
     normalize_observations: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device == "auto":
+            return
+        try:
+            torch.device(self.device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device must be 'auto', 'cpu', 'cuda' or another of PyTorch's, got {self.device!r}"
+            ) from error
+
 
 @dataclass(frozen=True, kw_only=True)
 class PPOOptions(AgentOptions):
     """Options of `LiquidPPO`, described there."""
 
     n_steps: PositiveInt = 2048
-    batch_size: PositiveInt = 64
+    batch_size: PositiveInt | None = None
     n_epochs: PositiveInt = 10
     gae_lambda: Share = 0.95
     clip_range: Rate = 0.2

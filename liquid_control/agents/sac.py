@@ -169,6 +169,7 @@ class LiquidSAC(SavedAgent, SAC):
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
+        self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
         self._state: Tensor | None = None
         self._previous_actions: Tensor | None = None
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
 from safetensors.numpy import save
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -80,8 +81,13 @@ def original(agent: str, env: str) -> Contents:
         options = {"learning_starts": 16, "batch_size": 16, "sequence_length": 4}
         options |= {"burn_in": 2, "buffer_size": 80, "train_freq": (8, "step")}
     made = AGENTS[agent]("LiquidPolicy", ENVS[env](), policy_kwargs=policy, seed=0, **options)
-    contents: Contents = made.learn(100).state_dict(training=True)
+    contents: Contents = made.learn(100, evaluation(env)).state_dict(training=True)
     return contents
+
+
+def evaluation(env: str) -> EvalCallback:
+    """An evaluation of one episode, once in a hundred control steps."""
+    return EvalCallback(ENVS[env](), eval_freq=50, n_eval_episodes=1, verbose=0)
 
 
 def mutated(contents: Contents, draw: random.Random) -> tuple[dict[str, bytes], list[str]]:
@@ -267,7 +273,7 @@ def outcome(agent: str, env: str, files: dict[str, bytes], learning: Callable[[]
         assert is_finite(loaded), "weights that are not finite were loaded"
         learning()
         try:
-            loaded.learn(STEPS, log_interval=1, reset_num_timesteps=False)
+            loaded.learn(STEPS, evaluation(env), log_interval=1, reset_num_timesteps=False)
         except ValueError as error:
             return f"stopped: {error}"
         assert is_finite(loaded), "weights are not finite after an update"

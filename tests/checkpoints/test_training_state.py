@@ -91,7 +91,7 @@ def state_of(agent: Any) -> dict[str, torch.Tensor]:
         for part, tensors in contents.tensors.items()
         for name, tensor in tensors.items()
         if (part, name) != ("training.statistics", "t")
-        and "pending" not in part
+        and part not in {"training.pending", "training.callbacks"}
         and not name.endswith(TIMES)
         and not name.startswith(UNSEEDED)
     }
