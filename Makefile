@@ -13,7 +13,7 @@ SANITIZED := build/sanitize
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow sanitize check format bench clean
+.PHONY: help train test test-slow sanitize sanitized fuzz check format bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,15 +30,22 @@ test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy refere
 # AddressSanitizer's library must be loaded first, followed by the C++ library, whose exceptions it
 # intercepts. Leak detection is off because Python itself leaks. The build has its own folder and
 # package, separate from other tests.
-sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
-	rm -rf $(SANITIZED)
+WATCHED := cd $(SANITIZED) && \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONMALLOC=malloc PYTHONPATH=. $(CURDIR)/$(BIN)/python
+
+sanitize: sanitized ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
+	$(WATCHED) -m pytest tests/kernels --capture=sys $(ARGS)
+
+fuzz: sanitized ## train on 10,000 mutated checkpoints under AddressSanitizer (Linux, GCC)
+	$(WATCHED) benchmarks/fuzz_checkpoints.py $(ARGS)
+
+sanitized: $(READY)
 	LIQUID_CONTROL_BUILD=sanitize $(BIN)/python setup.py --quiet build \
 		--build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)
-	cp -R tests pyproject.toml $(SANITIZED)
-	cd $(SANITIZED) && \
-		LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-		$(CURDIR)/$(BIN)/python -m pytest tests/kernels --capture=sys $(ARGS)
+	rm -rf $(SANITIZED)/tests $(SANITIZED)/benchmarks
+	cp -R tests benchmarks pyproject.toml $(SANITIZED)
 
 check: $(READY) ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -29,11 +29,17 @@ class AgentOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.device != "auto":
-            _check_device(torch.device(self.device))
+            _check_device(self.device)
 
 
-def _check_device(device: torch.device) -> None:
-    """Raise ValueError for a GPU that is not there; SB3 would use the processor instead."""
+def _check_device(name: torch.device | str) -> None:
+    """Raise ValueError for a device that is not there; SB3 would use the processor instead."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or another of PyTorch's, got {name!r}"
+        ) from error
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= gpus:
         found = f"CUDA finds {gpus} GPUs here" if gpus else "CUDA finds no GPU here"
@@ -45,7 +51,7 @@ class PPOOptions(AgentOptions):
     """Options of `LiquidPPO`, described there."""
 
     n_steps: PositiveInt = 2048
-    batch_size: PositiveInt = 64
+    batch_size: PositiveInt | None = None
     n_epochs: PositiveInt = 10
     gae_lambda: Share = 0.95
     clip_range: Rate = 0.2

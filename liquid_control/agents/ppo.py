@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -34,7 +35,13 @@ from liquid_control.agents.rollout import (
     finish_rollout,
     unroll_sequences,
 )
-from liquid_control.agents.sequences import Minibatch, SequenceBuffer, Transitions, default_length
+from liquid_control.agents.sequences import (
+    Minibatch,
+    SequenceBuffer,
+    Transitions,
+    default_batch,
+    default_length,
+)
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
@@ -63,7 +70,8 @@ class LiquidPPO(SavedAgent, PPO):
     States are recomputed with the weights as they are before each epoch and before acting goes on.
 
     Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
-    steps and is a multiple of the sequence length.
+    steps and is a multiple of the sequence length; None: the largest number from 64 to 32 that
+    divides the rollout.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
@@ -91,7 +99,7 @@ class LiquidPPO(SavedAgent, PPO):
         env: GymEnv | str,
         learning_rate: float | Schedule = PPOOptions.learning_rate,
         n_steps: int = PPOOptions.n_steps,
-        batch_size: int = PPOOptions.batch_size,
+        batch_size: int | None = PPOOptions.batch_size,
         n_epochs: int = PPOOptions.n_epochs,
         gamma: float = PPOOptions.gamma,
         gae_lambda: float = PPOOptions.gae_lambda,
@@ -147,6 +155,9 @@ class LiquidPPO(SavedAgent, PPO):
             normalize_observations=normalize_observations,
             normalize_returns=normalize_returns,
         )
+        if batch_size is None:
+            batch_size = default_batch(n_steps * getattr(env, "num_envs", 1), sequence_length)
+            options = replace(options, batch_size=batch_size)
         super().__init__(
             policy,  # type: ignore[arg-type]
             env,
@@ -181,6 +192,7 @@ class LiquidPPO(SavedAgent, PPO):
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
+        self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
         self.rollout_buffer = rollout_buffer
         self.return_normalizer = ReturnNormalizer().to(self.device)
         self._state: Tensor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
@@ -34,6 +35,7 @@ from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.agents.rollout import find_episode_ends, gather
+from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
@@ -180,6 +182,7 @@ class LiquidSAC(SavedAgent, SAC):
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
+        self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
         self._state: Tensor | None = None
         self._previous_actions: Tensor | None = None
 
@@ -420,6 +423,15 @@ class LiquidSAC(SavedAgent, SAC):
         actions = own.new_zeros(self.n_envs, self.policy.action_size)
         rest = {name: group for name, group in state.items() if name != "replay"}
         episodes = check_known(rest, {"episodes": {"state": own, "actions": actions}})
+        if len(episodes["episodes"]) == 1:
+            raise CheckpointError("it holds the states or the last actions alone, not both")
+        noise = getattr(self.action_noise, "base_noise", self.action_noise)
+        if type(noise) not in {type(None), NormalActionNoise}:
+            warnings.warn(
+                f"the state of {type(noise).__name__} is unknown, so the noise starts anew, and "
+                "the training differs from an uninterrupted one",
+                stacklevel=5,
+            )
         self.replay_buffer.load_state_dict(state["replay"], own.shape[-1])
         self._state = episodes["episodes"].get("state")
         self._previous_actions = episodes["episodes"].get("actions")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 LONGEST_DEFAULT, SHORTEST_USEFUL = 16, 16
+LARGEST_BATCH, SMALLEST_BATCH = 64, 32  # control steps of a minibatch, by default
 
 
 class Transitions(NamedTuple):
@@ -158,6 +159,21 @@ class SequenceBuffer:
         """(steps, num_envs, ...) to (length, sequences, ...), sequences in the order of states."""
         cut: Tensor = column.unflatten(0, (-1, self.length)).transpose(0, 1).flatten(1, 2)
         return cut
+
+
+def default_batch(steps: int, sequence_length: int | None) -> int:
+    """Return the control steps of a minibatch: the most, 64 to 32, that divide a rollout.
+
+    It is 64 if none does, or the whole of a smaller rollout, and always holds whole sequences.
+
+    Args:
+        steps: of the rollout, over all environments.
+        sequence_length: None: not chosen yet.
+    """
+    length = sequence_length or 1
+    most = max(LARGEST_BATCH // length, 1) * length
+    sizes = range(most, SMALLEST_BATCH - 1, -length)
+    return next((size for size in sizes if steps % size == 0), min(most, steps))
 
 
 def default_length(n_steps: int, batch_size: int) -> int:

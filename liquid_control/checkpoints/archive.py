@@ -51,7 +51,8 @@ def write(path: Path | str, contents: Contents) -> None:
     """Write a checkpoint, whole or not at all; on an error the previous one is unchanged.
 
     Args:
-        path: if it ends in ".zip" one file, which is replaced if it exists; else a new folder.
+        path: with a suffix, such as ".zip", one file, which is replaced if it exists; without
+            one, a new folder.
         contents: what to write.
 
     Raises:
@@ -59,10 +60,10 @@ def write(path: Path | str, contents: Contents) -> None:
         ValueError: the contents are not JSON-able.
     """
     path, files = Path(path), _files(contents)
-    if path.suffix != ".zip" and path.exists():
+    if not path.suffix and path.exists():
         raise FileExistsError(f"{path} exists; checkpoints in folders are not replaced")
     with replacing(path) as partial:
-        if path.suffix == ".zip":
+        if path.suffix:
             partial.write_bytes(pack_zip(files))
             return
         partial.mkdir()

@@ -111,12 +111,21 @@ def name(layer: Any) -> str:
 
 
 def _read(layer: Any) -> Arrays:
+    methods = {key for key in vars(layer) if callable(getattr(type(layer), key, None))}
+    if methods:
+        raise UnknownStateError(f"{name(layer)} with another {min(methods)}")
     if not _has_own(layer):
         return {key: np.array(slot.read()) for key, slot in _slots(layer).items()}
     try:
-        state: Arrays = layer.state_dict()
+        state = {key: np.array(value) for key, value in layer.state_dict().items()}
     except NotImplementedError as error:
         raise UnknownStateError(f"{name(layer)} ({error})") from error
+    for key, array in state.items():
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(
+                f"state_dict of {name(layer)} returns {key!r} as {array.dtype}; return arrays of "
+                "numbers or booleans"
+            )
     return state
 
 
@@ -163,11 +172,17 @@ def _array(owner: Any, attribute: str, **limits: Any) -> Slot:
 
 
 def _list(owner: Any, attribute: str, kinds: str = "f", low: float = -np.inf) -> Slot:
-    """A list of numbers in an attribute."""
+    """A list or a deque of numbers in an attribute."""
+
+    def write(array: NDArray[Any]) -> None:
+        numbers = getattr(owner, attribute)
+        numbers.clear()
+        numbers.extend(array.tolist())
+
     return Slot(
         Field((None,), kinds, low),
         lambda: np.array(getattr(owner, attribute), {"f": np.float64, "i": np.int64}[kinds]),
-        lambda array: setattr(owner, attribute, array.tolist()),
+        write,
     )
 
 
@@ -189,8 +204,8 @@ def _moments(key: str, moments: Any) -> dict[str, Slot]:
     }
 
 
-def _frames(env: Any, queue: Any, length: int | None) -> dict[str, Slot]:
-    """The observations of a deque; `length` is how many, None if any number."""
+def _frames(env: Any, queue: Any, length: int | range) -> dict[str, Slot]:
+    """The observations of a deque, of one length or of any in a range."""
     space = env.observation_space
     parts: dict[Any, Any] = dict(space) if isinstance(space, spaces.Dict) else {None: space}
 
@@ -317,7 +332,11 @@ def _vec_monitor(env: Any) -> dict[str, Slot]:
 
 
 def _vec_normalize(env: Any) -> dict[str, Slot]:
-    slots = {"returns": _array(env, "returns"), **_moments("ret_rms", env.ret_rms)}
+    slots = {
+        **{name: _attribute(env, name, FLAG) for name in ("training", "norm_obs", "norm_reward")},
+        "returns": _array(env, "returns"),
+        **_moments("ret_rms", env.ret_rms),
+    }
     moments = getattr(env, "obs_rms", None) or {}
     for key, each in (moments if isinstance(moments, dict) else {"": moments}).items():
         slots |= _moments(f"obs_rms.{key}", each)
@@ -335,6 +354,31 @@ def _statistics(env: Any) -> dict[str, Slot]:
         "episode_count": _attribute(env, "episode_count", COUNT),
         "episode_returns": _attribute(env, "episode_returns", Field()),
         "episode_lengths": _attribute(env, "episode_lengths", COUNT),
+        "return_queue": _list(env, "return_queue"),
+        "length_queue": _list(env, "length_queue", "i", 0),
+        "episode_times": _list(env, "time_queue"),
+    }
+
+
+def _sticky_action(env: Any) -> dict[str, Slot]:
+    """The action that is repeated, if there is one, and for how long."""
+    field = _of_space(env.action_space)
+    longest = env.repeat_action_duration_range[1]
+    return {
+        "last_action": Slot(
+            replace(field, shape=(range(2), *field.shape)),
+            lambda: (
+                np.empty((0, *field.shape), env.action_space.dtype)
+                if env.last_action is None
+                else np.array([env.last_action])
+            ),
+            lambda actions: setattr(env, "last_action", actions[0] if len(actions) else None),
+        ),
+        "is_sticky_actions": _attribute(env, "is_sticky_actions", FLAG),
+        **{
+            name: _attribute(env, name, replace(COUNT, high=longest))
+            for name in ("num_repeats", "repeats_taken")
+        },
     }
 
 
@@ -371,7 +415,6 @@ _STATELESS = {
     "DiscretizeObservation",
     "transform_reward": "ClipReward",
     "stateful_action": "RepeatAction",
-    "stateful_observation": "MaxAndSkipObservation",
 }
 
 ADAPTERS: dict[str, Adapter] = {
@@ -393,15 +436,21 @@ ADAPTERS: dict[str, Adapter] = {
         env.env, env.obs_queue, env.stack_size
     ),
     f"{_WRAP}stateful_observation.DelayObservation": lambda env: _frames(
-        env.env, env.observation_queue, None
+        env.env, env.observation_queue, range(env.delay + 1)
     ),
-    f"{_WRAP}stateful_observation.NormalizeObservation": lambda env: _moments(
-        "obs_rms", env.obs_rms
-    ),
+    f"{_WRAP}stateful_observation.MaxAndSkipObservation": lambda env: {
+        "frames": _array(env, "_obs_buffer")  # an episode may end before it is filled
+    },
+    f"{_WRAP}stateful_observation.NormalizeObservation": lambda env: {
+        "updates": _attribute(env, "update_running_mean", FLAG),
+        **_moments("obs_rms", env.obs_rms),
+    },
     f"{_WRAP}stateful_reward.NormalizeReward": lambda env: {
+        "updates": _attribute(env, "update_running_mean", FLAG),
         "discounted_reward": _array(env, "discounted_reward"),
         **_moments("return_rms", env.return_rms),
     },
+    f"{_WRAP}stateful_action.StickyAction": _sticky_action,
     f"{_CONTROL}acrobot.AcrobotEnv": _task(state=_FOUR),
     f"{_CONTROL}cartpole.CartPoleEnv": _task(state=_FOUR),
     f"{_CONTROL}continuous_mountain_car.Continuous_MountainCarEnv": _task(state=_PAIR),

@@ -20,13 +20,13 @@ class Field:
     """What one array of a state may be; its numbers are always finite.
 
     Attributes:
-        shape: the length of each axis; None allows any length.
+        shape: the length of each axis, or a range of lengths; None allows any.
         kinds: NumPy's letters for the types that are allowed.
         low: least value, a number or an array that broadcasts.
         high: greatest value, likewise.
     """
 
-    shape: tuple[int | None, ...] = ()
+    shape: tuple[int | range | None, ...] = ()
     kinds: str = "f"
     low: Any = -np.inf
     high: Any = np.inf
@@ -53,7 +53,8 @@ def check_arrays(state: Mapping[str, NDArray[Any]], fields: Mapping[str, Field],
 
 def _check_array(array: NDArray[Any], field: Field, name: str) -> None:
     fits = len(array.shape) == len(field.shape) and all(
-        wanted in {None, size} for size, wanted in zip(array.shape, field.shape, strict=True)
+        wanted in {None, size} or (isinstance(wanted, range) and size in wanted)
+        for size, wanted in zip(array.shape, field.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in field.shape)

@@ -6,7 +6,9 @@ A manifest lists files with their sizes and SHA-256, and holds its own hash.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -30,7 +32,7 @@ def sealed(files: Mapping[str, bytes], what: str, number: int, **head: str) -> d
         "format": what,
         "version": number,
         **head,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": _libraries(),
         "files": {
             name: {"size": len(content), "sha256": sha256(content).hexdigest()}
             for name, content in files.items()
@@ -72,6 +74,12 @@ def opened(
     return manifest, files
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    """The versions of the libraries, which are slow to read."""
+    return {name: version(name) for name in LIBRARIES}
+
+
 def _seal(manifest: Mapping[str, Any]) -> str:
     """A manifest's own hash, of all but itself."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
@@ -95,7 +103,10 @@ def loads(text: bytes) -> Any:
     """
     try:
         return json.loads(
-            text.decode(), parse_constant=_no_constant, object_pairs_hook=_without_repetition
+            text.decode(),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_without_repetition,
         )
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"it holds JSON that cannot be read: {error}") from error
@@ -103,6 +114,13 @@ def loads(text: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

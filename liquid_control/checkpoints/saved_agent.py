@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,17 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from liquid_control.checkpoints import callback_state
 from liquid_control.checkpoints.archive import Contents, read, write
 from liquid_control.checkpoints.errors import CheckpointError
-from liquid_control.checkpoints.fields import check_like
+from liquid_control.checkpoints.fields import Arrays, check_like
 from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.manifest import dumps
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.sb3_json import (
     UNKNOWN,
@@ -36,12 +41,10 @@ from liquid_control.checkpoints.training_state import Groups, load_training_stat
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
+# Arguments of a constructor that `load` and `resume` pass themselves.
+PASSED = {"self", "policy", "env", "device", "_init_setup_model"}
 # Arguments that say where an agent runs rather than what it is, or are part of policy_kwargs.
-ELSEWHERE = {
-    "self",
-    "policy",
-    "env",
-    "device",
+ELSEWHERE = PASSED | {
     "verbose",
     "tensorboard_log",
     "normalize_observations",
@@ -49,12 +52,13 @@ ELSEWHERE = {
     "rollout_buffer_kwargs",
     "replay_buffer_class",
     "replay_buffer_kwargs",
-    "_init_setup_model",
 }
 POLICY = "LiquidPolicy"  # the policy that agents have by this name
-WIDEST = 2**14  # neurons or units in one layer of a network that is loaded
 MOST_ENVS = 2**16
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
+VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+COMPILED = "_orig_mod."  # what torch.compile puts into the names of weights
 
 
 class SavedAgent(BaseAlgorithm):
@@ -64,6 +68,9 @@ class SavedAgent(BaseAlgorithm):
     environment and the replay buffer, is not part of one either.
     """
 
+    _callback: BaseCallback | None = None  # of the last `learn`
+    _resumed_callbacks: Arrays | None = None  # their state, until the next `learn`
+
     def save(
         self,
         path: str | Path | io.BufferedIOBase,
@@ -71,6 +78,9 @@ class SavedAgent(BaseAlgorithm):
         include: Iterable[str] | None = None,
     ) -> None:
         """Save weights, optimizers, arguments and counters in one file, whole or not at all.
+
+        Arguments of a subclass are saved if the agent has them as attributes of the same name. A
+        warning names arguments that a file cannot hold, such as functions; `load` asks for them.
 
         Args:
             path: gets the suffix zip if it has none.
@@ -81,8 +91,12 @@ class SavedAgent(BaseAlgorithm):
             OSError: it cannot be written; what was there before is unchanged.
         """
         if isinstance(path, io.IOBase) or exclude is not None or include is not None:
-            raise TypeError("save takes a path, and a checkpoint always holds the same")
-        write(_as_zip(path), self.state_dict())
+            raise TypeError(
+                "save takes a path, and no exclude or include, since a file always holds the same; "
+                "leave them out, and pass arguments to replace to load"
+            )
+        path = Path(path)
+        write(path if path.suffix else _zipped(path), self.state_dict())
 
     @classmethod
     def load(
@@ -103,9 +117,9 @@ class SavedAgent(BaseAlgorithm):
             path: of the file; the suffix zip may be left out.
             env: to train in; None is enough to predict.
             device: where it runs.
-            custom_objects: arguments to replace, by name. What a file cannot hold must be here,
-                such as a learning rate that is a function, or `policy_class` if the agent was
-                saved with a policy class of your own.
+            custom_objects: arguments to replace, by name; names of none are ignored, as in SB3.
+                What a file cannot hold must be here, such as a learning rate that is a function,
+                or `policy_class` if the agent was saved with a policy class of your own.
             print_system_info: print SB3's system information.
             force_reset: as in SB3; a loaded agent always resets its environment.
             trust: let SB3 load one of its own zip files, which runs whatever code is in it.
@@ -113,7 +127,9 @@ class SavedAgent(BaseAlgorithm):
 
         Raises:
             FileNotFoundError: there is no such file.
-            CheckpointError: it is damaged, holds another agent, or none.
+            CheckpointError: it is damaged, holds another agent or none, or does not go with what
+                was given.
+            TypeError: the agent has no argument of a name in kwargs.
         """
         if trust:
             return super().load(
@@ -123,7 +139,9 @@ class SavedAgent(BaseAlgorithm):
             get_system_info()
         if isinstance(path, io.IOBase):
             raise TypeError("load takes a path")
-        path = _as_zip(path)
+        path = _found(path)
+        if unknown := kwargs.keys() - _parameters(cls) - {"policy_class"}:
+            raise TypeError(f"{cls.__name__} has no argument {min(unknown)!r} to replace")
         replaced = {**(custom_objects or {}), **kwargs}
         return cls._build(read(path), env, device, str(path), replaced)
 
@@ -143,7 +161,7 @@ class SavedAgent(BaseAlgorithm):
         if trust or isinstance(load_path_or_dict, dict):
             super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
             return
-        path = _as_zip(load_path_or_dict)
+        path = _found(load_path_or_dict)
         contents = read(path)
         with _errors_name(f"{path} does not fit this agent"):
             self.load_state_dict(contents, exact_match=exact_match)
@@ -187,12 +205,19 @@ class SavedAgent(BaseAlgorithm):
         Raises:
             ValueError: a weight is not finite, or `training` is asked for, and has not begun.
         """
+        arguments = {
+            name: _to_json(self._argument(name)) for name in _parameters(type(self)) - ELSEWHERE
+        }
+        if lost := sorted(name for name, value in arguments.items() if value == UNKNOWN):
+            warnings.warn(
+                f"a file cannot hold the {' and '.join(lost)} of this {type(self).__name__}, so "
+                "load asks for it, as custom_objects; numbers and SB3's LinearSchedule can be held",
+                stacklevel=3,
+            )
         data: dict[str, Any] = {
             "agent": {
                 "policy": _policy_name(type(self), self.policy_class),
-                "arguments": {
-                    name: _to_json(self._argument(name)) for name in _arguments(type(self))
-                },
+                "arguments": arguments,
                 "counters": self._counters(),
                 "observation_space": space_to_json(self.observation_space),
                 "action_space": space_to_json(self.action_space),
@@ -201,7 +226,7 @@ class SavedAgent(BaseAlgorithm):
             "optimizers": {},
         }
         modules, optimizers = self._saved_parts()
-        tensors: Groups = {name: module.state_dict() for name, module in modules.items()}
+        tensors: Groups = {name: _weights(module) for name, module in modules.items()}
         tensors["variables"] = self._variables()
         for name, optimizer in optimizers.items():
             tensors[name], data["optimizers"][name] = _optimizer_to_plain(optimizer)
@@ -239,12 +264,12 @@ class SavedAgent(BaseAlgorithm):
         tensors, groups = contents.tensors, contents.data["optimizers"]
         states = {}
         for name, module in modules.items():
-            _check_weights(tensors[name], module.state_dict(), name, exact_match=exact_match)
+            _check_weights(tensors[name], _weights(module), name, exact_match=exact_match)
         check_like(tensors["variables"], self._variables(), "variables")
         for name, optimizer in optimizers.items():
             states[name] = _optimizer_from_plain(tensors[name], groups[name], optimizer, name)
         for name, module in modules.items():
-            module.load_state_dict(tensors[name], strict=exact_match)
+            _load_weights(module, tensors[name])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(states[name])
         with torch.no_grad():
@@ -277,37 +302,52 @@ class SavedAgent(BaseAlgorithm):
         replaced: Mapping[str, Any] | None,
     ) -> SelfAgent:
         """The agent that a checkpoint describes; errors name its source."""
-        replaced = dict(replaced or {})
+        policy = (replaced or {}).get("policy_class", POLICY)
+        known = _parameters(cls) - PASSED
+        given = {name: (replaced or {})[name] for name in known & (replaced or {}).keys()}
         with _errors_name(f"{source} is not loaded"):
             described = _of_kind(contents, cls).data["agent"]
-            policy = replaced.pop("policy_class", POLICY)
             _check_policy(described, policy if isinstance(policy, str) else policy.__name__)
-            if unknown := described["arguments"].keys() - set(_arguments(cls)):
+            if unknown := described["arguments"].keys() - (known - ELSEWHERE):
                 raise CheckpointError(f"{cls.__name__} has no argument {min(unknown)!r}")
-            arguments = {**described["arguments"], **replaced}
-            for name, value in arguments.items():
-                if value == UNKNOWN:
+            saved = {name: _from_json(value) for name, value in described["arguments"].items()}
+            for name in saved.keys() - given.keys():
+                if saved[name] == UNKNOWN:
                     raise CheckpointError(
                         f"{name} is an object that a file cannot hold; pass it again, as "
                         f"custom_objects={{{name!r}: ...}}"
                     )
-            _check_widths(arguments["policy_kwargs"])
+            _check_types(cls, {name: saved[name] for name in saved.keys() - given.keys()})
+            weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
+            _check_sizes(saved["policy_kwargs"], "policy_kwargs", weights)
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
+            n_envs = _count(described, "n_envs", 1, MOST_ENVS)
         if env is not None:
             env = cls._wrap_env(env)
-            check_for_correct_spaces(env, observation_space, action_space)
-        with _errors_name(f"{source} is not loaded"):
-            given = {name: _from_json(value) for name, value in arguments.items()}
-            agent = cls(policy, env, device=device, _init_setup_model=False, **given)  # type: ignore[call-arg]
+            with _errors_name(f"{source} is not loaded"):
+                check_for_correct_spaces(env, observation_space, action_space)
+        names = " and ".join([*sorted(given), *(["device"] if device != "auto" else [])])
+        with _errors_name(f"{source} is not loaded" + f" with the {names} given" * bool(names)):
+            arguments = {**saved, **given}
+            agent = cls(policy, env, device=device, _init_setup_model=False, **arguments)  # type: ignore[call-arg]
             agent.observation_space, agent.action_space = observation_space, action_space
-            agent.n_envs = _count(described, "n_envs", 1, MOST_ENVS)
-            if env is not None:
-                agent.n_envs = env.num_envs
-            agent._load_counters(described["counters"])
+            agent.n_envs = n_envs if env is None else env.num_envs
             agent._setup_model()
+        with _errors_name(f"{source} is not loaded"):
+            agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
         return agent
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        self._callback = super()._init_callback(callback, progress_bar)
+        if self._resumed_callbacks is not None:
+            callback_state.load_state_dict(self._callback, self._resumed_callbacks)
+            self._resumed_callbacks = None
+        return self._callback
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_callback", "_resumed_callbacks"]
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -345,14 +385,52 @@ class SavedAgent(BaseAlgorithm):
         return {name: each for name, each in parts.items() if each is not None}
 
     def _argument(self, name: str) -> Any:
-        return getattr(self, name) if hasattr(self, name) else getattr(self, f"_{name}")
+        return getattr(self, name, getattr(self, f"_{name}", UNKNOWN))
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"{type(self).__name__} has no policy {policy_name!r}; use {POLICY!r}, for "
+                "observations that are vectors or dicts of them"
+            )
+        return self.policy_aliases[policy_name]
 
 
-def _arguments(agent: type[SavedAgent]) -> list[str]:
-    """The arguments of a constructor that say what an agent is."""
-    parameters = signature(agent.__init__).parameters.values()
-    named = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
-    return [name for name in named if name not in ELSEWHERE]
+def _parameters(agent: type[SavedAgent]) -> set[str]:
+    """The names of a constructor's arguments, and of those that it passes on to its parents'."""
+    names: set[str] = set()
+    for each in agent.__mro__:
+        if "__init__" in vars(each):
+            parameters = signature(vars(each)["__init__"]).parameters.values()
+            kinds = {parameter.name: parameter.kind for parameter in parameters}
+            names |= {name for name, kind in kinds.items() if kind not in VARIADIC}
+            if Parameter.VAR_KEYWORD not in kinds.values():
+                break
+    return names
+
+
+def _weights(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The state of a module by the names that it has if nothing in it is compiled."""
+    return {name.replace(COMPILED, ""): value for name, value in module.state_dict().items()}
+
+
+def _load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights that were checked; those of which there are none stay as they are."""
+    own = {name.replace(COMPILED, ""): name for name in module.state_dict()}
+    known = {own[name]: value for name, value in weights.items() if name in own}
+    module.load_state_dict(known, strict=False)
+
+
+def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a file whose types are not those that the constructor declares."""
+    ours = next(each for each in agent.__mro__ if each.__module__.startswith("liquid_control."))
+    declared = signature(ours, eval_str=True).parameters
+    for name in declared.keys() & arguments.keys():
+        kind, value = declared[name].annotation, arguments[name]
+        try:
+            TypeAdapter(kind, config=STRICT).validate_python(value)
+        except ValidationError as error:
+            raise CheckpointError(f"{name} is {value!r:.80}; expected {kind}") from error
 
 
 def _policy_name(agent: type[SavedAgent], policy: type[Any]) -> str:
@@ -382,13 +460,20 @@ def _check_weights(
 
 
 def _to_json(value: Any) -> Any:
+    """An argument as JSON; `UNKNOWN` if it cannot be."""
     if isinstance(value, TrainFreq):
         return [value.frequency, value.unit.value]
-    return UNKNOWN if isinstance(value, ActionNoise) else schedule_to_json(value)
+    value = schedule_to_json(value)
+    try:
+        dumps(value)
+    except (TypeError, ValueError):
+        return UNKNOWN
+    return value
 
 
 def _from_json(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else schedule_from_json(value)
+    is_train_freq = isinstance(value, list) and len(value) == 2 and value[1] in {"step", "episode"}
+    return tuple(value) if is_train_freq else schedule_from_json(value)
 
 
 def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
@@ -404,15 +489,16 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
     return value
 
 
-def _check_widths(value: Any) -> None:
+def _check_sizes(value: Any, name: str, most: int) -> None:
     """Refuse a policy that would fill the memory before its weights are found not to fit."""
-    if isinstance(value, int) and value > WIDEST:
-        raise CheckpointError(f"its policy has a layer of {value}, and {WIDEST} is the most")
+    if isinstance(value, int) and value > most and name != "seed":
+        raise CheckpointError(f"{name} is {value}, and its policy has {most} weights in all")
     if isinstance(value, dict):
-        value = list(value.values())
+        for key, part in value.items():
+            _check_sizes(part, key, most)
     if isinstance(value, list):
         for part in value:
-            _check_widths(part)
+            _check_sizes(part, name, most)
 
 
 @contextmanager
@@ -433,10 +519,14 @@ def _errors_name(source: str) -> Iterator[None]:
         raise CheckpointError(f"{source}: {error}") from error
 
 
-def _as_zip(path: str | Path) -> Path:
-    """The path that SB3 would take: with the suffix zip, if it has none."""
+def _zipped(path: Path) -> Path:
+    return path.with_name(f"{path.name}.zip")
+
+
+def _found(path: str | Path) -> Path:
+    """The path of an agent, of which the suffix zip may be left out."""
     path = Path(path)
-    return path if path.suffix or path.is_dir() else path.with_suffix(".zip")
+    return path if path.is_file() or not _zipped(path).is_file() else _zipped(path)
 
 
 def _attribute(agent: BaseAlgorithm, name: str) -> Any:

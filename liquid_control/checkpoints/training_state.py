@@ -1,9 +1,10 @@
 """The state of a training between two rollouts.
 
 It holds what the rest of a training depends on beside what `save` writes: random generators,
-environments, last observations, recurrent states, the replay, statistics of episodes, and what is
-recorded but not logged yet. A resumed training is bit-identical to an uninterrupted one in weights,
-normalisers and logs, wall-clock times excepted, on one machine with one number of torch threads.
+environments, last observations, recurrent states, the replay, statistics of episodes, callbacks,
+and what is recorded but not logged yet. A resumed training is bit-identical to an uninterrupted one
+in weights, normalisers and logs, wall-clock times excepted, on one machine with one number of torch
+threads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from liquid_control.checkpoints import env_state
+from liquid_control.checkpoints import callback_state, env_state
 from liquid_control.checkpoints.archive import Contents
 from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
@@ -37,7 +38,7 @@ DATA = "training"
 PREFIX = f"{DATA}."  # of the groups of tensors
 
 
-def training_state(agent: BaseAlgorithm, own: Mapping[str, Mapping[str, Tensor]]) -> Contents:
+def training_state(agent: Any, own: Mapping[str, Mapping[str, Tensor]]) -> Contents:
     """The state of a training, as it is before a rollout.
 
     An environment with unknown layers is left out; its episodes restart.
@@ -59,6 +60,7 @@ def training_state(agent: BaseAlgorithm, own: Mapping[str, Mapping[str, Tensor]]
         "statistics": _statistics(agent),
         "generators": get_rng_state(agent.action_space, agent.observation_space),
         "pending": pending_arrays,
+        "callbacks": {} if agent._callback is None else callback_state.state_dict(agent._callback),
     }
     groups = dict(own)
     try:
@@ -105,8 +107,8 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
     generators, statistics, pending = (
         _arrays(groups.pop(name)) for name in ("generators", "statistics", "pending")
     )
-    environment, observations = (
-        _arrays(groups.pop(name, {})) for name in ("environment", "observations")
+    environment, observations, callbacks = (
+        _arrays(groups.pop(name, {})) for name in ("environment", "observations", "callbacks")
     )
     check_rng_state(generators, *drawn_from)
     count = Field((None,))
@@ -122,6 +124,7 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
         _check_observations(agent, observations)
     agent.load_training_state_dict(groups)
     _load_statistics(agent, statistics)
+    agent._resumed_callbacks = callbacks
     agent._last_obs = agent.env.reset()
     agent._last_episode_starts = np.ones(agent.env.num_envs, dtype=bool)
     if "unknown" in data:

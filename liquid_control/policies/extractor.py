@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
 from liquid_control.policies.observations import ELAPSED_TIME, check_elapsed_time, feature_count
-from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions, check_sizes
+from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions
 from liquid_control.policies.second_order import differentiable_twice
 
 EPISODE_START = "episode_start"
@@ -68,9 +68,14 @@ class LiquidExtractor(BaseFeaturesExtractor):
             )
         features = feature_count(spaces.Dict(parts)) // length
         interval = CircuitOptions.nominal_interval if nominal_interval is None else nominal_interval
-        sizes = check_sizes("encoder", encoder)
-        spec = CircuitSpec(neurons, wiring, sizes, interval, neuron_kwargs or {})
-        body = spec.build(features, DEFAULT_MOTOR)
+        options = CircuitOptions(
+            neurons=neurons,
+            wiring=wiring,
+            neuron_kwargs=neuron_kwargs,
+            encoder=encoder,
+            nominal_interval=interval,
+        )
+        body = CircuitSpec.of(options, wiring).build(features, DEFAULT_MOTOR)
         super().__init__(observation_space, body.circuit.wiring.motor_count)
         self.last_step = _LastStep(body)
         self.length, self.nominal_interval = length, interval
@@ -106,13 +111,23 @@ def check_windows(space: spaces.Space[Any], taker: str) -> tuple[spaces.Dict, in
 
     Raises:
         TypeError: the space is not one of windows; the message names `taker`.
+        ValueError: the windows of its parts differ in length, or elapsed_time is not one number.
     """
     if not isinstance(space, spaces.Dict) or EPISODE_START not in space.spaces:
         raise TypeError(
             f"{taker} takes windows of observations, got {space}; "
             "wrap the env: envs.VecWindow(env, length=8)"
         )
-    return space, get_flattened_obs_dim(space[EPISODE_START])
+    length = get_flattened_obs_dim(space[EPISODE_START])
+    sizes = {key: get_flattened_obs_dim(part) for key, part in space.items()}
+    for key, size in sizes.items():
+        if size != length if key == ELAPSED_TIME else size % length:
+            what = "one number" if key == ELAPSED_TIME else "as many numbers"
+            raise ValueError(
+                f"{key} must be {what} for each of the {length} observations in a window, got a "
+                f"space of shape {space[key].shape}"
+            )
+    return space, length
 
 
 class _LastStep(nn.Module):

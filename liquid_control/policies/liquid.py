@@ -62,10 +62,10 @@ class LiquidPolicy(StatefulPolicy):
             action_space,
             optimizer_kwargs={"eps": 1e-5, "fused": True, **(chosen.optimizer_kwargs or {})},
         )
-        self.options = chosen
+        motor = motor_pool(chosen.wiring, action_parameters(action_space))
+        self.options = chosen = chosen.with_motor(motor)
         self.nominal_interval = chosen.nominal_interval
         features = feature_count(observation_space)
-        motor = motor_pool(chosen.wiring, action_parameters(action_space))
         layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring)
         twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)

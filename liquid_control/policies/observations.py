@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from stable_baselines3.common.preprocessing import (
 from torch import Tensor
 
 ELAPSED_TIME = "elapsed_time"
+OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
 FURTHEST = 100
 """Times the nominal interval, or parts of it, beyond which elapsed times are refused.
 
@@ -27,12 +30,20 @@ Observation = Tensor | dict[str, Tensor]
 def feature_count(space: spaces.Space[Any]) -> int:
     """Return the size of a space's flat features, without the elapsed time.
 
+    Warns if a feature has a name that stands for the elapsed time elsewhere, such as `dt`.
+
     Raises:
         ValueError: the space holds images or no features, or elapsed_time is not one number.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     if carries_time(space):
         del parts[ELAPSED_TIME]
+    elif names := [key for key in parts if key.lower().replace("_", "") in OTHER_NAMES]:
+        warnings.warn(
+            f"the observation {names[0]!r} is a feature like the others; if it is the time since "
+            f"the previous observation, name it {ELAPSED_TIME!r}, in seconds, to drive the neurons",
+            stacklevel=2,
+        )
     for key, part in parts.items():
         if is_image_space(part):
             raise ValueError(
@@ -54,6 +65,23 @@ def carries_time(space: spaces.Space[Any]) -> bool:
             f"elapsed_time must be one number of seconds, got a space of shape {shape}"
         )
     return True
+
+
+def check_structure(observation: Any, space: spaces.Space[Any]) -> None:
+    """Raise a ValueError unless an observation has the structure that a space describes."""
+    if isinstance(observation, tuple):
+        raise ValueError(
+            "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
+            "(observation, info), a VecEnv's the observation alone"
+        )
+    given = observation.keys() if isinstance(observation, Mapping) else None
+    expected = space.spaces.keys() if isinstance(space, spaces.Dict) else None
+    if given != expected:
+        takes, got = (
+            "an array" if keys is None else f"a dict of {', '.join(keys)}"
+            for keys in (expected, given)
+        )
+        raise ValueError(f"predict takes observations of the environment, {takes}; got {got}")
 
 
 def split(

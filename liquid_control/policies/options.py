@@ -6,11 +6,15 @@ A default is written here and nowhere else. Recipes derive their keys from these
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le
 from pydantic import PositiveFloat, PositiveInt
+
+from liquid_control.wiring.registry import fill_wiring
+
+SelfOptions = TypeVar("SelfOptions", bound="CircuitOptions")
 
 CRITICS = ("twin", "shared", "mlp")
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
@@ -49,6 +53,12 @@ def _check_bound(name: str, value: float, bound: Gt | Ge | Le) -> None:
         holds, words = value <= bound.le, f"at most {bound.le}"  # type: ignore[operator]
     if not holds:
         raise ValueError(f"{name} must be {words}, got {value}")
+
+
+def check_mapping(name: str, value: Mapping[str, Any] | None) -> None:
+    """Raise a TypeError unless a value is a dict of arguments or None."""
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"{name} must be a dict of arguments, got {value!r}")
 
 
 def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
@@ -91,6 +101,21 @@ class CircuitOptions(Options):
     allow_any_interval: bool = False
     normalize_observations: bool = True
     optimizer_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fill_wiring(self.wiring)
+        for name in ("neuron_kwargs", "optimizer_kwargs"):
+            check_mapping(name, getattr(self, name))
+
+    def with_motor(self: SelfOptions, motor: int) -> SelfOptions:
+        """Return the options with a number of motor neurons where the wirings leave it open."""
+        wiring, critic = self.wiring, self.critic_wiring
+        return replace(
+            self,
+            wiring=fill_wiring(wiring, motor=motor),
+            critic_wiring=None if critic is None else fill_wiring(critic, motor=motor),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

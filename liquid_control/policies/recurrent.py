@@ -6,7 +6,9 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -15,7 +17,7 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import Signal
-from liquid_control.policies.observations import Observation
+from liquid_control.policies.observations import Observation, check_structure
 from liquid_control.policies.options import LiquidPolicyOptions
 
 try:
@@ -134,6 +136,22 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         distribution, values, _ = self._unroll(observed, lstm_states.pi, episode_starts)
         # The buffer has the action space's dtype, and a Bernoulli takes no integers.
         return values, distribution.log_prob(actions.float()), distribution.entropy()
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[NDArray[np.float32], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[np.float32], ...] | None]:
+        """Act as in sb3-contrib; warns once if the state is forgotten, as in `LiquidPolicy`."""
+        self.liquid.watch_state(state, episode_start)
+        return super().predict(observation, state, episode_start, deterministic)
+
+    def obs_to_tensor(self, observation: Any) -> tuple[Observation, bool]:
+        """Convert an observation to tensors, as in `LiquidPolicy`."""
+        check_structure(observation, self.observation_space)
+        return super().obs_to_tensor(observation)
 
     @property
     def actor_circuit(self) -> Circuit:

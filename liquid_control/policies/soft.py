@@ -70,11 +70,11 @@ class SoftLiquidPolicy(StatefulPolicy):
             optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
             squash_output=True,
         )
-        self.options = chosen
-        self.nominal_interval = chosen.nominal_interval
-        self.share_encoder = chosen.share_encoder
         self.action_size = math.prod(action_space.shape)
         features, motor = feature_count(observation_space), 2 * self.action_size
+        self.options = chosen = chosen.with_motor(motor)
+        self.nominal_interval = chosen.nominal_interval
+        self.share_encoder = chosen.share_encoder
         seen = features + self.action_size
         actor_layers = check_sizes("actor_layers", chosen.actor_layers)
         critic_layers = check_sizes("critic_layers", chosen.critic_layers)

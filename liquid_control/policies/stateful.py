@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from typing import Any
 
@@ -14,7 +15,12 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
-from liquid_control.policies.observations import Observation, check_elapsed_time, split
+from liquid_control.policies.observations import (
+    Observation,
+    check_elapsed_time,
+    check_structure,
+    split,
+)
 from liquid_control.policies.options import CircuitOptions
 
 
@@ -35,6 +41,8 @@ class StatefulPolicy(BasePolicy):
     options: CircuitOptions
     nominal_interval: float
     normalizer: ObservationNormalizer | None
+    _without_state = False  # in the last call of `predict`
+    _warned = False
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -127,7 +135,8 @@ class StatefulPolicy(BasePolicy):
 
         Args:
             observation: from the environment, single or a batch.
-            state: (batch, size) from the previous call, None at the start of all episodes.
+            state: (batch, size) from the previous call, None at the start of all episodes. A
+                warning says once if it is None again in the next call, in mid-episode.
             episode_start: (batch,), true where an episode starts; None: nowhere.
             deterministic: take the most likely action.
 
@@ -135,13 +144,10 @@ class StatefulPolicy(BasePolicy):
             actions within the action space, and the state for the next call.
 
         Raises:
-            ValueError: the state does not fit the observations, or an elapsed time is refused.
+            ValueError: the observation is not one of the environment, the state does not fit it,
+                or an elapsed time is refused.
         """
-        if isinstance(observation, tuple):
-            raise ValueError(
-                "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
-                "(observation, info), a VecEnv's the observation alone"
-            )
+        self.watch_state(state, episode_start)
         if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
@@ -153,7 +159,28 @@ class StatefulPolicy(BasePolicy):
                 starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
-        return actions if vectorized else actions[0], after.cpu().numpy()
+        # Not actions[0], which is a scalar and no array where the action space is Discrete.
+        return actions if vectorized else actions.squeeze(axis=0), after.cpu().numpy()
+
+    def obs_to_tensor(
+        self, observation: NDArray[Any] | dict[str, NDArray[Any]]
+    ) -> tuple[Observation, bool]:
+        """Convert an observation to tensors, as SB3 does; a ValueError names a wrong structure."""
+        check_structure(observation, self.observation_space)
+        return super().obs_to_tensor(observation)
+
+    def watch_state(self, state: Any, episode_start: NDArray[np.bool_] | None) -> None:
+        """Warn once if `predict` is called without the state twice running, in mid-episode."""
+        given = state is not None or (episode_start is not None and np.all(episode_start))
+        if not given and self._without_state and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "predict is called without a state again, so the circuit has forgotten what it saw "
+                "before; pass the state that the previous call returned, and episode_start: "
+                "action, state = model.predict(observation, state, episode_start)",
+                stacklevel=4,
+            )
+        self._without_state = not given
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """Return the actions at the start of an episode, as SB3 calls policies without a state."""

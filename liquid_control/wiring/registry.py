@@ -37,20 +37,34 @@ def make_wiring(
     Raises ValueError for an unknown kind or key and for a missing key, with a list of the known
     ones, and whatever the kind itself raises.
     """
+    arguments = fill_wiring(spec, sensory=sensory, motor=motor)
+    name = arguments.pop("kind")
+    _check_arguments(name, arguments, inspect.signature(KINDS[name]).parameters)
+    return KINDS[name](**arguments)
+
+
+def fill_wiring(
+    spec: Mapping[str, Any], *, sensory: int | None = None, motor: int | None = None
+) -> dict[str, Any]:
+    """Return `spec` with `sensory` and `motor` where it leaves them open, as `make_wiring` does.
+
+    Raises TypeError if it is no mapping, and ValueError for an unknown kind.
+    """
+    if not isinstance(spec, Mapping):
+        raise TypeError(
+            'a wiring is a dict of its kind and arguments, such as {"kind": "auto_ncp", '
+            f'"neurons": 64}}, got {spec!r}'
+        )
     if "kind" not in spec:
         raise ValueError(f"a wiring needs a kind, one of {_list(KINDS)}; got {dict(spec)}")
     name = spec["kind"]
     if not isinstance(name, str) or name not in KINDS:
         raise ValueError(f"unknown kind of wiring {name!r}; choose one of {_list(KINDS)}")
-    kind = KINDS[name]
-    parameters = inspect.signature(kind).parameters
-    given = {key: value for key, value in spec.items() if key != "kind"}
+    parameters = inspect.signature(KINDS[name]).parameters
     offered = {"sensory": sensory, "motor": motor}
-    arguments = {
+    return {
         key: value for key, value in offered.items() if value is not None and key in parameters
-    } | given
-    _check_arguments(name, arguments, parameters)
-    return kind(**arguments)
+    } | dict(spec)
 
 
 def _check_arguments(

@@ -22,7 +22,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.testing import assert_close
 
-from liquid_control import LiquidPPO, envs
+from liquid_control import LiquidPPO, LiquidSAC, envs
 from liquid_control.agents.sequences import Minibatch
 from tests.agents.scripted import (
     ALIGNED,
@@ -416,13 +416,50 @@ class TestRecomputedStates:
 class TestHabits:
     """What users of SB3's PPO rely on."""
 
+    @pytest.mark.parametrize(
+        ("num_envs", "n_steps", "sequence_length", "batch_size"),
+        [
+            (1, 2048, None, 64),
+            (1, 16, None, 16),
+            (1, 100, None, 50),
+            (3, 96, 16, 48),
+            (1, 96, 32, 32),
+            (2, 128, 128, 128),
+        ],
+    )
+    @pytest.mark.filterwarnings("error:You have specified a mini-batch size")
+    @pytest.mark.filterwarnings("ignore:sequences are")
+    def test_the_default_minibatch_divides_the_rollout(
+        self, num_envs: int, n_steps: int, sequence_length: int | None, batch_size: int
+    ) -> None:
+        env = make_vec_env("CartPole-v1", num_envs)
+        model = LiquidPPO("LiquidPolicy", env, n_steps=n_steps, sequence_length=sequence_length)
+        assert model.batch_size == batch_size
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ({"policy": "MlpPolicy"}, ValueError, "no policy 'MlpPolicy'; use 'LiquidPolicy'"),
+            ({"device": "gpu"}, ValueError, "device must be 'auto', 'cpu', .* got 'gpu'$"),
+            ({"policy_kwargs": {"wiring": "auto_ncp"}}, TypeError, "a wiring is a dict"),
+            ({"policy_kwargs": {"neuron_kwargs": [1]}}, TypeError, "neuron_kwargs must be a dict"),
+        ],
+    )
+    def test_errors_name_what_to_write(
+        self, arguments: dict[str, Any], error: type[Exception], text: str
+    ) -> None:
+        with pytest.raises(error, match=text):
+            LiquidPPO(**{"policy": "LiquidPolicy", "env": "CartPole-v1", **arguments})
+        with pytest.raises(error, match=text):
+            LiquidSAC(**{"policy": "LiquidPolicy", "env": "Pendulum-v1", **arguments})
+
     def test_arguments_of_ppo_come_first_and_ours_by_name(self) -> None:
         theirs = list(inspect.signature(PPO.__init__).parameters.values())
         ours = list(inspect.signature(LiquidPPO.__init__).parameters.values())
         assert [(p.name, p.kind) for p in ours[: len(theirs)]] == [(p.name, p.kind) for p in theirs]
         assert {p.kind for p in ours[len(theirs) :]} == {inspect.Parameter.KEYWORD_ONLY}
         different = {p.name for p, q in zip(theirs, ours, strict=False) if p.default != q.default}
-        assert not different
+        assert different == {"batch_size"}  # ours fits the rollout
         assert inspect.signature(LiquidPPO.learn).replace().parameters.keys() == (
             inspect.signature(PPO.learn).parameters.keys()
         )

@@ -226,6 +226,7 @@ def artifacts(trace: Path) -> Iterator[tuple[str, bytes]]:
     yield "deep JSON", sealed({"agent.json": b"[" * 10**5 + b"]" * 10**5})
     yield "a huge number", sealed({"agent.json": b"9" * 10**5})
     yield "NaN", sealed({"agent.json": b"NaN"})
+    yield "an infinite number", sealed({"agent.json": b"1e400"})
     yield "a key twice", sealed({"agent.json": b'{"a": 1, "a": 2}'})
     shape = '{"w":{"dtype":"F32","shape":[1000000000000,1000000],"data_offsets":[0,4]}}'
     yield "an absurd shape", sealed({"policy.safetensors": header(shape) + b"\0" * 4})

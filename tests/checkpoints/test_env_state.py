@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import wrappers
 from gymnasium.wrappers import (
     ClipAction,
-    DelayObservation,
     FrameStackObservation,
     NormalizeObservation,
     NormalizeReward,
     TimeAwareObservation,
-    TransformObservation,
 )
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env
@@ -29,7 +29,12 @@ from stable_baselines3.common.vec_env import (
 )
 
 from liquid_control import envs
-from liquid_control.checkpoints.env_state import UnknownStateError, load_state_dict, state_dict
+from liquid_control.checkpoints.env_state import (
+    ADAPTERS,
+    UnknownStateError,
+    load_state_dict,
+    state_dict,
+)
 
 
 def uneven(task: str) -> Callable[[], gym.Env[Any, Any]]:
@@ -58,15 +63,40 @@ class RandomGravity(gym.Wrapper):  # type: ignore[type-arg]
         np.copyto(model.body_mass, state["mass"])
 
 
+class Picture(gym.ObservationWrapper):  # type: ignore[type-arg]
+    """An observation as pixels, without a state."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+
+    def observation(self, observation: Any) -> Any:
+        return np.full((8, 8, 3), 30 * observation + 100, np.uint8)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        assert not state
+
+
+def frozen(env: Any) -> Any:
+    """The moments of the layer do not change any more."""
+    env.update_running_mean = False
+    return env
+
+
 class HeavierGravity(RandomGravity):
     """A subclass, which may have more state."""
 
 
-def wrapped(*wrappers: Callable[[Any], Any], task: str = "Pendulum-v1") -> Callable[[], VecEnv]:
+def wrapped(
+    *layers: Callable[[Any], Any], task: str = "Pendulum-v1", **options: Any
+) -> Callable[[], VecEnv]:
     def one() -> Any:
-        env = gym.make(task)
-        for wrapper in wrappers:
-            env = wrapper(env)
+        env = gym.make(task, **options)
+        for layer in layers:
+            env = layer(env)
         return env
 
     return lambda: DummyVecEnv([one, one])
@@ -89,13 +119,71 @@ ENVS: dict[str, Callable[[], VecEnv]] = {
     "uneven Walker": lambda: VecNormalize(DummyVecEnv([uneven("Walker2d-v5")])),
     "windows": lambda: envs.VecWindow(envs.make_vec("Hopper-v5", 2, seed=3, threads=1), length=3),
     "random gravity": lambda: DummyVecEnv([lambda: RandomGravity(gym.make("Hopper-v5"))]),
-    "frames": wrapped(lambda env: FrameStackObservation(env, 4)),
     "frames of a Dict": wrapped(
         lambda env: FrameStackObservation(envs.VariableRate(env), 3), task="Hopper-v5"
     ),
-    "delayed": wrapped(lambda env: DelayObservation(env, 2)),
-    "normalised by Gymnasium": wrapped(NormalizeObservation, NormalizeReward, ClipAction),
-    "time-aware": wrapped(TimeAwareObservation),
+    "sticky in a table": wrapped(lambda env: wrappers.StickyAction(env, 0.5), task="Taxi-v4"),
+    "frozen moments": wrapped(NormalizeObservation, frozen, NormalizeReward, ClipAction),
+}
+
+
+def with_time(env: Any) -> Any:
+    """A Dict with the number of the step."""
+    return TimeAwareObservation(env, flatten=False)
+
+
+UNIT = {"min_obs": np.float32(-1), "max_obs": np.float32(1)}
+# All wrappers of Gymnasium: the layers whose state is restored exactly, or None where the wrapper
+# is named as unknown: it calls a function of the user's, draws pictures, or converts arrays of
+# other libraries.
+GYMNASIUM: dict[str, tuple[Callable[[Any], Any], ...] | None] = {
+    "AddRenderObservation": None,
+    "AddWhiteNoise": None,
+    "ArrayConversion": None,
+    "AtariPreprocessing": None,
+    "Autoreset": (wrappers.Autoreset,),
+    "ClipAction": (wrappers.ClipAction,),
+    "ClipReward": (lambda env: wrappers.ClipReward(env, -1, 1),),
+    "DelayObservation": (lambda env: wrappers.DelayObservation(env, 3),),
+    "DiscretizeAction": (lambda env: wrappers.DiscretizeAction(env, 5),),
+    "DiscretizeObservation": (
+        lambda env: wrappers.RescaleObservation(env, **UNIT),
+        lambda env: wrappers.DiscretizeObservation(env, 5),
+    ),
+    "DtypeObservation": (lambda env: wrappers.DtypeObservation(env, np.float32),),
+    "FilterObservation": (with_time, lambda env: wrappers.FilterObservation(env, ["obs"])),
+    "FlattenObservation": (with_time, wrappers.FlattenObservation),
+    "FrameStackObservation": (lambda env: wrappers.FrameStackObservation(env, 4),),
+    "GrayscaleObservation": (Picture, wrappers.GrayscaleObservation),
+    "HumanRendering": None,
+    "JaxToNumpy": None,
+    "JaxToTorch": None,
+    "MaxAndSkipObservation": (wrappers.MaxAndSkipObservation,),
+    "NormalizeObservation": (wrappers.NormalizeObservation,),
+    "NormalizeReward": (wrappers.NormalizeReward,),
+    "NumpyToTorch": None,
+    "ObstructView": None,
+    "OrderEnforcing": (wrappers.OrderEnforcing,),
+    "PassiveEnvChecker": (wrappers.PassiveEnvChecker,),
+    "RecordEpisodeStatistics": (wrappers.RecordEpisodeStatistics,),
+    "RecordVideo": None,
+    "RenderCollection": None,
+    "RepeatAction": (lambda env: wrappers.RepeatAction(env, 3),),
+    "RescaleAction": (lambda env: wrappers.RescaleAction(env, np.float32(-1), np.float32(1)),),
+    "RescaleObservation": (lambda env: wrappers.RescaleObservation(env, **UNIT),),
+    "ReshapeObservation": (lambda env: wrappers.ReshapeObservation(env, (3, 1)),),
+    "ResizeObservation": (Picture, lambda env: wrappers.ResizeObservation(env, (4, 4))),
+    "StickyAction": (lambda env: wrappers.StickyAction(env, 0.5, (1, 4)),),
+    "TimeAwareObservation": (wrappers.TimeAwareObservation,),
+    "TimeLimit": (lambda env: wrappers.TimeLimit(env, 5),),
+    "TransformAction": None,
+    "TransformObservation": None,
+    "TransformReward": None,
+}
+ENVS |= {
+    name: wrapped(*layers, max_episode_steps=7)
+    for name, layers in GYMNASIUM.items()
+    if layers and (name != "ResizeObservation" or find_spec("cv2"))
 }
 
 
@@ -114,6 +202,12 @@ def lived(make: Callable[[], VecEnv], steps: int) -> tuple[VecEnv, Callable[[], 
     return env, act
 
 
+def lasting(info: dict[str, Any]) -> dict[str, Any]:
+    """What a step says, but for wall-clock times."""
+    episode = {key: value for key, value in info.get("episode", {}).items() if key != "t"}
+    return {**info, "episode": episode}
+
+
 @pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
 @pytest.mark.parametrize("steps", [0, 37])
 @pytest.mark.parametrize("make", ENVS.values(), ids=ENVS)
@@ -129,10 +223,32 @@ def test_an_environment_goes_on_where_it_was_saved(make: Callable[[], VecEnv], s
         mine, theirs = one.step(actions), other.step(actions)
         for part in range(3):
             np.testing.assert_equal(theirs[part], mine[part])
-        for info, same in zip(mine[3], theirs[3], strict=True):
-            assert ("episode" in info) == ("episode" in same)
-            if "episode" in info:
-                assert info["episode"]["r"] == same["episode"]["r"]
+        np.testing.assert_equal([*map(lasting, theirs[3])], [*map(lasting, mine[3])])
+
+
+def test_each_wrapper_of_gymnasium_is_restored_or_named() -> None:
+    assert GYMNASIUM.keys() == {*wrappers.__all__} - {"vector"}
+    known = {key.rpartition(".")[2] for key in ADAPTERS if key.startswith("gymnasium.wrappers.")}
+    assert known == {name for name, layers in GYMNASIUM.items() if layers}
+
+
+class InASpace(gym.Wrapper):  # type: ignore[type-arg]
+    """State in the generator of a space."""
+
+    def step(self, action: Any) -> Any:
+        return self.env.step(self.action_space.sample())
+
+
+def replaced(env: Any) -> Any:
+    """State in a method that was put into the place of another."""
+    inner, steps = env.unwrapped.step, []
+
+    def step(action: Any) -> Any:
+        steps.append(action)
+        return inner(action * 0.9 ** len(steps))
+
+    env.unwrapped.step = step
+    return env
 
 
 class Closure(gym.Wrapper):  # type: ignore[type-arg]
@@ -176,17 +292,37 @@ class OfTheClass(gym.Wrapper):  # type: ignore[type-arg]
         (Closure, "Closure"),
         (Slots, "Slots"),
         (OfTheClass, "OfTheClass"),
+        (InASpace, "InASpace"),
+        (replaced, "HopperEnv with another step"),
         (HeavierGravity, "HeavierGravity"),
         (
-            lambda env: TransformObservation(env, lambda seen: seen, env.observation_space),
+            lambda env: wrappers.TransformObservation(env, lambda seen: seen, None),
             "TransformObservation",
         ),
+        (
+            lambda env: wrappers.TransformAction(env, lambda action: action, env.action_space),
+            "TransformAction",
+        ),
+        (lambda env: wrappers.TransformReward(env, float), "TransformReward"),
     ],
 )
 def test_unknown_layers_are_named(wrapper: Callable[[Any], Any], named: str) -> None:
     env, _ = lived(wrapped(wrapper, task="Hopper-v5"), 3)
     with pytest.raises(UnknownStateError, match=named):
         state_dict(env)
+
+
+@pytest.mark.parametrize("value", [None, "text", np.array([{}]), 1j])
+def test_a_state_that_no_file_can_hold_is_refused_by_its_name(value: Any) -> None:
+    class Odd(Picture):
+        def state_dict(self) -> dict[str, Any]:
+            return {"fine": 1.0, "odd": value}
+
+        def load_state_dict(self, state: Any) -> None:
+            pass
+
+    with pytest.raises(TypeError, match=r"state_dict of .*Odd returns 'odd' as .*; return arrays"):
+        state_dict(lived(wrapped(Odd), 1)[0])
 
 
 def physics(env: VecEnv) -> Any:

@@ -84,15 +84,123 @@ def test_saving_twice_or_loading_between_makes_the_same_file(
 
 
 def test_what_a_file_cannot_hold_is_asked_for(tmp_path: Path) -> None:
-    ppo(learning_rate=lambda progress: 1e-3 * progress).save(tmp_path / "agent")
+    with pytest.warns(UserWarning, match="cannot hold the learning_rate of this LiquidPPO"):
+        ppo(learning_rate=lambda progress: 1e-3 * progress).save(tmp_path / "agent")
     with pytest.raises(CheckpointError, match=r"learning_rate is an object .* custom_objects="):
         LiquidPPO.load(tmp_path / "agent")
     again = LiquidPPO.load(tmp_path / "agent", custom_objects={"learning_rate": 2e-3})
     assert again.lr_schedule(1.0) == 2e-3
-    sac(action_noise=NormalActionNoise(np.zeros(1), np.ones(1))).save(tmp_path / "noisy")
+    with pytest.warns(UserWarning, match="cannot hold the action_noise of this LiquidSAC"):
+        sac(action_noise=NormalActionNoise(np.zeros(1), np.ones(1))).save(tmp_path / "noisy")
     with pytest.raises(CheckpointError, match="action_noise is an object"):
         LiquidSAC.load(tmp_path / "noisy")
     assert LiquidSAC.load(tmp_path / "noisy", action_noise=None).action_noise is None
+
+
+@pytest.mark.parametrize("name", ["agent", "lr_0.001"])
+def test_save_writes_one_file_beside_a_folder_and_over_an_older_one(
+    name: str, tmp_path: Path
+) -> None:
+    """A path without a suffix gets .zip, and any other is taken as it is, as SB3 does."""
+    (tmp_path / "agent").mkdir()
+    for seed in (0, 1):
+        ppo(seed=seed).save(tmp_path / name)
+    assert (tmp_path / (name if "." in name else f"{name}.zip")).is_file()
+    assert LiquidPPO.load(tmp_path / name).seed == 1
+    agent = ppo(seed=2)
+    agent.set_parameters(tmp_path / name)
+    assert agent.policy.state_dict().keys()
+
+
+class Told(LiquidPPO):
+    """An agent with an argument of its own, which may also be kept under another name."""
+
+    def __init__(self, *args: Any, bonus: Any = 0.0, name: str = "bonus", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.name = name
+        setattr(self, name, bonus)
+
+
+class Quiet(Told):
+    """A subclass whose constructor takes whatever its parent takes."""
+
+    def __init__(self, policy: Any, env: Any, **kwargs: Any) -> None:
+        super().__init__(policy, env, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [Told, Quiet])
+def test_arguments_of_a_subclass_are_saved(kind: type[Told], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "policy_kwargs": {"wiring": WIRING}}
+    kind("LiquidPolicy", "CartPole-v1", bonus=[1, 2], gamma=0.5, **options).save(tmp_path / "told")
+    again = kind.load(tmp_path / "told")
+    assert (again.bonus, again.gamma, again.n_steps) == ([1, 2], 0.5, 16)  # type: ignore[attr-defined]
+    for hidden in ({"bonus": 1.0, "name": "other"}, {"bonus": np.zeros(2)}):
+        agent = kind("LiquidPolicy", "CartPole-v1", **hidden, **options)
+        with pytest.warns(UserWarning, match=f"cannot hold the bonus of this {kind.__name__}"):
+            agent.save(tmp_path / "told")
+        with pytest.raises(CheckpointError, match="bonus is an object that a file cannot hold"):
+            kind.load(tmp_path / "told")
+        kind.load(tmp_path / "told", bonus=np.zeros(2))
+
+
+@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+def test_compiling_changes_no_file(part: str, tmp_path: Path) -> None:
+    agent = ppo(seed=0)
+    agent.save(tmp_path / "plain")
+    owner, _, name = f"agent.{part}".rpartition(".")
+    owner = agent if owner == "agent" else agent.policy
+    setattr(owner, name, torch.compile(getattr(owner, name)))
+    agent.save(tmp_path / "compiled")
+    assert (tmp_path / "plain.zip").read_bytes() == (tmp_path / "compiled.zip").read_bytes()
+    ppo(seed=1).save(tmp_path / "other")
+    agent.set_parameters(tmp_path / "other")
+    agent.save(tmp_path / "again")
+    weights, expected = read(tmp_path / "again.zip"), read(tmp_path / "other.zip")
+    for name, value in expected.tensors["policy"].items():
+        assert weights.tensors["policy"][name].equal(value)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_file_holds_every_option_of_the_policy(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that other defaults do not make a file unreadable."""
+    make(seed=0).save(tmp_path / "agent")
+    options = make().policy.options
+    saved = read(tmp_path / "agent.zip").data["agent"]["arguments"]["policy_kwargs"]
+    assert saved.keys() >= vars(options).keys()
+    assert saved["wiring"].keys() >= {*WIRING, "motor"}
+    monkeypatch.setattr("liquid_control.policies.liquid.motor_pool", lambda *_: 3)
+    changed: dict[str, Any] = {"encoder": (5,), "critic": "shared", "critic_layers": (3,)}
+    for name in changed.keys() & vars(options).keys():
+        monkeypatch.setitem(type(options).__init__.__kwdefaults__, name, changed[name])
+    with pytest.raises(CheckpointError):
+        make().set_parameters(tmp_path / "agent")
+    type(make()).load(tmp_path / "agent")
+
+
+def test_what_was_given_to_load_is_named_and_the_file_is_not_blamed(tmp_path: Path) -> None:
+    ppo().save(tmp_path / "agent")
+    with pytest.raises(CheckpointError, match=r"with the n_steps given: sequence_length must"):
+        LiquidPPO.load(tmp_path / "agent", n_steps=24)
+    with pytest.raises(CheckpointError, match=r"with the device given: device must be"):
+        LiquidPPO.load(tmp_path / "agent", device="gpu")
+    with pytest.raises(TypeError, match="LiquidPPO has no argument 'colour'"):
+        LiquidPPO.load(tmp_path / "agent", colour="red")
+    again = LiquidPPO.load(  # the habit of the Hugging Face hub and of RL Zoo
+        tmp_path / "agent",
+        custom_objects={"learning_rate": 0.0, "lr_schedule": lambda _: 0.0, "colour": "red"},
+        n_steps=24,
+        sequence_length=8,
+        verbose=1,
+    )
+    assert (again.learning_rate, again.n_steps, again.verbose) == (0.0, 24, 1)
+    assert not hasattr(again, "colour")
+
+
+def test_a_large_seed_is_no_large_layer(tmp_path: Path) -> None:
+    ppo(policy_kwargs={"wiring": {**WIRING, "seed": 2**31 - 1}}).save(tmp_path / "agent")
+    LiquidPPO.load(tmp_path / "agent")
 
 
 def test_a_file_of_sb3_is_loaded_on_trust_only(tmp_path: Path) -> None:
@@ -171,11 +279,15 @@ def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) ->
     "change",
     [
         lambda agent: agent["arguments"]["policy_kwargs"]["wiring"].update(neurons=10**9),
+        lambda agent: agent["arguments"]["policy_kwargs"]["wiring"].update(neurons=10**4),
         lambda agent: agent["arguments"]["policy_kwargs"].update(encoder=[10**12]),
         lambda agent: agent["arguments"]["policy_kwargs"].update(neurons="os.system"),
         lambda agent: agent["arguments"]["policy_kwargs"].update(optimizer_class="os.system"),
         lambda agent: agent["arguments"].update(no_argument=1),
         lambda agent: agent["arguments"].update(n_steps="many"),
+        lambda agent: agent["arguments"].update(n_epochs=1.5),
+        lambda agent: agent["arguments"].update(normalize_returns="no"),
+        lambda agent: agent["arguments"].update(learning_rate=[1e-3]),
         lambda agent: agent["arguments"].pop("policy_kwargs"),
         lambda agent: agent["arguments"].update(tensorboard_log="/tmp"),
         lambda agent: agent["counters"].clear(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import wrappers
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -87,7 +91,7 @@ def state_of(agent: Any) -> dict[str, torch.Tensor]:
         for part, tensors in contents.tensors.items()
         for name, tensor in tensors.items()
         if (part, name) != ("training.statistics", "t")
-        and "pending" not in part
+        and part not in {"training.pending", "training.callbacks"}
         and not name.endswith(TIMES)
         and not name.startswith(UNSEEDED)
     }
@@ -243,6 +247,28 @@ def monitored() -> Any:
     return VecNormalize(DummyVecEnv([lambda: Monitor(one_robot()), lambda: Monitor(one_robot())]))
 
 
+def much_wrapped() -> Any:
+    """Wrappers of Gymnasium that have a state, all of them."""
+
+    def one() -> gym.Env[Any, Any]:
+        env: Any = gym.make("Pendulum-v1", max_episode_steps=90)
+        for wrapper in (
+            lambda env: wrappers.StickyAction(env, 0.3, (1, 4)),
+            wrappers.RecordEpisodeStatistics,
+            wrappers.MaxAndSkipObservation,
+            wrappers.NormalizeObservation,
+            lambda env: wrappers.DelayObservation(env, 2),
+            wrappers.TimeAwareObservation,
+            lambda env: wrappers.FrameStackObservation(env, 3),
+            wrappers.FlattenObservation,
+            wrappers.NormalizeReward,
+        ):
+            env = wrapper(env)
+        return Monitor(env)
+
+    return DummyVecEnv([one, one])
+
+
 @pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
 @pytest.mark.parametrize("after", [70, 150])
 @pytest.mark.parametrize(
@@ -250,6 +276,7 @@ def monitored() -> Any:
     [
         (LiquidPPO, ppo, monitored),
         (LiquidPPO, ppo, lambda: make_vec_env("CartPole-v1", 2, seed=3)),
+        (LiquidPPO, ppo, much_wrapped),
         (LiquidSAC, sac, lambda: make_vec_env("Pendulum-v1", 2, seed=3)),
         (LiquidSAC, sac, lambda: VecMonitor(robots(task="Hopper-v5"))),
     ],
@@ -272,6 +299,24 @@ def test_environments_of_sb3_and_gymnasium_are_taken_up_where_they_were(
     assert [each["r"] for each in again.ep_info_buffer] == [
         each["r"] for each in expected.ep_info_buffer
     ]
+
+
+@pytest.mark.parametrize(
+    ("noise", "warning"),
+    [
+        (NormalActionNoise(np.zeros(1), np.ones(1)), None),
+        (OrnsteinUhlenbeckActionNoise(np.zeros(1), np.ones(1)), "OrnsteinUhlenbeckActionNoise is"),
+    ],
+)
+def test_noise_goes_on_exactly_or_is_named(noise: Any, warning: str | None, tmp_path: Path) -> None:
+    expected = sac(robots(), action_noise=deepcopy(noise)).learn(160, ResumeCallback(tmp_path, 128))
+    silent = warnings.catch_warnings(action="error")
+    with pytest.warns(UserWarning, match=warning) if warning else silent:
+        again = LiquidSAC.resume(tmp_path, robots(), custom_objects={"action_noise": noise})
+    again.learn(160 - again.num_timesteps, reset_num_timesteps=False)
+    mine, theirs = state_of(again), state_of(expected)
+    exact = all(mine[name].equal(value) for name, value in theirs.items())
+    assert exact == (warning is None)
 
 
 def forged(contents: Contents, group: str, name: str, value: Any) -> Contents:
@@ -321,6 +366,7 @@ PHYSICS = "2.InvertedPendulumEnv"
         ("ppo", "environment", "0.BatchedVecEnv.jnt_dofadr", torch.tensor([5 * 10**8])),
         ("ppo", "environment", "step_wait", torch.zeros(2)),
         ("sac", "episodes", "actions", torch.zeros(2, 2)),
+        ("sac", "episodes", "actions", None),
         ("sac", "replay", "position", torch.tensor([-1, 10])),
         ("sac", "replay", "newest", torch.tensor([2**60, 10])),
         ("sac", "replay", "oldest", torch.tensor([10**6, 0])),

@@ -186,7 +186,31 @@ def test_the_wiring_says_how_many_features_there_are() -> None:
         (PARTS["box"], {}, TypeError, "VecWindow"),
         (spaces.Dict(PARTS), {}, TypeError, "VecWindow"),
         (None, {"nominal_interval": None}, ValueError, "nominal_interval"),
-        (None, {"nominal_interval": 0.0}, ValueError, "positive"),
+        (None, {"nominal_interval": 0.0}, ValueError, "greater than 0"),
+        (None, {"wiring": "auto_ncp"}, TypeError, "a wiring is a dict of its kind and arguments"),
+        (
+            spaces.Dict(
+                {
+                    "observation": spaces.Box(-1, 1, (LENGTH, 3)),
+                    "elapsed_time": spaces.Box(0, 1, (LENGTH, 2)),
+                    "episode_start": spaces.Box(0, 1, (LENGTH,)),
+                }
+            ),
+            {},
+            ValueError,
+            "elapsed_time must be one number for each",
+        ),
+        (
+            spaces.Dict(
+                {
+                    "observation": spaces.Box(-1, 1, (LENGTH + 1, 3)),
+                    "episode_start": spaces.Box(0, 1, (LENGTH,)),
+                }
+            ),
+            {},
+            ValueError,
+            "observation must be as many numbers for each",
+        ),
         (None, {"neurons": "worm"}, ValueError, "worm"),
         (None, {"encoder": [0]}, ValueError, "encoder"),
     ],

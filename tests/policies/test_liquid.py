@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,65 @@ def test_a_state_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     policy = make_policy()
     with pytest.raises(ValueError, match=r"state must be \(batch, size\) = \(3, 12\), got"):
         policy.predict(draw(PLAIN, 1, BATCH)[0], np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("observation", "text"),
+    [
+        (np.zeros(2, np.float32), "a dict of elapsed_time, joints, mode; got an array"),
+        (np.zeros((4, 2), np.float32), "got an array"),
+        ({"joints": np.zeros(2, np.float32)}, "got a dict of joints"),
+        ({"joints": 0, "mode": 0, "dt": 0}, "got a dict of joints, mode, dt"),
+        (({}, {}), "got a tuple; a Gymnasium env's reset returns"),
+    ],
+)
+def test_other_observations_are_refused_with_what_to_pass(observation: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        make_policy(TIMED).predict(observation)
+    if not isinstance(observation, np.ndarray):
+        with pytest.raises(
+            ValueError, match=text if isinstance(observation, tuple) else "an array; got"
+        ):
+            make_policy(PLAIN).predict(observation)
+
+
+def test_a_feature_that_may_be_meant_as_the_elapsed_time_is_named() -> None:
+    for name in ("dt", "delta_time", "Elapsed"):
+        with pytest.warns(UserWarning, match=f"'{name}' is a feature .* name it 'elapsed_time'"):
+            make_policy(spaces.Dict({"joints": PLAIN, name: spaces.Box(0, 1, (1,))}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_policy(spaces.Dict({**TIMED.spaces, "dt": spaces.Box(0, 1, (1,))}))
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_one_action_is_an_array_in_the_action_space(name: str) -> None:
+    """As in SB3, also where its shape is ()."""
+    action, _ = make_policy(actions=ACTIONS[name]).predict(draw(PLAIN, 1, 1)[0, 0])
+    assert isinstance(action, np.ndarray)
+    assert action.shape == ACTIONS[name].shape
+    assert ACTIONS[name].contains(action)
+
+
+def test_a_state_that_is_forgotten_is_told_of_once() -> None:
+    seen, some, every = draw(PLAIN, 1, BATCH)[0], np.arange(BATCH) == 0, np.ones(BATCH, bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy = make_policy()
+        for _ in range(3):  # episodes, each of one step at least
+            _, state = policy.predict(seen)
+            policy.predict(seen, state)
+        for _ in range(3):  # of one step each
+            policy.predict(seen, None, every)
+    for start in (None, some):
+        policy = make_policy()
+        policy.predict(seen, None, every)
+        policy.predict(seen, None, start)
+        with pytest.warns(UserWarning, match=r"without a state again.*state = model\.predict"):
+            policy.predict(seen, None, start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            policy.predict(seen, None, start)
 
 
 def test_neurons_may_have_a_time_scale_of_their_own() -> None:

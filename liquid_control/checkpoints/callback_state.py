@@ -1,0 +1,140 @@
+"""The state of callbacks, so that a resumed training calls them when an uninterrupted one would.
+
+It holds how often each was called, what SB3's callbacks remember, and the environment in which an
+`EvalCallback` evaluates. A callback of another class takes part if it defines
+
+    def state_dict(self) -> dict[str, NDArray]
+    def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CallbackList,
+    EvalCallback,
+    EventCallback,
+    EveryNTimesteps,
+    StopTrainingOnMaxEpisodes,
+    StopTrainingOnNoModelImprovement,
+)
+
+from liquid_control.checkpoints import env_state
+from liquid_control.checkpoints.fields import COUNT, Arrays, Field, check_arrays
+
+ENV, OWN = "env.", "own."  # prefixes of an environment's state, and of what a class adds itself
+# What SB3's classes remember beside `n_calls`; each is finite, or not there yet.
+REMEMBERED: dict[type[BaseCallback], dict[str, Field]] = {
+    EvalCallback: {
+        "best_mean_reward": Field(),
+        "last_mean_reward": Field(),
+        "evaluations_timesteps": Field((None,), "iu", 0),
+        "evaluations_results": Field((None, None)),
+        "evaluations_length": Field((None, None), "iu", 0),
+        "evaluations_successes": Field((None, None), "b"),
+    },
+    EveryNTimesteps: {"last_time_trigger": COUNT},
+    StopTrainingOnMaxEpisodes: {"n_episodes": COUNT},
+    StopTrainingOnNoModelImprovement: {
+        "last_best_mean_reward": Field(),
+        "no_improvement_evals": COUNT,
+    },
+}
+
+
+def state_dict(callback: BaseCallback) -> Arrays:
+    """The state of a callback and of those in it, by class and by number within the class."""
+    state: Arrays = {}
+    for path, each in _paths(callback):
+        part = {name: np.array(getattr(each, name)) for name in _fields(each)}
+        part = {name: value for name, value in part.items() if value.size and _finite(value)}
+        if isinstance(each, EvalCallback) and "last_mean_reward" in part:
+            with suppress(env_state.UnknownStateError):  # named when it is loaded
+                part |= _prefixed(ENV, env_state.state_dict(each.eval_env))
+        if _has_own(each):
+            part |= _prefixed(OWN, each.state_dict())
+        state |= _prefixed(f"{path}.", part)
+    return state
+
+
+def load_state_dict(callback: BaseCallback, state: Mapping[str, NDArray[Any]]) -> None:
+    """Load what `state_dict` returned; callbacks that it does not name start anew.
+
+    Raises:
+        ValueError: it does not fit; environments that evaluate may have been reset.
+    """
+    for path, each in _paths(callback):
+        part = _without(f"{path}.", state)
+        env, own = _without(ENV, part), _without(OWN, part)
+        rest = {name: part[name] for name in part if not name.startswith((ENV, OWN))}
+        fields = _fields(each)
+        check_arrays(rest, {name: fields[name] for name in rest if name in fields}, path)
+        if env and isinstance(each, EvalCallback):
+            each.eval_env.reset()
+            env_state.load_state_dict(each.eval_env, env)
+        elif "last_mean_reward" in rest:
+            warnings.warn(
+                "the state of the environment of EvalCallback is unknown, so it evaluates other "
+                "episodes than in an uninterrupted training",
+                stacklevel=2,
+            )
+        if own and _has_own(each):
+            each.load_state_dict(own)
+        for name, value in rest.items():
+            setattr(each, name, value.tolist())
+
+
+def _paths(callback: BaseCallback) -> Iterator[tuple[str, Any]]:
+    seen: Counter[str] = Counter()
+    for each in _walk(callback):
+        kind = type(each).__name__
+        yield f"{kind}.{seen[kind]}", each
+        seen[kind] += 1
+
+
+def _walk(callback: BaseCallback | None) -> Iterator[BaseCallback]:
+    if callback is None:
+        return
+    yield callback
+    if isinstance(callback, CallbackList):
+        for each in callback.callbacks:
+            yield from _walk(each)
+    if isinstance(callback, EventCallback):
+        yield from _walk(callback.callback)
+    if isinstance(callback, EvalCallback):
+        yield from _walk(callback.callback_on_new_best)
+
+
+def _fields(callback: BaseCallback) -> dict[str, Field]:
+    known = {"n_calls": COUNT}
+    for kind, fields in REMEMBERED.items():
+        known |= fields if isinstance(callback, kind) else {}
+    return known
+
+
+def _has_own(callback: Any) -> bool:
+    return hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
+
+
+def _finite(value: NDArray[Any]) -> bool:
+    return value.dtype.kind == "b" or bool(np.isfinite(value).all())
+
+
+def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}{name}": value for name, value in arrays.items()}
+
+
+def _without(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
