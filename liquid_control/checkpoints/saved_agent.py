@@ -143,7 +143,7 @@ class SavedAgent(BaseAlgorithm):
         if unknown := kwargs.keys() - _parameters(cls) - {"policy_class"}:
             raise TypeError(f"{cls.__name__} has no argument {min(unknown)!r} to replace")
         replaced = {**(custom_objects or {}), **kwargs}
-        return cls._build(read(path), env, device, str(path), replaced)
+        return cls.from_contents(read(path), env, device, path, replaced)
 
     def set_parameters(
         self,
@@ -194,7 +194,7 @@ class SavedAgent(BaseAlgorithm):
             CheckpointError: none is whole, or it holds another agent or other environments.
         """
         path, contents = CheckpointManager(checkpoints).latest()
-        agent = cls._build(contents, env, device, str(path), custom_objects)
+        agent = cls.from_contents(contents, env, device, path, custom_objects)
         with _errors_name(f"{path} cannot be resumed"):
             load_training_state(agent, contents, logger)
         return agent
@@ -293,15 +293,15 @@ class SavedAgent(BaseAlgorithm):
             raise CheckpointError(f"it holds {', '.join(sorted(state))}, which this agent has not")
 
     @classmethod
-    def _build(
+    def from_contents(
         cls: type[SelfAgent],
         contents: Contents,
-        env: GymEnv | None,
-        device: torch.device | str,
-        source: str,
-        replaced: Mapping[str, Any] | None,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        source: str | Path = "the checkpoint",
+        replaced: Mapping[str, Any] | None = None,
     ) -> SelfAgent:
-        """The agent that a checkpoint describes; errors name its source."""
+        """The agent that a checkpoint describes; arguments as in `load`, errors name the source."""
         policy = (replaced or {}).get("policy_class", POLICY)
         known = _parameters(cls) - PASSED
         given = {name: (replaced or {})[name] for name in known & (replaced or {}).keys()}
