@@ -7,13 +7,22 @@ from typing import Annotated, TypeAlias
 
 import torch
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+)
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.policies.options import Options
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
+DeviceName: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +32,7 @@ class AgentOptions(Options):
     learning_rate: Rate = 3e-4
     gamma: Share = 0.99
     stats_window_size: PositiveInt = 100
-    device: torch.device | str = "auto"
+    device: torch.device | DeviceName = "auto"
     normalize_observations: bool = True
 
     def __post_init__(self) -> None:

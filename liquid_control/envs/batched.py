@@ -108,6 +108,7 @@ class BatchedVecEnv(VecEnv):
         self._timestep = float(robot.model.opt.timestep)
         self._start = robot.init_qpos.copy(), robot.init_qvel.copy()
         self.physics = Physics(robot.model, num_envs, min(threads, num_envs), task.reads)
+        task.before(self.physics.simulations)  # raises for arguments that do not fit the model
         self._rngs = [
             seeding.np_random(None if seed is None else seed + index)[0]
             for index in range(num_envs)

@@ -24,6 +24,8 @@ from liquid_control.envs.variable_rate import VariableRate
 
 logger = logging.getLogger(__name__)
 
+MOST_SERIAL = 1024  # envs with a model of their own, each of which takes megabytes
+
 # MuJoCo warns about Gymnasium's own half_cheetah.xml, which users cannot change.
 _KNOWN_WARNING = "compiler attribute 'settotalmass' is deprecated"
 
@@ -107,8 +109,8 @@ def make_vec(
         A VecEnv of monitored envs; MuJoCo tasks have the attribute `nominal_interval`.
 
     Raises:
-        ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, or
-            `threads` not a non-negative one.
+        ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, at most
+            1024 for a SerialVecEnv, or `threads` not a non-negative one.
     """
     _check_count("num_envs", num_envs, least=1)
     if threads is not None:
@@ -129,6 +131,11 @@ def make_vec(
     batchable = task_of(env) if threads != 0 else "threads=0"
     if isinstance(batchable, str):
         asked_for = logging.INFO if threads == 0 else logging.WARNING
+        if num_envs > MOST_SERIAL:
+            raise ValueError(
+                f"num_envs must be at most {MOST_SERIAL} where envs are stepped one by one "
+                f"({batchable}), got {num_envs}"
+            )
         logger.log(asked_for, "%s: %d envs, stepped one by one: %s", task, num_envs, batchable)
         others = [partial(monitored, index) for index in range(1, num_envs)]
         return SerialVecEnv([lambda: env, *others], batchable)

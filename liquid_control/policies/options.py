@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le
 from pydantic import PositiveFloat, PositiveInt
@@ -137,7 +137,7 @@ class LiquidPolicyOptions(CircuitOptions):
     encoder: Sequence[int] | None = (64,)
     critic: str = "mlp"
     critic_layers: Sequence[int] | None = (64, 64)
-    log_std_init: float = 0.0
+    log_std_init: Annotated[float, Ge(-20), Le(20)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
