@@ -180,7 +180,8 @@ class Jitter(Interval):
 class DroppedFrames(Interval):
     """Nominal ticks that are each dropped with `probability`; a dropped tick holds the last action.
 
-    The intervals are multiples of the nominal one with a geometric distribution.
+    The intervals are multiples of the nominal one with a geometric distribution; environments end
+    them after 100.
     """
 
     kind = "dropped_frames"

@@ -114,7 +114,7 @@ def _check_magnitude(seconds: float, nominal: float) -> None:
     )
     if ratio > FURTHEST:
         raise ValueError(
-            f"{far}; intervals are in seconds, not milliseconds. If it is meant, pass "
+            f"{far}; intervals are in seconds, not milliseconds. If it is meant, set "
             f"allow_any_interval=True"
         )
     warnings.warn(f"{far}; intervals are in seconds, not milliseconds", stacklevel=4)

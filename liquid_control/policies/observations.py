@@ -122,16 +122,15 @@ def check_elapsed_time(
         ValueError: one is zero, negative or not finite, or more than `FURTHEST` times longer or
             shorter than the nominal interval.
     """
-    times = elapsed_time.flatten().tolist()  # faster than reductions of a batch
     low, high = 0.0, math.inf
     if not allow_any_interval:
         factor = FURTHEST * (1 + _RELATIVE_ERROR)
         low, high = nominal_interval / factor, nominal_interval * factor
-    if all(low < seconds < high for seconds in times):
+    shortest, longest = (bound.item() for bound in torch.aminmax(elapsed_time))
+    if low < shortest and longest < high:  # false for NaN
         return
-    index, seconds = next(
-        (index, seconds) for index, seconds in enumerate(times) if not low < seconds < high
-    )
+    times = elapsed_time.flatten().tolist()
+    index = next(index for index, seconds in enumerate(times) if not low < seconds < high)
     bounds = "positive and finite"
     if not allow_any_interval:
         bounds = (
@@ -139,7 +138,7 @@ def check_elapsed_time(
             f"{nominal_interval:.6g} seconds"
         )
     raise ValueError(
-        f"elapsed_time is in seconds and {bounds}; got {seconds:.6g} at index {index} of "
+        f"elapsed_time is in seconds and {bounds}; got {times[index]:.6g} at index {index} of "
         f"{len(times)}. Never normalise it: VecNormalize(env, norm_obs_keys=['observation']). If "
         "the task is that much slower or faster, set its nominal_interval in policy_kwargs, or "
         "allow_any_interval=True"
