@@ -334,7 +334,13 @@ class SavedAgent(BaseAlgorithm):
             agent.observation_space, agent.action_space = observation_space, action_space
             agent.n_envs = n_envs if env is None else env.num_envs
             agent._setup_model()
-        with _errors_name(f"{source} is not loaded"):
+        hint = ""  # older versions saved only those options of the policy that were given
+        if (
+            "policy_kwargs" not in given
+            and agent.policy_kwargs.keys() - saved["policy_kwargs"].keys()
+        ):
+            hint = ", perhaps since its policy had other defaults then; pass policy_kwargs"
+        with _errors_name(f"{source} is not loaded{hint}"):
             agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
         return agent
