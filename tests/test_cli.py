@@ -362,6 +362,13 @@ def test_missing_files_end_with_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert "nowhere" in failing("evaluate", "nowhere", capsys=capsys)
 
 
+@pytest.mark.parametrize("runs", ["/dev/null/runs", "n" * 300])
+def test_a_folder_that_cannot_be_created_is_one_line(
+    runs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing("train", str(RECIPE), "--runs", runs, capsys=capsys).startswith("error: --runs ")
+
+
 def test_a_run_without_a_fitting_model_ends_with_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -13,13 +13,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.commands.run_folder import Run
+from liquid_control.commands.trust import UNTRUSTED, Trust
 from liquid_control.recipes import (
     CommandError,
     Recipe,
     build_agent,
     build_env,
     build_robot,
-    load_recipe,
+    read_recipe,
+    recipe_from,
 )
 
 Rate = float | Literal["trained"]
@@ -29,17 +31,21 @@ Rate = float | Literal["trained"]
 UNSEEN = 2**31
 
 
-def open_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Run, Recipe]:
+def open_run(
+    folder: Path, overrides: Sequence[str] = (), trust: Trust = UNTRUSTED
+) -> tuple[Run, Recipe]:
     """The files of a run, and its recipe with changes.
 
     Raises:
-        CommandError: there is no run.
+        CommandError: there is no run, or its recipe needs trust.
         RecipeError: its recipe cannot be used.
     """
     run = Run(folder)
     if not run.config.exists():
         raise CommandError(f"{run.folder}: no run; it has no {run.config.name}")
-    recipe = load_recipe(run.config, overrides)
+    data = read_recipe(run.config, overrides)
+    trust.check(data, run.config)
+    recipe = recipe_from(data, str(run.config))
     torch.set_num_threads(recipe.threads)
     return run, recipe
 
