@@ -15,7 +15,7 @@ import tyro
 from liquid_control.commands.terminal import Flag, note
 from liquid_control.recipes import CommandError, Recipe, needs_trust
 from liquid_control.recipes.arguments import module_of
-from liquid_control.recipes.text import one_line
+from liquid_control.recipes.text import cut, one_line, printable
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ class Trust:
         if not needs:
             return
         if not self.trust:
-            own = f"--import {module} if it is yours, or " if module else ""
+            own = f"--import {printable(module)} if it is yours, or " if module else ""
             raise CommandError(
-                f"{source}: {'; '.join(needs)}. This may run code and open files; give {own}"
-                "--trust if you trust the author"
+                f"{source}: {cut('; '.join(needs), 500)}. This may run code and open files; give "
+                f"{own}--trust if you trust the author"
             )
         search_working_directory()
-        where = f" ({_file_of(module)})" if module else ""
-        note(f"trusting {source}: {'; '.join(needs)}{where}")
+        if module and module not in self.imports:
+            needs[0] += f" ({_file_of(module)})"
+        note(f"trusting {source}: {'; '.join(needs)}")
 
 
 UNTRUSTED = Trust()
@@ -84,4 +85,4 @@ def _file_of(module: str) -> str:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
         spec = None
-    return str(spec.origin) if spec else "not found"
+    return spec.origin if spec and spec.origin else "not found"
