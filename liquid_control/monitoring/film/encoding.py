@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.monitoring.colours import LANGUAGE
 from liquid_control.monitoring.film.rendering import Picture
 
@@ -61,31 +63,30 @@ def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
 
 
 def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
-    """Write an MP4 video with H.264, which browsers and phones can play.
+    """Write an MP4 video with H.264, which browsers and phones can play, whole or not at all.
 
     Args:
         frames: Pictures of equal size, (height, width, 3), with even height and width.
-        path: The file, which is overwritten.
+        path: The file, which is replaced if it exists; its folder is created.
         fps: Pictures per second.
 
     Raises:
         ValueError: If there are no frames.
-        RuntimeError: If FFmpeg is missing.
-        OSError: If FFmpeg fails, such as on a full disk.
+        OSError: If FFmpeg is missing or fails, such as on a full disk.
     """
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
         raise ValueError("no frames to make a video of")
     height, width, _ = first.shape
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        *("-y", "-v", "error"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
-        *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
-        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)),
-    ]
-    with tempfile.TemporaryFile() as errors:
+    with replacing(path) as partial, tempfile.TemporaryFile() as errors:
+        command = [
+            _ffmpeg(),
+            *("-y", "-v", "error"),
+            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
+            *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
+            *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(partial)),
+        ]
         # FFmpeg's message is more informative than the broken pipe.
         with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=errors) as process:
             pipe = cast("IO[bytes]", process.stdin)
@@ -93,7 +94,17 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
                 pipe.write(each.tobytes())
         if process.returncode:
             errors.seek(0)
-            raise OSError(f"FFmpeg could not write {path}: {errors.read().decode().strip()}")
+            reason = errors.readline().decode(errors="replace").strip()
+            raise OSError(f"FFmpeg could not write {path}: {reason}")
+
+
+def _ffmpeg() -> str:
+    """Return the path of FFmpeg."""
+    with suppress(RuntimeError):
+        path: str | None = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+        if path is not None:
+            return path
+    raise OSError("FFmpeg is missing; install it, or set IMAGEIO_FFMPEG_EXE to its path")
 
 
 def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]:
