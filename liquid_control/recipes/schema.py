@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -12,6 +13,7 @@ import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -53,12 +55,21 @@ def _check_interval(value: Any) -> Any:
     return value
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
 # Lists in YAML become tuples, because a recipe is immutable.
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+Steps: TypeAlias = Annotated[
+    PositiveInt,
+    BeforeValidator(lambda value: int(value) if _is_whole(value) else value),
+]
+"""Control steps; 2e6 is one of the ways to write them."""
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
 ]
@@ -110,7 +121,7 @@ class EnvSection(Section):
 class AgentSection(Section):
     """The algorithm and its options, with the defaults of the agent's class."""
 
-    total_timesteps: PositiveInt
+    total_timesteps: Steps
     """Control steps to learn from, over all environments."""
 
 
@@ -176,7 +187,7 @@ class EvaluationSection(Section):
 class MonitoringSection(Section):
     """Monitoring in TensorBoard; see `liquid_control.monitoring`."""
 
-    every: PositiveInt | None = 1_000_000
+    every: Steps | None = 1_000_000
     """Control steps, over all environments, between two recordings; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
     """Simulated seconds of an episode in a film."""
@@ -187,15 +198,15 @@ class MonitoringSection(Section):
 class Recipe(Section):
     """A complete description of a training run."""
 
-    name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
     """Folder of the runs; by default the recipe's folder and file name, joined by a hyphen."""
-    task: str
+    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=200)]
     env: EnvSection = EnvSection()
     agent: AnyAgent
     policy: PolicySection = PolicySection()
     evaluation: EvaluationSection = EvaluationSection()
     monitoring: MonitoringSection = MonitoringSection()
-    checkpoint_every: PositiveInt | None = 100_000
+    checkpoint_every: Steps | None = 100_000
     """Control steps, over all environments, between two checkpoints; null: no checkpoints."""
     seed: Seed = 0
     threads: PositiveInt = 1
@@ -226,7 +237,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         set_key(data, override)
     absolute = path.absolute()
-    data.setdefault("name", f"{absolute.parent.name}-{absolute.stem}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{absolute.parent.name}-{absolute.stem}")
+    data.setdefault("name", name.lstrip(".-")[:100])
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
