@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import chain
@@ -74,28 +74,38 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
         ValueError: If there are no frames.
         OSError: If FFmpeg is missing or fails, such as on a full disk.
     """
-    remaining = iter(frames)
-    first = next(remaining, None)
+    pictures = iter(frames)
+    try:
+        with replacing(path) as partial:
+            if reason := _encode(pictures, partial, fps):
+                raise OSError(f"FFmpeg could not write {path}: {reason}")
+    finally:
+        if isinstance(pictures, Generator):
+            # The error would keep it, and its renderer cannot be freed in a garbage collection.
+            pictures.close()
+
+
+def _encode(pictures: Iterator[Picture], path: Path, fps: float) -> str:
+    """Write a video; return FFmpeg's reason if it fails."""
+    command = [_ffmpeg(), "-y", "-v", "error"]
+    first = next(pictures, None)
     if first is None:
         raise ValueError("no frames to make a video of")
     height, width, _ = first.shape
-    with replacing(path) as partial, tempfile.TemporaryFile() as errors:
-        command = [
-            _ffmpeg(),
-            *("-y", "-v", "error"),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
-            *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
-            *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(partial)),
-        ]
+    command += [
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
+        *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
+        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)),
+    ]
+    with tempfile.TemporaryFile() as errors:
         # FFmpeg's message is more informative than the broken pipe.
         with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=errors) as process:
             pipe = cast("IO[bytes]", process.stdin)
-            for each in chain((first,), remaining):
+            for each in chain((first,), pictures):
                 pipe.write(each.tobytes())
-        if process.returncode:
-            errors.seek(0)
-            reason = errors.readline().decode(errors="replace").strip()
-            raise OSError(f"FFmpeg could not write {path}: {reason}")
+        errors.seek(0)
+        reason = errors.readline().decode(errors="replace").strip()
+        return (reason or f"exit code {process.returncode}") if process.returncode else ""
 
 
 def _ffmpeg() -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
@@ -225,6 +226,22 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_frames_are_closed_on_an_error(tmp_path: Path) -> None:
+    """A renderer that a garbage collection frees, in any thread, waits forever."""
+    closed = []
+
+    def rendered() -> Iterator[np.ndarray]:
+        try:
+            yield from white_noise(200)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        to_mp4(rendered(), tmp_path / "film.mp4", 25)
+    assert closed
 
 
 @pytest.mark.usefixtures("full_disk")
