@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
-from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_folder import Run, existing_run, newest_model, steps_of
+from liquid_control.commands.run_state import check_changes, read_state
 from liquid_control.recipes import (
-    CommandError,
     Recipe,
     build_agent,
     build_env,
@@ -33,29 +34,35 @@ def open_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Run, Recipe]:
     """The files of a run, and its recipe with changes.
 
     Raises:
-        CommandError: there is no run.
+        CommandError: there is no run, or its recipe was changed since the training.
         RecipeError: its recipe cannot be used.
     """
-    run = Run(folder)
-    if not run.config.exists():
-        raise CommandError(f"{run.folder}: no run; it has no {run.config.name}")
+    run = existing_run(folder)
+    if state := read_state(run):
+        check_changes(state, load_recipe(run.config), run)
     recipe = load_recipe(run.config, overrides)
     torch.set_num_threads(recipe.threads)
     return run, recipe
 
 
 def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
-    """Build a run's agent and load the saved weights; no code comes from the file.
+    """Build a run's agent and load its newest weights; no code comes from the file.
+
+    Warns if the training has not come to its end.
 
     Raises:
         CommandError: there is no model.
         CheckpointError: it is damaged, or does not fit the recipe.
     """
-    agent = build_agent(recipe, env)
-    try:
-        agent.set_parameters(str(run.model), device=agent.device)
-    except FileNotFoundError as error:
-        raise CommandError(f"{run.model}: no model was saved in this run") from error
+    agent, model = build_agent(recipe, env), newest_model(run)
+    agent.set_parameters(str(model), device=agent.device)
+    agent.num_timesteps, total = steps_of(model), recipe.agent.total_timesteps
+    if agent.num_timesteps < total:
+        warnings.warn(
+            f"this training is not finished; its agent after {agent.num_timesteps:,} of {total:,} "
+            "control steps is used",
+            stacklevel=2,
+        )
     return agent
 
 
