@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,33 @@ def test_a_recipe_of_sac_builds_that_agent(tmp_path: Path) -> None:
     assert isinstance(agent.recurrent_learning_rate, LinearSchedule)
     with pytest.raises(RecipeError, match=r"agent\.n_steps: unknown key"):
         load_recipe(path, ["agent.n_steps=64"])
+
+
+@pytest.mark.parametrize("text", ["<b>x</b>", "a b", "a\nb", "a\x1b[31mb", "größe", "$x$", ""])
+@pytest.mark.parametrize("key", ["name", "task"])
+def test_names_are_plain(key: str, text: str, recipe_file: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe_file, [f"{key}={json.dumps(text)}"])
+    message = str(caught.value)
+    assert f"{key}: String should match pattern" in message
+    assert message.isprintable()
+
+
+def test_a_default_name_is_plain(recipe_file: Path) -> None:
+    for name in ("my robots", "<größe>", ".hidden"):
+        folder = recipe_file.parent / name
+        folder.mkdir()
+        path = folder / "a b.yaml"
+        path.write_text(recipe_file.read_text())
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*-a-b", load_recipe(path).name)
+
+
+def test_control_steps_may_be_written_as_powers_of_ten(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, ["agent.total_timesteps=2e6", "checkpoint_every=1.5e3"])
+    assert (recipe.agent.total_timesteps, recipe.checkpoint_every) == (2_000_000, 1500)
+    for wrong in ("2.5", ".nan", ".inf", "-1e3"):
+        with pytest.raises(RecipeError, match=r"agent\.total_timesteps: "):
+            load_recipe(recipe_file, [f"agent.total_timesteps={wrong}"])
 
 
 def test_several_mistakes_are_all_named(recipe_file: Path) -> None:
