@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
 from liquid_control.checkpoints import CheckpointError, Contents
-from liquid_control.checkpoints.archive import FORMAT, VERSION
+from liquid_control.checkpoints.archive import FORMAT, VERSION, pack_zip
 from liquid_control.checkpoints.env_state import _layers
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.manifest import sealed
@@ -256,15 +256,14 @@ def outcome(agent: str, env: str, files: dict[str, bytes], learning: Callable[[]
     """
     kind, venv = AGENTS[agent], ENVS[env]()
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
-        folder = Path(place) / "checkpoints/step-1"
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        folder = Path(place) / "checkpoints"
+        folder.mkdir()
+        (folder / "step-1").write_bytes(pack_zip(files))
         logger = ResumableLogger(Path(place) / "logs", ["csv"])
         venv.reset()
         before = names_of(type("Agent", (), {"env": kind._wrap_env(venv)}))
         try:
-            loaded = kind.resume(folder.parent, venv, logger=logger)
+            loaded = kind.resume(folder, venv, logger=logger)
         except CheckpointError:
             return "refused"
         assert names_of(loaded) == before, "the environments changed"
