@@ -141,11 +141,10 @@ def recipe(**sections: Any) -> Path:
     return path
 
 
-def finished(**sections: Any) -> Path:
+def finished() -> Path:
     """Train to the end; return the folder of the run."""
-    before = set(Path("runs").glob("*/*"))
-    done("train", recipe(**sections), "--quiet")
-    (folder,) = set(Path("runs").glob("*/*")) - before
+    done("train", recipe(), "--quiet", "--runs", "finished")
+    (folder,) = Path("finished").glob("*/*")
     return folder
 
 
@@ -160,11 +159,15 @@ def interrupted() -> Path:
 
     with patch.object(LiquidPPO, "collect_rollouts", stop):
         code, *_, complaints = command(
-            "train", recipe(agent={"total_timesteps": 1_000_000}), "--quiet"
+            "train",
+            recipe(agent={"total_timesteps": 1_000_000}),
+            "--quiet",
+            "--runs",
+            "interrupted",
         )
     if code != 130:
         raise RuntimeError(f"a stopped training ends with {code}: {complaints[:300]!r}")
-    (folder,) = Path("runs").glob("*/*")
+    (folder,) = Path("interrupted").glob("*/*")
     return folder
 
 
