@@ -33,13 +33,13 @@ test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy refere
 WATCHED := cd $(SANITIZED) && \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	PYTHONMALLOC=malloc PYTHONPATH=. $(CURDIR)/$(BIN)/python
+	PYTHONPATH=.
 
 sanitize: sanitized ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
-	$(WATCHED) -m pytest tests/kernels --capture=sys $(ARGS)
+	$(WATCHED) PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest tests/kernels --capture=sys $(ARGS)
 
 fuzz: sanitized ## train on 10,000 mutated checkpoints under AddressSanitizer (Linux, GCC)
-	$(WATCHED) benchmarks/fuzz_checkpoints.py $(ARGS)
+	$(WATCHED) $(CURDIR)/$(BIN)/python benchmarks/fuzz_checkpoints.py $(ARGS)
 
 sanitized: $(READY)
 	LIQUID_CONTROL_BUILD=sanitize $(BIN)/python setup.py --quiet build \

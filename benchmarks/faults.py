@@ -1,12 +1,15 @@
-"""Tests of robustness: kills at any moment, broken environments, damaged files.
+"""Tests of robustness: kills at any moment, broken environments, damaged and forged files.
 
     python benchmarks/faults.py
+    python benchmarks/faults.py --row links     # one row of edges.py
 
 Trainings are killed (SIGKILL) at random moments, many of them inside a save, and resumed from what
 is left; they must end with the weights, normalisers and logs of one that was not interrupted.
 Environments raise errors or their processes are killed; this is reported within ten seconds, and a
-checkpoint is left. Damaged and forged checkpoints must not be loaded. Recipes are mutated;
-each is valid, or is rejected in one line. Requires fork, so it does not run on Windows.
+checkpoint is left. Damaged checkpoints must not be loaded; mutated ones that are sealed again are
+refused or trained on (`fuzz_checkpoints.py`). Recipes are mutated; each is valid, or is rejected in
+one line. `edges.py` holds what users and strangers' files do. Requires fork, so it does not run on
+Windows.
 """
 
 from __future__ import annotations
@@ -30,7 +33,11 @@ from typing import Any
 import gymnasium as gym
 import torch
 import tyro
+from edges import rows as edges
+from fuzz_checkpoints import WRONG, fuzz
+from fuzz_checkpoints import Arguments as Fuzz
 from hypothesis import Phase, given, settings
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from table import print_table
 
@@ -47,6 +54,7 @@ from tests.recipes import test_mutated_recipes as mutations
 
 TOTAL, EVERY = 1024, 32
 CLOCKS = {"time/fps", "time/time_elapsed"}
+HEADER = ("test", "cases", "result")
 
 
 @dataclass
@@ -70,6 +78,12 @@ class Arguments:
 
     recipes: int = 1000
     """Mutated recipes."""
+
+    mutations: int = 1000
+    """Checkpoints with other contents, sealed again."""
+
+    row: str = ""
+    """Run only the rows of edges.py with this text in their names."""
 
     seed: int = 0
     """Seed of the moments and the damage."""
@@ -105,8 +119,9 @@ def train(kind: type[Any], folder: Path) -> None:
         agent = fresh(kind)
         agent.set_logger(ResumableLogger(folder))
     left = TOTAL - agent.num_timesteps
-    callback = ResumeCallback(manager, EVERY)
-    agent.learn(left, callback, log_interval=1, reset_num_timesteps=not resumed)
+    evaluation = EvalCallback(robots(), eval_freq=100, n_eval_episodes=2, verbose=0)
+    callbacks = [ResumeCallback(manager, EVERY), evaluation]
+    agent.learn(left, callbacks, log_interval=1, reset_num_timesteps=not resumed)
     (folder / "end").write_text(digest(agent, folder))
 
 
@@ -240,7 +255,7 @@ def refusals(count: int) -> tuple[int, int]:
         nonlocal valid, badly
         code, complaint = mutations.outcome(case[0])
         valid += code == 0
-        badly += not mutations.is_told_well(code, complaint, case[1])
+        badly += not mutations.is_a_clear_message(code, complaint, case[1])
 
     see()
     return valid, badly
@@ -263,6 +278,9 @@ def saving(folder: Path) -> bool:
 def main(arguments: Arguments) -> None:
     """Run all tests and print their results."""
     torch.set_num_threads(1)
+    if arguments.row:
+        print_table(HEADER, [*edges(arguments.row)])
+        return
     draw = random.Random(arguments.seed)
     rows = []
     for kind in (LiquidPPO, LiquidSAC):
@@ -306,7 +324,11 @@ def main(arguments: Arguments) -> None:
                 continue
         ran = "some were run" if trace.exists() else "0 run"
         rows.append(("malicious files", str(count), f"{loaded} loaded, {ran}"))
-    print_table(("test", "cases", "result"), rows)
+    counts = fuzz(Fuzz(cases=arguments.mutations, seed=arguments.seed))
+    outcome = ", ".join(f"{counts[each]} {each}" for each in ("refused", "trained on", "stopped"))
+    outcome += f", {sum(counts[each] for each in WRONG)} wrong"
+    rows.append(("mutated checkpoints, sealed again", str(arguments.mutations), outcome))
+    print_table(HEADER, [*rows, *edges()])
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ from tests.checkpoints import test_mutated_checkpoints as mutations
 
 BATCH = 50  # cases of one process
 HUNG = 60.0  # seconds in which nothing is heard of a case
-OUTCOMES = ("tried", "refused", "trained on", "stopped", "crashed", "hung", "wrong")
+WRONG = ("crashed", "hung", "wrong")
+OUTCOMES = ("tried", "refused", "trained on", "stopped", *WRONG)
 
 
 @dataclass
@@ -128,9 +129,8 @@ def run(batch: tuple[range, Arguments]) -> list[str]:
     return lines
 
 
-def main(arguments: Arguments) -> None:
-    """Run all cases, print those that are wrong, and count the rest."""
-    torch.set_num_threads(1)
+def fuzz(arguments: Arguments) -> Counter[str]:
+    """Run all cases, print those that are wrong, and count what came of them."""
     for agent in mutations.AGENTS:  # before processes are forked, which share them
         for env in mutations.ENVS:
             mutations.original(agent, env)
@@ -139,20 +139,28 @@ def main(arguments: Arguments) -> None:
         (range(start, min(start + BATCH, last)), arguments)
         for start in range(arguments.first, last, BATCH)
     ]
-    start, counts = time.perf_counter(), Counter({"tried": 0})
+    counts: Counter[str] = Counter()
     with multiprocessing.get_context("fork").Pool(arguments.processes) as pool:
         for lines in pool.imap_unordered(run, batches):
             for line in lines:
                 number, _, came = line.partition(" ")
                 kind = came.partition(":")[0]
                 counts.update(["tried", kind])
-                if kind in {"crashed", "hung", "wrong"}:
-                    print(f"--seed {arguments.seed} --first {number} --cases 1: {came}", flush=True)
+                if kind in WRONG:
+                    case = f"--seed {arguments.seed} --first {number} --cases 1"
+                    print(f"{case}: {came}", file=sys.stderr, flush=True)
+    return counts
+
+
+def main(arguments: Arguments) -> None:
+    """Run all cases and print how many are wrong."""
+    torch.set_num_threads(1)
+    start, counts = time.perf_counter(), fuzz(arguments)
     watched = hasattr(ctypes.CDLL(None), "__asan_init")
     name = f"seed {arguments.seed}, {'with' if watched else 'without'} AddressSanitizer"
     print_table(("checkpoints", *OUTCOMES), [(name, *(str(counts[each]) for each in OUTCOMES))])
     print(f"{time.perf_counter() - start:.0f} s")
-    sys.exit(any(counts[each] for each in ("crashed", "hung", "wrong")))
+    sys.exit(any(counts[each] for each in WRONG))
 
 
 if __name__ == "__main__":

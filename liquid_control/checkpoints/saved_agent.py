@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -429,14 +430,25 @@ def _load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Non
 
 def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments of a file whose types are not those that the constructor declares."""
-    ours = next(each for each in agent.__mro__ if each.__module__.startswith("liquid_control."))
-    declared = signature(ours, eval_str=True).parameters
+    declared = _declared(agent)
     for name in declared.keys() & arguments.keys():
-        kind, value = declared[name].annotation, arguments[name]
         try:
-            TypeAdapter(kind, config=STRICT).validate_python(value)
+            declared[name].validate_python(arguments[name])
         except ValidationError as error:
-            raise CheckpointError(f"{name} is {value!r:.80}; expected {kind}") from error
+            value = f"{arguments[name]!r:.80}"
+            raise CheckpointError(f"{name} is {value}: {error.errors()[0]['msg']}") from error
+
+
+@cache
+def _declared(agent: type[SavedAgent]) -> dict[str, TypeAdapter[Any]]:
+    """What checks the saved arguments of the first class of an agent that is in this package."""
+    ours = next(each for each in agent.__mro__ if each.__module__.startswith("liquid_control."))
+    parameters = signature(ours, eval_str=True).parameters.values()
+    return {
+        each.name: TypeAdapter(each.annotation, config=STRICT)
+        for each in parameters
+        if each.name not in ELSEWHERE
+    }
 
 
 def _policy_name(agent: type[SavedAgent], policy: type[Any]) -> str:

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
 from liquid_control.checkpoints import CheckpointError, Contents
-from liquid_control.checkpoints.archive import FORMAT, VERSION
+from liquid_control.checkpoints.archive import FORMAT, VERSION, pack_zip
 from liquid_control.checkpoints.env_state import _layers
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.manifest import sealed
@@ -35,6 +35,7 @@ NUMBERS = [
     *(-1, 0, 1, 2, 7, 10**4, 5 * 10**8, 2**31, 2**53, 2**62, -(2**63), 10**30),
     *(0.5, -0.5, 1e-300, 1e38, 1e300, -1e10, float("nan"), float("inf"), float("-inf")),
 ]
+CLOCKS = (".started", ".seconds", ".episode_times")
 WORDS = ["step_wait", "train", "os.system", "model", "jnt_dofadr", "../x", "", "policy", "é" * 300]
 VALUES = [
     *NUMBERS,
@@ -73,7 +74,7 @@ AGENTS: dict[str, type[Any]] = {"LiquidPPO": LiquidPPO, "LiquidSAC": LiquidSAC}
 
 @cache
 def original(agent: str, env: str) -> Contents:
-    """A checkpoint of a training that has learned and is within episodes."""
+    """A checkpoint of a training that has learned and is within episodes; always the same."""
     policy = {"wiring": {"kind": "auto_ncp", "neurons": 8}, "encoder": [4], "critic_layers": [4]}
     if agent == "LiquidPPO":
         options = {"n_steps": 8, "batch_size": 16, "n_epochs": 1}
@@ -81,13 +82,20 @@ def original(agent: str, env: str) -> Contents:
         options = {"learning_starts": 16, "batch_size": 16, "sequence_length": 4}
         options |= {"burn_in": 2, "buffer_size": 80, "train_freq": (8, "step")}
     made = AGENTS[agent]("LiquidPolicy", ENVS[env](), policy_kwargs=policy, seed=0, **options)
+    made.observation_space.seed(0)
     contents: Contents = made.learn(100, evaluation(env)).state_dict(training=True)
+    for name, tensors in contents.tensors.items():
+        for key, tensor in tensors.items():
+            if key.endswith(CLOCKS) or (name, key) == ("training.statistics", "t"):
+                tensor.fill_(1)
     return contents
 
 
 def evaluation(env: str) -> EvalCallback:
     """An evaluation of one episode, once in a hundred control steps."""
-    return EvalCallback(ENVS[env](), eval_freq=50, n_eval_episodes=1, verbose=0)
+    venv = ENVS[env]()
+    venv.seed(0)
+    return EvalCallback(venv, eval_freq=50, n_eval_episodes=1, verbose=0)
 
 
 def mutated(contents: Contents, draw: random.Random) -> tuple[dict[str, bytes], list[str]]:
@@ -256,15 +264,14 @@ def outcome(agent: str, env: str, files: dict[str, bytes], learning: Callable[[]
     """
     kind, venv = AGENTS[agent], ENVS[env]()
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
-        folder = Path(place) / "checkpoints/step-1"
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        folder = Path(place) / "checkpoints"
+        folder.mkdir()
+        (folder / "step-1").write_bytes(pack_zip(files))
         logger = ResumableLogger(Path(place) / "logs", ["csv"])
         venv.reset()
         before = names_of(type("Agent", (), {"env": kind._wrap_env(venv)}))
         try:
-            loaded = kind.resume(folder.parent, venv, logger=logger)
+            loaded = kind.resume(folder, venv, logger=logger)
         except CheckpointError:
             return "refused"
         assert names_of(loaded) == before, "the environments changed"
