@@ -117,9 +117,13 @@ class EncodedCircuit(nn.Module):
 
 
 def with_clock(signal: Signal, time_scale: float) -> Tensor:
-    """Append elapsed_time / time_scale - 1 to the features: zero at the nominal interval."""
-    clock = signal.elapsed_time.unsqueeze(-1) / time_scale - 1
-    return torch.cat([signal.features, clock], dim=-1)
+    """Append the clock to the features."""
+    return torch.cat([signal.features, clock(signal.elapsed_time, time_scale)], dim=-1)
+
+
+def clock(elapsed_time: Tensor, time_scale: float) -> Tensor:
+    """Return elapsed_time / time_scale - 1 as a feature: zero at the nominal interval."""
+    return elapsed_time.unsqueeze(-1) / time_scale - 1
 
 
 class Critic(nn.Module):
