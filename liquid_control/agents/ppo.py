@@ -272,10 +272,12 @@ class LiquidPPO(SavedAgent, PPO):
         current policy does not reach.
         """
         buffer = self.rollout_buffer
-        unrolled = unroll_sequences(
-            self.policy, buffer.rollout.transitions, buffer.states[0], self.sequence_length
-        )
-        buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        features, elapsed_time, episode_start, *_ = buffer.rollout.transitions
+        with torch.no_grad():
+            states = self.policy.states(
+                features, elapsed_time, buffer.states[0], episode_start, self.sequence_length
+            )
+        buffer.states, self._state = states[:-1], states[-1]
 
     def _set_learning_rates(self) -> None:
         optimizer = self.policy.optimizer

@@ -104,6 +104,13 @@ class EncodedCircuit(nn.Module):
         """Return the activity (time, batch, neurons) and the state after the last step."""
         return self.run(self.encode(signal), state)
 
+    def states(self, signal: Signal, state: Tensor, length: int) -> Tensor:
+        """Return the states before each `length` steps, and the last, (parts + 1, batch, size)."""
+        states = [state]
+        for part in zip(*(each.split(length) for each in self.encode(signal)), strict=True):
+            states.append(self.run(Signal(*part), states[-1])[1])
+        return torch.stack(states)
+
     def encode(self, signal: Signal) -> Signal:
         """Replace the features by the inputs of the sensory neurons."""
         if self.encoder is None:
