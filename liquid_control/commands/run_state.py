@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, ValidationError
 
-from liquid_control import __version__
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.commands.run_folder import Run, steps_of
 from liquid_control.monitoring import leaves
@@ -34,7 +34,7 @@ class RunState(BaseModel):
     """What config.yaml said then; it is compared, and nothing is built from it."""
     init: str | None = None
     """The run that the first weights were taken from, and its control steps."""
-    version: str = __version__
+    version: str = version("liquid-control")
     """The version of liquid_control that wrote this."""
 
 
