@@ -330,9 +330,9 @@ class LiquidPPO(SavedAgent, PPO):
                 return False
             check_update("loss", loss, self._n_updates, self.num_timesteps)
             backward()
-            norm = self.policy.optimizer.clipped_step(self.max_grad_norm)
-            check_update("gradient", norm, self._n_updates, self.num_timesteps)
-        check_weights(list(self.policy.parameters()), self._n_updates, self.num_timesteps)
+            norms = self.policy.optimizer.clipped_step(self.max_grad_norm)
+            check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
+            check_weights(norms.weights, self._n_updates, self.num_timesteps)
         return True
 
     def _loss(

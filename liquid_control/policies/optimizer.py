@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE
-from liquid_control.kernels.learning import AdamState, clipped_adam
+from liquid_control.kernels.learning import AdamState, Norms, clipped_adam
 
 Entries = tuple[nn.Parameter, Tensor]
 """A parameter, and indices into its last axis."""
@@ -55,24 +55,25 @@ class RecurrentAdam(torch.optim.Adam):
                 weight[..., entries] = old.lerp(weight[..., entries], self.recurrent_share)
         return loss
 
-    def clipped_step(self, largest: float) -> float:
+    def clipped_step(self, largest: float) -> Norms:
         """Scale the gradient to a norm of at most `largest`; make a step unless it is not finite.
 
         The compiled kernels do both in one call where they can. They leave `grad` as it is.
 
         Returns:
-            The norm of the gradient before.
+            The norm of the gradient before, and of the weights that have one after.
         """
         module, states = extension.load(), self._states()
         if module is None or not states:
-            weights = [weight for group in self.param_groups for weight in group["params"]]
-            norm = clip_grad_norm_(weights, largest).item()
+            every = [weight for group in self.param_groups for weight in group["params"]]
+            norm = clip_grad_norm_(every, largest).item()
             if math.isfinite(norm):
                 self.step()
-            return norm
+            weights = [weight.detach() for weight in every if weight.grad is not None]
+            return Norms(norm, get_total_norm(weights).item())
         group = self.param_groups[0]
         options = {name: group[name] for name in ("lr", "betas", "eps")}
-        return clipped_adam(module, states, **options, largest=largest).gradient
+        return clipped_adam(module, states, **options, largest=largest)
 
     def _states(self) -> list[AdamState]:
         """Return what the kernels update; nothing if PyTorch does, as in the first step."""
