@@ -2,6 +2,7 @@
 
     python examples/furuta_pendulum.py
     liquid-control train my_recipe.yaml     # with `task: furuta_pendulum:FurutaPendulum-v0`
+    liquid-control evaluate RUN --import furuta_pendulum
 
 A task is a frozen dataclass. Its fields are arguments of `make` and `make_vec`; its functions see
 all simulations at once, as arrays (simulations, ...) with the names of MjData.

@@ -7,6 +7,7 @@ from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
 from liquid_control.policies import LiquidExtractor, LiquidPolicy, SoftLiquidPolicy
 
 if TYPE_CHECKING:
+    from liquid_control.commands.controller import load_controller
     from liquid_control.policies import LiquidRecurrentPolicy
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "WindowReplayBuffer",
     "__version__",
     "envs",
+    "load_controller",
 ]
 if "LiquidRecurrentPolicy" in policies.__all__:  # requires sb3-contrib
     __all__ += ["LiquidRecurrentPolicy"]
@@ -27,7 +29,11 @@ if "LiquidRecurrentPolicy" in policies.__all__:  # requires sb3-contrib
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import the recurrent policy on first access."""
+        """Import on first access what needs more than training does."""
+        if name == "load_controller":
+            from liquid_control.commands.controller import load_controller
+
+            return load_controller
         if name != "LiquidRecurrentPolicy":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return policies.LiquidRecurrentPolicy

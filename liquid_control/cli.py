@@ -25,7 +25,7 @@ from liquid_control.commands import (
     Unpack,
     Watch,
 )
-from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, problems
+from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
 from liquid_control.kernels import extension
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import one_line
@@ -43,7 +43,7 @@ def warnings_as_notes() -> Iterator[None]:
         text = " ".join(str(message).split())
         if text not in shown:
             shown.add(text)
-            problems.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
+            note(text)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

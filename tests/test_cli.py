@@ -183,8 +183,9 @@ def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.Monkey
 def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = train("--quiet", "--set", "evaluation.ratios=[1.2]")
-    assert "note: interval 0.048 s is not a multiple" in capsys.readouterr().err
+    folder = train("--quiet", "--set", "evaluation.ratios=[1.2, 1]")  # the same, so once
+    note = "note: 1.2 times the nominal interval is not a multiple of the physics step of 0.02 s; "
+    assert f"{note}1x nominal, 0.04 s, is evaluated" in capsys.readouterr().err
     (each,) = json.loads((folder / "evaluation.json").read_text())["intervals"]
     assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
 
@@ -360,6 +361,13 @@ def test_missing_files_end_with_one_line(capsys: pytest.CaptureFixture[str]) -> 
     wrong = str(RECIPE).replace("ncp_ppo", "npc_ppo")
     assert f"did you mean {RECIPE}" in failing("train", wrong, capsys=capsys)
     assert "nowhere" in failing("evaluate", "nowhere", capsys=capsys)
+
+
+@pytest.mark.parametrize("runs", ["/dev/null/runs", "n" * 300])
+def test_a_folder_that_cannot_be_created_is_one_line(
+    runs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing("train", str(RECIPE), "--runs", runs, capsys=capsys).startswith("error: --runs ")
 
 
 def test_a_run_without_a_fitting_model_ends_with_one_line(

@@ -1,13 +1,21 @@
-"""Checks that raise at NaN and infinity, before they reach a weight."""
+"""Checks that raise at NaN and infinity, before they reach or stay in a weight."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+_LARGEST = float(np.finfo(np.float32).max)  # circuits compute in single precision
+_REMEDY = (
+    "The agent has the weights from before its last training on the rollout or replay. Lower the "
+    "learning rate, or max_grad_norm where there is one, and resume from the last checkpoint"
+)
 
 
 class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
@@ -30,7 +38,7 @@ class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
 
 
 def check_observation(observation: Any, step: int | None, timesteps: int) -> None:
-    """Raise a ValueError if an observation of several environments holds NaN or infinity.
+    """Raise a NotFinite if an observation of several environments is not finite as float32.
 
     Args:
         observation: (num_envs, ...), or a dict of such arrays.
@@ -39,15 +47,12 @@ def check_observation(observation: Any, step: int | None, timesteps: int) -> Non
     """
     parts = observation if isinstance(observation, dict) else {"observation": observation}
     for name, values in parts.items():
-        finite = np.isfinite(values)
-        if not finite.all():
-            env = int(np.argwhere(~finite)[0, 0])
-            raise NotFinite(name, env, step, timesteps)
+        check_each(name, values, step, timesteps)
 
 
-def check_each(name: str, values: NDArray[Any], step: int, timesteps: int) -> None:
-    """Raise a NotFinite if values (num_envs, ...) of environments hold NaN or infinity."""
-    finite = np.isfinite(values)
+def check_each(name: str, values: NDArray[Any], step: int | None, timesteps: int) -> None:
+    """Raise a NotFinite if values (num_envs, ...) of environments are not finite as float32."""
+    finite = np.abs(values) <= _LARGEST
     if not finite.all():
         raise NotFinite(name, int(np.argwhere(~finite)[0, 0]), step, timesteps)
 
@@ -72,5 +77,29 @@ def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
     if not torch.isfinite(value):
         raise ValueError(
             f"the {name} of update {update} is {value.item()}, after {timesteps} timesteps; no "
-            "weight was changed by it. Lower the learning rate, or max_grad_norm where there is one"
+            f"weight was changed by it. {_REMEDY}"
         )
+
+
+def check_weights(weights: Sequence[Tensor], update: int, timesteps: int) -> None:
+    """Raise a ValueError if the norm of the weights is not finite after an update."""
+    with torch.no_grad():
+        norm = torch.stack([weight.norm() for weight in weights]).norm()
+    if not torch.isfinite(norm):
+        raise ValueError(
+            f"update {update} changed the norm of the weights to {norm.item()}, after {timesteps} "
+            f"timesteps. {_REMEDY}"
+        )
+
+
+@contextmanager
+def undone_on_error(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Set weights back to their values at the start if the context raises an error."""
+    before = [weight.detach().clone() for weight in weights]
+    try:
+        yield
+    except Exception:
+        with torch.no_grad():
+            for weight, old in zip(weights, before, strict=True):
+                weight.copy_(old)
+        raise

@@ -1,12 +1,14 @@
-"""The nominal control interval of an environment."""
+"""What agents ask an environment about its control intervals."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
-from liquid_control.policies.observations import carries_time
+from liquid_control.policies.observations import ELAPSED_TIME, carries_time
 
 
 def nominal_interval(env: VecEnv) -> float:
@@ -27,3 +29,39 @@ def nominal_interval(env: VecEnv) -> float:
             stacklevel=3,
         )
     return 1.0
+
+
+def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:
+    """Return a policy's arguments, completed by what the environment says of its intervals.
+
+    These are `nominal_interval`, and `allow_any_interval` where the environment allows that.
+    """
+    completed = dict(policy_kwargs)
+    if "nominal_interval" not in completed:
+        completed["nominal_interval"] = nominal_interval(env)
+    name = "allow_any_interval"
+    if env.has_attr(name) and env.get_attr(name, indices=[0])[0]:
+        completed.setdefault(name, True)
+    return completed
+
+
+def with_time_in_seconds(env: VecEnv) -> VecEnv:
+    """Return the environment, if no VecNormalize in it normalises the elapsed time.
+
+    Raises:
+        ValueError: one does.
+    """
+    layer = env
+    while isinstance(layer, VecEnvWrapper) and carries_time(env.observation_space):
+        if isinstance(layer, VecNormalize) and layer.norm_obs:
+            parts = list(layer.observation_space)  # type: ignore[call-overload]
+            keys = parts if layer.norm_obs_keys is None else layer.norm_obs_keys
+            if ELAPSED_TIME in keys:
+                others = [key for key in parts if key != ELAPSED_TIME]
+                raise ValueError(
+                    f"VecNormalize normalises {keys}, but elapsed_time must stay in seconds; use "
+                    f"VecNormalize(env, norm_obs_keys={others}), or none, since the agent "
+                    "normalises observations itself"
+                )
+        layer = layer.venv
+    return env

@@ -7,13 +7,22 @@ from typing import Annotated, TypeAlias
 
 import torch
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+)
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.policies.options import Options
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
+DeviceName: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,19 +32,27 @@ class AgentOptions(Options):
     learning_rate: Rate = 3e-4
     gamma: Share = 0.99
     stats_window_size: PositiveInt = 100
-    device: torch.device | str = "auto"
+    device: torch.device | DeviceName = "auto"
     normalize_observations: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.device == "auto":
-            return
-        try:
-            torch.device(self.device)
-        except RuntimeError as error:
-            raise ValueError(
-                f"device must be 'auto', 'cpu', 'cuda' or another of PyTorch's, got {self.device!r}"
-            ) from error
+        if self.device != "auto":
+            _check_device(self.device)
+
+
+def _check_device(name: torch.device | str) -> None:
+    """Raise ValueError for a device that is not there; SB3 would use the processor instead."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or another of PyTorch's, got {name!r}"
+        ) from error
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        found = f"CUDA finds {gpus} GPUs here" if gpus else "CUDA finds no GPU here"
+        raise ValueError(f'device {str(device)!r} is missing: {found}; use "cpu" or "auto"')
 
 
 @dataclass(frozen=True, kw_only=True)

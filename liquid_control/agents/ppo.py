@@ -19,8 +19,14 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import check_each, check_observation, check_update
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.finite_checks import (
+    check_each,
+    check_observation,
+    check_update,
+    check_weights,
+    undone_on_error,
+)
+from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
@@ -78,8 +84,9 @@ class LiquidPPO(SavedAgent, PPO):
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
     Raises:
-        ValueError: a number is out of bounds, lengths do not divide each other, or gSDE is on.
-            `learn` raises it if a rollout is not finite.
+        ValueError: a number is out of bounds, lengths do not divide each other, gSDE is on, the
+            device is missing, or VecNormalize normalises the elapsed time. `learn` raises it if a
+            rollout or the weights are not finite, or an elapsed time is refused.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": LiquidPolicy}
@@ -167,11 +174,15 @@ class LiquidPPO(SavedAgent, PPO):
         self.sequence_length = sequence_length
         self.recurrent_learning_rate = recurrent_learning_rate
         self.normalize_returns = normalize_returns
-        if self.env is not None and "nominal_interval" not in self.policy_kwargs:
-            self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
+        if self.env is not None:
+            self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return with_time_in_seconds(PPO._wrap_env(env, verbose, monitor_wrapper))
 
     def _setup_model(self) -> None:
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
@@ -256,18 +267,23 @@ class LiquidPPO(SavedAgent, PPO):
         return True
 
     def train(self) -> None:
-        """Update the policy from the rollout in the buffer, and log SB3's tags."""
+        """Update the policy from the rollout in the buffer, and log SB3's tags.
+
+        Raises:
+            ValueError: a loss, a gradient or the weights are not finite. No weight is changed then.
+        """
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        for epoch in range(self.n_epochs):
-            if epoch > 0:
-                self._recompute_states()
-            if not self._epoch(statistics):
-                if self.verbose >= 1:
-                    kl = statistics["approx_kl"][-1]
-                    print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
-                break
+        with undone_on_error(list(self.policy.parameters())):
+            for epoch in range(self.n_epochs):
+                if epoch > 0:
+                    self._recompute_states()
+                if not self._epoch(statistics):
+                    if self.verbose >= 1:
+                        kl = statistics["approx_kl"][-1]
+                        print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                    break
         if self.policy.normalizer is not None:
             # Only between iterations, so that the first epoch starts at ratios of exactly one.
             self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
@@ -314,6 +330,7 @@ class LiquidPPO(SavedAgent, PPO):
             norm = clip_grad_norm_(trained, self.max_grad_norm)
             check_update("gradient", norm, self._n_updates, self.num_timesteps)
             self.policy.optimizer.step()
+            check_weights(trained, self._n_updates, self.num_timesteps)
         return True
 
     def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:

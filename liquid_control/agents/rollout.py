@@ -113,6 +113,7 @@ def finish_rollout(
     Raises:
         NotFinite: a reward, duration, action or value is NaN or infinite. The normalizer is
             unchanged then.
+        ValueError: an elapsed time is refused, see `check_elapsed_time`.
     """
     duration = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
     if ends:
@@ -141,6 +142,7 @@ def finish_rollout(
         ("next_values", next_values),
     ):
         check_column(name, column, timesteps)
+    policy.check_elapsed_time(duration * policy.nominal_interval)
     discounts = per_step(gamma, duration)
     if return_normalizer is not None:
         rewards = return_normalizer(rewards, discounts, ended)
@@ -168,7 +170,7 @@ def gather(
     """Return where episodes ended, and the features and elapsed time of their last observations."""
     step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
     observations = [each.observation for each in ends]
-    return (step, env), policy.observe(obs_as_tensor(_stack(observations), policy.device))
+    return (step, env), policy.split(obs_as_tensor(_stack(observations), policy.device))
 
 
 def _terminal_values(

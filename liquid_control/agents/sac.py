@@ -18,12 +18,19 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import check_observation, check_step, check_update
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.agents.finite_checks import (
+    check_observation,
+    check_step,
+    check_update,
+    check_weights,
+    undone_on_error,
+)
+from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
@@ -65,8 +72,10 @@ class LiquidSAC(SavedAgent, SAC):
         normalize_observations: keep running moments of the observations in the policy.
 
     Raises:
-        ValueError: a number is out of bounds, lengths do not fit each other, or an option of SB3 is
-            not supported. `learn` raises it if observations, rewards or actions are not finite.
+        ValueError: a number is out of bounds, lengths do not fit each other, an option of SB3 is
+            not supported, the device is missing, or VecNormalize normalises the elapsed time.
+            `learn` raises it if observations, rewards, actions or weights are not finite, or an
+            elapsed time is refused.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"LiquidPolicy": SoftLiquidPolicy}
@@ -156,11 +165,15 @@ class LiquidSAC(SavedAgent, SAC):
         )
         self.sequence_length, self.burn_in = sequence_length, burn_in
         self.recurrent_learning_rate = recurrent_learning_rate
-        if self.env is not None and "nominal_interval" not in self.policy_kwargs:
-            self.policy_kwargs["nominal_interval"] = nominal_interval(self.env)
+        if self.env is not None:
+            self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return with_time_in_seconds(SAC._wrap_env(env, verbose, monitor_wrapper))
 
     def _setup_model(self) -> None:
         if self.batch_size % self.sequence_length:
@@ -218,13 +231,14 @@ class LiquidSAC(SavedAgent, SAC):
     ) -> None:
         """Store the last step, terminal observations included."""
         assert self._state is not None
+        policy = self.policy
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
         _, elapsed_time = self._observe(new_obs)
         terminated, final = torch.zeros_like(rewards), None
         if dones.any():
             ends = find_episode_ends(0, dones, infos)
-            (_, env), (features, at_end) = gather(self.policy, ends)
+            (_, env), (features, at_end) = gather(policy, ends)
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # Nothing is bootstrapped from where an episode terminated, so it may not be finite.
             features = torch.where(truncated[:, None], features, 0.0)
@@ -234,17 +248,18 @@ class LiquidSAC(SavedAgent, SAC):
             at_ends = torch.zeros_like(self._acted["features"]).index_put((env,), features)
             check_step("terminal observation", at_ends, self.num_timesteps)
             check_step("elapsed_time", elapsed_time, self.num_timesteps)
+            policy.check_elapsed_time(elapsed_time)
         replay_buffer.add(
             self._state,
             dones,
             final,
             **self._acted,
             rewards=rewards,
-            duration=elapsed_time / self.policy.nominal_interval,
+            duration=elapsed_time / policy.nominal_interval,
             terminated=terminated,
         )
-        if self.policy.normalizer is not None:
-            self.policy.normalizer.update(self._acted["features"])
+        if policy.normalizer is not None:
+            policy.normalizer.update(self._acted["features"])
         self._state, self._previous_actions = self._state_after, self._acted["actions"]
         self._last_obs = new_obs
         self._last_episode_starts = dones
@@ -258,18 +273,24 @@ class LiquidSAC(SavedAgent, SAC):
         return rollout
 
     def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
-        """Update from the replay once it holds a whole sequence, and log SB3's tags."""
+        """Update from the replay once it holds a whole sequence, and log SB3's tags.
+
+        Raises:
+            ValueError: a loss, a gradient or the weights are not finite. No weight is changed then.
+        """
         if len(self.replay_buffer) == 0:
             return
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        for step in range(gradient_steps):
-            sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
-            for name, figure in self._update(sequences).items():
-                statistics[name].append(figure.detach())
-            if step % self.target_update_interval == 0:
-                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+        with undone_on_error([*self.policy.parameters(), *self._variables().values()]):
+            for step in range(gradient_steps):
+                sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
+                for name, figure in self._update(sequences).items():
+                    statistics[name].append(figure.detach())
+                if step % self.target_update_interval == 0:
+                    online, target = self.critic.parameters(), self.critic_target.parameters()
+                    polyak_update(online, target, self.tau)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, series in statistics.items():
@@ -286,14 +307,17 @@ class LiquidSAC(SavedAgent, SAC):
         check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
         self.policy.optimizer.zero_grad()
         loss.backward()
-        norm = clip_grad_norm_(self.policy.parameters(), math.inf)  # clips nothing
+        trained = list(self.policy.parameters())
+        norm = clip_grad_norm_(trained, math.inf)  # clips nothing
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
+        check_weights(trained, self._n_updates, self.num_timesteps)
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef_loss = -(log_ent_coef * deficit).sum()
             self.ent_coef_optimizer.zero_grad()
             ent_coef_loss.backward()
             self.ent_coef_optimizer.step()
+            check_weights([log_ent_coef], self._n_updates, self.num_timesteps)
             figures["ent_coef_loss"] = ent_coef_loss
         return figures | {
             "ent_coef": ent_coef.squeeze(),

@@ -80,8 +80,19 @@ def read(path: Path | str) -> Contents:
     """
     path = Path(path)
     try:
-        found = _read_folder(path) if path.is_dir() else unpack_zip(read_file(path))
-        manifest, files = opened(found, FORMAT, VERSION)
+        return contents_of(_read_folder(path) if path.is_dir() else unpack_zip(read_file(path)))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not loaded: {error}") from error
+
+
+def contents_of(files: Mapping[str, bytes]) -> Contents:
+    """The contents of a checkpoint, whose files are checked.
+
+    Raises:
+        CheckpointError: they are damaged, of another version, or something else.
+    """
+    try:
+        manifest, files = opened(files, FORMAT, VERSION)
         data, tensors = {}, {}
         for name, content in files.items():
             stem, _, suffix = name.rpartition(".")
@@ -90,8 +101,8 @@ def read(path: Path | str) -> Contents:
             else:
                 tensors[stem] = safetensors.load(content)
         return Contents(manifest["kind"], data, tensors)
-    except (CheckpointError, SafetensorError, RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"{path} is not loaded: {error}") from error
+    except (SafetensorError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _files(contents: Contents) -> dict[str, bytes]:

@@ -144,7 +144,7 @@ class SavedAgent(BaseAlgorithm):
         if unknown := kwargs.keys() - _parameters(cls) - {"policy_class"}:
             raise TypeError(f"{cls.__name__} has no argument {min(unknown)!r} to replace")
         replaced = {**(custom_objects or {}), **kwargs}
-        return cls._build(read(path), env, device, str(path), replaced)
+        return cls.from_contents(read(path), env, device, path, replaced)
 
     def set_parameters(
         self,
@@ -195,7 +195,7 @@ class SavedAgent(BaseAlgorithm):
             CheckpointError: none is whole, or it holds another agent or other environments.
         """
         path, contents = CheckpointManager(checkpoints).latest()
-        agent = cls._build(contents, env, device, str(path), custom_objects)
+        agent = cls.from_contents(contents, env, device, path, custom_objects)
         with _errors_name(f"{path} cannot be resumed"):
             load_training_state(agent, contents, logger)
         return agent
@@ -204,7 +204,7 @@ class SavedAgent(BaseAlgorithm):
         """What `save` writes, and with `training` all that `resume` needs, as copies.
 
         Raises:
-            ValueError: `training` is asked for, and has not begun.
+            ValueError: a weight is not finite, or `training` is asked for, and has not begun.
         """
         arguments = {
             name: _to_json(self._argument(name)) for name in _parameters(type(self)) - ELSEWHERE
@@ -235,6 +235,10 @@ class SavedAgent(BaseAlgorithm):
             name: {key: tensor.detach().clone() for key, tensor in each.items()}
             for name, each in tensors.items()
         }
+        for name, each in copies.items():
+            for key, tensor in each.items():
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(f"{key} of {name} is not finite, so the agent is not saved")
         contents = Contents(type(self).__name__, deepcopy(data), copies)
         if not training:
             return contents
@@ -290,15 +294,15 @@ class SavedAgent(BaseAlgorithm):
             raise CheckpointError(f"it holds {', '.join(sorted(state))}, which this agent has not")
 
     @classmethod
-    def _build(
+    def from_contents(
         cls: type[SelfAgent],
         contents: Contents,
-        env: GymEnv | None,
-        device: torch.device | str,
-        source: str,
-        replaced: Mapping[str, Any] | None,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        source: str | Path = "the checkpoint",
+        replaced: Mapping[str, Any] | None = None,
     ) -> SelfAgent:
-        """The agent that a checkpoint describes; errors name its source."""
+        """The agent that a checkpoint describes; arguments as in `load`, errors name the source."""
         policy = (replaced or {}).get("policy_class", POLICY)
         known = _parameters(cls) - PASSED
         given = {name: (replaced or {})[name] for name in known & (replaced or {}).keys()}
@@ -331,7 +335,13 @@ class SavedAgent(BaseAlgorithm):
             agent.observation_space, agent.action_space = observation_space, action_space
             agent.n_envs = n_envs if env is None else env.num_envs
             agent._setup_model()
-        with _errors_name(f"{source} is not loaded"):
+        hint = ""  # older versions saved only those options of the policy that were given
+        if (
+            "policy_kwargs" not in given
+            and agent.policy_kwargs.keys() - saved["policy_kwargs"].keys()
+        ):
+            hint = ", perhaps since its policy had other defaults then; pass policy_kwargs"
+        with _errors_name(f"{source} is not loaded{hint}"):
             agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
         return agent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import Run
+from liquid_control.envs.substeps import substep_bounds
 from liquid_control.recipes import Recipe
 
 
@@ -98,14 +98,18 @@ def training_progress(total: int) -> Iterator[TrainingProgress]:
 
 def _interval(recipe: Recipe, env: VecEnv) -> str:
     interval, nominal = recipe.env.rule, nominal_interval(env)
-    low, high = interval.bounds(nominal)
+    (timestep,) = env.get_attr("timestep", indices=[0])
+    low, high = (count * timestep for count in substep_bounds(interval, nominal, timestep))
     if low == high:
         bounds = f"{_milliseconds(low)} ({1 / low:.4g} Hz)"
     else:
-        slowest = "0" if math.isinf(high) else f"{1 / high:.4g}"
+        slowest = f"{1 / high:.4g}"
         bounds = f"{_milliseconds(low)} to {_milliseconds(high)} ({slowest} to {1 / low:.4g} Hz)"
     kind = interval.kind.replace("_", " ")
-    return f"{kind}, {bounds}; nominal {_milliseconds(nominal)} ({1 / nominal:.4g} Hz)"
+    return (
+        f"{kind}, {bounds}; nominal {_milliseconds(nominal)} ({1 / nominal:.4g} Hz); "
+        f"physics steps of {_milliseconds(timestep)}"
+    )
 
 
 def _milliseconds(seconds: float) -> str:

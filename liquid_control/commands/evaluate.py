@@ -14,6 +14,7 @@ from liquid_control.commands.display import results
 from liquid_control.commands.run_folder import Run, write_json
 from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
 from liquid_control.commands.terminal import Quiet, RunFolder, console, otherwise, say
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags
 from liquid_control.monitoring import figures
 from liquid_control.recipes import Recipe, build_env
 
@@ -34,6 +35,8 @@ class Evaluate:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the episodes; for any seed, they differ from those of the training."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
@@ -45,7 +48,7 @@ class Evaluate:
             "seed": self.seed,
         }
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        run, recipe = open_run(self.folder, overrides)
+        run, recipe = open_run(self.folder, overrides, self.trust)
         env = build_env(recipe)
         agent = restore(recipe, run, env)
         examine(recipe, agent, run, nominal_interval(env), quiet=self.quiet)

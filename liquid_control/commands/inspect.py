@@ -20,6 +20,7 @@ from liquid_control.commands.run_loader import (
     unseen_robots,
 )
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags
 from liquid_control.monitoring import circuit_of, figures, film, leaves, record, report_on
 from liquid_control.monitoring.analysis import Lesions, lesions, listening
 from liquid_control.monitoring.film import GIF_RATE
@@ -50,6 +51,8 @@ class Inspect:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the episodes; for any seed, they differ from those of the training."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
@@ -61,7 +64,7 @@ class Inspect:
             raise CommandError(f"--lesion-seconds must be positive, got {self.lesion_seconds:g}")
         given = {"evaluation.episodes": self.episodes, "seed": self.seed}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        run, recipe = open_run(self.folder, overrides)
+        run, recipe = open_run(self.folder, overrides, self.trust)
         env = build_env(recipe)
         agent = restore(recipe, run, env)
         nominal = nominal_interval(env)

@@ -10,7 +10,8 @@ import tyro
 
 from liquid_control.commands.policy_package import pack, unpack
 from liquid_control.commands.run_loader import open_run
-from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.terminal import Quiet, RunFolder, note, otherwise, say
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags, trust_flag
 from liquid_control.recipes import CommandError
 
 
@@ -24,18 +25,22 @@ class Pack:
     output: Annotated[Path | None, otherwise("FILE", "the recipe's name")] = None
     """The file to write; it ends in .zip."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
         """Carry the command out; return the exit code."""
-        run, recipe = open_run(self.folder)
+        run, recipe = open_run(self.folder, trust=self.trust)
         path = self.output or Path(f"{recipe.name}-{recipe.seed}.zip")
         try:
             names = pack(run, recipe, path)
         except FileNotFoundError as error:
             raise CommandError(f"{error.filename}: there is no such file or folder") from error
         say(f"Packed: {path}, with {', '.join(names)}")
+        if flag := trust_flag(recipe):
+            note(f"whoever unpacks it must give{flag} too, and have what its recipe names")
         return 0
 
 

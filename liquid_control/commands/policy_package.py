@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import yaml
 from jinja2 import StrictUndefined, Template
 
-from liquid_control.checkpoints import CheckpointError, read
-from liquid_control.checkpoints.archive import pack_zip, read_file, unpack_zip
+from liquid_control.checkpoints import CheckpointError, Contents, read
+from liquid_control.checkpoints.archive import contents_of, pack_zip, read_file, unpack_zip
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
 from liquid_control.commands.run_folder import Run
@@ -19,7 +21,7 @@ from liquid_control.recipes import Recipe
 
 FORMAT = "liquid_control policy"
 VERSION = 1
-CARD = "README.md"
+CARD, POLICY = "README.md", "policy.zip"
 CARD_TEXT = """\
 ---
 {{ front }}
@@ -87,13 +89,7 @@ def unpack(path: Path, folder: Path) -> Run:
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder")
-    names = re.compile("|".join(map(re.escape, (*_places(Run(folder)), "manifest.json"))))
-    try:
-        _, files = opened(unpack_zip(read_file(path), names), FORMAT, VERSION)
-        if not {"config.yaml", "policy.zip"} <= files.keys():
-            raise CheckpointError("it holds no policy with its recipe")
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} is not unpacked: {error}") from error
+    files = _opened(path)
     with replacing(folder) as partial:
         places = _places(Run(partial))
         for name, content in files.items():
@@ -101,6 +97,41 @@ def unpack(path: Path, folder: Path) -> Run:
             places[name].write_bytes(content)
         read(Run(partial).model)
     return Run(folder)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a path is a file that holds a policy as `pack` writes it; it is not checked."""
+    try:
+        with ZipFile(io.BytesIO(read_file(path))) as archive:
+            return POLICY in archive.namelist()
+    except (BadZipFile, CheckpointError, IsADirectoryError):
+        return False
+
+
+def read_packed(path: Path) -> Contents:
+    """The agent in a file that `pack` wrote, after checking all of it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or something else.
+    """
+    policy = _opened(path)[POLICY]
+    try:
+        return contents_of(unpack_zip(policy))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not loaded: {POLICY}: {error}") from error
+
+
+def _opened(path: Path) -> dict[str, bytes]:
+    """The files of a packed policy, checked against its manifest."""
+    names = re.compile("|".join(map(re.escape, (*_places(Run(path)), "manifest.json"))))
+    try:
+        _, files = opened(unpack_zip(read_file(path), names), FORMAT, VERSION)
+        if not {"config.yaml", POLICY} <= files.keys():
+            raise CheckpointError("it holds no policy with its recipe")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not unpacked: {error}") from error
+    return files
 
 
 def card(run: Run, recipe: Recipe) -> str:
@@ -160,7 +191,7 @@ def _places(run: Run) -> dict[str, Path]:
     return {
         CARD: run.folder / CARD,
         "config.yaml": run.config,
-        "policy.zip": run.model,
+        POLICY: run.model,
         "evaluation.json": run.evaluation,
         "evaluation.png": run.plot,
         "replay.mp4": _film(run),  # the name that Hugging Face shows

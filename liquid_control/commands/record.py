@@ -9,6 +9,7 @@ from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise, say
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags
 from liquid_control.monitoring import film, record
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
 from liquid_control.recipes import CommandError, build_env
@@ -30,6 +31,8 @@ class Record:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the episode; for any seed, it differs from those of the training."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
@@ -37,7 +40,8 @@ class Record:
         """Run the command; return the exit code."""
         if not self.seconds > 0:
             raise CommandError(f"--seconds must be positive, got {self.seconds:g}")
-        run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
+        seed = () if self.seed is None else (f"seed={self.seed}",)
+        run, recipe = open_run(self.folder, seed, self.trust)
         env = build_env(recipe)
         agent = restore(recipe, run, env)
         interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)

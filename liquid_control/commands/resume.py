@@ -9,6 +9,7 @@ from liquid_control.commands.run_folder import in_use
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import Quiet, RunFolder, say
 from liquid_control.commands.train import carry_out, logger_of
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags
 from liquid_control.recipes import AGENTS, CommandError, build_env
 
 
@@ -22,12 +23,14 @@ class Resume:
     folder: RunFolder
     """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
         """Carry the command out; return the exit code."""
-        run, recipe = open_run(self.folder)
+        run, recipe = open_run(self.folder, trust=self.trust)
         with in_use(run):
             if run.evaluation.exists():
                 raise CommandError(f"{run.folder}: this training is finished")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,13 +15,16 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.commands.run_folder import Run
+from liquid_control.commands.trust import UNTRUSTED, Trust
+from liquid_control.envs.substeps import to_substeps
 from liquid_control.recipes import (
     CommandError,
     Recipe,
     build_agent,
     build_env,
     build_robot,
-    load_recipe,
+    read_recipe,
+    recipe_from,
 )
 
 Rate = float | Literal["trained"]
@@ -29,17 +34,21 @@ Rate = float | Literal["trained"]
 UNSEEN = 2**31
 
 
-def open_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Run, Recipe]:
+def open_run(
+    folder: Path, overrides: Sequence[str] = (), trust: Trust = UNTRUSTED
+) -> tuple[Run, Recipe]:
     """The files of a run, and its recipe with changes.
 
     Raises:
-        CommandError: there is no run.
+        CommandError: there is no run, or its recipe needs trust.
         RecipeError: its recipe cannot be used.
     """
     run = Run(folder)
     if not run.config.exists():
         raise CommandError(f"{run.folder}: no run; it has no {run.config.name}")
-    recipe = load_recipe(run.config, overrides)
+    data = read_recipe(run.config, overrides)
+    trust.check(data, run.config)
+    recipe = recipe_from(data, str(run.config))
     torch.set_num_threads(recipe.threads)
     return run, recipe
 
@@ -70,6 +79,23 @@ def unseen_robots(recipe: Recipe, count: int, interval: Rate = "trained") -> Vec
 
 
 def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
-    """The control intervals at which a recipe evaluates its agent, by name."""
-    fixed = {f"{ratio:g}x nominal": ratio * nominal for ratio in recipe.evaluation.ratios}
-    return {TRAINED: "trained", **fixed}
+    """The control intervals at which a recipe evaluates its agent, by name.
+
+    They are the nearest to the recipe's ratios that the task's physics has, and named by their true
+    ratio, such as "0.4x nominal".
+    """
+    robot = build_robot(recipe)
+    timestep = robot.get_wrapper_attr("timestep")
+    robot.close()
+    named: dict[str, Rate] = {TRAINED: "trained"}
+    for ratio in recipe.evaluation.ratios:
+        interval = int(to_substeps(ratio * nominal, timestep)) * timestep
+        name = f"{interval / nominal:g}x nominal"
+        if not math.isclose(interval, ratio * nominal, rel_tol=1e-6):
+            warnings.warn(
+                f"{ratio:g} times the nominal interval is not a multiple of the physics step of "
+                f"{timestep:g} s; {name}, {interval:g} s, is evaluated",
+                stacklevel=2,
+            )
+        named[name] = interval
+    return named

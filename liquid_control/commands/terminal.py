@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 FAILED, INTERRUPTED = 2, 130
 
 console = Console()
 problems = Console(stderr=True)
 
-Quiet = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+Quiet = Flag
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
@@ -25,3 +27,8 @@ def otherwise(metavar: str, default: str) -> Any:
 def say(text: str) -> None:
     """Print text without wrapping or highlighting, so that paths and commands can be copied."""
     console.print(text, soft_wrap=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """Print what the user should know to stderr, on one line."""
+    problems.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)

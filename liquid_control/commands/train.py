@@ -25,6 +25,7 @@ from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, in_use, new_run
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
+from liquid_control.commands.trust import search_working_directory, trust_flag
 from liquid_control.monitoring import (
     EpisodeCallback,
     HParamsCallback,
@@ -34,7 +35,9 @@ from liquid_control.monitoring import (
     leaves,
     log_evaluations,
 )
-from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
+from liquid_control.recipes import CommandError, Recipe, build_agent, build_env, load_recipe
+from liquid_control.recipes.arguments import module_of
+from liquid_control.recipes.text import cut
 
 Overrides = Annotated[
     tuple[tuple[str, ...], ...],
@@ -69,11 +72,16 @@ class Train:
         """Run the command; return the exit code."""
         seed = () if self.seed is None else (f"seed={self.seed}",)
         recipe = load_recipe(self.recipe, (*chain(*self.overrides), *seed))
+        if module_of({"task": recipe.task}):
+            search_working_directory()
         torch.set_num_threads(recipe.threads)
         env = build_env(recipe)
         agent = build_agent(recipe, env)
-        run = new_run(self.runs, recipe.name, recipe.seed)
-        write_text(run.config, recipe.to_yaml())
+        try:
+            run = new_run(self.runs, recipe.name, recipe.seed)
+            write_text(run.config, recipe.to_yaml())
+        except OSError as error:
+            raise CommandError(f"--runs {cut(str(self.runs))}: {error.strerror}") from error
         say(plan(recipe, agent, env, run))
 
         with in_use(run):
@@ -86,24 +94,22 @@ def carry_out(
 ) -> int:
     """Train to the end of the recipe, then evaluate; return the exit code."""
     nominal, tool = nominal_interval(env), command("liquid-control")
+    again = f"{run.folder}{trust_flag(recipe)}"
     try:
         finished = learn(recipe, agent, run, nominal, quiet=quiet)
     except Exception:
-        say(f"Training failed; resume it from the last checkpoint: {tool} resume {run.folder}")
+        say(f"Training failed; resume it from the last checkpoint: {tool} resume {again}")
         raise
     finally:
         agent.save(run.model)
     if not finished:
-        say(f"Interrupted; resume it: {tool} resume {run.folder}")
+        say(f"Interrupted; resume it: {tool} resume {again}")
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
     evaluations = examine(recipe, agent, run, nominal, quiet=quiet)
     log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
     env.close()
-    say(
-        f"Evaluate again: {tool} evaluate {run.folder}\n"
-        f"Inspect its neurons: {tool} inspect {run.folder}"
-    )
+    say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import Quiet, RunFolder, otherwise
+from liquid_control.commands.trust import UNTRUSTED, TrustFlags
 from liquid_control.monitoring.film import viewer
 from liquid_control.recipes import CommandError, build_env
 
@@ -25,12 +26,15 @@ class Watch:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the first episode; for any seed, it differs from those of the training."""
 
+    trust: TrustFlags = UNTRUSTED
+
     quiet: Quiet = False
     """Print problems only."""
 
     def run(self) -> int:
         """Run the command; return the exit code."""
-        run, recipe = open_run(self.folder, () if self.seed is None else (f"seed={self.seed}",))
+        seed = () if self.seed is None else (f"seed={self.seed}",)
+        run, recipe = open_run(self.folder, seed, self.trust)
         env = build_env(recipe)
         agent = restore(recipe, run, env)
         interval: Rate = "trained" if self.ratio is None else self.ratio * nominal_interval(env)

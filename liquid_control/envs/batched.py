@@ -108,6 +108,7 @@ class BatchedVecEnv(VecEnv):
         self._timestep = float(robot.model.opt.timestep)
         self._start = robot.init_qpos.copy(), robot.init_qvel.copy()
         self.physics = Physics(robot.model, num_envs, min(threads, num_envs), task.reads)
+        task.before(self.physics.simulations)  # raises for arguments that do not fit the model
         self._rngs = [
             seeding.np_random(None if seed is None else seed + index)[0]
             for index in range(num_envs)
@@ -133,6 +134,8 @@ class BatchedVecEnv(VecEnv):
         self._returns = np.zeros(num_envs)
         self._started = False
         self._state_before = self.physics.memory["state"].copy()
+        self._actions = np.zeros((num_envs, *(env.action_space.shape or ())), np.float32)
+        self._substeps = np.zeros(num_envs, np.int32)
         self._created = time.time()
         self.diverged = 0
 
@@ -144,6 +147,8 @@ class BatchedVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()  # the tasks have none
         self._begin(np.arange(self.num_envs))
+        self._state_before[...] = self.physics.memory["state"]
+        self._substeps = np.zeros_like(self._substeps)
         self._started = True
         return {
             "observation": self._observe(),
@@ -217,7 +222,8 @@ class BatchedVecEnv(VecEnv):
 
         Returns:
             `task`, `seed`, the `state` before the step (mjSTATE_INTEGRATION), `action` and
-            `substeps`.
+            `substeps`. Between a reset and the next step, the state is that after the reset and
+            there are 0 substeps.
         """
         return {
             "task": type(self.task).__name__,

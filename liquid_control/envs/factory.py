@@ -24,6 +24,8 @@ from liquid_control.envs.variable_rate import VariableRate
 
 logger = logging.getLogger(__name__)
 
+MOST_SERIAL = 1024  # envs with a model of their own, each of which takes megabytes
+
 # MuJoCo warns about Gymnasium's own half_cheetah.xml, which users cannot change.
 _KNOWN_WARNING = "compiler attribute 'settotalmass' is deprecated"
 
@@ -33,6 +35,7 @@ def make(
     *,
     observe: Observe = "full",
     interval: IntervalLike = None,
+    allow_any_interval: bool = False,
     seed: int | None = None,
     render_mode: str | None = None,
     **task_kwargs: Any,
@@ -45,6 +48,8 @@ def make(
         task: The task's name in Gymnasium, such as "HalfCheetah-v5".
         observe: "full", "positions", "velocities" or indices, see `ObserveOnly`.
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
+        allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
+            nominal one.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
@@ -67,7 +72,7 @@ def make(
     if observe != "full":
         env = ObserveOnly(env, observe)
     if isinstance(env.unwrapped, MujocoEnv) or interval is not None:
-        env = VariableRate(env, interval)
+        env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -80,6 +85,7 @@ def make_vec(
     *,
     observe: Observe = "full",
     interval: IntervalLike = None,
+    allow_any_interval: bool = False,
     seed: int | None = None,
     threads: int | None = None,
     **task_kwargs: Any,
@@ -94,6 +100,7 @@ def make_vec(
         num_envs: Number of envs, at least one.
         observe: As in `make`.
         interval: As in `make`.
+        allow_any_interval: As in `make`.
         seed: Env i is seeded with seed + i.
         threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
         **task_kwargs: As in `make`.
@@ -102,13 +109,20 @@ def make_vec(
         A VecEnv of monitored envs; MuJoCo tasks have the attribute `nominal_interval`.
 
     Raises:
-        ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, or
-            `threads` not a non-negative one.
+        ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, at most
+            1024 for a SerialVecEnv, or `threads` not a non-negative one.
     """
     _check_count("num_envs", num_envs, least=1)
     if threads is not None:
         _check_count("threads", threads, least=0)
-    build = partial(make, task, observe=observe, interval=interval, **task_kwargs)
+    build = partial(
+        make,
+        task,
+        observe=observe,
+        interval=interval,
+        allow_any_interval=allow_any_interval,
+        **task_kwargs,
+    )
 
     def monitored(index: int) -> gym.Env[Any, Any]:
         return Monitor(build(seed=None if seed is None else seed + index))
@@ -117,6 +131,11 @@ def make_vec(
     batchable = task_of(env) if threads != 0 else "threads=0"
     if isinstance(batchable, str):
         asked_for = logging.INFO if threads == 0 else logging.WARNING
+        if num_envs > MOST_SERIAL:
+            raise ValueError(
+                f"num_envs must be at most {MOST_SERIAL} where envs are stepped one by one "
+                f"({batchable}), got {num_envs}"
+            )
         logger.log(asked_for, "%s: %d envs, stepped one by one: %s", task, num_envs, batchable)
         others = [partial(monitored, index) for index in range(1, num_envs)]
         return SerialVecEnv([lambda: env, *others], batchable)

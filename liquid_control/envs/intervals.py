@@ -36,8 +36,8 @@ class Interval(ABC):
         """Return the shortest and the longest interval in seconds that `schedule` may draw."""
 
     @property
-    def aims_at_bounds(self) -> bool:
-        """Whether the user asked for the bounds themselves; rounding them then needs a warning."""
+    def is_range(self) -> bool:
+        """Whether every interval between the bounds may be drawn; they are rounded inward then."""
         return False
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,11 +69,6 @@ class Fixed(Interval):
         seconds = nominal if self.seconds is None else self.seconds
         return seconds, seconds
 
-    @property
-    def aims_at_bounds(self) -> bool:
-        """True: the interval equals both bounds."""
-        return True
-
 
 @dataclass(frozen=True)
 class _Range(Interval):
@@ -91,6 +86,11 @@ class _Range(Interval):
     def bounds(self, nominal: float) -> tuple[float, float]:
         """Return `low` and `high` in seconds."""
         return self.low, self.high
+
+    @property
+    def is_range(self) -> bool:
+        """True."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,6 @@ class Endpoints(_Range):
         extreme = np.where(choice < (1 + self.middle) / 2, self.low, self.high)
         return np.where(choice < self.middle, between, extreme)
 
-    @property
-    def aims_at_bounds(self) -> bool:
-        """True: most intervals equal one of the bounds."""
-        return True
-
 
 @dataclass(frozen=True)
 class Jitter(Interval):
@@ -175,12 +170,18 @@ class Jitter(Interval):
         """Return nominal * (1 - limit) and nominal * (1 + limit), in seconds."""
         return nominal * (1 - self.limit), nominal * (1 + self.limit)
 
+    @property
+    def is_range(self) -> bool:
+        """True."""
+        return True
+
 
 @dataclass(frozen=True)
 class DroppedFrames(Interval):
     """Nominal ticks that are each dropped with `probability`; a dropped tick holds the last action.
 
-    The intervals are multiples of the nominal one with a geometric distribution.
+    The intervals are multiples of the nominal one with a geometric distribution; environments end
+    them after 100.
     """
 
     kind = "dropped_frames"
@@ -250,9 +251,9 @@ class PerEpisode(Interval):
         return self.interval.bounds(nominal)
 
     @property
-    def aims_at_bounds(self) -> bool:
-        """Whether the inner interval aims at its bounds."""
-        return self.interval.aims_at_bounds
+    def is_range(self) -> bool:
+        """Whether the inner interval is a range."""
+        return self.interval.is_range
 
 
 IntervalLike: TypeAlias = Interval | float | Mapping[str, Any] | None

@@ -11,6 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from liquid_control.envs.intervals import Interval
 
+FURTHEST = 100
+"""Times the nominal interval, or parts of it, beyond which intervals are refused.
+
+`policies/observations.py` refuses elapsed times beyond the same factor."""
+UNUSUAL = 10
+"""Times the nominal interval, or parts of it, beyond which a warning is given."""
 _LONGEST_HOLD = 10_000  # nominal intervals that one interval of an endless episode may last
 UNLIMITED_COUNT = 4096
 """Number of intervals drawn for an episode without a horizon; they repeat afterwards."""
@@ -33,29 +39,85 @@ def to_substeps(seconds: ArrayLike, timestep: float) -> NDArray[np.int64]:
     return np.clip(steps, 1, np.iinfo(np.int32).max).astype(np.int64)
 
 
-def check_interval(interval: Interval, nominal: float, timestep: float) -> None:
-    """Reject intervals shorter than a physics step, and warn about intervals that are rounded.
+def substep_bounds(interval: Interval, nominal: float, timestep: float) -> tuple[int, int]:
+    """Return the fewest and the most physics steps of an interval.
 
-    Durations are in seconds. Raises ValueError if an interval may be shorter than `timestep`. Warns
-    if a requested interval is not a multiple of `timestep`. Intervals drawn from a range are
-    rounded without a warning.
+    The bounds of a range are rounded inward, other intervals to the nearest physics step. Where an
+    interval has no upper bound, it lasts at most `FURTHEST` nominal ones. Durations are in seconds.
+
+    Raises:
+        ValueError: If a range contains no multiple of `timestep`.
     """
-    shortest, longest = interval.bounds(nominal)
-    if shortest < timestep * (1 - _RELATIVE_ERROR):
+    low, high = interval.bounds(nominal)
+    if math.isinf(high):
+        high = FURTHEST * nominal
+    if low == high or not interval.is_range:
+        return int(to_substeps(low, timestep)), int(to_substeps(high, timestep))
+    fewest = math.ceil(low / timestep * (1 - _RELATIVE_ERROR))
+    most = math.floor(high / timestep * (1 + _RELATIVE_ERROR))
+    if fewest > most:
         raise ValueError(
-            f"interval {shortest:.6g} s is shorter than one physics step of {timestep:.6g} s; "
+            f"no multiple of the physics step of {timestep:.6g} s lies in the range of intervals "
+            f"from {low:.6g} to {high:.6g} s; widen it, to {most * timestep:.6g} or "
+            f"{fewest * timestep:.6g} s"
+        )
+    return fewest, most
+
+
+def check_interval(
+    interval: Interval, nominal: float, timestep: float, *, allow_any_interval: bool = False
+) -> None:
+    """Reject intervals that cannot be meant, and warn about those that are rounded or unusual.
+
+    Durations are in seconds. Warns if an interval or a bound of a range is not a multiple of
+    `timestep`, or more than `UNUSUAL` times longer or shorter than `nominal`.
+
+    Raises:
+        ValueError: If an interval may be shorter than `timestep`, if a range contains no multiple
+            of it, or, unless `allow_any_interval`, if an interval is more than `FURTHEST` times
+            longer or shorter than `nominal`.
+    """
+    bounds = interval.bounds(nominal)
+    if bounds[0] < timestep * (1 - _RELATIVE_ERROR):
+        raise ValueError(
+            f"interval {bounds[0]:.6g} s is shorter than one physics step of {timestep:.6g} s; "
             f"use at least {timestep:.6g}"
         )
-    if not interval.aims_at_bounds:
+    used = [count * timestep for count in substep_bounds(interval, nominal, timestep)]
+    if not allow_any_interval:
+        for seconds in dict.fromkeys(bounds):
+            _check_magnitude(seconds, nominal)
+    if np.allclose(used, bounds, rtol=_RELATIVE_ERROR, atol=0):
         return
-    for seconds in dict.fromkeys((shortest, longest)):
-        used = int(to_substeps(seconds, timestep)) * timestep
-        if not math.isclose(used, seconds, rel_tol=_RELATIVE_ERROR):
-            warnings.warn(
-                f"interval {seconds:.6g} s is not a multiple of the physics step of "
-                f"{timestep:.6g} s; {used:.6g} s is used",
-                stacklevel=3,
-            )
+    if bounds[0] == bounds[1]:
+        warnings.warn(
+            f"interval {bounds[0]:.6g} s is not a multiple of the physics step of {timestep:.6g} "
+            f"s; {used[0]:.6g} s is used",
+            stacklevel=3,
+        )
+    elif interval.is_range:
+        warnings.warn(
+            f"intervals from {bounds[0]:.6g} to {bounds[1]:.6g} s are whole physics steps of "
+            f"{timestep:.6g} s, so they are from {used[0]:.6g} to {used[1]:.6g} s",
+            stacklevel=3,
+        )
+
+
+def _check_magnitude(seconds: float, nominal: float) -> None:
+    """Raise or warn if an interval is far from the nominal one; it may be in another unit."""
+    ratio = max(seconds / nominal, nominal / seconds) * (1 - _RELATIVE_ERROR)
+    if ratio <= UNUSUAL or math.isinf(seconds):  # `substep_bounds` bounds the latter
+        return
+    far = (
+        f"an interval of {seconds:.6g} seconds is {seconds / nominal:.3g} times the nominal one of "
+        f"{nominal:.6g} seconds"
+    )
+    if ratio > FURTHEST:
+        raise ValueError(
+            f"{far}; intervals are in seconds, not milliseconds. If it is meant, set "
+            f"allow_any_interval=True"
+        )
+    warnings.warn(f"{far}; intervals are in seconds, not milliseconds", stacklevel=4)
 
 
 def longest_schedule(
@@ -85,16 +147,21 @@ def draw_substeps(
         horizon: Physics steps in the episode, or None for an episode without an end.
 
     Returns:
-        Substeps, (intervals,). They sum to `horizon`; the last interval is shortened for it.
+        Substeps, (intervals,). They sum to `horizon`; the last interval is shortened for it, or
+        added to the one before if less than 1 / `FURTHEST` of the nominal interval is left.
         Without a horizon there are `UNLIMITED_COUNT` intervals.
     """
     count = longest_schedule(interval, nominal, timestep, horizon)
     substeps = to_substeps(interval.schedule(rng, count, nominal), timestep)
+    substeps = substeps.clip(*substep_bounds(interval, nominal, timestep))
     if horizon is None:
         return substeps
     ends = np.cumsum(substeps)
     last = int(np.searchsorted(ends, horizon))
     substeps[last] -= ends[last] - horizon
+    if last > 0 and substeps[last] * timestep * FURTHEST < nominal * (1 - _RELATIVE_ERROR):
+        substeps[last - 1] += substeps[last]
+        last -= 1
     return substeps[: last + 1]
 
 

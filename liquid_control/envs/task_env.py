@@ -26,7 +26,8 @@ def register(
     """Register a user-defined task for `make`, `make_vec`, recipes and `gymnasium.make`.
 
     The env takes the task's fields, `frame_skip` and the arguments of Gymnasium's MujocoEnv, such
-    as `width`. A recipe with the task "module:Name-v0" imports the module, which registers it.
+    as `width`. A recipe with the task "module:Name-v0" imports the module, which registers it;
+    to open a run of it, commands need `--import module` or `--trust`.
 
     Args:
         name: The name of the env, such as "FurutaPendulum-v0".
@@ -41,6 +42,12 @@ def register(
         max_episode_steps=max_episode_steps,
         kwargs={"frame_skip": frame_skip},
     )
+
+
+def registered_task(entry_point: Any) -> type[Task] | None:
+    """Return the task that `register` made an entry point of, or None."""
+    is_ours = isinstance(entry_point, partial) and entry_point.func is _build
+    return entry_point.args[0] if is_ours else None
 
 
 class TaskEnv(MujocoEnv):

@@ -41,22 +41,34 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     Args:
         env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
             `self.frame_skip` physics steps, as all of Gymnasium's do.
-        interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
+        interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal. It is
+            rounded to whole physics steps, the bounds of a range inward, with a warning.
+        allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
+            nominal one. Beyond 10 times there is a warning.
 
     Attributes:
         nominal_interval: The task's own control interval, in seconds.
+        timestep: The duration of a physics step, in seconds.
         horizon: The physical time in seconds after which an episode truncates, or None.
         horizon_substeps: The same in physics steps.
         interval: The Interval.
 
     Raises:
         TypeError: If the env is not a MujocoEnv.
-        ValueError: If an interval may be shorter than a physics step, or the env is already
-            wrapped in VariableRate.
+        ValueError: If an interval is refused, see `check_interval`, or the env is already wrapped
+            in VariableRate.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], interval: IntervalLike = None) -> None:
-        RecordConstructorArgs.__init__(self, interval=interval)
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        interval: IntervalLike = None,
+        *,
+        allow_any_interval: bool = False,
+    ) -> None:
+        RecordConstructorArgs.__init__(
+            self, interval=interval, allow_any_interval=allow_any_interval
+        )
         task = env.unwrapped
         if not isinstance(task, MujocoEnv):
             raise TypeError(
@@ -71,16 +83,22 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self.interval = interval_from(interval)
         self.nominal_interval = float(task.dt)
         self._task = task
-        self._timestep = float(task.model.opt.timestep)
+        self.timestep = float(task.model.opt.timestep)
         self._nominal_substeps = int(task.frame_skip)
-        check_interval(self.interval, self.nominal_interval, self._timestep)
+        self.allow_any_interval = allow_any_interval
+        check_interval(
+            self.interval,
+            self.nominal_interval,
+            self.timestep,
+            allow_any_interval=allow_any_interval,
+        )
 
         self._max_episode_steps = max_episode_steps
         self.horizon_substeps = (
             None if max_episode_steps is None else max_episode_steps * self._nominal_substeps
         )
         self.horizon = (
-            None if self.horizon_substeps is None else self.horizon_substeps * self._timestep
+            None if self.horizon_substeps is None else self.horizon_substeps * self.timestep
         )
         self.observation_space = gym.spaces.Dict(
             {
@@ -120,10 +138,10 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             self.interval,
             self._task.np_random,
             self.nominal_interval,
-            self._timestep,
+            self.timestep,
             self.horizon_substeps,
         )
-        self._elapsed_time = (self._schedule[:, None] * self._timestep).astype(np.float32)
+        self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)
         self._tick = 0
         self._substeps_since_reset = 0
         info["elapsed_time"] = self.nominal_interval
@@ -152,8 +170,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         elapsed_time = self._elapsed_time[tick]
         self._tick = tick + 1
         self._substeps_since_reset += substeps
-        info["elapsed_time"] = substeps * self._timestep
-        info["physical_time"] = self._substeps_since_reset * self._timestep
+        info["elapsed_time"] = substeps * self.timestep
+        info["physical_time"] = self._substeps_since_reset * self.timestep
         return (
             {"observation": observation, "elapsed_time": elapsed_time},
             float(reward) * (substeps / self._nominal_substeps),
@@ -184,7 +202,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         horizon, nominal = self.horizon_substeps, self._nominal_substeps
         check_schedule(schedule, tick, elapsed, horizon, nominal)
         self._schedule = schedule.astype(np.int64)
-        self._elapsed_time = (self._schedule[:, None] * self._timestep).astype(np.float32)
+        self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)
         self._tick, self._substeps_since_reset = tick, elapsed
 
     def _start_over(self) -> int:

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from liquid_control.policies.controller import Controller
 from liquid_control.policies.extractor import LiquidExtractor
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.soft import SoftLiquidPolicy
@@ -10,7 +11,7 @@ from liquid_control.policies.soft import SoftLiquidPolicy
 if TYPE_CHECKING:
     from liquid_control.policies.recurrent import LiquidRecurrentPolicy
 
-__all__ = ["LiquidExtractor", "LiquidPolicy", "SoftLiquidPolicy"]
+__all__ = ["Controller", "LiquidExtractor", "LiquidPolicy", "SoftLiquidPolicy"]
 if find_spec("sb3_contrib"):  # an extra
     __all__ += ["LiquidRecurrentPolicy"]
 

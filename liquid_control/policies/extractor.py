@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
-from liquid_control.policies.observations import ELAPSED_TIME, feature_count
+from liquid_control.policies.observations import ELAPSED_TIME, check_elapsed_time, feature_count
 from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions
 from liquid_control.policies.second_order import differentiable_twice
 
@@ -39,10 +39,13 @@ class LiquidExtractor(BaseFeaturesExtractor):
         nominal_interval: seconds; the circuit's unit of time. Needed if observations carry
             `elapsed_time`; without that each step lasts one unit. For environments of
             `liquid_control.envs` it is `env.get_attr("nominal_interval")[0]`.
+        allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
+            the nominal interval.
 
     Raises:
         TypeError: the observations are no windows.
         ValueError: an argument has a value that cannot work, or `nominal_interval` is missing.
+            `forward` raises it if an elapsed time is refused, see `check_elapsed_time`.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
         neuron_kwargs: Mapping[str, Any] | None = None,
         encoder: Sequence[int] | None = None,
         nominal_interval: float | None = None,
+        allow_any_interval: bool = CircuitOptions.allow_any_interval,
     ) -> None:
         windows, length = check_windows(observation_space, type(self).__name__)
         parts = {key: part for key, part in windows.items() if key != EPISODE_START}
@@ -75,6 +79,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
         super().__init__(observation_space, body.circuit.wiring.motor_count)
         self.last_step = _LastStep(body)
         self.length, self.nominal_interval = length, interval
+        self.allow_any_interval = allow_any_interval
         self._keys = tuple(parts)
         self._timed = timed
 
@@ -89,6 +94,9 @@ class LiquidExtractor(BaseFeaturesExtractor):
         starts = self._in_time(observations[EPISODE_START])[..., 0] != 0
         if self._timed:
             elapsed = self._in_time(observations[ELAPSED_TIME])[..., 0]
+            check_elapsed_time(
+                elapsed, self.nominal_interval, allow_any_interval=self.allow_any_interval
+            )
         else:
             elapsed = features.new_full(starts.shape, self.nominal_interval)
         return differentiable_twice(self.last_step, features, elapsed, starts)

@@ -18,6 +18,11 @@ from torch import Tensor
 
 ELAPSED_TIME = "elapsed_time"
 OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
+FURTHEST = 100
+"""Times the nominal interval, or parts of it, beyond which elapsed times are refused.
+
+`envs/substeps.py` refuses control intervals beyond the same factor."""
+_RELATIVE_ERROR = 1e-6  # of elapsed times, which are in single precision
 
 Observation = Tensor | dict[str, Tensor]
 
@@ -101,6 +106,43 @@ def split(
         if carries_time(space):
             return features, observation[ELAPSED_TIME].float().flatten()
     return features, features.new_full((len(features),), nominal_interval)
+
+
+def check_elapsed_time(
+    elapsed_time: Tensor, nominal_interval: float, *, allow_any_interval: bool = False
+) -> None:
+    """Refuse elapsed times that no task's control interval can have.
+
+    Args:
+        elapsed_time: any shape, seconds.
+        nominal_interval: seconds.
+        allow_any_interval: accept every positive, finite number.
+
+    Raises:
+        ValueError: one is zero, negative or not finite, or more than `FURTHEST` times longer or
+            shorter than the nominal interval.
+    """
+    low, high = 0.0, math.inf
+    if not allow_any_interval:
+        factor = FURTHEST * (1 + _RELATIVE_ERROR)
+        low, high = nominal_interval / factor, nominal_interval * factor
+    shortest, longest = (bound.item() for bound in torch.aminmax(elapsed_time))
+    if low < shortest and longest < high:  # false for NaN
+        return
+    times = elapsed_time.flatten().tolist()
+    index = next(index for index, seconds in enumerate(times) if not low < seconds < high)
+    bounds = "positive and finite"
+    if not allow_any_interval:
+        bounds = (
+            f"from 1/{FURTHEST} to {FURTHEST} times the nominal interval of "
+            f"{nominal_interval:.6g} seconds"
+        )
+    raise ValueError(
+        f"elapsed_time is in seconds and {bounds}; got {times[index]:.6g} at index {index} of "
+        f"{len(times)}. Never normalise it: VecNormalize(env, norm_obs_keys=['observation']). If "
+        "the task is that much slower or faster, set its nominal_interval in policy_kwargs, or "
+        "allow_any_interval=True"
+    )
 
 
 def _flat(part: Tensor, space: spaces.Space[Any]) -> Tensor:

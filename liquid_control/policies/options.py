@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le
 from pydantic import PositiveFloat, PositiveInt
@@ -86,6 +86,8 @@ class CircuitOptions(Options):
             elapsed time, the last layer's outputs are the sensory neurons.
         critic_wiring: wiring of the critic's circuit, if it differs from the actor's.
         nominal_interval: seconds; the circuits' unit of time. Agents take it from the task.
+        allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
+            the nominal interval. Agents take it from the task.
         normalize_observations: keep running moments of the observations and normalise with them.
         optimizer_kwargs: arguments of Adam besides the learning rate.
     """
@@ -96,6 +98,7 @@ class CircuitOptions(Options):
     encoder: Sequence[int] | None = None
     critic_wiring: Mapping[str, Any] | None = None
     nominal_interval: PositiveFloat = 1.0
+    allow_any_interval: bool = False
     normalize_observations: bool = True
     optimizer_kwargs: Mapping[str, Any] | None = None
 
@@ -134,7 +137,7 @@ class LiquidPolicyOptions(CircuitOptions):
     encoder: Sequence[int] | None = (64,)
     critic: str = "mlp"
     critic_layers: Sequence[int] | None = (64, 64)
-    log_std_init: float = 0.0
+    log_std_init: Annotated[float, Ge(-20), Le(20)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

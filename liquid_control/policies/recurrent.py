@@ -104,7 +104,8 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         Returns:
             actions (batch, ...), values (batch, 1), log-probabilities (batch,), the next states.
         """
-        distribution, values, states = self._unroll(obs, lstm_states.pi, episode_starts)
+        observed = self.observe(obs)
+        distribution, values, states = self._unroll(observed, lstm_states.pi, episode_starts)
         actions = distribution.get_actions(deterministic=deterministic)
         log_prob = distribution.log_prob(actions)
         shape = self.action_space.shape or ()
@@ -114,14 +115,14 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         self, obs: Observation, lstm_states: States, episode_starts: Tensor
     ) -> tuple[Distribution, States]:
         """Return the distribution of actions, and the next states."""
-        distribution, _, states = self._unroll(obs, lstm_states, episode_starts)
+        distribution, _, states = self._unroll(self.observe(obs), lstm_states, episode_starts)
         return distribution, states
 
     def predict_values(  # type: ignore[override]
         self, obs: Observation, lstm_states: States, episode_starts: Tensor
     ) -> Tensor:
         """Return values (batch, 1)."""
-        return self._unroll(obs, lstm_states, episode_starts)[1]
+        return self._unroll(self.observe(obs), lstm_states, episode_starts)[1]
 
     def evaluate_actions(  # type: ignore[override]
         self, obs: Observation, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
@@ -131,7 +132,8 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         Returns:
             values (batch, 1), log-probabilities and entropies (batch,), None without closed form.
         """
-        distribution, values, _ = self._unroll(obs, lstm_states.pi, episode_starts)
+        observed = self.liquid.split(obs)  # the elapsed time of padding is zero
+        distribution, values, _ = self._unroll(observed, lstm_states.pi, episode_starts)
         # The buffer has the action space's dtype, and a Bernoulli takes no integers.
         return values, distribution.log_prob(actions.float()), distribution.entropy()
 
@@ -171,10 +173,10 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         return self.liquid.actor_inputs(features, elapsed_time, episode_start, actions)
 
     def _unroll(
-        self, obs: Observation, states: States, episode_starts: Tensor
+        self, observed: tuple[Tensor, Tensor], states: States, episode_starts: Tensor
     ) -> tuple[Distribution, Tensor, States]:
         """Return distribution and values of every row, and the states after each sequence."""
-        features, elapsed_time = self.liquid.observe(obs)
+        features, elapsed_time = observed
         state = states[0].squeeze(0)
 
         def by_time(rows: Tensor) -> Tensor:

@@ -15,7 +15,12 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
-from liquid_control.policies.observations import Observation, check_structure, split
+from liquid_control.policies.observations import (
+    Observation,
+    check_elapsed_time,
+    check_structure,
+    split,
+)
 from liquid_control.policies.options import CircuitOptions
 
 
@@ -102,8 +107,22 @@ class StatefulPolicy(BasePolicy):
         """Split a batch of observations into raw features (batch, features) and elapsed time.
 
         The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+
+        Raises:
+            ValueError: an elapsed time is refused, see `check_elapsed_time`.
         """
+        features, elapsed_time = self.split(observation)
+        self.check_elapsed_time(elapsed_time)
+        return features, elapsed_time
+
+    def split(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Split observations as `observe` does, without a check of the elapsed time."""
         return split(observation, self.observation_space, self.nominal_interval)
+
+    def check_elapsed_time(self, elapsed_time: Tensor) -> None:
+        """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""
+        allowed = self.options.allow_any_interval
+        check_elapsed_time(elapsed_time, self.nominal_interval, allow_any_interval=allowed)
 
     def predict(  # type: ignore[override]  # SB3's state is a tuple; ours is one array
         self,
@@ -125,7 +144,8 @@ class StatefulPolicy(BasePolicy):
             actions within the action space, and the state for the next call.
 
         Raises:
-            ValueError: the observation is not one of the environment, or the state does not fit.
+            ValueError: the observation is not one of the environment, the state does not fit it,
+                or an elapsed time is refused.
         """
         self.watch_state(state, episode_start)
         if self.training:  # setting the mode of every module is slow

@@ -1,7 +1,8 @@
 """Recipes: what to train, on which task and with which numbers, as data."""
 
+from liquid_control.recipes.arguments import needs_trust
 from liquid_control.recipes.build import AGENTS, build_agent, build_env, build_robot
-from liquid_control.recipes.schema import Recipe, load_recipe
+from liquid_control.recipes.schema import Recipe, load_recipe, read_recipe, recipe_from
 from liquid_control.recipes.text import CommandError, RecipeError
 
 __all__ = [
@@ -13,4 +14,7 @@ __all__ = [
     "build_env",
     "build_robot",
     "load_recipe",
+    "needs_trust",
+    "read_recipe",
+    "recipe_from",
 ]

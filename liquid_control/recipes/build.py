@@ -14,8 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.envs import make, make_vec
 from liquid_control.envs.intervals import IntervalLike
+from liquid_control.recipes.arguments import check_kwargs
 from liquid_control.recipes.schema import Linear, Recipe
-from liquid_control.recipes.text import RecipeError, one_line
+from liquid_control.recipes.sizes import check_sizes
+from liquid_control.recipes.text import CommandError, RecipeError, cut, one_line
 
 AGENTS: dict[str, type[LiquidPPO | LiquidSAC]] = {"ppo": LiquidPPO, "sac": LiquidSAC}
 
@@ -73,6 +75,7 @@ def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
     arguments: dict[str, Any] = {name: _schedule(getattr(agent, name)) for name in fields}
     policy = recipe.policy.model_dump(mode="json", exclude_none=True)
     with _as_recipe_error("agent and policy"):
+        check_sizes(recipe, env)
         build = AGENTS[agent.algorithm]
         return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
 
@@ -81,9 +84,11 @@ def _env_arguments(
     recipe: Recipe, seed: int | None, interval: IntervalLike | Literal["trained"]
 ) -> dict[str, Any]:
     env = recipe.env
+    check_kwargs(recipe.task, env.kwargs)
     return {
         "observe": env.observe,
         "interval": env.interval if interval == "trained" else interval,
+        "allow_any_interval": env.allow_any_interval,
         "seed": recipe.seed if seed is None else seed,
         **env.kwargs,
     }
@@ -94,11 +99,22 @@ def _as_recipe_error(part: str) -> Iterator[None]:
     """Raise errors in building a part of a recipe as a RecipeError."""
     try:
         yield
-    except (ValueError, TypeError, GymnasiumError, AssertionError, RuntimeError) as error:
-        # SB3 raises AssertionErrors for invalid arguments, torch RuntimeErrors for devices.
-        raise RecipeError(f"{part}: {one_line(error)}") from error
+    except CommandError:
+        raise
     except (MemoryError, OverflowError) as error:
         raise RecipeError(f"{part}: a size is too large: {one_line(error)}") from error
+    except (
+        ArithmeticError,
+        AssertionError,  # of SB3, for invalid arguments
+        GymnasiumError,
+        ImportError,  # of modules in front of a task, and of tasks whose packages are missing
+        LookupError,
+        OSError,
+        RuntimeError,  # of torch, for devices
+        TypeError,
+        ValueError,
+    ) as error:
+        raise RecipeError(f"{part}: {cut(one_line(error), 500)}") from error
 
 
 def _schedule(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -57,7 +58,7 @@ def _check_interval(value: Any) -> Any:
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
-Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False)]
+Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False, max_length=100)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
@@ -95,8 +96,10 @@ class EnvSection(Section):
     observe: Literal["full", "positions", "velocities"] | Indices = "full"
     interval: IntervalSpec = None
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
+    allow_any_interval: bool = False
+    """Accept intervals that are more than 100 times longer or shorter than the nominal one."""
     num_envs: Size = 1
-    threads: NonNegativeInt | None = None
+    threads: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
@@ -157,6 +160,7 @@ def _policy_keys() -> dict[str, tuple[Any, None]]:
     """Return every option of the policies as a key whose default is None."""
     keys = _keys_of(LiquidPolicyOptions) | _keys_of(SoftLiquidPolicyOptions)
     del keys["normalize_observations"]  # an option of the agent, which passes it on
+    del keys["allow_any_interval"]  # an option of the environments, from which agents take it
     return {name: (hint | None, None) for name, (hint, _) in keys.items()}
 
 
@@ -167,7 +171,7 @@ class PolicySection(create_model("PolicyKeys", __base__=Section, **_policy_keys(
 class EvaluationSection(Section):
     """Evaluation of the trained agent."""
 
-    episodes: PositiveInt = 20
+    episodes: Size = 20
     """Episodes at each rate."""
     ratios: Ratios = (0.5, 1.0, 2.0)
     """Fixed control intervals, as multiples of the nominal one."""
@@ -180,16 +184,16 @@ class MonitoringSection(Section):
     """Control steps, over all environments, between two recordings; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
     """Simulated seconds of an episode in a film."""
-    episodes: PositiveInt = 4
+    episodes: Size = 4
     """Episodes at each control rate."""
 
 
 class Recipe(Section):
     """A complete description of a training run."""
 
-    name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
     """Folder of the runs; by default the recipe's folder and file name, joined by a hyphen."""
-    task: str
+    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=200)]
     env: EnvSection = EnvSection()
     agent: AnyAgent
     policy: PolicySection = PolicySection()
@@ -198,7 +202,7 @@ class Recipe(Section):
     checkpoint_every: PositiveInt | None = 100_000
     """Control steps, over all environments, between two checkpoints; null: no checkpoints."""
     seed: Seed = 0
-    threads: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of PyTorch; one is fastest for small circuits."""
 
     def to_yaml(self) -> str:
@@ -211,6 +215,9 @@ class Recipe(Section):
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a file, and apply overrides.
 
+    A recipe may name modules and files. `build_env` imports and opens them, and so does this
+    function for recorded intervals; `needs_trust` lists them.
+
     Args:
         path: A YAML file.
         overrides: Assignments such as "agent.n_steps=128": a dotted path and a YAML value.
@@ -219,6 +226,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: If the file is missing or is not YAML, or if a key is unknown, missing or
             repeated or has an invalid value.
     """
+    return recipe_from(read_recipe(path, overrides), str(path))
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the keys of a recipe, not yet checked; arguments and errors as of `load_recipe`."""
     path = Path(path)
     data = parse_yaml(read_text(path), str(path))
     if not isinstance(data, dict):
@@ -226,8 +238,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         set_key(data, override)
     absolute = path.absolute()
-    data.setdefault("name", f"{absolute.parent.name}-{absolute.stem}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{absolute.parent.name}-{absolute.stem}")
+    data.setdefault("name", name.lstrip(".-")[:100])
+    return data
+
+
+def recipe_from(data: dict[str, Any], source: str) -> Recipe:
+    """Return the recipe of these keys; a RecipeError names `source` and the key that is invalid."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {explain(error, data, Recipe)}") from error
+        raise RecipeError(f"{source}: {explain(error, data, Recipe)}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,26 +22,77 @@ class RecipeError(CommandError):
     """A recipe that cannot be used; the message is one line and names the key."""
 
 
+# Limits of a file, so that reading it takes seconds at most. Shipped recipes have 2 kB.
+LARGEST, DEEPEST, LONGEST_NUMBER = 100_000, 30, 100
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that rejects duplicate keys, and reads 3e-4 as a number, as YAML 1.2 does."""
+    """YAML of plain data: text, numbers, true, false and null in lists and mappings.
+
+    Numbers such as 3e-4 are numbers, as in YAML 1.2. Dates and too large integers are text, so that
+    the error of their key reports them. Duplicate keys, tags, anchors and
+    aliases are errors.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._path: list[Any] = []  # keys, and indices in lists, of what is composed
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        self._path.append(index.value if isinstance(index, yaml.ScalarNode) else index)
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            self._refuse(event, "a recipe has no tags (!), anchors (&) or aliases (*)")
+        if len(self._path) > DEEPEST:
+            self._refuse(event, f"lists and mappings are nested more than {DEEPEST} deep")
+        node = super().compose_node(parent, index)
+        self._path.pop()
+        return node
+
+    def _refuse(self, event: yaml.Event, problem: str) -> None:
+        path = ".".join(str(each) for each in self._path if each is not None)
+        where = f"{cut(path, 40)}: " if path else ""
+        raise yaml.composer.ComposerError(problem=where + problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: list[Any] = []
+        keys: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused below
             if key in keys:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+                    problem=f"key {short(key)} is given twice", problem_mark=key_node.start_mark
                 )
-            keys.append(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        """Return a number, or its text if it is malformed or no integer of 64 bits."""
+        text = str(node.value)
+        if len(text) > LONGEST_NUMBER:
+            return text
+        try:
+            if node.tag == f"{_TAG}float":
+                return float(self.construct_yaml_float(node))
+            number = int(self.construct_yaml_int(node))
+        except (ValueError, OverflowError):
+            return text
+        return number if abs(number) < 2**63 else text
 
+
+_TAG = "tag:yaml.org,2002:"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
+    f"{_TAG}float",
     re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"{_TAG}{_kind}", _Loader.construct_number)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -59,6 +111,10 @@ def to_yaml(data: Mapping[str, Any]) -> str:
 
 def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML; a RecipeError names the line of `source` that is malformed or repeats a key."""
+    if len(text) > LARGEST:
+        raise RecipeError(
+            f"{source}: longer than the {LARGEST:,} characters that a recipe may have"
+        )
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -70,9 +126,16 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Read a file; a RecipeError gives the reason for a failure, and similar file names."""
+    """Read a file up to the limit; a RecipeError gives the reason for a failure, and similar names.
+
+    Reading a pipe, a device or a file of the system, whose size is 0, may never end.
+    """
     try:
-        return path.read_text("utf-8")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RecipeError(f"{path}: cannot be read: it is no regular file")
+        with path.open(encoding="utf-8") as file:
+            return file.read(min(status.st_size, LARGEST + 1))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe{_near_files(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -83,16 +146,19 @@ def set_key(data: dict[str, Any], override: str) -> None:
     """Set "dotted.key=YAML value" in nested mappings, in place."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise RecipeError(f"--set {override}: write it as key=value, such as agent.n_steps=128")
+    if not equals or not all(keys) or len(keys) > DEEPEST:
+        raise RecipeError(
+            f"--set {cut(override)}: write it as key=value, such as agent.n_steps=128"
+        )
     for depth, key in enumerate(keys[:-1], start=1):
         below = data.setdefault(key, {})
         if not isinstance(below, dict):
+            above = ".".join(keys[:depth])
             raise RecipeError(
-                f"--set {override}: {'.'.join(keys[:depth])} is {short(below)}, which has no keys"
+                f"--set {cut(override)}: {above} is {short(below)}, which has no keys"
             )
         data = below
-    data[keys[-1]] = parse_yaml(text, f"--set {path}")
+    data[keys[-1]] = parse_yaml(text, f"--set {cut(path)}")
 
 
 def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -109,7 +175,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
     else:
         text = f"{detail['msg'].removeprefix('Value error, ')}, got {short(detail['input'])}"
     others = sorted({".".join(other) for other, _ in details} - {".".join(path)})
-    more = f" (see also {', '.join(others)})" if others else ""
+    more = f" (see also {cut(', '.join(others))})" if others else ""
     return f"{'.'.join(path)}: {text}{more}"
 
 
@@ -164,8 +230,8 @@ def _near_files(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text unchanged if it prints on one line, else quoted with escapes."""
-    return text if text and text.isprintable() else repr(text)
+    """Return text, in at most 100 characters: unchanged if it prints on one line, else quoted."""
+    return cut(text if text and text.isprintable() else repr(text))
 
 
 def one_line(error: BaseException) -> str:
@@ -175,5 +241,9 @@ def one_line(error: BaseException) -> str:
 
 def short(value: Any) -> str:
     """Return a value's repr in at most sixty characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(repr(value), 60)
+
+
+def cut(text: str, length: int = 100) -> str:
+    """Return text in at most `length` characters."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."

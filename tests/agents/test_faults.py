@@ -87,6 +87,26 @@ def test_a_number_that_is_not_finite_can_be_reproduced(
     assert data.qvel.tolist() == physics.simulations.qvel[1].tolist()
 
 
+@pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
+def test_the_first_action_can_be_reproduced_too(agent: type[Any], tmp_path: Path) -> None:
+    venv: Any = envs.make_vec("HalfCheetah-v5", 3, seed=7, threads=1)
+    model = agent("LiquidPolicy", venv, seed=0, policy_kwargs=WIRING, **SMALL[agent])
+    model.set_logger(configure(str(tmp_path), []))
+    for weight in model.policy.actor.parameters():
+        weight.data.fill_(np.nan)
+    if agent is LiquidSAC:
+        model.learning_starts = 0
+    with pytest.raises(NotFinite, match="actions of environment 0 not finite"):
+        model.learn(96)
+    (path,) = tmp_path.glob("fault-0.json")
+    fault = json.loads(path.read_text())
+    assert (fault["quantity"], fault["seed"], fault["substeps"]) == ("actions", 7, 0)
+    data = mujoco.MjData(venv.env.unwrapped.model)
+    state = mujoco.mjtState.mjSTATE_INTEGRATION
+    mujoco.mj_setState(venv.env.unwrapped.model, data, np.array(fault["state"]), state)
+    assert data.qpos.tolist() == venv.physics.simulations.qpos[0].tolist()
+
+
 class Fragile(gym.Wrapper):  # type: ignore[type-arg]
     """Falls apart at its fourth step."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,8 +71,14 @@ def broken_gradient(agent: Any, value: float) -> None:
     weight.register_hook(lambda gradient: torch.full_like(gradient, value))
 
 
+def huge_observation(agent: Any, value: float) -> None:
+    """Let the second environment's next observations overflow in single precision."""
+    broken_step("observation")(agent, np.copysign(1e200, value))
+
+
 BREAKS = {
     "observation of environment 1": broken_step("observation"),
+    "observation of environment 1 not finite": huge_observation,
     "elapsed_time of environment 1": broken_step("elapsed_time"),
     "rewards of environment 1": broken_step("rewards"),
     "actions of environment 1": broken_actions,
@@ -95,3 +103,44 @@ def test_no_weight_is_changed_and_where_it_was_is_told(
         assert torch.isfinite(each).all(), key
         if "normalizer" not in key:
             assert each.equal(before[key]), key
+
+
+@pytest.mark.parametrize("rate", [1e38, 1e30])
+@pytest.mark.parametrize("kind", [LiquidPPO, LiquidSAC])
+def test_updates_that_leave_no_finite_weights_are_undone(
+    kind: type[Any], rate: float, tmp_path: Path
+) -> None:
+    agent = agent_of(kind, "cfc").learn(32)
+    before = {name: each.clone() for name, each in agent.policy.named_parameters()}
+    agent.lr_schedule = lambda _: rate
+    with pytest.raises(ValueError, match=r"update .* weights from before .* resume from the last"):
+        agent.learn(64, reset_num_timesteps=False)
+    for key, each in agent.policy.named_parameters():
+        assert each.equal(before[key]), key
+    if kind is LiquidSAC:
+        assert torch.isfinite(agent.log_ent_coef).all()
+    agent.save(tmp_path / "agent")
+    assert kind.load(tmp_path / "agent").num_timesteps > 32
+
+
+@pytest.mark.parametrize("kind", [LiquidPPO, LiquidSAC])
+def test_weights_are_checked_after_each_update(kind: type[Any]) -> None:
+    agent = agent_of(kind, "cfc").learn(32)
+    step = agent.policy.optimizer.step
+
+    def broken() -> None:
+        step()
+        next(agent.policy.parameters()).data.flatten()[-1] = torch.nan
+
+    agent.policy.optimizer.step = broken
+    with pytest.raises(ValueError, match=r"update \d+ changed the norm of the weights to nan"):
+        agent.learn(64, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("kind", [LiquidPPO, LiquidSAC])
+def test_weights_that_are_not_finite_are_not_saved(kind: type[Any], tmp_path: Path) -> None:
+    agent = agent_of(kind, "cfc")
+    next(agent.policy.actor_circuit.parameters()).data.flatten()[0] = torch.inf
+    with pytest.raises(ValueError, match="of policy is not finite, so the agent is not saved"):
+        agent.save(tmp_path / "agent")
+    assert not list(tmp_path.iterdir())

@@ -179,6 +179,20 @@ def test_a_file_holds_every_option_of_the_policy(
     type(make()).load(tmp_path / "agent")
 
 
+def test_a_file_of_other_defaults_asks_for_them(tmp_path: Path) -> None:
+    """Files of older versions hold only those options of the policy that were given."""
+    options = {"wiring": WIRING, "critic": "shared"}
+    contents = ppo(policy_kwargs=options).state_dict()
+    data = deepcopy(dict(contents.data))
+    data["agent"]["arguments"]["policy_kwargs"] = {"wiring": WIRING}
+    write(tmp_path / "agent.zip", replace(contents, data=data))
+    with pytest.raises(
+        CheckpointError, match="had other defaults then; pass policy_kwargs: critic"
+    ):
+        LiquidPPO.load(tmp_path / "agent")
+    LiquidPPO.load(tmp_path / "agent", policy_kwargs=options)
+
+
 def test_what_was_given_to_load_is_named_and_the_file_is_not_blamed(tmp_path: Path) -> None:
     ppo().save(tmp_path / "agent")
     with pytest.raises(CheckpointError, match=r"with the n_steps given: sequence_length must"):

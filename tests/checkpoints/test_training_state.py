@@ -244,7 +244,8 @@ def one_robot() -> gym.Env[Any, Any]:
 
 def monitored() -> Any:
     """As users of SB3 make environments: a list of them, with running statistics around it."""
-    return VecNormalize(DummyVecEnv([lambda: Monitor(one_robot()), lambda: Monitor(one_robot())]))
+    robots = DummyVecEnv([lambda: Monitor(one_robot()), lambda: Monitor(one_robot())])
+    return VecNormalize(robots, norm_obs_keys=["observation"])
 
 
 def much_wrapped() -> Any:

@@ -405,3 +405,9 @@ def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unlike(chosen, second) < unlike(chosen, first) / 3
     assert together.render().shape == (960, 480, 3)  # type: ignore[union-attr]
     together.close()
+
+
+@pytest.mark.parametrize("body", [99, -1, "tail"])
+def test_a_main_body_that_the_model_has_not_is_refused(body: int | str) -> None:
+    with pytest.raises(ValueError, match=f"main_body {body!r} is none of world, torso"):
+        envs.make_vec("Ant-v5", 1, main_body=body)

@@ -177,6 +177,15 @@ def test_a_single_observation_is_a_batch_of_one() -> None:
     assert np.abs(again - afresh).max() > 1e-3
 
 
+def test_a_forgotten_state_and_another_observation_are_named() -> None:
+    policy, seen = make_policy(), at(draw(TIMED, 1, 1), 0, 0)
+    policy.predict(seen)
+    with pytest.warns(UserWarning, match="predict is called without a state again"):
+        policy.predict(seen)
+    with pytest.raises(ValueError, match="got an array"):
+        policy.predict(np.zeros(3, np.float32))
+
+
 @pytest.mark.parametrize("neurons", MODELS)
 def test_every_neuron_model_trains_on_padded_sequences(neurons: str) -> None:
     """Padding is zero, the elapsed time too, and must not reach the weights."""

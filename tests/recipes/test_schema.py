@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from liquid_control.recipes.schema import (
     PPOSection,
     SACSection,
 )
+from liquid_control.recipes.sizes import policy_size
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(CONFIGS.rglob("*.yaml"))
@@ -74,7 +76,8 @@ def test_every_option_of_the_policies_is_a_key() -> None:
         for policy in (LiquidPolicyOptions, SoftLiquidPolicyOptions)
         for field in dataclasses.fields(policy)
     }
-    assert PolicySection.model_fields.keys() == options - {"normalize_observations"}
+    of_others = {"normalize_observations", "allow_any_interval"}
+    assert PolicySection.model_fields.keys() == options - of_others
     assert PolicySection().model_dump(exclude_none=True) == {}
 
 
@@ -92,6 +95,7 @@ def test_every_option_of_the_policies_is_a_key() -> None:
         ("policy.neurons=ltc", "policy.neurons", "ltc"),
         ("policy.encoder=[16, 8]", "policy.encoder", (16, 8)),
         ("evaluation.ratios=[1, 2.5]", "evaluation.ratios", (1.0, 2.5)),
+        ("env.allow_any_interval=true", "env.allow_any_interval", True),
         ("name=mine", "name", "mine"),
     ],
 )
@@ -117,7 +121,10 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
     [
         ("agent.n_stepz=3", ["agent.n_stepz: unknown key", "did you mean agent.n_steps?"]),
         ("learning_rate=3", ["learning_rate: unknown key", "mean agent.learning_rate?"]),
-        ("env.quux=3", ["env.quux: unknown key", "known here: interval, kwargs"]),
+        (
+            "env.quux=3",
+            ["env.quux: unknown key", "known here: allow_any_interval, interval, kwargs"],
+        ),
         ("policy.use_sde=true", ["policy.use_sde: unknown key"]),
         ("agent.learning_rate={begin: 1, end: 0}", ["agent.learning_rate."]),
         ("agent.n_steps=many", ["agent.n_steps: ", "integer", "'many'"]),
@@ -143,8 +150,26 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("evaluation.ratios=[1, -2]", ["evaluation.ratios.1: ", "greater than 0"]),
         ("policy.wiring=dense", ["policy.wiring: ", "dictionary"]),
         ("seed=-1", ["seed: "]),
+        ("seed=2026-99-99", ["seed: ", "'2026-99-99'"]),
+        (f"seed={'9' * 5000}", ["seed: ", "integer"]),
+        (f"seed=0x{'f' * 5000}", ["seed: ", "integer"]),
+        ("seed=0b_", ["seed: ", "integer", "'0b_'"]),
+        ("agent.stats_window_size=9223372036854775808", ["agent.stats_window_size: "]),
         ("name=../elsewhere", ["name: "]),
-        ("task=2026-01-01", ["task: ", "string"]),
+        ("name=<b>", ["name: ", "'<b>'"]),
+        (f"name={'n' * 300}", ["name: ", "at most 100"]),
+        (f"task={'n' * 300}", ["task: ", "at most 200"]),
+        ("task=Ant v5", ["task: ", "'Ant v5'"]),
+        ("threads=2147483648", ["threads: ", "1024"]),
+        ("env.threads=2147483648", ["env.threads: ", "1024"]),
+        ("agent.device=meta", ["agent.device: ", "'meta'"]),
+        ("agent.device=abacus", ["agent.device: ", "'abacus'"]),
+        ("policy.log_std_init=-12345", ["policy.log_std_init: ", "-20"]),
+        ("evaluation.episodes=100000", ["evaluation.episodes: ", "65536"]),
+        ("env.interval=2026-99-99", ["env.interval: "]),
+        (".".join("a" * 5000) + "=1", ["write it as key=value"]),
+        ("env.kwargs.a=" + "[" * 3000, ["--set env.kwargs.a: line 1", "30 deep"]),
+        ("task=2026", ["task: ", "string"]),
         ("agent.n_steps", ["agent.n_steps: write it as key=value"]),
         ("agent..n_steps=1", ["write it as key=value"]),
         ("agent.n_steps=[1", ["agent.n_steps: line 1"]),
@@ -174,6 +199,13 @@ def test_a_wrong_override_raises_one_line_with_its_path(
         ("task: x\nagent: {}", ["agent.total_timesteps: this key is required"]),
         ("task: !!python/object/apply:os.getcwd []", ["line 1"]),
         ("task: \x00", ["no YAML"]),
+        ("seed: !!int z", ["line 1: seed: a recipe has no tags"]),
+        ("a: 1\nb: {c: &x [1]}", ["line 2: b.c: a recipe has no tags (!), anchors (&)"]),
+        ("a: *x", ["line 1: a: a recipe has no tags (!), anchors (&) or aliases (*)"]),
+        ("a: " + "[" * 3000, ["line 1: a.0.0.", "nested more than 30 deep"]),
+        ("- " * 3000, ["nested more than 30 deep"]),
+        ("? " * 3000, ["nested more than 30 deep"]),
+        ("a: 1\n" * 30_000, ["longer than the 100,000 characters"]),
     ],
 )
 def test_a_malformed_recipe_raises_one_line(recipe_file: Path, text: str, words: list[str]) -> None:
@@ -212,9 +244,37 @@ def test_a_missing_recipe_names_its_neighbours(recipe_file: Path) -> None:
             load_recipe(wrong)
 
 
-def test_a_folder_is_no_recipe(recipe_file: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot be read"):
-        load_recipe(recipe_file.parent)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "binary", "system"])
+def test_what_is_no_text_file_is_not_read(kind: str, tmp_path: Path) -> None:
+    paths = {"folder": tmp_path, "device": Path("/dev/zero"), "system": Path("/proc/kmsg")}
+    path = paths.get(kind, tmp_path / "recipe.yaml")
+    if kind == "pipe":
+        os.mkfifo(path)  # reading it would not end
+    elif kind == "binary":
+        path.write_bytes(b"\xff\xfe\x00" * 100)
+    if not path.exists():
+        pytest.skip(f"this system has no {path}")
+    with pytest.raises(RecipeError, match=r"cannot be read|a mapping of keys"):
+        load_recipe(path)
+
+
+def test_a_default_name_has_only_letters_digits_and_marks(recipe_file: Path) -> None:
+    path = recipe_file.rename(recipe_file.with_name("my <b>robot.yaml"))
+    assert load_recipe(path).name == "tiny-my-b-robot"
+
+
+@pytest.mark.parametrize("critic", ["twin", "mlp", "shared"])
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lstm", "gru"])
+def test_the_estimate_of_weights_is_a_bound(recipe_file: Path, neurons: str, critic: str) -> None:
+    sizes = ["policy.wiring={kind: dense, neurons: 64}", "policy.encoder=[32]"]
+    recipe = load_recipe(
+        recipe_file, [f"policy.neurons={neurons}", f"policy.critic={critic}", *sizes]
+    )
+    agent = agent_of(recipe)
+    weights, _ = policy_size(recipe, features=4, actions=1)
+    counts = [each.numel() for each in agent.policy.parameters()]
+    actual = sum(count for count in counts if count > 64)  # without biases of layers
+    assert actual <= weights <= 6 * actual
 
 
 def test_a_recipe_does_not_change(recipe_file: Path) -> None:
@@ -259,17 +319,44 @@ def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
     [
         ("task=NoSuchTask-v5", "unknown task 'NoSuchTask-v5'"),
         ("task=CartPole-v1", "CartPole-v1 has no MuJoCo physics"),
+        ("task=HalfCheetah-v2", "task and env: The mujoco v2 and v3"),
+        ("task=no_such_module:Robot-v0", "No module named 'no_such_module'"),
+        ("task=..robots:Robot-v0", "task and env: "),
         ("env.kwargs={wheels: 3}", "wheels"),
+        ("env.kwargs={frame_skip: 0}", "env.kwargs.frame_skip: "),
+        ("env.kwargs={frame_skip: 1000000000}", "env.kwargs.frame_skip: "),
+        ("env.kwargs={frame_skip: two}", "env.kwargs.frame_skip: "),
+        ("env.kwargs={max_episode_steps: 1000000000000}", "env.kwargs.max_episode_steps: "),
+        ("env.kwargs={reset_noise_scale: -1}", "env.kwargs.reset_noise_scale: "),
+        ("env.kwargs={reset_noise_scale: true}", "env.kwargs.reset_noise_scale: "),
+        ("env.kwargs={xml_file: /nowhere.xml}", "env.kwargs.xml_file: "),
+        ("env.kwargs={xml_file: /}", "env.kwargs.xml_file: "),
+        ("env.kwargs={xml_file: 3}", "env.kwargs.xml_file: "),
+        ("env.kwargs={task: Ant-v5}", "env.kwargs.task: cannot be given here; set task"),
+        ("env.kwargs={seed: 0}", "env.kwargs.seed: cannot be given here; set seed"),
+        ("env.kwargs={interval: 0.04}", "env.kwargs.interval: cannot be given here; set env.inter"),
+        ("env.kwargs={observe: full}", "env.kwargs.observe: cannot be given here; set env.observe"),
+        ("env.kwargs={num_envs: 2}", "env.kwargs.num_envs: cannot be given here; set env.num_env"),
+        ("env.kwargs={threads: 2}", "env.kwargs.threads: cannot be given here; set env.threads"),
+        ("env.kwargs={render_mode: human}", "env.kwargs.render_mode: cannot be given here"),
+        ("env={num_envs: 65536, threads: 0}", "num_envs must be at most 1024 where envs are"),
         ("env.interval=0.001", "shorter than one physics step"),
         ("agent.sequence_length=24", "sequence_length"),
         ("agent.batch_size=1", "batch_size"),
-        ("agent.device=abacus", "abacus"),
         ("policy.neurons=spiking", "neurons must be one of"),
         ("policy.critic=harsh", "critic must be one of"),
         ("policy.wiring={kind: knitted}", "unknown kind of wiring 'knitted'"),
         ("policy.wiring={kind: dense, neurons: 0}", "neurons"),
-        ("policy.wiring={kind: dense, neurons: 10000000}", "lower neurons to at most 16384"),
-        ("agent.n_steps=1000000000000000", "a size is too large"),
+        ("policy.wiring={kind: dense, neurons: 16384}", "policy.wiring, "),
+        ("agent.n_steps=1000000000000000", "agent.n_steps and env.num_envs: "),
+        ("agent.n_steps=1000000000", "agent.n_steps and env.num_envs: "),
+        ("agent={algorithm: sac, total_timesteps: 1, buffer_size: 100000000000}", "agent.buffer_"),
+        ("policy.encoder=[65536, 65536]", "policy.encoder"),
+        ("policy.critic_layers=[65536, 65536]", "layers: up to 4,"),
+        (
+            "policy={neurons: ltc, neuron_kwargs: {ode_steps: 1000000000}}",
+            "neuron_kwargs.ode_steps",
+        ),
         ("policy.neuron_kwargs={colour: red}", "neuron_kwargs of cfc neurons: "),
         ("policy.n_critics=3", "n_critics"),
     ],

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.tasks.task import Array, NoisyStart, Simulations, squares, within
+from liquid_control.envs.tasks.task import (
+    Array,
+    NoiseScale,
+    NoisyStart,
+    Simulations,
+    squares,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class _Humanoid(NoisyStart):
     """Observes joints, inertias, velocities, torques and contact forces."""
 
     ctrl_cost_weight: float = 0.1
-    reset_noise_scale: float = 1e-2
+    reset_noise_scale: NoiseScale = 1e-2
     exclude_current_positions_from_observation: bool = True
     include_cinert_in_observation: bool = True
     include_cvel_in_observation: bool = True

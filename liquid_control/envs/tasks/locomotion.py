@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.tasks.task import Array, NoisyStart, Simulations, squares, within
+from liquid_control.envs.tasks.task import (
+    Array,
+    NoiseScale,
+    NoisyStart,
+    Simulations,
+    squares,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class _Walker(_Runner):
     ctrl_cost_weight: float = 1e-3
     healthy_reward: float = 1.0
     terminate_when_unhealthy: bool = True
-    reset_noise_scale: float = 5e-3
+    reset_noise_scale: NoiseScale = 5e-3
 
     @abstractmethod
     def healthy(self, sims: Simulations) -> NDArray[np.bool_]:
@@ -135,7 +142,7 @@ class Ant(_Walker):
     main_body: int | str = 1
     healthy_z_range: tuple[float, float] = (0.2, 1.0)
     contact_force_range: tuple[float, float] = (-1.0, 1.0)
-    reset_noise_scale: float = 0.1
+    reset_noise_scale: NoiseScale = 0.1
     include_cfrc_ext_in_observation: bool = True
 
     reads = ("xpos", "cfrc_ext")
@@ -150,8 +157,12 @@ class Ant(_Walker):
         return np.concatenate(parts, axis=1)
 
     def before(self, sims: Simulations) -> Array:
-        """Return x of the main body."""
-        body = self.main_body if isinstance(self.main_body, int) else sims.bodies[self.main_body]
+        """Return x of the main body; ValueError if the model has no such body."""
+        body = self.main_body
+        if isinstance(body, str):
+            body = sims.bodies.get(body, -1)
+        if not 0 <= body < sims.model.nbody:
+            raise ValueError(f"main_body {self.main_body!r} is none of {', '.join(sims.bodies)}")
         return sims.xpos[:, body, 0]
 
     def reward(

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.tasks.task import Array, NoisyStart, Simulations
+from liquid_control.envs.tasks.task import Array, NoiseScale, NoisyStart, Simulations
 
 
 @dataclass(frozen=True)
 class InvertedPendulum(NoisyStart):
     """Gymnasium's InvertedPendulum-v5."""
 
-    reset_noise_scale: float = 0.01
+    reset_noise_scale: NoiseScale = 0.01
 
     def observation(self, sims: Simulations) -> Array:
         """Return positions and velocities."""

@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import mujoco
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+NoiseScale: TypeAlias = Annotated[float, Ge(0), Le(1000)]
 
 STATE = {
     "qpos": mujoco.mjtState.mjSTATE_QPOS,
@@ -127,7 +129,7 @@ class Task(ABC):
 class NoisyStart(Task):
     """A task whose episodes start near the model's default state."""
 
-    reset_noise_scale: float = 0.1
+    reset_noise_scale: NoiseScale = 0.1
 
     normal_velocities: ClassVar[bool] = False
     """Whether the noise of velocities is normal; otherwise it is uniform."""

@@ -37,9 +37,13 @@ def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation 
     axes.plot(hertz, [each.mean for each in ordered], "o-", color=BLUE, label="at a fixed interval")
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
+    named = dict(zip(hertz, ordered, strict=True))
     ticks = _apart(hertz)
-    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
-    axes.set_xlabel("control rate (Hz)")
+    labels = [
+        f"{tick:.3g}\n{named[tick].interval:.3g} s\n{named[tick].ratio:.3g}x" for tick in ticks
+    ]
+    axes.set_xticks(ticks, labels)
+    axes.set_xlabel("control rate (Hz), interval, and its multiple of the nominal one")
     axes.set_ylabel("mean return, 95 % bootstrap band")
     axes.set_title(task)
     axes.grid(alpha=0.3)

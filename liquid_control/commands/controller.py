@@ -1,0 +1,46 @@
+"""Loads the controller of a robot from a run, a packed policy, or a saved agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.checkpoints import CheckpointError, Contents, read
+from liquid_control.commands.policy_package import is_packed, read_packed
+from liquid_control.commands.run_folder import Run
+from liquid_control.policies import Controller
+
+
+def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Controller:
+    """Load a trained policy to control a robot; no environment is needed, and no code is run.
+
+    Args:
+        path: a run, a file that `liquid-control pack` or `save` wrote, or a checkpoint.
+        device: where it runs; a single observation is fastest on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the run has no trained agent yet.
+        CheckpointError: it is damaged or something else, or its agent is a class of your own; then
+            `Controller(YourAgent.load(path).policy)` is one.
+    """
+    contents = _contents(Path(path))
+    for agent in (LiquidPPO, LiquidSAC):
+        if contents.kind == agent.__name__:
+            return Controller(agent.from_contents(contents, device=device, source=path).policy)
+    raise CheckpointError(
+        f"{path} holds a {contents.kind}, and a controller is loaded of LiquidPPO and LiquidSAC; "
+        f"use liquid_control.policies.Controller({contents.kind}.load(...).policy)"
+    )
+
+
+def _contents(path: Path) -> Contents:
+    run = Run(path)
+    if run.config.exists():
+        if not run.model.exists():
+            raise FileNotFoundError(
+                f"{run.model}: no agent was saved in this run yet; pass one of its checkpoints"
+            )
+        return read(run.model)
+    return read_packed(path) if is_packed(path) else read(path)

@@ -1,0 +1,88 @@
+"""What the recipe of a run or of a policy package may import and open."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from liquid_control.commands.terminal import Flag, note
+from liquid_control.recipes import CommandError, Recipe, needs_trust
+from liquid_control.recipes.arguments import module_of
+from liquid_control.recipes.text import cut, one_line, printable
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Arguments of commands that run the recipe of others; without them it runs no code."""
+
+    imports: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(name="import", metavar="MODULE"),
+    ] = ()
+    """Import a module of your own that registers tasks, such as my_tasks. May be repeated."""
+
+    trust: Flag = False
+    """Import the modules and open the files that the recipe names, which are listed first."""
+
+    def check(self, data: Mapping[str, Any], source: Path) -> None:
+        """Import the user's modules, and refuse or list what else a recipe imports and opens.
+
+        Args:
+            data: The keys of the recipe, not yet checked.
+            source: The file of the recipe.
+
+        Raises:
+            CommandError: If a module of the user cannot be imported, or the recipe needs trust.
+        """
+        for name in self.imports:
+            search_working_directory()
+            try:
+                import_module(name)
+            except (ImportError, TypeError, ValueError) as error:
+                raise CommandError(f"--import {name}: {one_line(error)}") from error
+        module = module_of(data)
+        needs = [*needs_trust(data, imported=self.imports)]
+        if not needs:
+            return
+        if not self.trust:
+            own = f"--import {printable(module)} if it is yours, or " if module else ""
+            raise CommandError(
+                f"{source}: {cut('; '.join(needs), 500)}. This may run code and open files; give "
+                f"{own}--trust if you trust the author"
+            )
+        search_working_directory()
+        if module and module not in self.imports:
+            needs[0] += f" ({_file_of(module)})"
+        note(f"trusting {source}: {'; '.join(needs)}")
+
+
+UNTRUSTED = Trust()
+TrustFlags = tyro.conf.OmitArgPrefixes[Trust]
+
+
+def trust_flag(recipe: Recipe) -> str:
+    """Return the flag that commands need to open a run of this recipe, after a space, if any."""
+    return " --trust" if any(needs_trust(recipe.model_dump(mode="json"))) else ""
+
+
+def search_working_directory() -> None:
+    """Find modules that the user names in the working directory, if nowhere else."""
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))
+
+
+def _file_of(module: str) -> str:
+    """Return the file of a module's outermost package, without importing it."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        spec = None
+    return spec.origin if spec and spec.origin else "not found"

@@ -1,0 +1,144 @@
+"""A trained policy in the control loop of one robot."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from liquid_control.policies.observations import ELAPSED_TIME, carries_time
+from liquid_control.policies.stateful import StatefulPolicy
+
+
+class Controller:
+    """Acts on one robot: holds the recurrent state, and measures the elapsed time.
+
+        controller = liquid_control.load_controller(RUN)
+        while True:
+            action = controller.step(observation, time.monotonic())
+
+    Actions are the most likely ones, in the shape and the bounds of the action space. Where the
+    observations of the training carried no elapsed time, the policy knows one rate alone, and each
+    step counts as one nominal interval.
+
+    Args:
+        policy: of an agent, such as `model.policy`.
+
+    Attributes:
+        nominal_interval: seconds; the elapsed time of the first step of an episode.
+        observation_space: of what `step` takes: the policy's without `elapsed_time`, and the only
+            part that is left in the place of a Dict of one.
+        action_space: of what `step` returns.
+
+    Raises:
+        TypeError: the policy is none of this package, or runs in sb3-contrib's RecurrentPPO.
+    """
+
+    def __init__(self, policy: StatefulPolicy) -> None:
+        if not isinstance(policy, StatefulPolicy):
+            raise TypeError(
+                "a Controller takes a LiquidPolicy or a SoftLiquidPolicy, such as model.policy, "
+                f"got {type(policy).__name__}"
+            )
+        policy.set_training_mode(False)
+        self._policy, self._device = policy, policy.device
+        self.nominal_interval = policy.nominal_interval
+        self.action_space = policy.action_space
+        self.observation_space: spaces.Space[Any] = policy.observation_space
+        self._parts: dict[str, spaces.Space[Any]] = {}
+        if isinstance(policy.observation_space, spaces.Dict):
+            self._parts = dict(policy.observation_space.spaces)
+            self._parts.pop(ELAPSED_TIME, None)
+            self.observation_space = spaces.Dict(self._parts)
+            if len(self._parts) == 1:
+                (self.observation_space,) = self._parts.values()
+        self._timed = carries_time(policy.observation_space)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new episode with the next step."""
+        self._state = self._policy.initial_actor_state(1)
+        self._action: NDArray[Any] | None = None
+        self._now = self._observed = -math.inf  # of the last step, and of the last observation
+
+    def step(self, observation: Any, now: float) -> NDArray[Any]:
+        """Return the action to hold until the next step.
+
+        The elapsed time is the time since the previous observation. If the sensors delivered
+        nothing, `observation` is None: the previous action is returned again, the neurons stand
+        still, and the next observation has the whole time since the previous one, as in a training
+        with `envs.DroppedFrames`.
+
+        Args:
+            observation: one of `observation_space`, as the agent got them in training; or None.
+            now: seconds of a clock that never runs backwards, such as `time.monotonic()`, at which
+                it was measured.
+
+        Raises:
+            ValueError: the observation has another structure or shape, or is not finite; the time
+                is not finite, not after that of the previous step, or further from the nominal
+                interval than the policy allows; there is no action yet to hold; or the action is
+                not finite. The controller is as it was before this step.
+        """
+        if not now > self._now or not math.isfinite(now):
+            raise ValueError(
+                f"the time of a step must be after that of the previous one, {self._now} s, got "
+                f"{now} s; pass time.monotonic(), and reset() before another episode"
+            )
+        if observation is None:
+            if self._action is None:
+                raise ValueError("there is no action to hold yet; begin with an observation")
+            self._now = now
+            return self._action.copy()
+        tensors = self._tensors(observation)
+        first = self._action is None
+        if self._timed:
+            assert isinstance(tensors, dict)
+            elapsed = self.nominal_interval if first else now - self._observed
+            tensors[ELAPSED_TIME] = torch.tensor([[elapsed]], device=self._device)
+        with torch.no_grad():
+            features, elapsed_time = self._policy.observe(tensors)
+            start = features.new_full((1,), float(first))
+            chosen, state = self._policy(features, elapsed_time, self._state, start, True)
+        action: NDArray[Any] = self._policy.for_env(chosen).squeeze(axis=0)
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action {action} is not finite; the observation is too large")
+        self._now = self._observed = now
+        self._state, self._action = state, action
+        return action.copy()
+
+    def _tensors(self, observation: Any) -> Tensor | dict[str, Tensor]:
+        """Convert an observation to a batch of one."""
+        if not self._parts:
+            return self._tensor("the observation", observation, self.observation_space)
+        if not isinstance(observation, dict) and len(self._parts) == 1:
+            observation = dict.fromkeys(self._parts, observation)
+        if not isinstance(observation, dict) or observation.keys() != self._parts.keys():
+            got = ", ".join(observation) if isinstance(observation, dict) else "an array"
+            raise ValueError(
+                f"the observation must be a dict of {', '.join(self._parts)}, got {got}; the "
+                "controller adds the elapsed time"
+            )
+        return {
+            name: self._tensor(name, observation[name], part) for name, part in self._parts.items()
+        }
+
+    def _tensor(self, name: str, value: Any, space: spaces.Space[Any]) -> Tensor:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or array.shape != space.shape:
+            raise ValueError(
+                f"{name} must be numbers of shape {space.shape}, got {array.dtype} of shape "
+                f"{array.shape}"
+            )
+        with np.errstate(over="ignore"):  # to infinity, which is refused
+            finite = np.isfinite(array).all() and np.isfinite(array.astype(np.float32)).all()
+        if not finite:
+            raise ValueError(f"{name} is not finite: {array}; pass None if there is no measurement")
+        if not isinstance(space, spaces.Box) and not space.contains(array):
+            raise ValueError(f"{name} must be in {space}, got {array}")
+        return torch.as_tensor(array.astype(space.dtype)[None], device=self._device)

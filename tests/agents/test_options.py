@@ -1,0 +1,47 @@
+"""Options that cannot work are refused by constructors, files and recipes alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control.recipes import RecipeError, build_agent, build_env, load_recipe
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")], ids=str)
+@pytest.mark.parametrize("kind", [LiquidPPO, LiquidSAC])
+def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(
+    kind: type[Any], device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = f'device \'{device}\' is missing: CUDA finds no GPU here; use "cpu" or "auto"'
+    with pytest.raises(ValueError, match=message):
+        kind("LiquidPolicy", "InvertedPendulum-v5", device=device)
+    model = kind("LiquidPolicy", "InvertedPendulum-v5", device="auto")
+    assert model.device.type == "cpu"
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        kind.load(tmp_path / "model", device=device)
+
+
+def test_a_gpu_beyond_those_that_are_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="'cuda:2' is missing: CUDA finds 2 GPUs here"):
+        LiquidPPO("LiquidPolicy", "InvertedPendulum-v5", device="cuda:2")
+
+
+def test_a_recipe_that_asks_for_a_gpu_fails_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "recipe.yaml").write_text(
+        "task: InvertedPendulum-v5\nagent: {total_timesteps: 10, device: cuda}\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="device 'cuda' is missing"):
+        build_agent(recipe, build_env(recipe))
