@@ -454,7 +454,7 @@ def nan_in_the_first_action(build: Callable[..., Any]) -> str | None:
 def absent_gpu() -> str | None:
     if torch.cuda.is_available():
         return None
-    wrong = refused("train", recipe(agent={"device": "cuda"}), "--quiet", names="agent.device")
+    wrong = refused("train", recipe(agent={"device": "cuda"}), "--quiet", names="device")
     try:
         return wrong or warns(lambda: ppo(robots(), device="cuda"), "cuda")
     except (ValueError, RuntimeError, AssertionError) as error:
