@@ -297,7 +297,11 @@ KEYS: dict[str, dict[str, Any]] = {
     "agent.device": {"agent": {"device": "meta"}},
     "policy.wiring": {"policy": {"wiring": {"kind": "auto_ncp", "neurons": 16_384}}},
     "policy.encoder": {"policy": {"encoder": [65_536, 65_536]}},
-    "env.num_envs": {"env": {"num_envs": 65_536}, "task": "Humanoid-v5"},
+    "env.num_envs": {
+        "task": "Humanoid-v5",
+        "env": {"num_envs": 65_536},
+        "policy": {"wiring": {"kind": "auto_ncp", "neurons": 32}},
+    },
     "agent.n_steps": {"agent": {"n_steps": 2**40, "batch_size": 32}},
     "agent.buffer_size": {
         "agent": {"algorithm": "sac", "buffer_size": 10**13, "n_steps": ..., "n_epochs": ...}
@@ -402,10 +406,8 @@ def predicted(door: str, seconds: float) -> str | None:
 def milliseconds(low: float, high: float) -> str | None:
     """A hundred times too long: refused, with the unit."""
     interval = {"kind": "uniform", "low": low, "high": high}
-    in_recipe = refused(
-        "train", recipe(env={"interval": interval}), "--quiet", names="env.interval"
-    )
-    return in_recipe or raises(lambda: robots(interval=envs.Uniform(low, high)), " s")
+    in_recipe = refused("train", recipe(env={"interval": interval}), "--quiet", names="seconds")
+    return in_recipe or raises(lambda: robots(interval=envs.Uniform(low, high)), "seconds")
 
 
 # Numbers that are not finite
@@ -452,7 +454,7 @@ def nan_in_the_first_action(build: Callable[..., Any]) -> str | None:
 def absent_gpu() -> str | None:
     if torch.cuda.is_available():
         return None
-    wrong = refused("train", recipe(agent={"device": "cuda"}), "--quiet", names="agent.device")
+    wrong = refused("train", recipe(agent={"device": "cuda"}), "--quiet", names="device")
     try:
         return wrong or warns(lambda: ppo(robots(), device="cuda"), "cuda")
     except (ValueError, RuntimeError, AssertionError) as error:

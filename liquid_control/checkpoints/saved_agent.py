@@ -475,6 +475,8 @@ def _check_weights(
     for key, tensor in given.items():
         if key.endswith(("variance", "count")) and (tensor < 0).any():
             raise CheckpointError(f"{key} of its {what} is negative")
+        if not key.endswith("variance") and not tensor.float().isfinite().all():
+            raise CheckpointError(f"{key} of its {what} is beyond single precision")
 
 
 def _to_json(value: Any) -> Any:

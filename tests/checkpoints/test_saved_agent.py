@@ -353,6 +353,8 @@ def learned() -> dict[str, Contents]:
         ("ppo", "policy.optimizer", "0.step_wait", torch.zeros(3)),
         ("ppo", "policy", "log_std", torch.zeros(2)),
         ("ppo", "policy", "normalizer.mean", torch.nan),
+        ("ppo", "policy", "normalizer.mean", 1e39),
+        ("ppo", "return_normalizer", "mean", -1e300),
         ("ppo", "policy", "normalizer.variance", -1.0),
         ("ppo", "variables", "collect_rollouts", torch.zeros(1)),
         ("ppo", "variables", "num_timesteps", torch.zeros(1)),
