@@ -20,6 +20,7 @@ from liquid_control.policies.options import Options
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
+TrainFreq: TypeAlias = tuple[PositiveInt, str]
 DeviceName: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
 ]
@@ -83,7 +84,7 @@ class SACOptions(AgentOptions):
     learning_starts: NonNegativeInt = 100
     batch_size: PositiveInt = 1024
     tau: Share = 0.005
-    train_freq: PositiveInt | tuple[int, str] = 1
+    train_freq: PositiveInt | TrainFreq = 1
     gradient_steps: Annotated[int, Ge(-1)] = 1
     ent_coef: NonNegativeFloat | str = "auto"
     target_update_interval: PositiveInt = 1

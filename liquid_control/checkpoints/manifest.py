@@ -106,6 +106,7 @@ def loads(text: bytes) -> Any:
             text.decode(),
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_of_64_bits,
             object_pairs_hook=_without_repetition,
         )
     except (ValueError, RecursionError) as error:
@@ -119,6 +120,12 @@ def _no_constant(name: str) -> NoReturn:
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
+
+
+def _of_64_bits(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**63:
         raise ValueError(f"{digits[:20]} is too large")
     return number
 

@@ -319,6 +319,8 @@ class SavedAgent(BaseAlgorithm):
                         f"custom_objects={{{name!r}: ...}}"
                     )
             _check_types(cls, {name: saved[name] for name in saved.keys() - given.keys()})
+            if not isinstance(saved["policy_kwargs"], dict):
+                raise CheckpointError("its policy_kwargs are no mapping")
             weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
             _check_sizes(saved["policy_kwargs"], "policy_kwargs", weights)
             observation_space = space_from_json(described["observation_space"])

@@ -31,9 +31,10 @@ class Options:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                for bound in _bounds(hint):
-                    _check_bound(name, value, bound)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, (int, float)) and not isinstance(number, bool):
+                    for bound in _bounds(hint):
+                        _check_bound(name, number, bound)
 
 
 def _bounds(hint: Any) -> Iterator[Gt | Ge | Le]:

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from stable_baselines3.common.type_aliases import Schedule
 
-from liquid_control.agents.options import PPOOptions, SACOptions
+from liquid_control.agents.options import PPOOptions, SACOptions, TrainFreq
 from liquid_control.envs import Interval, interval_from
 from liquid_control.policies.options import (
     LiquidPolicyOptions,
@@ -97,7 +97,7 @@ IN_YAML: dict[Any, Any] = {
     Sequence[int]: Sizes,
     Schedule: Linear,
 }
-NOT_IN_YAML = (torch.device, tuple[int, str])
+NOT_IN_YAML = (torch.device, TrainFreq)
 
 
 class EnvSection(Section):

@@ -11,6 +11,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from liquid_control.agents.sequences import default_batch
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
 from liquid_control.recipes.schema import PPOSection, Recipe, SACSection
@@ -108,9 +109,10 @@ def _training(
         }
     steps = agent.n_steps * envs
     length = agent.sequence_length or min(16, agent.n_steps)
+    batch = agent.batch_size or default_batch(steps, agent.sequence_length)
     return {
         "agent.n_steps and env.num_envs": 3 * stored * steps,
-        "agent.batch_size": 2 * NUMBER * min(agent.batch_size, steps) * activity,
+        "agent.batch_size": 2 * NUMBER * min(batch, steps) * activity,
         "agent.sequence_length and env.num_envs": NUMBER * length * envs * activity,
     }
 

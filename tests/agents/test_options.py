@@ -45,3 +45,9 @@ def test_a_recipe_that_asks_for_a_gpu_fails_without_one(
     recipe = load_recipe(tmp_path / "recipe.yaml")
     with pytest.raises(RecipeError, match="device 'cuda' is missing"):
         build_agent(recipe, build_env(recipe))
+
+
+@pytest.mark.parametrize("frequency", [0, -1, (0, "step"), (-(2**63), "episode")])
+def test_training_is_not_due_every_less_than_one_step(frequency: Any) -> None:
+    with pytest.raises(ValueError, match="train_freq must be greater than 0"):
+        LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", train_freq=frequency)

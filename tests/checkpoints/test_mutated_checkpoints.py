@@ -100,7 +100,7 @@ def evaluation(env: str) -> EvalCallback:
 
 def mutated(contents: Contents, draw: random.Random) -> tuple[dict[str, bytes], list[str]]:
     """The files of a checkpoint to which some things were done, sealed, and what was done."""
-    data = deepcopy(dict(contents.data))
+    data = json.loads(json.dumps(contents.data, sort_keys=True))
     groups = {
         name: {key: tensor.numpy().copy() for key, tensor in tensors.items()}
         for name, tensors in contents.tensors.items()
