@@ -78,6 +78,7 @@ class Train:
         torch.set_num_threads(recipe.threads)
         env = build_env(recipe)
         agent = build_agent(recipe, env)
+        recipe = recipe.with_policy(agent.policy.options)
         init = None if self.init is None else load_weights(agent, existing_run(self.init))
         try:
             run = new_run(self.runs, recipe.name, recipe.seed)

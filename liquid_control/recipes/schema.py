@@ -31,6 +31,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from liquid_control.agents.options import PPOOptions, SACOptions, TrainFreq
 from liquid_control.envs import Interval, interval_from
 from liquid_control.policies.options import (
+    CircuitOptions,
     LiquidPolicyOptions,
     Options,
     SoftLiquidPolicyOptions,
@@ -215,8 +216,20 @@ class Recipe(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of PyTorch; one is fastest for small circuits."""
 
+    def with_policy(self, options: CircuitOptions) -> Recipe:
+        """Return the recipe with every option of its policy, which later defaults do not change.
+
+        What follows from the environment, such as the nominal interval, is left to it.
+        """
+        given = {**vars(options), "nominal_interval": None}
+        for name in ("encoder", "actor_layers", "critic_layers"):  # no layers; null is the default
+            if name in given:
+                given[name] = given[name] or ()
+        policy = {name: given[name] for name in PolicySection.model_fields if name in given}
+        return self.model_copy(update={"policy": PolicySection.model_validate(policy)})
+
     def to_yaml(self) -> str:
-        """Return the recipe as YAML, with all defaults but the policy's."""
+        """Return the recipe as YAML, with all defaults but those of the policy."""
         data = self.model_dump(mode="json")
         data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
         return to_yaml(data)

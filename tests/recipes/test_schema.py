@@ -396,3 +396,30 @@ def test_what_cannot_be_built_raises_one_line(recipe_file: Path, override: str, 
         agent_of(recipe)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize("encoder", ["null", "[]", "[8]"])
+def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
+    algorithm: str, encoder: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: InvertedPendulum-v5\nagent: {total_timesteps: 64}\n")
+    recipe = load_recipe(path, [f"agent.algorithm={algorithm}", f"policy.encoder={encoder}"])
+    policy = build_agent(recipe, build_env(recipe)).policy
+    path.write_text(recipe.with_policy(policy.options).to_yaml())
+    resolved = load_recipe(path)
+    missing = {name for name, value in resolved.policy if value is None}
+    others = {"actor_layers", "n_critics", "share_encoder"} if algorithm == "ppo" else set()
+    others |= {"critic", "log_std_init"} if algorithm == "sac" else set()
+    assert missing == others | {
+        "critic_wiring",
+        "neuron_kwargs",
+        "nominal_interval",
+        "optimizer_kwargs",
+    }
+    again = build_agent(resolved, build_env(resolved)).policy
+    for (name, one), (_, other) in zip(
+        policy.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        assert one.equal(other), name
