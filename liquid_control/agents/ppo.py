@@ -136,27 +136,7 @@ class LiquidPPO(SavedAgent, PPO):
                 "LiquidPPO stores rollouts as sequences in a buffer of its own; leave out "
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
-        options = PPOOptions(
-            learning_rate=learning_rate,
-            n_steps=n_steps,
-            batch_size=batch_size,
-            n_epochs=n_epochs,
-            gamma=gamma,
-            gae_lambda=gae_lambda,
-            clip_range=clip_range,
-            clip_range_vf=clip_range_vf,
-            normalize_advantage=normalize_advantage,
-            ent_coef=ent_coef,
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
-            target_kl=target_kl,
-            stats_window_size=stats_window_size,
-            device=device,
-            sequence_length=sequence_length,
-            recurrent_learning_rate=recurrent_learning_rate,
-            normalize_observations=normalize_observations,
-            normalize_returns=normalize_returns,
-        )
+        options = PPOOptions.among(locals())
         if batch_size is None:
             batch_size = default_batch(n_steps * getattr(env, "num_envs", 1), sequence_length)
             options = replace(options, batch_size=batch_size)

@@ -130,25 +130,7 @@ class LiquidSAC(SavedAgent, SAC):
                 "LiquidSAC stores sequences in a replay of its own; leave out replay_buffer_class "
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
-        options = SACOptions(
-            learning_rate=learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            tau=tau,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            ent_coef=ent_coef,
-            target_update_interval=target_update_interval,
-            target_entropy=target_entropy,
-            stats_window_size=stats_window_size,
-            device=device,
-            sequence_length=sequence_length,
-            burn_in=burn_in,
-            recurrent_learning_rate=recurrent_learning_rate,
-            normalize_observations=normalize_observations,
-        )
+        options = SACOptions.among(locals())
         super().__init__(
             policy,  # type: ignore[arg-type]
             env,

@@ -6,7 +6,7 @@ A default is written here and nowhere else. Recipes derive their keys from these
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le
@@ -14,7 +14,8 @@ from pydantic import PositiveFloat, PositiveInt
 
 from liquid_control.wiring.registry import fill_wiring
 
-SelfOptions = TypeVar("SelfOptions", bound="CircuitOptions")
+SelfOptions = TypeVar("SelfOptions", bound="Options")
+SelfCircuitOptions = TypeVar("SelfCircuitOptions", bound="CircuitOptions")
 
 CRITICS = ("twin", "shared", "mlp")
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
@@ -27,6 +28,11 @@ class Options:
     Raises:
         ValueError: a number is out of bounds.
     """
+
+    @classmethod
+    def among(cls: type[SelfOptions], arguments: Mapping[str, Any]) -> SelfOptions:
+        """Return the options among a constructor's arguments, which are its `locals()`."""
+        return cls(**{each.name: arguments[each.name] for each in fields(cls)})
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
@@ -109,7 +115,7 @@ class CircuitOptions(Options):
         for name in ("neuron_kwargs", "optimizer_kwargs"):
             check_mapping(name, getattr(self, name))
 
-    def with_motor(self: SelfOptions, motor: int) -> SelfOptions:
+    def with_motor(self: SelfCircuitOptions, motor: int) -> SelfCircuitOptions:
         """Return the options with a number of motor neurons where the wirings leave it open."""
         wiring, critic = self.wiring, self.critic_wiring
         return replace(
