@@ -297,11 +297,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "agent.device": {"agent": {"device": "meta"}},
     "policy.wiring": {"policy": {"wiring": {"kind": "auto_ncp", "neurons": 16_384}}},
     "policy.encoder": {"policy": {"encoder": [65_536, 65_536]}},
-    "env.num_envs": {
-        "task": "Humanoid-v5",
-        "env": {"num_envs": 65_536},
-        "policy": {"wiring": {"kind": "auto_ncp", "neurons": 32}},
-    },
+    "env.num_envs": {"env": {"num_envs": 10**6}},
     "agent.n_steps": {"agent": {"n_steps": 2**40, "batch_size": 32}},
     "agent.buffer_size": {
         "agent": {"algorithm": "sac", "buffer_size": 10**13, "n_steps": ..., "n_epochs": ...}
