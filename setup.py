@@ -17,7 +17,8 @@ from setuptools import Extension, setup
 SOURCES = Path("liquid_control/kernels/src")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # GCC 12 takes its own AVX-512 headers for careless, in thousands of lines.
-OPTIMISED = ["-O3", "-ffp-contract=fast", "-pthread", "-Wno-uninitialized"]
+# Without errno, loops over square roots become vectors.
+OPTIMISED = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-pthread", "-Wno-uninitialized"]
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-pthread", *SANITIZERS]
 UNIX = {
     "plain": [],

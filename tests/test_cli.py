@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from itertools import chain
@@ -61,12 +62,13 @@ def test_a_training_leaves_one_folder_with_everything() -> None:
         "events",
         "checkpoints",
         "evaluation",
+        "run",
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         "final.zip",
         "best.zip",
-        "step-000000000000",
         "step-000000000064",
+        "step-000000000128",
     }
     recipe = load_recipe(folder / "config.yaml")
     assert recipe == load_recipe(RECIPE, [*TINY, "seed=3", "checkpoint_every=64"])
@@ -91,7 +93,8 @@ def test_a_recipe_of_sac_is_trained_and_evaluated_alike(elsewhere: Path) -> None
     (folder,) = Path("runs").glob("*/*")
     first = (folder / "evaluation.json").read_text()
     assert cli.main(["evaluate", str(folder), "--quiet"]) == 0
-    assert (folder / "evaluation.json").read_text() == first
+    (again,) = (folder / "evaluations").glob("*.json")
+    assert again.read_text() == first
     rows = list(csv.DictReader((folder / "progress.csv").open()))
     assert float(rows[-1]["train/n_updates"]) > 0
 
@@ -151,17 +154,20 @@ def test_the_resolved_recipe_trains_the_same_agent_under_the_same_name() -> None
 
 def test_evaluate_repeats_itself_and_takes_other_seeds() -> None:
     folder = train("--quiet")
-    path = folder / "evaluation.json"
 
     def evaluated(*arguments: str) -> Any:
+        before = set(folder.glob("evaluations/*.json"))
         assert cli.main(["evaluate", str(folder), "--quiet", *arguments]) == 0
+        (path,) = set(folder.glob("evaluations/*.json")) - before
+        assert path.with_suffix(".png").exists()
         return json.loads(path.read_text())
 
-    after_training = json.loads(path.read_text())
+    after_training = json.loads((folder / "evaluation.json").read_text())
     assert evaluated() == after_training
     more = evaluated("--episodes", "5", "--ratios", "1", "1.5", "--seed", "9")
     assert [each["interval_s"] for each in more["intervals"]] == [0.04, 0.06]
     assert {each["episodes"] for each in more["intervals"]} == {5}
+    assert json.loads((folder / "evaluation.json").read_text()) == after_training
 
 
 def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +213,6 @@ def test_a_stopped_training_resumes_to_the_same_result(
     (folder,) = set(straight.parent.iterdir()) - {straight}
     assert f"resume {folder}" in capsys.readouterr().out
     assert cli.main(["evaluate", str(folder), "--quiet"]) == 0  # as far as it has come
-    (folder / "evaluation.json").unlink()
 
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
     ends = [LiquidPPO.load(each / "checkpoints" / "final.zip") for each in (straight, folder)]
@@ -377,10 +382,11 @@ def test_a_run_without_a_fitting_model_ends_with_one_line(
     config, model = folder / "config.yaml", folder / "checkpoints" / "final.zip"
     other = load_recipe(config, ["policy.wiring={kind: dense, neurons: 5}"])
     config.write_text(other.to_yaml())
+    (folder / "run.json").unlink()
     assert cli.main(["evaluate", str(folder)]) == 2
     model.write_bytes(b"no zip file")
     assert cli.main(["evaluate", str(folder)]) == 2
-    model.unlink()
+    shutil.rmtree(model.parent)
     assert cli.main(["evaluate", str(folder)]) == 2
     mismatch, broken, missing = capsys.readouterr().err.splitlines()
     assert "does not fit" in mismatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -72,22 +73,20 @@ def check_step(name: str, values: Tensor, timesteps: int) -> None:
         raise NotFinite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
 
 
-def check_update(name: str, value: Tensor, update: int, timesteps: int) -> None:
+def check_update(name: str, value: Tensor | float, update: int, timesteps: int) -> None:
     """Raise a ValueError if an update's loss, or the norm of its gradient, is not finite."""
-    if not torch.isfinite(value):
+    if not math.isfinite(value):
         raise ValueError(
-            f"the {name} of update {update} is {value.item()}, after {timesteps} timesteps; no "
+            f"the {name} of update {update} is {float(value)}, after {timesteps} timesteps; no "
             f"weight was changed by it. {_REMEDY}"
         )
 
 
-def check_weights(weights: Sequence[Tensor], update: int, timesteps: int) -> None:
+def check_weights(norm: float, update: int, timesteps: int) -> None:
     """Raise a ValueError if the norm of the weights is not finite after an update."""
-    with torch.no_grad():
-        norm = torch.stack([weight.norm() for weight in weights]).norm()
-    if not torch.isfinite(norm):
+    if not math.isfinite(norm):
         raise ValueError(
-            f"update {update} changed the norm of the weights to {norm.item()}, after {timesteps} "
+            f"update {update} changed the norm of the weights to {norm}, after {timesteps} "
             f"timesteps. {_REMEDY}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -15,8 +16,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from torch.nn.functional import mse_loss
-from torch.nn.utils import clip_grad_norm_
 
 from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import (
@@ -42,10 +41,13 @@ from liquid_control.agents.sequences import (
     default_batch,
     default_length,
 )
+from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
+from liquid_control.kernels.learning import SurrogateOptions
 from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.fused import FusedPolicy
 
 OWN_OPTIONS = {  # not SB3's
     "sequence_length",
@@ -298,10 +300,12 @@ class LiquidPPO(SavedAgent, PPO):
         current policy does not reach.
         """
         buffer = self.rollout_buffer
-        unrolled = unroll_sequences(
-            self.policy, buffer.rollout.transitions, buffer.states[0], self.sequence_length
-        )
-        buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        features, elapsed_time, episode_start, *_ = buffer.rollout.transitions
+        with torch.no_grad():
+            states = self.policy.states(
+                features, elapsed_time, buffer.states[0], episode_start, self.sequence_length
+            )
+        buffer.states, self._state = states[:-1], states[-1]
 
     def _set_learning_rates(self) -> None:
         optimizer = self.policy.optimizer
@@ -317,56 +321,33 @@ class LiquidPPO(SavedAgent, PPO):
         """Learn from every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
-        trained = list(self.policy.parameters())
+        fused = FusedPolicy.of(self.policy)
         for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
-            loss, figures = self._loss(minibatch)
-            for name, figure in figures.items():
-                statistics[name].append(figure.detach())
+            loss, losses, backward = self._loss(minibatch, fused)
+            for name, figure in losses._asdict().items():
+                statistics[name].append(figure)
             if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
                 return False
-            check_update("loss", loss.detach(), self._n_updates, self.num_timesteps)
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            norm = clip_grad_norm_(trained, self.max_grad_norm)
-            check_update("gradient", norm, self._n_updates, self.num_timesteps)
-            self.policy.optimizer.step()
-            check_weights(trained, self._n_updates, self.num_timesteps)
+            check_update("loss", loss, self._n_updates, self.num_timesteps)
+            backward()
+            norms = self.policy.optimizer.clipped_step(self.max_grad_norm)
+            check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
+            check_weights(norms.weights, self._n_updates, self.num_timesteps)
         return True
 
-    def _loss(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the clipped surrogate loss (Schulman et al. 2017, eq. 9), and what to log."""
-        values, log_prob, entropy, _ = self.policy.evaluate_actions(
-            minibatch.features,
-            minibatch.elapsed_time,
-            minibatch.state,
-            minibatch.episode_start,
-            minibatch.actions,
+    def _loss(
+        self, minibatch: Minibatch, fused: FusedPolicy | None
+    ) -> tuple[Tensor, Losses, Callable[[], None]]:
+        """Return the loss, what to log, and a function that sets the gradients."""
+        options = SurrogateOptions(
+            self._now(self.clip_range),
+            None if self.clip_range_vf is None else self._now(self.clip_range_vf),
+            self.ent_coef,
+            self.vf_coef,
+            self.normalize_advantage,
         )
-        advantages = minibatch.advantages
-        if self.normalize_advantage and advantages.numel() > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        clip_range = self._now(self.clip_range)
-        log_ratio = log_prob - minibatch.log_prob
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-        policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
-
-        if self.clip_range_vf is not None:
-            change = self._now(self.clip_range_vf)
-            values = minibatch.values + (values - minibatch.values).clamp(-change, change)
-        value_loss = mse_loss(minibatch.returns, values)
-        entropy_loss = log_prob.mean() if entropy is None else -entropy.mean()
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
-        with torch.no_grad():
-            figures = {
-                "entropy_loss": entropy_loss,
-                "policy_gradient_loss": policy_loss,
-                "value_loss": value_loss,
-                "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman's estimator k3
-                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
-                "loss": loss,
-            }
-        return loss, figures
+        losses, backward = surrogate(self.policy, fused, minibatch, options)
+        return losses.loss, losses, backward
 
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -20,7 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import (
@@ -311,13 +312,13 @@ class LiquidSAC(SavedAgent, SAC):
         norm = clip_grad_norm_(trained, math.inf)  # clips nothing
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
-        check_weights(trained, self._n_updates, self.num_timesteps)
+        check_weights(_norm(trained), self._n_updates, self.num_timesteps)
         if log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef_loss = -(log_ent_coef * deficit).sum()
             self.ent_coef_optimizer.zero_grad()
             ent_coef_loss.backward()
             self.ent_coef_optimizer.step()
-            check_weights([log_ent_coef], self._n_updates, self.num_timesteps)
+            check_weights(_norm([log_ent_coef]), self._n_updates, self.num_timesteps)
             figures["ent_coef_loss"] = ent_coef_loss
         return figures | {
             "ent_coef": ent_coef.squeeze(),
@@ -488,3 +489,7 @@ def soft_targets(
     """
     soft = next_values - ent_coef * duration[1:] * next_log_prob
     return rewards + torch.where(terminated == 0, per_step(gamma, duration[:-1]) * soft, 0.0)
+
+
+def _norm(weights: Sequence[Tensor]) -> float:
+    return get_total_norm([weight.detach() for weight in weights]).item()

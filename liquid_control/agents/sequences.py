@@ -138,27 +138,29 @@ class SequenceBuffer:
         The rollout is whole, and `rollout` and `states` are set.
         """
         rollout, states = self.rollout, self.states.flatten(0, 1)
-        columns = [
-            self._cut(column)
-            for column in (
-                rollout.transitions.features,
-                rollout.transitions.elapsed_time,
-                rollout.transitions.episode_start,
-                rollout.transitions.actions,
-                rollout.log_prob,
-                rollout.values,
-                rollout.advantages,
-                rollout.returns,
-            )
-        ]
+        columns = (
+            rollout.transitions.features,
+            rollout.transitions.elapsed_time,
+            rollout.transitions.episode_start,
+            rollout.transitions.actions,
+            rollout.log_prob,
+            rollout.values,
+            rollout.advantages,
+            rollout.returns,
+        )
+        # All minibatches are gathered at once: small gathers take longer than updates should.
+        rows = torch.arange(rollout.values.numel(), device=states.device)
+        rows = rows.view(-1, self.length, rollout.values.shape[1]).transpose(0, 1).flatten(1)
         order = torch.randperm(len(states)).to(states.device)
-        for chosen in order.split(sequences):
-            yield Minibatch(states[chosen], *(column.index_select(1, chosen) for column in columns))
-
-    def _cut(self, column: Tensor) -> Tensor:
-        """(steps, num_envs, ...) to (length, sequences, ...), sequences in the order of states."""
-        cut: Tensor = column.unflatten(0, (-1, self.length)).transpose(0, 1).flatten(1, 2)
-        return cut
+        chosen = torch.cat([part.flatten() for part in rows[:, order].split(sequences, dim=1)])
+        parts = [
+            states[order].split(sequences),
+            *(column.flatten(0, 1)[chosen].split(sequences * self.length) for column in columns),
+        ]
+        for state, *others in zip(*parts, strict=True):
+            yield Minibatch(
+                state, *(part.view(self.length, -1, *part.shape[1:]) for part in others)
+            )
 
 
 def default_batch(steps: int, sequence_length: int | None) -> int:

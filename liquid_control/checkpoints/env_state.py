@@ -9,7 +9,8 @@ changes, and no MjModel does. A layer of another class takes part if the class i
     def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
 
 A subclass defines them again, since it may have more state than its base. The attributes of other
-layers are not searched: a closure, a bound method or a space could hold state as well.
+layers are not searched: a closure, a bound method or a space could hold state as well. So could a
+method that an instance has of its own, unless this function has the attribute `stateless`.
 """
 
 from __future__ import annotations
@@ -111,7 +112,11 @@ def name(layer: Any) -> str:
 
 
 def _read(layer: Any) -> Arrays:
-    methods = {key for key in vars(layer) if callable(getattr(type(layer), key, None))}
+    methods = {
+        key
+        for key, value in vars(layer).items()
+        if callable(getattr(type(layer), key, None)) and not getattr(value, "stateless", False)
+    }
     if methods:
         raise UnknownStateError(f"{name(layer)} with another {min(methods)}")
     if not _has_own(layer):

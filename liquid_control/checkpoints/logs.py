@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +77,7 @@ class ResumableLogger(Logger):
 
     Raises:
         ValueError: another format.
+        CheckpointError: a log is a link, or no regular file.
     """
 
     dir: str
@@ -87,6 +89,7 @@ class ResumableLogger(Logger):
                 f"choose of {', '.join(OUTPUTS)}"
             )
         Path(folder).mkdir(parents=True, exist_ok=True)
+        list(_logs(Path(folder)))  # before one is opened
         self._formats = tuple(formats)
         super().__init__(str(folder), self._outputs(Path(folder)))
 
@@ -179,8 +182,12 @@ def record_again(
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    yield from folder.glob("progress.csv")
-    yield from sorted(folder.glob("events.out.tfevents.*"))
+    """The logs in a folder; a link is refused, because a log is cut off where it lies."""
+    for path in sorted(folder.iterdir()):
+        if path.name == "progress.csv" or path.name.startswith("events.out.tfevents."):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise CheckpointError(f"{path} is a link, or no regular file; remove it")
+            yield path
 
 
 def _length(path: Path) -> int:

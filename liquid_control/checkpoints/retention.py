@@ -37,7 +37,7 @@ class CheckpointManager:
         Raises:
             OSError: it cannot be written; the others are as they were.
         """
-        path = self.folder / f"{PREFIX}{step:012d}"
+        path = self.folder / self.name_of(step)
         if not path.exists():
             write(path, contents)
         for old in self.paths()[: -self.last]:
@@ -61,6 +61,11 @@ class CheckpointManager:
         if problems:
             raise problems[0]
         raise FileNotFoundError(f"{self.folder} holds no checkpoint to resume from")
+
+    @staticmethod
+    def name_of(step: int) -> str:
+        """The name of a checkpoint's folder; names are in the order of their steps."""
+        return f"{PREFIX}{step:012d}"
 
     @property
     def best(self) -> Path:

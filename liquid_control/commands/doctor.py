@@ -76,7 +76,7 @@ class Doctor:
     def run(self) -> int:
         """Run the command; return the exit code."""
         findings = diagnose()
-        say(diagnosis(findings))
+        say(diagnosis(findings), markup=True)
         return FAILED if any(each.fatal for each in findings) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from rich.progress import Progress
@@ -12,6 +13,7 @@ from liquid_control.agents.evaluation import TRAINED
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.commands.evaluate import examine
+from liquid_control.commands.run_folder import new_evaluation
 from liquid_control.commands.run_loader import (
     UNSEEN,
     open_run,
@@ -78,7 +80,8 @@ class Inspect:
         )
         gif = film.to_gif(pictures, GIF_RATE)
         lesion_results = self._lesions(recipe, agent, nominal)
-        evaluations = examine(recipe, agent, run, nominal, quiet=self.quiet)
+        path = new_evaluation(run, datetime.now())
+        evaluations = examine(recipe, agent, path, nominal, quiet=self.quiet)
         trained = evaluations.pop(TRAINED)
         page = report_on(
             recipe.task,
@@ -92,16 +95,16 @@ class Inspect:
                 "Run": run.folder.name,
                 "Recipe": recipe.name,
                 "Seed": str(recipe.seed),
-                "Trained for": f"{recipe.agent.total_timesteps:,} steps",
+                "Trained for": f"{agent.num_timesteps:,} steps",
             },
             settings=leaves(recipe.model_dump(mode="json")),
         )
         write_text(run.report, page)
         if lesion_results is not None:
-            writer = TensorBoardWriter.in_folder(run.folder)
+            writer = TensorBoardWriter.in_folder(run.inspection)
             heard = listening(recording)
             figure = figures.listening_map(heard, recording.wiring, lesion_results.scores)
-            writer.figure("circuit/lesions", figure, recipe.agent.total_timesteps)
+            writer.figure("circuit/lesions", figure, agent.num_timesteps)
             writer.flush()
         say(f"Report: {run.report}")
         return 0

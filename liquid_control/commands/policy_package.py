@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import io
-import json
 import re
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import yaml
-from jinja2 import StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
+from pydantic import BaseModel, ValidationError
 
 from liquid_control.checkpoints import CheckpointError, Contents, read
 from liquid_control.checkpoints.archive import contents_of, pack_zip, read_file, unpack_zip
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
-from liquid_control.commands.run_folder import Run
-from liquid_control.recipes import Recipe
+from liquid_control.commands.run_folder import Run, plot_of, steps_of
+from liquid_control.commands.run_state import read_state
+from liquid_control.monitoring.report.page import visible
+from liquid_control.recipes import CommandError, Recipe
 
 FORMAT = "liquid_control policy"
 VERSION = 1
 CARD, POLICY = "README.md", "policy.zip"
 CARD_TEXT = """\
 ---
-{{ front }}
+{{ front | safe }}
 ---
 # {{ agent }} on {{ recipe.task }}
 
 A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_control for
-{{ "{:,}".format(recipe.agent.total_timesteps) }} control steps, seed {{ recipe.seed }}. It observes
+{{ training }}, seed {{ recipe.seed }}. It observes
 {{ recipe.env.observe }}, and acts at intervals {{ intervals }}.
 
 {% if figures %}
-| intervals | seconds | episodes | mean return | std |
-|---|---:|---:|---:|---:|
-{% for each in [figures.trained] + figures.intervals %}
+| intervals | seconds | ratio to nominal | episodes | mean return | std |
+|---|---:|---:|---:|---:|---:|
+{% for each in (figures.trained,) + figures.intervals %}
 | {{ "as trained" if loop.first else "fixed" }} | {{ "%.4g" % each.interval_s }} \
-| {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} \
+| {{ "%.4g" % each.ratio }} | {{ each.episodes }} | {{ "{:,.1f}".format(each.mean_return) }} \
 | {{ "{:,.1f}".format(each.std_return) }} |
 {% endfor %}
 
@@ -60,20 +64,67 @@ rates and real robots were not tested; run it on a robot only with limits on tor
 with an emergency stop.
 """
 AGENTS = {"ppo": "LiquidPPO", "sac": "LiquidSAC"}
+_TEMPLATES = Environment(
+    autoescape=True,
+    finalize=visible,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class Figures(BaseModel):
+    """Returns at one control rate; see `Evaluation`."""
+
+    interval_s: float
+    ratio: float
+    episodes: int
+    mean_return: float
+    std_return: float
+
+
+class Results(BaseModel):
+    """The file of an evaluation. What earlier versions did not write is None."""
+
+    intervals: tuple[Figures, ...]
+    trained: Figures
+    steps: int | None = None
+    seed: int | None = None
+    ratios: tuple[float, ...] | None = None
+
+    def are_asked_for(self, recipe: Recipe, steps: int) -> bool:
+        """Return whether a recipe asks for them, of its agent after so many control steps."""
+        asked = recipe.evaluation
+        pairs = (self.steps, steps), (self.seed, recipe.seed), (self.ratios, asked.ratios)
+        return (
+            {each.episodes for each in (self.trained, *self.intervals)} == {asked.episodes}
+            and (self.ratios is not None or len(self.intervals) == len(asked.ratios))
+            and all(mine is None or mine == theirs for mine, theirs in pairs)
+        )
 
 
 def pack(run: Run, recipe: Recipe, path: Path) -> list[str]:
     """Write a run's policy, recipe, evaluation, film and card into one file; return their names.
 
+    The evaluation is the one that the recipe asks for, of the policy that is packed.
+
     Raises:
         OSError: something cannot be read or written.
-        CheckpointError: the policy is damaged.
+        CheckpointError: the policy is damaged, or a file is a link.
+        CommandError: an evaluation cannot be read.
     """
-    read(run.model)
-    files = {CARD: card(run, recipe).encode()}
-    for name, source in _places(run).items():
-        if name != CARD and source.exists():
-            files[name] = source.read_bytes()
+    steps, state = steps_of(run.model), read_state(run)
+    evaluation, results = _asked_evaluation(run, recipe, steps)
+    found: dict[str, Path | None] = {
+        CARD: None,
+        "evaluation.json": evaluation,
+        "evaluation.png": evaluation and plot_of(evaluation),
+        "replay.mp4": _film(run),
+    }
+    files = {CARD: card(recipe, steps, results, state.init if state else None).encode()}
+    for name, source in {**_places(run), **found}.items():
+        if source is not None and source.exists():
+            files[name] = read_file(source)
     with replacing(path) as partial:
         partial.write_bytes(pack_zip(sealed(files, FORMAT, VERSION, task=recipe.task)))
     return list(files)
@@ -134,16 +185,22 @@ def _opened(path: Path) -> dict[str, bytes]:
     return files
 
 
-def card(run: Run, recipe: Recipe) -> str:
-    """A card in the form that Hugging Face reads: data in front, then text."""
-    agent, figures = AGENTS[recipe.agent.algorithm], _figures(run)
+def card(recipe: Recipe, steps: int, results: Results | None, init: str | None) -> str:
+    """Return a card in the form that Hugging Face reads: data in front, then text.
+
+    Args:
+        recipe: of the policy.
+        steps: control steps that it was trained for.
+        results: of its evaluation.
+        init: where its first weights came from.
+    """
+    agent = AGENTS[recipe.agent.algorithm]
     result: dict[str, Any] = {
         "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
         "dataset": {"name": recipe.task, "type": recipe.task},
     }
-    if figures:
-        trained = figures["trained"]
-        reward = f"{trained['mean_return']:.2f} +/- {trained['std_return']:.2f}"
+    if results:
+        reward = f"{results.trained.mean_return:.2f} +/- {results.trained.std_return:.2f}"
         metric = {"type": "mean_reward", "name": "mean_reward", "value": reward, "verified": False}
         result["metrics"] = [metric]
     front = {
@@ -158,15 +215,24 @@ def card(run: Run, recipe: Recipe) -> str:
         ],
         "model-index": [{"name": agent, "results": [result]}],
     }
-    text = Template(CARD_TEXT, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    rendered: str = text.render(
+    rendered: str = _TEMPLATES.from_string(CARD_TEXT).render(
         front=yaml.safe_dump(front, sort_keys=False).rstrip(),
         agent=agent,
         recipe=recipe,
-        figures=figures,
+        figures=results,
+        training=_training(recipe, steps, init),
         intervals=_words(recipe.env.interval),
     )
     return rendered
+
+
+def _training(recipe: Recipe, steps: int, init: str | None) -> str:
+    """How long a policy was trained."""
+    total = recipe.agent.total_timesteps
+    text = f"{steps:,} control steps"
+    if steps < total:
+        text += f" of {total:,}, so that its training is not finished"
+    return text if init is None else f"{text}, starting with the weights of {init}"
 
 
 def _words(interval: float | dict[str, Any] | None) -> str:
@@ -179,26 +245,40 @@ def _words(interval: float | dict[str, Any] | None) -> str:
     return f"of {interval:g} s"
 
 
-def _figures(run: Run) -> dict[str, Any] | None:
-    if not run.evaluation.exists():
-        return None
-    figures: dict[str, Any] = json.loads(run.evaluation.read_text("utf-8"))
-    return figures
+def _asked_evaluation(
+    run: Run, recipe: Recipe, steps: int
+) -> tuple[Path, Results] | tuple[None, None]:
+    """The evaluation that a recipe asks for, of its agent after so many control steps."""
+    for path in (run.evaluation, *sorted(run.evaluations.glob("[!.]*.json"), reverse=True)):
+        with suppress(FileNotFoundError):
+            try:
+                results = Results.model_validate_json(read_file(path))
+            except ValidationError as error:
+                raise CommandError(f"{path} holds no results of an evaluation") from error
+            if results.are_asked_for(recipe, steps):
+                return path, results
+    asked = recipe.evaluation
+    warnings.warn(
+        f"it is packed without an evaluation; `evaluate` measures the {asked.episodes} episodes at "
+        f"ratios {', '.join(f'{each:g}' for each in asked.ratios)} that its recipe asks for",
+        stacklevel=3,
+    )
+    return None, None
 
 
 def _places(run: Run) -> dict[str, Path]:
-    """Where each member of a packed policy lies in a run."""
+    """Where each member of a packed policy is unpacked to in a run."""
     return {
         CARD: run.folder / CARD,
         "config.yaml": run.config,
         POLICY: run.model,
         "evaluation.json": run.evaluation,
-        "evaluation.png": run.plot,
-        "replay.mp4": _film(run),  # the name that Hugging Face shows
+        "evaluation.png": plot_of(run.evaluation),
+        "replay.mp4": run.videos / "film.mp4",  # the name that Hugging Face shows
     }
 
 
-def _film(run: Run) -> Path:
-    """The newest film of a run, or where `record` would put one."""
-    films = sorted(run.videos.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
-    return films[-1] if films else run.videos / "film.mp4"
+def _film(run: Run) -> Path | None:
+    """The newest film of a run that is whole."""
+    films = run.videos.glob("[!.]*.mp4")
+    return max(films, key=lambda path: path.stat().st_mtime, default=None)

@@ -49,12 +49,16 @@ class Record:
         robot = unseen_robot(recipe, interval)
         recording = record(agent, robot, seconds=self.seconds)
         robot.close()
-        run.videos.mkdir(exist_ok=True)
         film_path, gif_path = run.videos / "film.mp4", run.videos / "film.gif"
-        with replacing(film_path) as path:
-            film.to_mp4(film.frames(recording, fps=FILM_RATE, title=recipe.task), path, FILM_RATE)
-        with replacing(gif_path) as path:
+        try:
+            film.to_mp4(
+                film.frames(recording, fps=FILM_RATE, title=recipe.task), film_path, FILM_RATE
+            )
             pictures = film.frames(recording, fps=GIF_RATE, title=recipe.task)
-            path.write_bytes(film.to_gif(pictures, GIF_RATE))
+            with replacing(gif_path) as path:
+                path.write_bytes(film.to_gif(pictures, GIF_RATE))
+        except OSError as error:
+            reason = error.strerror or error
+            raise CommandError(f"{run.videos}: a film cannot be written: {reason}") from error
         say(f"Film: {film_path}\nGIF: {gif_path}")
         return 0

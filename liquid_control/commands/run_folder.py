@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -13,7 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from liquid_control.checkpoints import CheckpointError, read
 from liquid_control.checkpoints.durable import write_text
+from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.recipes import CommandError
 
 
@@ -29,6 +32,11 @@ class Run:
         return self.folder / "config.yaml"
 
     @property
+    def state(self) -> Path:
+        """How far the training has come; see `run_state`."""
+        return self.folder / "run.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of what was saved of the training."""
         return self.folder / "checkpoints"
@@ -40,13 +48,13 @@ class Run:
 
     @property
     def evaluation(self) -> Path:
-        """The figures of the last evaluation."""
+        """The results of the evaluation at the end of the training."""
         return self.folder / "evaluation.json"
 
     @property
-    def plot(self) -> Path:
-        """The picture of the last evaluation."""
-        return self.folder / "evaluation.png"
+    def evaluations(self) -> Path:
+        """The folder of all other evaluations."""
+        return self.folder / "evaluations"
 
     @property
     def videos(self) -> Path:
@@ -58,14 +66,90 @@ class Run:
         """What `inspect` found, as one page."""
         return self.folder / "report.html"
 
+    @property
+    def inspection(self) -> Path:
+        """The folder of TensorBoard's events of `inspect`."""
+        return self.folder / "inspection"
+
+
+def existing_run(folder: Path) -> Run:
+    """Return the run in a folder.
+
+    Raises:
+        CommandError: There is none, or a part of it is a link or a device.
+    """
+    run = Run(folder)
+    if not run.config.exists():
+        raise CommandError(f"{folder}: no run; it has no {run.config.name}")
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            # A training may remove a checkpoint meanwhile.
+            if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
+                raise CommandError(f"{path} is a link or device; a run holds its files itself")
+    return run
+
 
 def new_run(runs: Path, recipe: str, seed: int) -> Run:
     """Create runs/recipe/date-time-seed; with a number behind it where that is taken."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{seed}"
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    names = _names(datetime.now(), f"-{seed}")
     run = Run(next(folder for each in names if _create(folder := runs / recipe / each)))
     run.checkpoints.mkdir()
     return run
+
+
+def new_evaluation(run: Run, moment: datetime) -> Path:
+    """Return a path for the results of an evaluation that no other has: evaluations/date-time."""
+    paths = (run.evaluations / f"{name}.json" for name in _names(moment))
+    return next(path for path in paths if not path.exists())
+
+
+def set_aside_evaluation(run: Run) -> None:
+    """Move the evaluation at the end of the training to the others, because it goes on."""
+    if run.evaluation.exists():
+        moment = datetime.fromtimestamp(run.evaluation.stat().st_mtime)
+        path = new_evaluation(run, moment)
+        path.parent.mkdir(exist_ok=True)
+        run.evaluation.rename(path)
+        with suppress(FileNotFoundError):
+            plot_of(run.evaluation).rename(plot_of(path))
+
+
+def plot_of(evaluation: Path) -> Path:
+    """Return the path of the plot of an evaluation."""
+    return evaluation.with_suffix(".png")
+
+
+def newest_model(run: Run) -> Path:
+    """Return where the newest weights of a run lie: as training left them, or in a checkpoint.
+
+    Raises:
+        CommandError: There are none.
+        CheckpointError: The model is damaged.
+    """
+    final = run.model.exists()
+    known = CheckpointManager.name_of(steps_of(run.model)) if final else ""
+    newer = [path for path in CheckpointManager(run.checkpoints).paths() if path.name > known]
+    if not final and not newer:
+        raise CommandError(f"{run.model}: no model was saved in this run")
+    return newer[-1] if newer else run.model
+
+
+def steps_of(model: Path) -> int:
+    """Return the control steps that a saved model was trained for.
+
+    Raises:
+        CheckpointError: It is damaged, or says nothing of them.
+    """
+    steps = read(model).data.get("agent", {}).get("counters", {}).get("num_timesteps")
+    if type(steps) is not int or steps < 0:
+        raise CheckpointError(f"{model} does not say how many control steps it was trained for")
+    return steps
+
+
+def _names(moment: datetime, suffix: str = "") -> Iterator[str]:
+    """Yield date-time-suffix, then the same with a number behind it."""
+    name = f"{moment:%Y%m%d-%H%M%S}{suffix}"
+    yield from (name if number == 1 else f"{name}-{number}" for number in count(1))
 
 
 def _create(folder: Path) -> bool:

@@ -14,15 +14,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
-from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_folder import Run, existing_run, newest_model, steps_of
+from liquid_control.commands.run_state import check_changes, read_state
 from liquid_control.commands.trust import UNTRUSTED, Trust
 from liquid_control.envs.substeps import to_substeps
 from liquid_control.recipes import (
-    CommandError,
     Recipe,
     build_agent,
     build_env,
     build_robot,
+    load_recipe,
     read_recipe,
     recipe_from,
 )
@@ -40,31 +41,37 @@ def open_run(
     """The files of a run, and its recipe with changes.
 
     Raises:
-        CommandError: there is no run, or its recipe needs trust.
+        CommandError: there is no run, its recipe needs trust, or it was changed since the training.
         RecipeError: its recipe cannot be used.
     """
-    run = Run(folder)
-    if not run.config.exists():
-        raise CommandError(f"{run.folder}: no run; it has no {run.config.name}")
+    run = existing_run(folder)
     data = read_recipe(run.config, overrides)
     trust.check(data, run.config)
     recipe = recipe_from(data, str(run.config))
+    if state := read_state(run):
+        check_changes(state, load_recipe(run.config) if overrides else recipe, run)
     torch.set_num_threads(recipe.threads)
     return run, recipe
 
 
 def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
-    """Build a run's agent and load the saved weights; no code comes from the file.
+    """Build a run's agent and load its newest weights; no code comes from the file.
+
+    Warns if the training has not come to its end.
 
     Raises:
         CommandError: there is no model.
         CheckpointError: it is damaged, or does not fit the recipe.
     """
-    agent = build_agent(recipe, env)
-    try:
-        agent.set_parameters(str(run.model), device=agent.device)
-    except FileNotFoundError as error:
-        raise CommandError(f"{run.model}: no model was saved in this run") from error
+    agent, model = build_agent(recipe, env), newest_model(run)
+    agent.set_parameters(str(model), device=agent.device)
+    agent.num_timesteps, total = steps_of(model), recipe.agent.total_timesteps
+    if agent.num_timesteps < total:
+        warnings.warn(
+            f"this training is not finished; its agent after {agent.num_timesteps:,} of {total:,} "
+            "control steps is used",
+            stacklevel=2,
+        )
     return agent
 
 

@@ -18,15 +18,21 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior
 Quiet = Flag
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
+Overrides = Annotated[
+    tuple[tuple[str, ...], ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
+]
+
 
 def otherwise(metavar: str, default: str) -> Any:
     """Return the settings of an argument that is None by default, with the default to show."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
-def say(text: str) -> None:
+def say(text: str, *, markup: bool = False) -> None:
     """Print text without wrapping or highlighting, so that paths and commands can be copied."""
-    console.print(text, soft_wrap=True, highlight=False)
+    console.print(text, soft_wrap=True, highlight=False, markup=markup)
 
 
 def note(text: str) -> None:

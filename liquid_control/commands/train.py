@@ -15,16 +15,19 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.durable import write_text
+from liquid_control.checkpoints.fields import check_like
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
 from liquid_control.commands.display import command, plan, training_progress
 from liquid_control.commands.evaluate import examine
-from liquid_control.commands.run_folder import Run, in_use, new_run
+from liquid_control.commands.run_folder import Run, existing_run, in_use, new_run, newest_model
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
-from liquid_control.commands.terminal import INTERRUPTED, Quiet, otherwise, say
+from liquid_control.commands.run_state import RunState, Status, write_state
+from liquid_control.commands.terminal import INTERRUPTED, Overrides, Quiet, otherwise, say
 from liquid_control.commands.trust import search_working_directory, trust_flag
 from liquid_control.monitoring import (
     EpisodeCallback,
@@ -35,16 +38,10 @@ from liquid_control.monitoring import (
     leaves,
     log_evaluations,
 )
+from liquid_control.neurons import Circuit
 from liquid_control.recipes import CommandError, Recipe, build_agent, build_env, load_recipe
 from liquid_control.recipes.arguments import module_of
 from liquid_control.recipes.text import cut
-
-Overrides = Annotated[
-    tuple[tuple[str, ...], ...],
-    tyro.conf.UseAppendAction,
-    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
-]
-
 
 NEVER = 2**62
 
@@ -62,6 +59,10 @@ class Train:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of weights and environments."""
 
+    init: Annotated[Path | None, otherwise("RUN", "new weights")] = None
+    """Start with the weights and normaliser of this run's policy, which may be of another task or
+    recipe with the same circuit; the optimizer and the count of steps start anew."""
+
     runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
     """Folder in which the run's folder is created."""
 
@@ -77,24 +78,63 @@ class Train:
         torch.set_num_threads(recipe.threads)
         env = build_env(recipe)
         agent = build_agent(recipe, env)
+        recipe = recipe.with_policy(agent.policy.options)
+        init = None if self.init is None else load_weights(agent, existing_run(self.init))
         try:
             run = new_run(self.runs, recipe.name, recipe.seed)
             write_text(run.config, recipe.to_yaml())
         except OSError as error:
             raise CommandError(f"--runs {cut(str(self.runs))}: {error.strerror}") from error
-        say(plan(recipe, agent, env, run))
+        say(plan(recipe, agent, env, run), markup=True)
 
         with in_use(run):
             agent.set_logger(logger_of(run, quiet=self.quiet))
-            return carry_out(recipe, agent, env, run, quiet=self.quiet)
+            return carry_out(recipe, agent, env, run, quiet=self.quiet, init=init)
+
+
+def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
+    """Load the newest weights of a run's policy, and nothing else; say where they come from.
+
+    Raises:
+        CheckpointError: They are of another agent or circuit, or of other shapes.
+    """
+    path = newest_model(run)
+    other = type(agent).load(path)
+    weights, circuits = other.policy.state_dict(), dict(other.policy.named_modules())
+    try:
+        check_like(weights, agent.policy.state_dict(), "policy")
+        for name, circuit in agent.policy.named_modules():
+            if isinstance(circuit, Circuit):
+                theirs = circuits.get(name)
+                if not (isinstance(theirs, type(circuit)) and theirs.wiring == circuit.wiring):
+                    raise CheckpointError(f"its {name} has other neurons or another wiring")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not fit this recipe: {error}") from error
+    agent.policy.load_state_dict(weights)
+    name = "/".join(run.folder.absolute().parts[-2:])
+    return f"{name} after {other.num_timesteps:,} steps"
 
 
 def carry_out(
-    recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run, *, quiet: bool
+    recipe: Recipe,
+    agent: LiquidPPO | LiquidSAC,
+    env: VecEnv,
+    run: Run,
+    *,
+    quiet: bool,
+    init: str | None,
 ) -> int:
     """Train to the end of the recipe, then evaluate; return the exit code."""
+
+    def mark(status: Status) -> None:
+        data = recipe.model_dump(mode="json")
+        state = RunState(status=status, steps=agent.num_timesteps, recipe=data, init=init)
+        write_state(run, state)
+
     nominal, tool = nominal_interval(env), command("liquid-control")
     again = f"{run.folder}{trust_flag(recipe)}"
+    mark("training")
+    finished = False
     try:
         finished = learn(recipe, agent, run, nominal, quiet=quiet)
     except Exception:
@@ -102,12 +142,17 @@ def carry_out(
         raise
     finally:
         agent.save(run.model)
+        if not finished:
+            mark("interrupted")
     if not finished:
         say(f"Interrupted; resume it: {tool} resume {again}")
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
-    evaluations = examine(recipe, agent, run, nominal, quiet=quiet)
+    evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
     log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
+    manager = CheckpointManager(run.checkpoints)
+    manager.save(agent.num_timesteps, agent.state_dict(training=True))  # to extend the training
+    mark("finished")
     env.close()
     say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
     return 0

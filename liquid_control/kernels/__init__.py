@@ -1,4 +1,7 @@
-"""Fused unrolls in C++: programs for circuits, and the compiled kernels that run them."""
+"""The compiled kernels, and what they are called with.
+
+Fused unrolls of circuits, and for a loop of updates passes without autograd, a loss and Adam.
+"""
 
 from liquid_control.kernels.fused import unroll
 from liquid_control.kernels.program import Program

@@ -34,7 +34,7 @@ class Unrollable(Protocol):
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class Compiled:
     """A program, its plan in C++ (with `forward` and `backward`), and the size of the state."""
 
     program: Program
@@ -42,7 +42,7 @@ class _Compiled:
     state_size: int
 
 
-_compiled: WeakKeyDictionary[Unrollable, _Compiled | None] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[Unrollable, Compiled | None] = WeakKeyDictionary()
 
 
 def unroll(
@@ -67,8 +67,8 @@ def unroll(
         activity (time, batch, neurons from `first` on) and the last state; None where PyTorch is
         needed: for a circuit without a program, for other devices and dtypes, and for tracing.
     """
-    compiled = _compile(circuit)
-    if compiled is None or _is_traced():
+    compiled = compile_circuit(circuit)
+    if compiled is None or is_traced():
         return None
     program = compiled.program
     if circuit.input_mapping is not None and not program.maps_inputs:
@@ -92,10 +92,10 @@ def unroll(
     if torch.is_grad_enabled():
         outputs, last = _Unroll.apply(call, *tensors)  # type: ignore[no-untyped-call]
         return outputs, last
-    return _forward(call, tensors, None, False)
+    return run_forward(call, tensors, None, False)
 
 
-def _compile(circuit: Unrollable) -> _Compiled | None:
+def compile_circuit(circuit: Unrollable) -> Compiled | None:
     """Return the circuit's compiled program, which is created at its first unroll."""
     try:
         return _compiled[circuit]
@@ -104,12 +104,12 @@ def _compile(circuit: Unrollable) -> _Compiled | None:
         program = None if module is None else circuit.program()
         compiled = None
         if module is not None and program is not None:
-            compiled = _Compiled(program, program.compile(module), circuit.state_size)
+            compiled = Compiled(program, program.compile(module), circuit.state_size)
         _compiled[circuit] = compiled
         return compiled
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
     """Whether tensors may hold no numbers: in torch.compile, torch.func and forward-mode AD."""
     return (
         torch.compiler.is_compiling()
@@ -118,14 +118,14 @@ def _is_traced() -> bool:
     )
 
 
-Call = tuple[_Compiled, float, int, Tensor | None]
+Call = tuple[Compiled, float, int, Tensor | None]
 """Compiled program, time scale, first neuron wanted, episode starts: all without a gradient."""
 
 Tensors = Sequence[Tensor | None]
 """Inputs, state, elapsed time and the program's parameters."""
 
 
-def _forward(
+def run_forward(
     call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
 ) -> tuple[Tensor, Tensor]:
     """Return outputs and last state, and store what the backward pass needs in `kept`."""
@@ -142,7 +142,7 @@ def _forward(
         time_scale,
         first,
         wants_time,
-        _addresses(tensors),
+        addresses(tensors),
         0 if starts is None else starts.data_ptr(),
         0 if kept is None else kept.data_ptr(),
         outputs.data_ptr(),
@@ -152,7 +152,38 @@ def _forward(
     return outputs, last
 
 
-def _addresses(tensors: Tensors) -> list[int]:
+def run_backward(
+    call: Call,
+    tensors: Tensors,
+    kept: Tensor,
+    d_outputs: Tensor | None,
+    d_last: Tensor | None,
+    gradients: Tensors,
+) -> None:
+    """Write the gradients by the tensors, given those by outputs and last state."""
+    compiled, time_scale, first, starts = call
+    inputs = tensors[0]
+    assert inputs is not None
+    time, batch, _ = inputs.shape
+    d_outputs = None if d_outputs is None else d_outputs.contiguous()
+    d_last = None if d_last is None else d_last.contiguous()
+    compiled.kernel.backward(
+        IS_DOUBLE[inputs.dtype],
+        time,
+        batch,
+        time_scale,
+        first,
+        addresses(tensors),
+        0 if starts is None else starts.data_ptr(),
+        kept.data_ptr(),
+        *addresses((d_outputs, d_last)),
+        addresses(gradients),
+        torch.get_num_threads(),
+    )
+
+
+def addresses(tensors: Tensors) -> list[int]:
+    """Return where the numbers of each tensor begin, zero for None."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
@@ -171,35 +202,19 @@ class _Unroll(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         wants_time = ctx.needs_input_grad[3]
-        return _forward(call, tensors, trajectory.memory if trajectory else None, wants_time)
+        return run_forward(call, tensors, trajectory.memory if trajectory else None, wants_time)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        compiled, time_scale, first, starts = ctx.call
         tensors = ctx.saved_tensors
         gradients = [
             torch.empty_like(tensor) if wanted else None
             for tensor, wanted in zip(tensors, ctx.needs_input_grad[1:], strict=True)
         ]
-        d_outputs = None if d_outputs is None else d_outputs.contiguous()
-        d_last = None if d_last is None else d_last.contiguous()
-        time, batch, _ = tensors[0].shape
-        compiled.kernel.backward(
-            IS_DOUBLE[tensors[0].dtype],
-            time,
-            batch,
-            time_scale,
-            first,
-            _addresses(tensors),
-            0 if starts is None else starts.data_ptr(),
-            ctx.trajectory.memory.data_ptr(),
-            *_addresses((d_outputs, d_last)),
-            _addresses(gradients),
-            torch.get_num_threads(),
-        )
+        run_backward(ctx.call, tensors, ctx.trajectory.memory, d_outputs, d_last, gradients)
         return None, *gradients
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from liquid_control.neurons import Circuit
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, Signal, make_critic
+from liquid_control.policies.networks import CircuitSpec, Signal, TwinCritic, make_critic
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
@@ -204,6 +204,34 @@ class LiquidPolicy(StatefulPolicy):
         values, critic_state = self.critic(signal, critic_state, activity)
         after = torch.cat([actor_state, critic_state], dim=1)
         return self.actor_circuit.readout(activity), values, after
+
+    def states(
+        self,
+        features: Tensor,
+        elapsed_time: Tensor,
+        state: Tensor,
+        episode_start: Tensor,
+        length: int,
+    ) -> Tensor:
+        """Run actor and critic over sequences for their states alone.
+
+        Args:
+            features: (time, batch, features).
+            elapsed_time: (time, batch) seconds.
+            state: (batch, state_size) before the first step.
+            episode_start: (time, batch).
+            length: steps from one state to the next.
+
+        Returns:
+            the states before each `length` steps and after the last one, those that `unroll`
+            returns, (parts + 1, batch, state_size).
+        """
+        signal = Signal(self._normalize(features), elapsed_time, episode_start)
+        states = self.actor.states(signal, self.actor_part(state), length)
+        if not isinstance(self.critic, TwinCritic):
+            return states
+        of_critic = state[:, self.actor_circuit.state_size :]
+        return torch.cat([states, self.critic.body.states(signal, of_critic, length)], dim=-1)
 
     def distribution_of(self, motor: Tensor) -> Distribution:
         """Return the distribution of actions given motor activity (batch, motor)."""

@@ -104,6 +104,13 @@ class EncodedCircuit(nn.Module):
         """Return the activity (time, batch, neurons) and the state after the last step."""
         return self.run(self.encode(signal), state)
 
+    def states(self, signal: Signal, state: Tensor, length: int) -> Tensor:
+        """Return the states before each `length` steps, and the last, (parts + 1, batch, size)."""
+        states = [state]
+        for part in zip(*(each.split(length) for each in self.encode(signal)), strict=True):
+            states.append(self.run(Signal(*part), states[-1])[1])
+        return torch.stack(states)
+
     def encode(self, signal: Signal) -> Signal:
         """Replace the features by the inputs of the sensory neurons."""
         if self.encoder is None:
@@ -117,9 +124,13 @@ class EncodedCircuit(nn.Module):
 
 
 def with_clock(signal: Signal, time_scale: float) -> Tensor:
-    """Append elapsed_time / time_scale - 1 to the features: zero at the nominal interval."""
-    clock = signal.elapsed_time.unsqueeze(-1) / time_scale - 1
-    return torch.cat([signal.features, clock], dim=-1)
+    """Append the clock to the features."""
+    return torch.cat([signal.features, clock(signal.elapsed_time, time_scale)], dim=-1)
+
+
+def clock(elapsed_time: Tensor, time_scale: float) -> Tensor:
+    """Return elapsed_time / time_scale - 1 as a feature: zero at the nominal interval."""
+    return elapsed_time.unsqueeze(-1) / time_scale - 1
 
 
 class Critic(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -30,6 +31,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from liquid_control.agents.options import PPOOptions, SACOptions, TrainFreq
 from liquid_control.envs import Interval, interval_from
 from liquid_control.policies.options import (
+    CircuitOptions,
     LiquidPolicyOptions,
     Options,
     SoftLiquidPolicyOptions,
@@ -54,12 +56,21 @@ def _check_interval(value: Any) -> Any:
     return value
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
 # Lists in YAML become tuples, because a recipe is immutable.
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 Sizes: TypeAlias = Annotated[tuple[Size, ...], Field(strict=False)]
 Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False, max_length=100)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+Steps: TypeAlias = Annotated[
+    PositiveInt,
+    BeforeValidator(lambda value: int(value) if _is_whole(value) else value),
+]
+"""Control steps; 2e6 is one of the ways to write them."""
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
 ]
@@ -113,7 +124,7 @@ class EnvSection(Section):
 class AgentSection(Section):
     """The algorithm and its options, with the defaults of the agent's class."""
 
-    total_timesteps: PositiveInt
+    total_timesteps: Steps
     """Control steps to learn from, over all environments."""
 
 
@@ -180,7 +191,7 @@ class EvaluationSection(Section):
 class MonitoringSection(Section):
     """Monitoring in TensorBoard; see `liquid_control.monitoring`."""
 
-    every: PositiveInt | None = 1_000_000
+    every: Steps | None = 1_000_000
     """Control steps, over all environments, between two recordings; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
     """Simulated seconds of an episode in a film."""
@@ -199,14 +210,26 @@ class Recipe(Section):
     policy: PolicySection = PolicySection()
     evaluation: EvaluationSection = EvaluationSection()
     monitoring: MonitoringSection = MonitoringSection()
-    checkpoint_every: PositiveInt | None = 100_000
+    checkpoint_every: Steps | None = 100_000
     """Control steps, over all environments, between two checkpoints; null: no checkpoints."""
     seed: Seed = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of PyTorch; one is fastest for small circuits."""
 
+    def with_policy(self, options: CircuitOptions) -> Recipe:
+        """Return the recipe with every option of its policy, which later defaults do not change.
+
+        What follows from the environment, such as the nominal interval, is left to it.
+        """
+        given = {**vars(options), "nominal_interval": None}
+        for name in ("encoder", "actor_layers", "critic_layers"):  # no layers; null is the default
+            if name in given:
+                given[name] = given[name] or ()
+        policy = {name: given[name] for name in PolicySection.model_fields if name in given}
+        return self.model_copy(update={"policy": PolicySection.model_validate(policy)})
+
     def to_yaml(self) -> str:
-        """Return the recipe as YAML, with all defaults but the policy's."""
+        """Return the recipe as YAML, with all defaults but those of the policy."""
         data = self.model_dump(mode="json")
         data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
         return to_yaml(data)

@@ -14,6 +14,7 @@ import torch
 from stable_baselines3.common.logger import Image, configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.logs import ResumableLogger, marks_of, pending_of, record_again
 
 
@@ -133,6 +134,32 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     logger.rewind({})
     assert (tmp_path / "config.yaml").read_text() == "name: x\n"
     assert (tmp_path / "notes.csv").read_text() == "a\n1\n2\n"
+
+
+@pytest.mark.parametrize("name", ["events.out.tfevents.1.vm.2", "progress.csv"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "device"])
+def test_a_log_that_is_no_file_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    folder, target = tmp_path / "logs", tmp_path / "target"
+    logger = ResumableLogger(folder)
+    log(logger, range(2))
+    marks = marks_of(logger)
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if kind == "device":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    if kind == "link":
+        target.write_text("not a log\n")
+    before = target.exists() and target.read_text()
+    for use in (
+        lambda: ResumableLogger(folder),
+        lambda: marks_of(logger),
+        lambda: logger.rewind({**marks, name: 1}),
+    ):
+        with pytest.raises(CheckpointError, match=f"{name} is a link, or no regular file; remove"):
+            use()
+    assert (target.exists() and target.read_text()) == before
 
 
 def test_what_is_not_written_yet_is_recorded_again(tmp_path: Path) -> None:

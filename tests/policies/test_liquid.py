@@ -99,6 +99,13 @@ def test_stepping_equals_unrolling(observations: spaces.Space[Any], critic: str)
 
     *unrolled, after = policy.evaluate_actions(features, elapsed, whole, started, actions)
     assert_close(after, before, rtol=1e-5, atol=1e-6)
+    for length in (1, 3, STEPS):
+        states = policy.states(features, elapsed, whole, started, length)
+        assert torch.equal(states[0], whole)
+        assert_close(states[-1], before, rtol=1e-5, atol=1e-6)
+        shorter = [each[:length] for each in (features, elapsed)], started[:length]
+        early = policy.unroll(*shorter[0], whole, shorter[1])[2]
+        assert_close(states[1], early, rtol=1e-5, atol=1e-6)
     for unroll, column in zip(unrolled, zip(*steps, strict=True), strict=True):
         assert_close(unroll, torch.cat(column), rtol=1e-5, atol=1e-5)
     likeliest = policy.evaluate_actions(features, elapsed, whole, started, torch.stack(means))[1]

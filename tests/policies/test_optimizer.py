@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from liquid_control.kernels.learning import Norms
 from liquid_control.neurons import NEURONS
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.wiring import ncp
@@ -40,6 +46,93 @@ def test_with_a_share_of_one_it_is_adam(weights: nn.Parameter) -> None:
     other = nn.Parameter(weights.detach().clone())
     ours = RecurrentAdam([weights], [(weights, torch.tensor([1]))], lr=0.1)
     assert torch.equal(walk(weights, ours), walk(other, torch.optim.Adam([other], lr=0.1)))
+
+
+def clipped_walk(
+    weights: nn.Parameter, optimizer: RecurrentAdam, largest: float, steps: int = 5
+) -> list[Norms]:
+    norms = []
+    for step in range(steps):
+        optimizer.zero_grad()
+        (weights - step).square().sum().backward()
+        norms.append(optimizer.clipped_step(largest))
+    return norms
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "fused": {"fused": True, "eps": 1e-5},
+    "weight decay": {"weight_decay": 0.1},
+    "amsgrad": {"amsgrad": True},
+}
+
+
+@pytest.mark.parametrize("largest", [0.1, 1e9])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_clipped_step_is_clipping_and_a_step(
+    monkeypatch: pytest.MonkeyPatch, weights: nn.Parameter, options: dict[str, Any], largest: float
+) -> None:
+    def run() -> tuple[torch.Tensor, list[Norms], dict[str, Any]]:
+        own = nn.Parameter(weights.detach().clone())
+        optimizer = RecurrentAdam([own], [(own, torch.tensor([0, 2]))], lr=0.1, **options)
+        optimizer.recurrent_share = 0.25
+        norms = clipped_walk(own, optimizer, largest)
+        return own.detach(), norms, optimizer.state_dict()["state"][0]
+
+    found, norms, state = run()
+    monkeypatch.setattr(RecurrentAdam, "_states", lambda self: [])
+    expected, expected_norms, expected_state = run()
+    torch.testing.assert_close(found, expected)
+    np.testing.assert_allclose(norms, expected_norms, rtol=1e-6)
+    assert state.keys() == expected_state.keys()
+    for name, each in state.items():
+        torch.testing.assert_close(each, expected_state[name], msg=name)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_gradient_that_is_not_finite_changes_nothing(
+    weights: nn.Parameter, earlier: int, value: float
+) -> None:
+    optimizer = RecurrentAdam([weights], [], lr=0.1)
+    clipped_walk(weights, optimizer, 1.0, earlier)
+    before, state = weights.detach().clone(), deepcopy(optimizer.state_dict())
+    weights.grad = torch.full_like(weights, value)
+    assert not math.isfinite(optimizer.clipped_step(1.0).gradient)
+    assert torch.equal(weights, before)
+    assert str(optimizer.state_dict()) == str(state)
+
+
+def test_steps_go_on_after_loading_and_copying(weights: nn.Parameter) -> None:
+    def optimizer_of(parameter: nn.Parameter) -> RecurrentAdam:
+        optimizer = RecurrentAdam([parameter], [(parameter, torch.tensor([0]))], lr=0.1)
+        optimizer.recurrent_share = 0.5
+        return optimizer
+
+    optimizer = optimizer_of(weights)
+    clipped_walk(weights, optimizer, 1.0)
+    other = nn.Parameter(weights.detach().clone())
+    loaded = optimizer_of(other)
+    loaded.load_state_dict(deepcopy(optimizer.state_dict()))
+    copied, copy = deepcopy((weights, optimizer))
+    for each, its in ((weights, optimizer), (other, loaded), (copied, copy)):
+        clipped_walk(each, its, 1.0)
+    assert torch.equal(weights, other)
+    assert torch.equal(weights, copied)
+
+
+def test_a_parameter_in_another_precision_or_memory_is_still_the_one_that_learns(
+    weights: nn.Parameter,
+) -> None:
+    optimizer = RecurrentAdam([weights], [(weights, torch.tensor([0]))], lr=0.1)
+    optimizer.recurrent_share = 0.5
+    clipped_walk(weights, optimizer, 1.0)
+    for change in (torch.clone, torch.Tensor.double, lambda each: each.t().contiguous().t()):
+        weights.data = change(weights.data)
+        optimizer.load_state_dict(optimizer.state_dict())  # moments in the precision of now
+        before = weights.detach().clone()
+        clipped_walk(weights, optimizer, 1.0, 1)
+        assert not torch.isclose(weights, before).any()
 
 
 @pytest.mark.parametrize("neurons", NEURONS)

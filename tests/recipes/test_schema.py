@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,33 @@ def test_a_recipe_of_sac_builds_that_agent(tmp_path: Path) -> None:
         load_recipe(path, ["agent.n_steps=64"])
 
 
+@pytest.mark.parametrize("text", ["<b>x</b>", "a b", "a\nb", "a\x1b[31mb", "größe", "$x$", ""])
+@pytest.mark.parametrize("key", ["name", "task"])
+def test_names_are_plain(key: str, text: str, recipe_file: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe_file, [f"{key}={json.dumps(text)}"])
+    message = str(caught.value)
+    assert f"{key}: String should match pattern" in message
+    assert message.isprintable()
+
+
+def test_a_default_name_is_plain(recipe_file: Path) -> None:
+    for name in ("my robots", "<größe>", ".hidden"):
+        folder = recipe_file.parent / name
+        folder.mkdir()
+        path = folder / "a b.yaml"
+        path.write_text(recipe_file.read_text())
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*-a-b", load_recipe(path).name)
+
+
+def test_control_steps_may_be_written_as_powers_of_ten(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, ["agent.total_timesteps=2e6", "checkpoint_every=1.5e3"])
+    assert (recipe.agent.total_timesteps, recipe.checkpoint_every) == (2_000_000, 1500)
+    for wrong in ("2.5", ".nan", ".inf", "-1e3"):
+        with pytest.raises(RecipeError, match=r"agent\.total_timesteps: "):
+            load_recipe(recipe_file, [f"agent.total_timesteps={wrong}"])
+
+
 def test_several_mistakes_are_all_named(recipe_file: Path) -> None:
     with pytest.raises(RecipeError, match=r"agent\.gamma: .*agent\.n_steps"):
         load_recipe(recipe_file, ["agent.n_steps=0", "agent.gamma=2"])
@@ -367,3 +396,30 @@ def test_what_cannot_be_built_raises_one_line(recipe_file: Path, override: str, 
         agent_of(recipe)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize("encoder", ["null", "[]", "[8]"])
+def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
+    algorithm: str, encoder: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: InvertedPendulum-v5\nagent: {total_timesteps: 64}\n")
+    recipe = load_recipe(path, [f"agent.algorithm={algorithm}", f"policy.encoder={encoder}"])
+    policy = build_agent(recipe, build_env(recipe)).policy
+    path.write_text(recipe.with_policy(policy.options).to_yaml())
+    resolved = load_recipe(path)
+    missing = {name for name, value in resolved.policy if value is None}
+    others = {"actor_layers", "n_critics", "share_encoder"} if algorithm == "ppo" else set()
+    others |= {"critic", "log_std_init"} if algorithm == "sac" else set()
+    assert missing == others | {
+        "critic_wiring",
+        "neuron_kwargs",
+        "nominal_interval",
+        "optimizer_kwargs",
+    }
+    again = build_agent(resolved, build_env(resolved)).policy
+    for (name, one), (_, other) in zip(
+        policy.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        assert one.equal(other), name

@@ -1,21 +1,11 @@
 // The Python module of the kernels, compiled once for each instruction set.
 #pragma once
 
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include "engine.h"
+#include "learning.h"
 #include "solo.h"
 
 namespace liquid {
-
-namespace py = pybind11;
-using Address = std::uintptr_t;  // of a tensor's first number; zero for no tensor
-
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
-}
 
 /// A circuit's plan, with its forward and backward pass in single and double precision.
 class Circuit {
@@ -146,4 +136,5 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
         .def("kept_size", &Circuit::kept_size)
         .def("forward", &Circuit::forward, without_gil)
         .def("backward", &Circuit::backward, without_gil);
+    liquid::add_learning(module);
 }

@@ -22,6 +22,7 @@ class Rows {
         memory += size_;
     }
     T* operator[](std::size_t row) const { return data_ + row * pitch_; }
+    std::size_t step() const { return pitch_; }  // from one row to the next
     void clear() const { std::fill(data_, data_ + size_, T(0)); }
 
   private:

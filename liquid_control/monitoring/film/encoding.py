@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import chain
@@ -17,6 +18,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.monitoring.colours import LANGUAGE
 from liquid_control.monitoring.film.rendering import Picture
 
@@ -61,26 +63,36 @@ def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
 
 
 def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
-    """Write an MP4 video with H.264, which browsers and phones can play.
+    """Write an MP4 video with H.264, which browsers and phones can play, whole or not at all.
 
     Args:
         frames: Pictures of equal size, (height, width, 3), with even height and width.
-        path: The file, which is overwritten.
+        path: The file, which is replaced if it exists; its folder is created.
         fps: Pictures per second.
 
     Raises:
         ValueError: If there are no frames.
-        RuntimeError: If FFmpeg is missing.
-        OSError: If FFmpeg fails, such as on a full disk.
+        OSError: If FFmpeg is missing or fails, such as on a full disk.
     """
-    remaining = iter(frames)
-    first = next(remaining, None)
+    pictures = iter(frames)
+    try:
+        with replacing(path) as partial:
+            if reason := _encode(pictures, partial, fps):
+                raise OSError(f"FFmpeg could not write {path}: {reason}")
+    finally:
+        if isinstance(pictures, Generator):
+            # The error would keep it, and its renderer cannot be freed in a garbage collection.
+            pictures.close()
+
+
+def _encode(pictures: Iterator[Picture], path: Path, fps: float) -> str:
+    """Write a video; return FFmpeg's reason if it fails."""
+    command = [_ffmpeg(), "-y", "-v", "error"]
+    first = next(pictures, None)
     if first is None:
         raise ValueError("no frames to make a video of")
     height, width, _ = first.shape
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        *("-y", "-v", "error"),
+    command += [
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
         *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
         *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)),
@@ -89,11 +101,20 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
         # FFmpeg's message is more informative than the broken pipe.
         with suppress(BrokenPipeError), Popen(command, stdin=PIPE, stderr=errors) as process:
             pipe = cast("IO[bytes]", process.stdin)
-            for each in chain((first,), remaining):
+            for each in chain((first,), pictures):
                 pipe.write(each.tobytes())
-        if process.returncode:
-            errors.seek(0)
-            raise OSError(f"FFmpeg could not write {path}: {errors.read().decode().strip()}")
+        errors.seek(0)
+        reason = errors.readline().decode(errors="replace").strip()
+        return (reason or f"exit code {process.returncode}") if process.returncode else ""
+
+
+def _ffmpeg() -> str:
+    """Return the path of FFmpeg."""
+    with suppress(RuntimeError):
+        path: str | None = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+        if path is not None:
+            return path
+    raise OSError("FFmpeg is missing; install it, or set IMAGEIO_FFMPEG_EXE to its path")
 
 
 def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]:

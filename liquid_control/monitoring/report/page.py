@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 TEMPLATE = "report.html.jinja"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that control how others are shown, such as the direction of writing."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ def number(value: float) -> str:
     return text.replace("-", "−").replace("inf", "∞")
 
 
+def visible(value: Any) -> Any:
+    """Escape the control characters in a text, apart from tabs and new lines."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return CONTROL.sub(lambda each: each[0].encode("unicode_escape").decode(), value)
+
+
 def _data_uri(image: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(image).decode()}"
 
@@ -123,6 +133,7 @@ def _data_uri(image: bytes, kind: str) -> str:
 _TEMPLATES = Environment(
     loader=PackageLoader("liquid_control.monitoring.report", ""),
     autoescape=True,
+    finalize=visible,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -157,7 +157,6 @@ class EpisodeCallback(MonitoringCallback):
         options: dict[str, Any] = {"seconds": self.film_seconds, "title": self.title}
         if self.folder is None:
             return film.to_gif(film.frames(recording, fps=GIF_RATE, **options), GIF_RATE)
-        self.folder.mkdir(parents=True, exist_ok=True)
         kept: list[film.Picture] = []
 
         def pictures() -> Iterator[film.Picture]:

@@ -175,5 +175,6 @@ def _time_steps(env: VecEnv, report: Callable[[float], None] | None) -> None:
         report(perf_counter() - start)
         return result
 
+    timed.stateless = True  # type: ignore[attr-defined]  # for `checkpoints.env_state`
     # The instance attribute takes precedence over the method of the class.
     env.step_wait = timed  # type: ignore[method-assign]

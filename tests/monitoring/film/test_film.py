@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
@@ -208,10 +209,73 @@ def test_an_mp4_keeps_frames_size_and_speed(tmp_path: Path) -> None:
 
 
 def test_an_mp4_that_cannot_be_written_raises_with_the_reason(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "film.mp4"
+    path = tmp_path / "film.mp4"
     with pytest.raises(OSError, match=re.escape(f"could not write {path}: ")) as caught:
-        to_mp4(white_noise(200, 128, 128), path, 25)
-    assert "No such file" in str(caught.value)
+        to_mp4(white_noise(2, 127, 127), path, 25)
+    assert "not divisible by 2" in str(caught.value)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace FFmpeg by a program that ends with an error after it has written a few bytes."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\nfor last; do :; done\nprintf half > "$last"\n'
+        "echo No space left on device >&2\nexit 228\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_frames_are_closed_on_an_error(tmp_path: Path) -> None:
+    """A renderer that a garbage collection frees, in any thread, waits forever."""
+    closed = []
+
+    def rendered() -> Iterator[np.ndarray]:
+        try:
+            yield from white_noise(200)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        to_mp4(rendered(), tmp_path / "film.mp4", 25)
+    assert closed
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("before", [{}, {"film.mp4": b"an earlier film"}])
+def test_a_full_disk_leaves_no_half_mp4(before: dict[str, bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, content in before.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(OSError, match="No space left on device"):
+        to_mp4(white_noise(200), folder / "film.mp4", 25)
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+
+def test_an_mp4_takes_the_place_of_a_link_and_not_of_its_target(tmp_path: Path) -> None:
+    path, target = tmp_path / "film.mp4", tmp_path / "target"
+    target.write_bytes(b"not a film")
+    path.symlink_to(target)
+    to_mp4(white_noise(2), path, 25)
+    assert target.read_bytes() == b"not a film"
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("found", ["/nowhere/ffmpeg", None])
+def test_without_ffmpeg_the_error_gives_the_remedy(
+    found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    if found is not None:
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", found)
+    monkeypatch.setattr("imageio_ffmpeg._utils._get_ffmpeg_exe", lambda: None)
+    with pytest.raises(OSError, match="FFmpeg is missing; install it, or set IMAGEIO_FFMPEG_EXE"):
+        to_mp4(white_noise(2), tmp_path / "film.mp4", 25)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_in_the_frames_is_not_swallowed(tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ def test_a_folded_table_can_be_opened() -> None:
     assert pages.rows(folded) == [["a", "b"]]
 
 
+def test_control_characters_are_escaped() -> None:
+    text = "a\x1b[31mb\x00c\u202ed\n\te"
+    content = Chapter(text, [text], [Table(text, (text,), [(text,)], text)])
+    read = page(text, text, {text: text}, [content])
+    assert "a\\x1b[31mb\\x00c\\u202ed\n\te" in read
+    assert not {"\x1b", "\x00", "\u202e"} & set(read)
+
+
 @pytest.mark.parametrize("text", ["<b>&\"'", "<script>alert(1)</script>", "a\u2028b &lt;"])
 def test_texts_are_escaped(text: str) -> None:
     table = Table(text, (text,), [(text,), ((Chip(text, "#000000"),),)], text)

@@ -1,0 +1,178 @@
+"""A policy's forward and backward pass in the compiled kernels, without autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liquid_control.kernels import extension
+from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
+from liquid_control.kernels.passes import WIDEST, CircuitPass, Layer, NetworkPass
+from liquid_control.policies.liquid import LiquidPolicy
+from liquid_control.policies.networks import EncodedCircuit, SharedCritic, TwinCritic, clock
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+ACTIVATIONS: Mapping[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
+
+
+class FusedPolicy:
+    """The passes of one policy, whose parameters stay the same tensors; see `kernels.passes`.
+
+    `evaluate` and `backward` do in a loop of updates what `LiquidPolicy.unroll` and
+    `torch.Tensor.backward` do elsewhere. `FusedPolicy.of` creates it.
+    """
+
+    def __init__(self, policy: LiquidPolicy, module: ModuleType) -> None:
+        self.policy, self.module = policy, module
+        self._parameters = list(policy.parameters())
+        critic: Any = policy.critic
+        self._actor = _Body(policy.actor, module)
+        self._twin = _Body(critic.body, module) if isinstance(critic, TwinCritic) else None
+        self._value = NetworkPass(module, layers_of([critic.head]))
+        self._action = NetworkPass(module, layers_of([policy.action_net]))
+        self._activity = self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
+
+    @classmethod
+    def of(cls, policy: LiquidPolicy) -> FusedPolicy | None:
+        """Return the passes of a policy; None where autograd is needed.
+
+        It is needed by subclasses, hooks, networks wider than `WIDEST`, circuits that are left to
+        PyTorch, and by devices and dtypes that the kernels do not have.
+        """
+        module = extension.load()
+        fits = module is not None and not is_traced() and _is_plain(policy)
+        return cls(policy, module) if fits and module is not None else None
+
+    def evaluate(
+        self, features: Tensor, elapsed_time: Tensor, state: Tensor, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run actor and critic over sequences; arguments as in `LiquidPolicy.unroll`.
+
+        Returns:
+            parameters of the distributions (time * batch, ...), and values (time * batch, 1).
+        """
+        policy, circuit = self.policy, self.policy.actor_circuit
+        starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
+        features = policy._normalize(features).contiguous()
+        seen = (features, clock(elapsed_time, policy.nominal_interval))
+        flow = (elapsed_time.contiguous(), starts.contiguous())
+        self._activity = self._actor.forward(seen, policy.actor_part(state), *flow)
+        rows = self._activity.flatten(0, 1)
+        if self._twin is not None:
+            critic = self._twin.forward(seen, state[:, circuit.state_size :], *flow)
+            values = self._value.forward([critic.flatten(0, 1)])
+        elif isinstance(policy.critic, SharedCritic):
+            values = self._value.forward([rows])
+        else:
+            values = self._value.forward([*(part.flatten(0, 1) for part in seen), rows])
+        self._motor = rows[:, -circuit.wiring.motor_count :]
+        if circuit.output_mapping is None:
+            return self._action.forward([self._motor]), values
+        self._mapped = circuit.output_mapping(self._motor.requires_grad_())
+        return self._action.forward([self._mapped.detach()]), values
+
+    def backward(self, d_actions: Tensor, d_values: Tensor) -> None:
+        """Set the gradients of all parameters but `log_std`, given those of `evaluate`."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        shape, shared = self._activity.shape, isinstance(self.policy.critic, SharedCritic)
+        of_critic = 0 if shared or self._twin is not None else None
+        d_critic = self._value.backward(d_values, of_critic)
+        if self._twin is not None:
+            self._twin.backward(d_critic.view(*shape[:2], -1))
+        d_activity = d_critic.view(shape) if shared else torch.zeros_like(self._activity)
+        d_motor = self._action.backward(d_actions, 0)
+        if self.policy.actor_circuit.output_mapping is not None:
+            self._mapped.backward(d_motor)
+            assert self._motor.grad is not None
+            d_motor = self._motor.grad
+        d_activity.flatten(0, 1)[:, -d_motor.shape[1] :] += d_motor
+        self._actor.backward(d_activity)
+
+
+class _Body:
+    """The passes of an encoded circuit."""
+
+    def __init__(self, body: EncodedCircuit, module: ModuleType) -> None:
+        compiled = compile_circuit(body.circuit)
+        assert compiled is not None
+        self._encoder = None
+        if body.encoder is not None:
+            self._encoder = NetworkPass(module, layers_of([body.encoder]))
+        self._circuit = CircuitPass(body.circuit, compiled)
+
+    def forward(
+        self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
+    ) -> Tensor:
+        """Return the activity (time, batch, neurons), given features and clock."""
+        inputs = seen[0]
+        if self._encoder is not None:
+            encoded = self._encoder.forward([part.flatten(0, 1) for part in seen])
+            inputs = encoded.view(*inputs.shape[:2], -1)
+        return self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)[0]
+
+    def backward(self, d_activity: Tensor) -> None:
+        d_inputs = self._circuit.backward(d_activity)
+        if self._encoder is not None:
+            self._encoder.backward(d_inputs.flatten(0, 1))
+
+
+def _is_plain(policy: LiquidPolicy) -> bool:
+    """Whether nothing about a policy needs autograd."""
+    parameters = list(policy.parameters())
+    dtype = parameters[0].dtype
+    return (
+        type(policy) is LiquidPolicy
+        and dtype in IS_DOUBLE
+        and all(
+            each.dtype is dtype and each.is_cpu and each.is_contiguous() and not hooked(each)
+            for each in parameters
+        )
+        and not any(hooked(module) for module in policy.modules())
+        and all(
+            _widest(layers_of([network])) <= WIDEST
+            for network in (policy.critic.head, policy.action_net)
+        )
+        and all(_is_fused(each) for each in policy.modules() if isinstance(each, EncodedCircuit))
+    )
+
+
+def _is_fused(body: EncodedCircuit) -> bool:
+    circuit, encoder = body.circuit, body.encoder
+    compiled = compile_circuit(circuit) if circuit.backend == "auto" else None
+    return (
+        compiled is not None
+        and (circuit.input_mapping is None or compiled.program.maps_inputs)
+        and (encoder is None or _widest(layers_of([encoder])) <= WIDEST)
+    )
+
+
+def hooked(owner: nn.Module | Tensor) -> bool:
+    """Whether a module or a parameter has hooks, which the kernels do not call."""
+    return any(getattr(owner, name, None) for name in HOOKS)
+
+
+def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
+    """Return linear layers and their activations; none if there are other modules."""
+    layers: list[Layer] = []
+    for module in modules:
+        if isinstance(module, nn.Sequential):
+            layers += (within := layers_of(module))
+            if len(module) and not within:
+                return []
+        elif type(module) is nn.Linear and module.bias is not None:
+            layers.append((module.weight, module.bias, "identity"))
+        elif type(module) in ACTIVATIONS and layers and layers[-1][2] == "identity":
+            layers[-1] = (*layers[-1][:2], ACTIVATIONS[type(module)])
+        else:
+            return []
+    return layers
+
+
+def _widest(layers: list[Layer]) -> float:
+    """Return the size of the largest layer, infinite if there is none."""
+    return max((max(weight.shape) for weight, _, _ in layers), default=float("inf"))

@@ -1,0 +1,177 @@
+"""A fused policy computes what autograd does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from liquid_control import LiquidPolicy
+from liquid_control.kernels import extension
+from liquid_control.neurons import NEURONS
+from liquid_control.policies.fused import FusedPolicy
+from liquid_control.policies.options import CRITICS
+from tests.policies.conftest import ACTIONS, PLAIN, make_policy
+
+pytestmark = pytest.mark.skipif(extension.load() is None, reason="no compiled kernels")
+
+STEPS, BATCH = 7, 5
+
+
+def sequences(policy: LiquidPolicy) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features, elapsed times, a state and sparse resets."""
+    torch.manual_seed(1)
+    return (
+        torch.randn(STEPS, BATCH, 3),
+        policy.nominal_interval * (0.2 + 1.8 * torch.rand(STEPS, BATCH)),
+        torch.rand(BATCH, policy.state_size) - 0.5,
+        torch.rand(STEPS, BATCH) < 0.2,
+    )
+
+
+def by_autograd(policy: LiquidPolicy) -> tuple[Tensor, Tensor]:
+    motor, values, _ = policy.unroll(*sequences(policy))
+    return policy.action_net(motor.flatten(0, 1)), values.reshape(-1, 1)
+
+
+def gradients(policy: LiquidPolicy) -> dict[str, Tensor]:
+    return {
+        name: weight.grad.clone()
+        for name, weight in policy.named_parameters()
+        if weight.grad is not None and name != "log_std"
+    }
+
+
+def assert_agree(policy: LiquidPolicy, fused: FusedPolicy) -> None:
+    """Compare the results, and the gradients of a random weighing of them."""
+    policy.zero_grad()
+    expected = by_autograd(policy)
+    weighing = [torch.randn_like(each) for each in expected]
+    torch.autograd.backward(expected, weighing)
+    wanted = gradients(policy)
+    policy.zero_grad()
+    found = fused.evaluate(*sequences(policy))
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-4, atol=1e-5)
+    fused.backward(*weighing)
+    own = gradients(policy)
+    assert own.keys() == wanted.keys()
+    for name, gradient in own.items():
+        scale = wanted[name].abs().max().item()
+        torch.testing.assert_close(
+            gradient, wanted[name], rtol=1e-3, atol=1e-4 * scale, msg=lambda text, n=name: n + text
+        )
+    assert scale > 0
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cfc": {"neuron_kwargs": {}},
+    "cfc pure": {"neuron_kwargs": {"mode": "pure"}},
+    "cfc with memory": {"neuron_kwargs": {"memory": "lstm"}},
+    "ltc without mappings": {
+        "neurons": "ltc",
+        "neuron_kwargs": {"input_mapping": None, "output_mapping": None},
+    },
+    "cfc with mapping": {"neuron_kwargs": {"output_mapping": "affine"}},
+    **{f"{each} alone": {"neurons": each, "encoder": None} for each in NEURONS},
+    **{each: {"neurons": each} for each in NEURONS},
+    "frozen": {"neuron_kwargs": {"plasticity": "readout"}},
+}
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_results_and_gradients_agree(options: dict[str, Any], critic: str) -> None:
+    policy = make_policy(PLAIN, critic=critic, **options)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert_agree(policy, fused)
+
+
+def through_data(policy: LiquidPolicy) -> None:
+    for weight in policy.parameters():
+        weight.data = 0.9 * weight.data
+
+
+def in_place(policy: LiquidPolicy) -> None:
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.mul_(0.9)
+
+
+@pytest.mark.parametrize("neurons", NEURONS)
+@pytest.mark.parametrize("change", [in_place, through_data], ids=lambda each: each.__name__)
+def test_the_next_pass_uses_the_values_of_now(
+    change: Callable[[LiquidPolicy], None], neurons: str
+) -> None:
+    policy = make_policy(PLAIN, neurons=neurons)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert_agree(policy, fused)
+    change(policy)
+    assert_agree(policy, fused)
+
+
+@pytest.mark.parametrize("actions", ACTIONS.values(), ids=ACTIONS)
+def test_every_action_space(actions: Any) -> None:
+    policy = make_policy(PLAIN, actions)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert_agree(policy, fused)
+
+
+class Other(LiquidPolicy):
+    """A subclass may compute something else."""
+
+
+def hook(policy: LiquidPolicy) -> None:
+    policy.critic.head.register_forward_hook(lambda *_: None)
+
+
+def hook_of_a_weight(policy: LiquidPolicy) -> None:
+    policy.action_net.weight.register_hook(lambda gradient: 0 * gradient)
+
+
+def pytorch(policy: LiquidPolicy) -> None:
+    policy.actor_circuit.backend = "pytorch"
+
+
+def another_head(policy: LiquidPolicy) -> None:
+    policy.action_net = nn.Sequential(policy.action_net, nn.Softplus())
+
+
+def half(policy: LiquidPolicy) -> None:
+    policy.bfloat16()
+
+
+def subclass(policy: LiquidPolicy) -> None:
+    policy.__class__ = Other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [hook, hook_of_a_weight, pytorch, another_head, half, subclass],
+    ids=lambda each: each.__name__,
+)
+def test_autograd_does_the_rest(change: Callable[[LiquidPolicy], None]) -> None:
+    policy = make_policy(PLAIN)
+    assert FusedPolicy.of(policy) is not None
+    change(policy)
+    assert FusedPolicy.of(policy) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"critic_layers": [600]},
+        {"encoder": [600]},
+        {"neurons": "ctrnn", "neuron_kwargs": {"input_mapping": "linear"}},
+        {"neurons": "ltc", "neuron_kwargs": {"solver": "rk4"}},
+    ],
+    ids=str,
+)
+def test_autograd_does_what_the_kernels_do_not(options: dict[str, Any]) -> None:
+    assert FusedPolicy.of(make_policy(PLAIN, **options)) is None
