@@ -36,7 +36,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from tests.checkpoints import test_mutated_checkpoints as mutations
 
 BATCH = 50  # cases of one process
-HUNG = 60.0  # seconds in which nothing is heard of a case
+HUNG = 60.0  # seconds beyond the patience in which nothing is heard of a case
 WRONG = ("crashed", "hung", "wrong")
 OUTCOMES = ("tried", "refused", "trained on", "stopped", *WRONG)
 
@@ -115,7 +115,7 @@ def run(batch: tuple[range, Arguments]) -> list[str]:
             os._exit(0)
         os.close(writing)
         text, ended = b"", "hung"
-        while select.select([reading], [], [], HUNG)[0]:
+        while select.select([reading], [], [], arguments.patience + HUNG)[0]:
             if not (more := os.read(reading, 2**16)):
                 ended = "crashed"
                 break

@@ -30,8 +30,15 @@ from liquid_control.kernels import extension
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import one_line
 
-# Full disk, exceeded quota, missing permission.
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+# Full disk, exceeded quota or size of a file, missing permission.
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 
 @contextmanager

@@ -262,7 +262,7 @@ def test_an_error_during_training_saves_the_model_and_reports_the_run(
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EROFS])
 def test_a_full_disk_is_one_line_and_keeps_old_checkpoints(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
