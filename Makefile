@@ -21,8 +21,8 @@ help: ## list the commands
 train: $(READY) ## train a recipe: make train RECIPE=configs/... ARGS="--seed 1"
 	$(BIN)/liquid-control train $(RECIPE) $(ARGS)
 
-test: $(READY) ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(READY) ## run the tests, without the slow ones, on all processors
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal $(ARGS)
 
 test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy references
 	$(BIN)/python -m pytest -m slow $(ARGS)
