@@ -56,6 +56,7 @@ ELSEWHERE = PASSED | {
 }
 POLICY = "LiquidPolicy"  # the policy that agents have by this name
 MOST_ENVS = 2**16
+LARGEST = torch.finfo(torch.float32).max
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
@@ -322,7 +323,7 @@ class SavedAgent(BaseAlgorithm):
             if not isinstance(saved["policy_kwargs"], dict):
                 raise CheckpointError("its policy_kwargs are no mapping")
             weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
-            _check_sizes(saved["policy_kwargs"], "policy_kwargs", weights)
+            _check_numbers(described["arguments"], weights)
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
             n_envs = _count(described, "n_envs", 1, MOST_ENVS)
@@ -511,16 +512,26 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
     return value
 
 
-def _check_sizes(value: Any, name: str, most: int) -> None:
-    """Refuse a policy that would fill the memory before its weights are found not to fit."""
-    if isinstance(value, int) and value > most and name != "seed":
-        raise CheckpointError(f"{name} is {value}, and its policy has {most} weights in all")
-    if isinstance(value, dict):
+def _check_numbers(arguments: Mapping[str, Any], weights: int) -> None:
+    """Refuse numbers beyond single precision, and layers beyond the weights, which fill memory."""
+    for name, number in _numbers(arguments, ""):
+        if abs(number) > LARGEST:
+            raise CheckpointError(f"{name} is {number}, which is beyond single precision")
+    for name, number in _numbers(arguments["policy_kwargs"], ""):
+        if isinstance(number, int) and number > weights and name != "seed":
+            raise CheckpointError(f"{name} is {number}, and its policy has {weights} weights")
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, int | float]]:
+    """Yield the numbers in JSON, each with the key that is closest."""
+    if isinstance(value, int | float):
+        yield name, value
+    elif isinstance(value, dict):
         for key, part in value.items():
-            _check_sizes(part, key, most)
-    if isinstance(value, list):
+            yield from _numbers(part, key)
+    elif isinstance(value, list):
         for part in value:
-            _check_sizes(part, name, most)
+            yield from _numbers(part, name)
 
 
 @contextmanager

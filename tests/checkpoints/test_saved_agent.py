@@ -301,6 +301,10 @@ def described_otherwise(path: Path, change: Callable[[dict[str, Any]], None]) ->
         lambda agent: agent["arguments"].update(n_steps="many"),
         lambda agent: agent["arguments"].update(n_epochs=1.5),
         lambda agent: agent["arguments"].update(vf_coef=10**30),
+        lambda agent: agent["arguments"].update(clip_range_vf=1e300),
+        lambda agent: agent["arguments"].update(
+            recurrent_learning_rate={"kind": "linear", "start": 1e300, "end": 0, "end_fraction": 1}
+        ),
         lambda agent: agent["arguments"].update(normalize_returns="no"),
         lambda agent: agent["arguments"].update(learning_rate=[1e-3]),
         lambda agent: agent["arguments"].pop("policy_kwargs"),
