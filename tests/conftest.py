@@ -8,6 +8,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import settings
 
@@ -16,3 +18,10 @@ torch.set_num_threads(1)
 # The same examples in every run, and no deadline: shared machines are not punctual.
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Seed what a test draws without a seed of its own, whichever tests ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # of SB3 and of environments
