@@ -521,7 +521,7 @@ def warm_started() -> str | None:
 
 
 def carded() -> str | None:
-    """The card tells the steps that were trained."""
+    """The card gives the steps that were trained."""
     folder = interrupted()
     done("pack", folder, "--output", "policy.zip", "--quiet")
     done("unpack", "policy.zip", "--output", "unpacked", "--quiet")

@@ -112,8 +112,8 @@ def test_agents_refuse_it_in_a_terminal_observation(kind: str, ending: str) -> N
 @doors
 def test_it_is_accepted_if_environment_and_policy_allow_it(build: Any, make: Any) -> None:
     env = make(200 * NOMINAL, allow_any_interval=True)
-    told = {} if build in AGENTS.values() else {"allow_any_interval": True}
-    model = build(env, **told).learn(32)
+    options = {} if build in AGENTS.values() else {"allow_any_interval": True}
+    model = build(env, **options).learn(32)
     observation = env.reset()
     observation["elapsed_time"][...] = 200 * NOMINAL
     assert np.isfinite(model.predict(observation)[0]).all()

@@ -112,7 +112,7 @@ def test_save_writes_one_file_beside_a_folder_and_over_an_older_one(
     assert agent.policy.state_dict().keys()
 
 
-class Told(LiquidPPO):
+class WithBonus(LiquidPPO):
     """An agent with an argument of its own, which may also be kept under another name."""
 
     def __init__(self, *args: Any, bonus: Any = 0.0, name: str = "bonus", **kwargs: Any) -> None:
@@ -121,26 +121,26 @@ class Told(LiquidPPO):
         setattr(self, name, bonus)
 
 
-class Quiet(Told):
-    """A subclass whose constructor takes whatever its parent takes."""
+class Quiet(WithBonus):
+    """A subclass whose constructor passes its keyword arguments to its parent."""
 
     def __init__(self, policy: Any, env: Any, **kwargs: Any) -> None:
         super().__init__(policy, env, **kwargs)
 
 
-@pytest.mark.parametrize("kind", [Told, Quiet])
-def test_arguments_of_a_subclass_are_saved(kind: type[Told], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [WithBonus, Quiet])
+def test_arguments_of_a_subclass_are_saved(kind: type[WithBonus], tmp_path: Path) -> None:
     options: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "policy_kwargs": {"wiring": WIRING}}
-    kind("LiquidPolicy", "CartPole-v1", bonus=[1, 2], gamma=0.5, **options).save(tmp_path / "told")
-    again = kind.load(tmp_path / "told")
+    kind("LiquidPolicy", "CartPole-v1", bonus=[1, 2], gamma=0.5, **options).save(tmp_path / "agent")
+    again = kind.load(tmp_path / "agent")
     assert (again.bonus, again.gamma, again.n_steps) == ([1, 2], 0.5, 16)  # type: ignore[attr-defined]
     for hidden in ({"bonus": 1.0, "name": "other"}, {"bonus": np.zeros(2)}):
         agent = kind("LiquidPolicy", "CartPole-v1", **hidden, **options)
         with pytest.warns(UserWarning, match=f"cannot hold the bonus of this {kind.__name__}"):
-            agent.save(tmp_path / "told")
+            agent.save(tmp_path / "agent")
         with pytest.raises(CheckpointError, match="bonus is an object that a file cannot hold"):
-            kind.load(tmp_path / "told")
-        kind.load(tmp_path / "told", bonus=np.zeros(2))
+            kind.load(tmp_path / "agent")
+        kind.load(tmp_path / "agent", bonus=np.zeros(2))
 
 
 @pytest.mark.parametrize("part", ["policy", "policy.actor"])
