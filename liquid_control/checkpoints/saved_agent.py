@@ -30,6 +30,7 @@ from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import Arrays, check_like
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.manifest import dumps
+from liquid_control.checkpoints.optimizer_state import optimizer_from_plain, optimizer_to_plain
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.sb3_json import (
     UNKNOWN,
@@ -58,7 +59,6 @@ POLICY = "LiquidPolicy"  # the policy that agents have by this name
 MOST_ENVS = 2**16
 LARGEST = torch.finfo(torch.float32).max
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of Adam, for each parameter
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 COMPILED = "_orig_mod."  # what torch.compile puts into the names of weights
 
@@ -231,7 +231,7 @@ class SavedAgent(BaseAlgorithm):
         tensors: Groups = {name: _weights(module) for name, module in modules.items()}
         tensors["variables"] = self._variables()
         for name, optimizer in optimizers.items():
-            tensors[name], data["optimizers"][name] = _optimizer_to_plain(optimizer)
+            tensors[name], data["optimizers"][name] = optimizer_to_plain(optimizer)
         copies = {
             name: {key: tensor.detach().clone() for key, tensor in each.items()}
             for name, each in tensors.items()
@@ -269,7 +269,7 @@ class SavedAgent(BaseAlgorithm):
             _check_weights(tensors[name], _weights(module), name, exact_match=exact_match)
         check_like(tensors["variables"], self._variables(), "variables")
         for name, optimizer in optimizers.items():
-            states[name] = _optimizer_from_plain(tensors[name], groups[name], optimizer, name)
+            states[name] = optimizer_from_plain(tensors[name], groups[name], optimizer, name)
         for name, module in modules.items():
             _load_weights(module, tensors[name])
         for name, optimizer in optimizers.items():
@@ -568,51 +568,3 @@ def _attribute(agent: BaseAlgorithm, name: str) -> Any:
     for each in name.split("."):
         part = getattr(part, each)
     return part
-
-
-def _optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The state of each parameter as tensors, "<number>.<name>", and the groups as JSON."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, values in state["state"].items()
-        for name, value in values.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def _optimizer_from_plain(
-    tensors: Mapping[str, Tensor], groups: Any, optimizer: Optimizer, what: str
-) -> dict[str, Any]:
-    """What `_optimizer_to_plain` was given, of an Adam with the same parameters and settings."""
-    own = optimizer.state_dict()["param_groups"]
-    if len(groups) != len(own):
-        raise CheckpointError(f"its {what} has {len(groups)} groups, and here there are {len(own)}")
-    for group, mine in zip(groups, own, strict=True):
-        _check_settings(group, mine, what)
-    likes: dict[str, Tensor] = {}
-    for group, mine in zip(optimizer.param_groups, own, strict=True):
-        for number, parameter in zip(mine["params"], group["params"], strict=True):
-            if any(f"{number}.{moment}" in tensors for moment in MOMENTS):
-                likes |= {f"{number}.{moment}": parameter for moment in MOMENTS}
-                likes[f"{number}.step"] = torch.zeros(())
-    check_like(tensors, likes, what)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, moment = key.split(".")
-        if moment != "exp_avg" and (tensor < 0).any():
-            raise CheckpointError(f"{key} of its {what} is negative")
-        state.setdefault(int(number), {})[moment] = tensor
-    rates = [{**mine, "lr": group["lr"]} for group, mine in zip(groups, own, strict=True)]
-    return {"state": dict(sorted(state.items())), "param_groups": rates}
-
-
-def _check_settings(group: Mapping[str, Any], own: Mapping[str, Any], what: str) -> None:
-    """Refuse settings of an optimizer, apart from its learning rate, that differ from its own."""
-    for name, value in group.items():
-        is_rate = name == "lr" and type(value) in {int, float} and 0 <= value < math.inf
-        given = tuple(value) if name == "betas" else value  # JSON has no tuples
-        if not is_rate and (name not in own or given != own[name]):
-            raise CheckpointError(
-                f"{name} of its {what} is {value!r}, and here it is {own.get(name)}"
-            )
