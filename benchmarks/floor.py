@@ -6,11 +6,10 @@
 All agents train at the task's nominal rate with 16 environments of 128 steps, minibatches of 64, 10
 epochs, `log_std_init` -1 and a learning rate of 3e-4 that falls to zero. LiquidPPO learns from
 sequences of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's
-RecurrentPPO have VecNormalize; the first has an MLP 64-64, the second an LSTM of 64 units and a layer
-of 64.
+RecurrentPPO have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64.
 
-Each training runs in a process with one thread, and its result is appended to a table. Trainings that
-are in the table are not repeated, so that an interrupted comparison goes on with the next one.
+Each training runs in a process with one thread, and its result is appended to a table. Trainings
+that are in the table are not repeated, so that an interrupted comparison goes on.
 """
 
 from __future__ import annotations
