@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 RECIPE = Path("configs/inverted_pendulum/ncp_ppo.yaml")
 NOT_SOURCE = (".git", ".venv", "runs", "build", "dist", "*.egg-info", ".*_cache", "__pycache__")
 OURS = ("PYTHONPATH", "LIQUID_CONTROL_BUILD", extension.VARIABLE)  # settings of this run of tests
+BINARIES = (".so", ".pyd")
 NO_COMPILER = {"PATH": "", "CC": "no-such-compiler", "CXX": "no-such-compiler"}
 
 needs_no_compiler = pytest.mark.skipif(os.name == "nt", reason="its compiler cannot be hidden")
@@ -60,12 +61,49 @@ def install(package: Path, scripts: Path, **settings: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel built from it; without the network."""
+    """A folder with the sdist, and the wheel built from it; without the network.
+
+    The wheel takes over the checkout's kernels, which are newer than their sources in the sdist, as
+    a repeated build would; `test_the_sdist_compiles_to_the_wheel` compiles them.
+    """
     folder = tmp_path_factory.mktemp("packaging")
     source = folder / "source"
     shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCE))
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    build(source, "--sdist", folder)
+    (sdist,) = folder.glob("*.tar.gz")
+    unpacked = unpack(sdist, folder / "unpacked")
+    libraries = (
+        unpacked / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    )
+    for kernel in [path for path in ROOT.glob("liquid_control/*/*") if path.suffix in BINARIES]:
+        copy = libraries / kernel.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kernel, copy)
+    build(unpacked, "--wheel", folder)
     return folder
+
+
+def build(source: Path, what: str, folder: Path) -> None:
+    """Build an sdist or a wheel into a folder."""
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        what,
+        "--outdir",
+        folder,
+        source,
+        cwd=folder,
+    )
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    """Unpack an sdist; return the folder of its project."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (project,) = folder.iterdir()
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +150,15 @@ def test_the_wheel_is_for_this_platform_and_holds_the_kernels_but_not_their_sour
     assert built == extension.built_sets(extension.FOLDER)
 
 
+@pytest.mark.slow
+def test_the_sdist_compiles_to_the_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    project = unpack(sdist, tmp_path / "unpacked")
+    build(project, "--wheel", tmp_path)
+    (compiled,) = tmp_path.glob("*.whl")
+    assert compiled.name == wheel.name
+    assert zipfile.ZipFile(compiled).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
 def test_the_wheel_says_version_licence_and_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (info,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
@@ -132,7 +179,7 @@ def test_the_sdist_holds_recipes_tests_and_build_files(sdist: Path) -> None:
     assert any(name.endswith(".h") for name in kernels)
     assert names >= recipes | files | kernels | {"setup.py"}
     assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
-    assert not any(name.endswith((".so", ".pyd")) for name in names)
+    assert not any(name.endswith(BINARIES) for name in names)
 
 
 @pytest.mark.parametrize("command", [["liquid-control"], ["python", "-m", "liquid_control"]])
@@ -203,9 +250,7 @@ def test_a_build_that_requires_kernels_fails_without_a_compiler(
 def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
     installed: Path, sdist: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
-    (recipe,) = (tmp_path / "unpacked").glob(f"*/{RECIPE}")
+    recipe = unpack(sdist, tmp_path / "unpacked") / RECIPE
     empty = tmp_path / "empty"
     empty.mkdir()
     tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
