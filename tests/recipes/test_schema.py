@@ -15,7 +15,14 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
-from liquid_control.recipes import Recipe, RecipeError, build_agent, build_env, load_recipe
+from liquid_control.recipes import (
+    Recipe,
+    RecipeError,
+    build_agent,
+    build_env,
+    build_robot,
+    load_recipe,
+)
 from liquid_control.recipes.schema import (
     AgentSection,
     Linear,
@@ -44,14 +51,31 @@ def recipe_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_shipped_recipe_is_valid_and_hides_velocities_at_a_variable_rate(path: Path) -> None:
+def test_a_shipped_recipe_is_valid_and_observes_what_its_name_says(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == f"{path.parent.name}-{path.stem}"
-    assert recipe.env.observe == "positions"
-    env = build_env(recipe, num_envs=1)
-    (nominal,) = env.get_attr("nominal_interval")
-    env.close()
-    assert recipe.env.rule.bounds(nominal) == pytest.approx((nominal / 2, 2 * nominal))
+    part = path.stem.rpartition("_")[-1]
+    assert recipe.env.observe == (part if part in {"full", "velocities"} else "positions")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shipped_recipe_halves_and_doubles_the_nominal_interval(path: Path) -> None:
+    recipe = load_recipe(path)
+    robot = build_robot(recipe)
+    nominal = robot.get_wrapper_attr("nominal_interval")
+    physics = robot.unwrapped.model.opt.timestep  # type: ignore[attr-defined]
+    robot.close()
+    low, high = recipe.env.rule.bounds(nominal)
+    assert high == pytest.approx(2 * nominal)
+    assert nominal / 2 <= low + 1e-9 < nominal / 2 + physics  # 2.5 physics steps may be 3
+
+
+@pytest.mark.parametrize(
+    "folder", ["half_cheetah", "hopper", "walker2d", "ant", "swimmer", "humanoid"]
+)
+def test_a_robot_has_a_recipe_for_every_part_of_its_observation(folder: str) -> None:
+    names = {path.stem for path in RECIPES if path.parent.name == folder}
+    assert names >= {"ncp_ppo", "ncp_ppo_full", "ncp_ppo_velocities"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
