@@ -21,7 +21,7 @@ from table import print_table
 
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import new_run
-from liquid_control.commands.train import watchers
+from liquid_control.commands.training import watchers
 from liquid_control.monitoring.tensorboard.scalars import monitoring_seconds
 from liquid_control.recipes import Recipe, build_agent, build_env, load_recipe
 

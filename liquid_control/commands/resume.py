@@ -6,15 +6,13 @@ import warnings
 from dataclasses import dataclass
 from itertools import chain
 
-from liquid_control.checkpoints.durable import write_text
-from liquid_control.commands.display import plan
-from liquid_control.commands.run_folder import in_use, set_aside_evaluation
+from liquid_control.commands.run_folder import in_use
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.run_state import check_changes, derived_state, read_state
-from liquid_control.commands.terminal import Overrides, Quiet, RunFolder, say
-from liquid_control.commands.train import carry_out, logger_of
+from liquid_control.commands.terminal import Overrides, Quiet, RunFolder
+from liquid_control.commands.training import go_on
 from liquid_control.commands.trust import UNTRUSTED, TrustFlags
-from liquid_control.recipes import AGENTS, CommandError, build_env, load_recipe
+from liquid_control.recipes import CommandError, build_env, load_recipe
 
 
 @dataclass(frozen=True)
@@ -60,20 +58,9 @@ class Resume:
                 )
             env = build_env(recipe)
             try:
-                agent = AGENTS[recipe.agent.algorithm].resume(
-                    run.checkpoints,
-                    env,
-                    recipe.agent.device,
-                    logger=logger_of(run, quiet=self.quiet),
-                )
+                return go_on(recipe, env, run, quiet=self.quiet, init=state.init)
             except FileNotFoundError as error:
                 raise CommandError(
                     f"{error}; start with its weights instead: train {run.config} --init "
                     f"{run.folder}"
                 ) from error
-            if recipe != before:
-                write_text(run.config, recipe.to_yaml())
-            set_aside_evaluation(run)
-            say(plan(recipe, agent, env, run), markup=True)
-            say(f"Resumed at {agent.num_timesteps:,} steps")
-            return carry_out(recipe, agent, env, run, quiet=self.quiet, init=state.init)

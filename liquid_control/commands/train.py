@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,40 +9,21 @@ from typing import Annotated
 
 import torch
 import tyro
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints import CheckpointError
-from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
-from liquid_control.checkpoints.durable import write_text
 from liquid_control.checkpoints.fields import check_like
-from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
-from liquid_control.checkpoints.signals import stop_on_signals
-from liquid_control.commands.display import command, plan, training_progress
-from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, existing_run, in_use, new_run, newest_model
-from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
-from liquid_control.commands.run_state import RunState, Status, write_state
-from liquid_control.commands.terminal import INTERRUPTED, Overrides, Quiet, otherwise, say
-from liquid_control.commands.trust import search_working_directory, trust_flag
-from liquid_control.monitoring import (
-    EpisodeCallback,
-    HParamsCallback,
-    RatesCallback,
-    ScalarsCallback,
-    evaluation_tag,
-    leaves,
-    log_evaluations,
-)
+from liquid_control.commands.run_state import check_changes, read_state
+from liquid_control.commands.terminal import Overrides, Quiet, otherwise, say
+from liquid_control.commands.training import begin, go_on
+from liquid_control.commands.trust import search_working_directory
 from liquid_control.neurons import Circuit
 from liquid_control.recipes import CommandError, Recipe, build_agent, build_env, load_recipe
 from liquid_control.recipes.arguments import module_of
 from liquid_control.recipes.text import cut
-
-NEVER = 2**62
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,11 @@ class Train:
     runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
     """Folder in which the run's folder is created."""
 
+    folder: Annotated[Path | None, otherwise("RUN", "RUNS/RECIPE/DATE-SEED")] = None
+    """Train in this folder. A training of the same recipe that was interrupted there goes on from
+    its last checkpoint, and a finished one is left as it is, so the same command can be repeated
+    until the training is done."""
+
     quiet: Quiet = False
     """Print problems only."""
 
@@ -80,16 +65,42 @@ class Train:
         agent = build_agent(recipe, env)
         recipe = recipe.with_policy(agent.policy.options)
         init = None if self.init is None else load_weights(agent, existing_run(self.init))
-        try:
-            run = new_run(self.runs, recipe.name, recipe.seed)
-            write_text(run.config, recipe.to_yaml())
-        except OSError as error:
-            raise CommandError(f"--runs {cut(str(self.runs))}: {error.strerror}") from error
-        say(plan(recipe, agent, env, run), markup=True)
-
+        run = self._run_folder(recipe)
         with in_use(run):
-            agent.set_logger(logger_of(run, quiet=self.quiet))
-            return carry_out(recipe, agent, env, run, quiet=self.quiet, init=init)
+            code = None if self.folder is None else continued(recipe, env, run, quiet=self.quiet)
+            if code is None:
+                code = begin(recipe, agent, env, run, quiet=self.quiet, init=init)
+            return code
+
+    def _run_folder(self, recipe: Recipe) -> Run:
+        try:
+            if self.folder is None:
+                return new_run(self.runs, recipe.name, recipe.seed)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return Run(self.folder)
+        except OSError as error:
+            given = f"--runs {self.runs}" if self.folder is None else f"--folder {self.folder}"
+            raise CommandError(f"{cut(given)}: {error.strerror}") from error
+
+
+def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | None:
+    """Go on with the training in a folder; return its exit code, or None if none was begun there.
+
+    Raises:
+        CommandError: The training in the folder is of another recipe.
+    """
+    if not run.config.exists():
+        return None
+    state = read_state(existing_run(run.folder))
+    if state is None:
+        return None
+    check_changes(state, recipe, run)
+    if state.status == "finished" and state.steps >= recipe.agent.total_timesteps:
+        say(f"{run.folder}: this training is finished")
+        return 0
+    if not CheckpointManager(run.checkpoints).paths():  # it ended before the first one
+        return None
+    return go_on(recipe, env, run, quiet=quiet, init=state.init)
 
 
 def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
@@ -113,100 +124,3 @@ def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
     agent.policy.load_state_dict(weights)
     name = "/".join(run.folder.absolute().parts[-2:])
     return f"{name} after {other.num_timesteps:,} steps"
-
-
-def carry_out(
-    recipe: Recipe,
-    agent: LiquidPPO | LiquidSAC,
-    env: VecEnv,
-    run: Run,
-    *,
-    quiet: bool,
-    init: str | None,
-) -> int:
-    """Train to the end of the recipe, then evaluate; return the exit code."""
-
-    def mark(status: Status) -> None:
-        data = recipe.model_dump(mode="json")
-        state = RunState(status=status, steps=agent.num_timesteps, recipe=data, init=init)
-        write_state(run, state)
-
-    nominal, tool = nominal_interval(env), command("liquid-control")
-    again = f"{run.folder}{trust_flag(recipe)}"
-    mark("training")
-    finished = False
-    try:
-        finished = learn(recipe, agent, run, nominal, quiet=quiet)
-    except Exception:
-        say(f"Training failed; resume it from the last checkpoint: {tool} resume {again}")
-        raise
-    finally:
-        agent.save(run.model)
-        if not finished:
-            mark("interrupted")
-    if not finished:
-        say(f"Interrupted; resume it: {tool} resume {again}")
-        return INTERRUPTED
-    say(f"Training finished; the model is saved: {run.model}")
-    evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
-    log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
-    manager = CheckpointManager(run.checkpoints)
-    manager.save(agent.num_timesteps, agent.state_dict(training=True))  # to extend the training
-    mark("finished")
-    env.close()
-    say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
-    return 0
-
-
-def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
-    """Return the logger of a run; it continues existing logs."""
-    formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
-    return ResumableLogger(run.folder, formats)
-
-
-def learn(
-    recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
-) -> bool:
-    """Train to the end of the recipe, with checkpoints; return False if a signal stopped it."""
-    total = recipe.agent.total_timesteps
-    every = recipe.checkpoint_every
-    resumed = agent._last_obs is not None
-    with stop_on_signals() as stop:
-        resumable = ResumeCallback(CheckpointManager(run.checkpoints), every or NEVER, stop)
-        callbacks = [*watchers(recipe, run, nominal, resumed=resumed), resumable]
-        with nullcontext() if quiet else training_progress(total) as progress:
-            agent.learn(
-                total - agent.num_timesteps,
-                [*callbacks, *([progress] if progress else [])],
-                reset_num_timesteps=not resumed,
-            )
-    return not resumable.stopped
-
-
-def watchers(
-    recipe: Recipe, run: Run, nominal: float, *, resumed: bool = False
-) -> list[BaseCallback]:
-    """Return the callbacks that log a training to TensorBoard; settings are logged once."""
-    monitoring, examined = recipe.monitoring, rates(recipe, nominal)
-    metrics = ["rollout/ep_rew_mean", *map(evaluation_tag, examined)]
-    callbacks: list[BaseCallback] = [ScalarsCallback()]
-    if not resumed:
-        callbacks.append(HParamsCallback(leaves(recipe.model_dump(mode="json")), metrics))
-    if monitoring.every is not None:
-        callbacks += [
-            EpisodeCallback(
-                unseen_robot(recipe),
-                monitoring.every,
-                folder=run.videos,
-                film_seconds=monitoring.film_seconds,
-                seed=UNSEEN + recipe.seed,
-            ),
-            RatesCallback(
-                lambda interval: unseen_robots(recipe, monitoring.episodes, interval),
-                examined,
-                monitoring.every,
-                task=recipe.task,
-                at_end=False,  # `examine` follows, with more episodes
-            ),
-        ]
-    return callbacks

@@ -95,7 +95,7 @@ def outcome(text: str) -> tuple[int, str]:
     """Exit code and complaint of `liquid-control train`, which stops before it learns."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(train, "carry_out", lambda *_, **__: 0),
+        patch.object(train, "begin", lambda *_, **__: 0),
         contextlib.redirect_stderr(io.StringIO()) as complaint,
     ):
         path = Path(folder) / "recipe.yaml"

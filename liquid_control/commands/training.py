@@ -1,0 +1,172 @@
+"""Carries out a training in its run folder: logs, checkpoints, and the evaluation at its end."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
+from liquid_control.checkpoints.durable import write_text
+from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.checkpoints.logs import cut as cut_logs
+from liquid_control.checkpoints.retention import CheckpointManager
+from liquid_control.checkpoints.signals import stop_on_signals
+from liquid_control.commands.display import command, plan, training_progress
+from liquid_control.commands.evaluate import examine
+from liquid_control.commands.run_folder import Run, set_aside_evaluation
+from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
+from liquid_control.commands.run_state import RunState, Status, write_state
+from liquid_control.commands.terminal import INTERRUPTED, say
+from liquid_control.commands.trust import trust_flag
+from liquid_control.monitoring import (
+    EpisodeCallback,
+    HParamsCallback,
+    RatesCallback,
+    ScalarsCallback,
+    evaluation_tag,
+    leaves,
+    log_evaluations,
+)
+from liquid_control.recipes import AGENTS, Recipe, load_recipe
+
+NEVER = 2**62
+
+
+def begin(
+    recipe: Recipe,
+    agent: LiquidPPO | LiquidSAC,
+    env: VecEnv,
+    run: Run,
+    *,
+    quiet: bool,
+    init: str | None = None,
+) -> int:
+    """Write the recipe into a run's folder, and train from the start; return the exit code.
+
+    Logs of a training that ended before its first checkpoint are removed.
+    """
+    write_text(run.config, recipe.to_yaml())
+    run.checkpoints.mkdir(exist_ok=True)
+    cut_logs(run.folder, {})
+    say(plan(recipe, agent, env, run), markup=True)
+    agent.set_logger(logger_of(run, quiet=quiet))
+    return carry_out(recipe, agent, env, run, quiet=quiet, init=init)
+
+
+def go_on(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool, init: str | None) -> int:
+    """Train on from the last checkpoint of a run; return the exit code.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        CheckpointError: None is whole, or it holds another agent or other environments.
+    """
+    agent = AGENTS[recipe.agent.algorithm].resume(
+        run.checkpoints, env, recipe.agent.device, logger=logger_of(run, quiet=quiet)
+    )
+    if recipe != load_recipe(run.config):
+        write_text(run.config, recipe.to_yaml())
+    set_aside_evaluation(run)
+    say(plan(recipe, agent, env, run), markup=True)
+    say(f"Resumed at {agent.num_timesteps:,} steps")
+    return carry_out(recipe, agent, env, run, quiet=quiet, init=init)
+
+
+def carry_out(
+    recipe: Recipe,
+    agent: LiquidPPO | LiquidSAC,
+    env: VecEnv,
+    run: Run,
+    *,
+    quiet: bool,
+    init: str | None,
+) -> int:
+    """Train to the end of the recipe, then evaluate; return the exit code."""
+
+    def mark(status: Status) -> None:
+        data = recipe.model_dump(mode="json")
+        state = RunState(status=status, steps=agent.num_timesteps, recipe=data, init=init)
+        write_state(run, state)
+
+    nominal, tool = nominal_interval(env), command("liquid-control")
+    again = f"{run.folder}{trust_flag(recipe)}"
+    mark("training")
+    finished = False
+    try:
+        finished = learn(recipe, agent, run, nominal, quiet=quiet)
+    except Exception:
+        say(f"Training failed; resume it from the last checkpoint: {tool} resume {again}")
+        raise
+    finally:
+        agent.save(run.model)
+        if not finished:
+            mark("interrupted")
+    if not finished:
+        say(f"Interrupted; resume it: {tool} resume {again}")
+        return INTERRUPTED
+    say(f"Training finished; the model is saved: {run.model}")
+    evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
+    log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
+    manager = CheckpointManager(run.checkpoints)
+    manager.save(agent.num_timesteps, agent.state_dict(training=True))  # to extend the training
+    mark("finished")
+    env.close()
+    say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
+    return 0
+
+
+def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
+    """Return the logger of a run; it continues existing logs."""
+    formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
+    return ResumableLogger(run.folder, formats)
+
+
+def learn(
+    recipe: Recipe, agent: LiquidPPO | LiquidSAC, run: Run, nominal: float, *, quiet: bool
+) -> bool:
+    """Train to the end of the recipe, with checkpoints; return False if a signal stopped it."""
+    total = recipe.agent.total_timesteps
+    every = recipe.checkpoint_every
+    resumed = agent._last_obs is not None
+    with stop_on_signals() as stop:
+        resumable = ResumeCallback(CheckpointManager(run.checkpoints), every or NEVER, stop)
+        callbacks = [*watchers(recipe, run, nominal, resumed=resumed), resumable]
+        with nullcontext() if quiet else training_progress(total) as progress:
+            agent.learn(
+                total - agent.num_timesteps,
+                [*callbacks, *([progress] if progress else [])],
+                reset_num_timesteps=not resumed,
+            )
+    return not resumable.stopped
+
+
+def watchers(
+    recipe: Recipe, run: Run, nominal: float, *, resumed: bool = False
+) -> list[BaseCallback]:
+    """Return the callbacks that log a training to TensorBoard; settings are logged once."""
+    monitoring, examined = recipe.monitoring, rates(recipe, nominal)
+    metrics = ["rollout/ep_rew_mean", *map(evaluation_tag, examined)]
+    callbacks: list[BaseCallback] = [ScalarsCallback()]
+    if not resumed:
+        callbacks.append(HParamsCallback(leaves(recipe.model_dump(mode="json")), metrics))
+    if monitoring.every is not None:
+        callbacks += [
+            EpisodeCallback(
+                unseen_robot(recipe),
+                monitoring.every,
+                folder=run.videos,
+                film_seconds=monitoring.film_seconds,
+                seed=UNSEEN + recipe.seed,
+            ),
+            RatesCallback(
+                lambda interval: unseen_robots(recipe, monitoring.episodes, interval),
+                examined,
+                monitoring.every,
+                task=recipe.task,
+                at_end=False,  # `examine` follows, with more episodes
+            ),
+        ]
+    return callbacks
