@@ -1,0 +1,213 @@
+"""`liquid-control sweep`."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.live import Live
+from rich.table import Table
+
+from liquid_control.checkpoints.signals import stop_on_signals
+from liquid_control.commands.terminal import INTERRUPTED, Overrides, Quiet, console, otherwise, say
+from liquid_control.recipes import CommandError, load_recipe
+from liquid_control.recipes.text import cut
+from liquid_control.sweeps.driver import ENDED, Driver, Run
+from liquid_control.sweeps.engines import Engine, Local, Ray, Slurm
+from liquid_control.sweeps.search import described, has_ranges, load_search
+from liquid_control.sweeps.sources import Grid, Source, Trials
+from liquid_control.sweeps.study import Study, parse_seeds, study_name
+
+INCOMPLETE = 1  # exit code if a run was given up
+SHOWN = 40  # rows of the live table
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train many runs: recipes with several seeds, or a search over ranges of their values.
+
+    A study is one folder under RUNS. Given again, the same command goes on with it: finished runs
+    are not repeated, and interrupted ones resume. Exit code 0: all runs finished; 1: some were
+    given up; 2: the study cannot begin; 130: interrupted.
+    """
+
+    recipes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")]
+    """Recipes, or one search file: a recipe with ranges such as {log: [1e-4, 3e-3]}, {int: [16,
+    128]}, {float: [0, 1]} or {choice: [cfc, ltc]} in the place of values."""
+
+    seeds: Annotated[str, tyro.conf.arg(metavar="SEEDS")] = "0"
+    """Seeds of every recipe or trial, such as 0-4 or 0,3,7."""
+
+    trials: Annotated[int, tyro.conf.arg(metavar="N")] = 50
+    """Trials of a search."""
+
+    on: Literal["local", "ray", "slurm"] = "local"
+    """Where to train: in processes of this machine, on Ray, or in jobs of Slurm."""
+
+    address: Annotated[str | None, otherwise("ADDRESS", "a Ray of this command's own")] = None
+    """Ray cluster to join, such as auto."""
+
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = ()
+    """Parameters of submitit, such as slurm_partition=cpu timeout_min=240."""
+
+    jobs: Annotated[int | None, otherwise("N", "one for each processor")] = None
+    """Runs that are trained at once."""
+
+    overrides: Overrides = ()
+    """Change keys of all recipes, such as agent.total_timesteps=1e5; values are YAML."""
+
+    runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
+    """Folder in which the study's folder lies."""
+
+    name: Annotated[str | None, otherwise("NAME", "that of the recipes")] = None
+    """Name of the study's folder."""
+
+    quiet: Quiet = False
+    """Print a summary and problems only."""
+
+    def run(self) -> int:
+        """Run the command; return the exit code."""
+        if self.jobs is not None and self.jobs < 1:
+            raise CommandError(f"--jobs {self.jobs}: give at least 1")
+        if self.trials < 1:
+            raise CommandError(f"--trials {self.trials}: give at least 1")
+        study, source = self._study()
+        engine = self._engine(study)
+        try:
+            with stop_on_signals() as stop, shown(quiet=self.quiet) as show:
+                driver = Driver(study, source, engine, self.jobs or engine.capacity(), show)
+                runs = driver.run(stop)
+        finally:
+            engine.close()
+        return summary(study, runs)
+
+    def _study(self) -> tuple[Study, Source]:
+        overrides, seeds = tuple(chain(*self.overrides)), parse_seeds(self.seeds)
+        if not self.recipes:
+            raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
+        folder = self.runs / (self.name or study_name(self.recipes))
+        command = " ".join(["liquid-control", *sys.argv[1:]])
+        searches = [path for path in self.recipes if has_ranges(path, overrides)]
+        if searches:
+            if len(self.recipes) > 1:
+                raise CommandError(f"{searches[0]} is a search; a study searches one file alone")
+            search = load_search(self.recipes[0], overrides)
+            data = dict(search.data) | {"ranges": described(search)}
+            study = Study.begin(folder, "search", {data["name"]: data}, seeds, command)
+            return study, Trials(study, search, study.file.seeds, self.trials)
+        recipes = {}
+        for path in self.recipes:
+            recipe = load_recipe(path, overrides)
+            if recipe.name in recipes:
+                raise CommandError(f"{path}: another recipe has the name {recipe.name}; rename one")
+            recipes[recipe.name] = recipe
+        whole = {
+            name: recipe.model_dump(mode="json", exclude={"seed"})
+            for name, recipe in recipes.items()
+        }
+        study = Study.begin(folder, "grid", whole, seeds, command)
+        return study, Grid(study, recipes, seeds)
+
+    def _engine(self, study: Study) -> Engine:
+        if self.address is not None and self.on != "ray":
+            raise CommandError("--address is for --on ray")
+        if self.slurm and self.on != "slurm":
+            raise CommandError("--slurm is for --on slurm")
+        if self.on == "ray":
+            return Ray(self.address)
+        if self.on == "slurm":
+            return Slurm(study.folder / "slurm", parameters=self.slurm)
+        return Local()
+
+
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Callable[[list[Run]], None]]:
+    """Yield a function that shows runs: as a live table, or as a line for each change."""
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda runs: live.update(table(runs), refresh=True)
+    else:
+        before: dict[Path, str] = {}
+
+        def print_changes(runs: list[Run]) -> None:
+            for run in runs:
+                if before.get(run.job.folder, "waiting") != run.state:
+                    say(f"{time.strftime('%H:%M:%S')}  {line(run)}")
+                before[run.job.folder] = run.state
+
+        yield print_changes
+
+
+def line(run: Run) -> str:
+    """Return a run's state on one line."""
+    share = f"{run.progress.steps:,} of {run.job.total:,} steps"
+    mean = run.progress.mean_return
+    returned = f", return {mean:,.1f}" if math.isfinite(mean) else ""
+    return f"{run.job.name} seed {run.job.seed}: {run.state}, {share}{returned}"
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Return a table of the runs, those under way first."""
+    counts = Counter(run.state for run in runs)
+    title = ", ".join(f"{count} {state}" for state, count in counts.items())
+    left = [run.seconds_left for run in runs]
+    known = [seconds for seconds in left if seconds is not None]
+    todo = sum(run.job.total - run.progress.steps for run in runs if run.state not in ENDED)
+    speed = sum(
+        (run.job.total - run.progress.steps) / seconds
+        for run, seconds in zip(runs, left, strict=True)
+        if seconds
+    )
+    if known and speed > 0:
+        title += f"; {duration(todo / speed)} left"
+    result = Table(title=title, title_justify="left")
+    result.add_column("run")
+    for heading in ("seed", "state", "steps", "%", "return", "left"):
+        result.add_column(heading, justify="right")
+    order = {"training": 0, "stopping": 0, "elsewhere": 1, "waiting": 2}
+    for run in sorted(runs, key=lambda run: order.get(run.state, 3))[:SHOWN]:
+        mean, seconds = run.progress.mean_return, run.seconds_left
+        result.add_row(
+            run.job.name,
+            str(run.job.seed),
+            run.state,
+            f"{run.progress.steps:,}",
+            f"{100 * run.progress.steps / run.job.total:.0f}",
+            f"{mean:,.1f}" if math.isfinite(mean) else "",
+            "" if seconds is None else duration(seconds),
+        )
+    if len(runs) > SHOWN:
+        result.caption = f"and {len(runs) - SHOWN} more"
+    return result
+
+
+def duration(seconds: float) -> str:
+    """Return hours, minutes and seconds, such as 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def summary(study: Study, runs: Sequence[Run]) -> int:
+    """Print what came of a study; return the exit code."""
+    counts = Counter(run.state for run in runs)
+    for run in runs:
+        if run.state == "failed":
+            say(f"Given up: {line(run)}; see {run.job.folder / 'output.log'}")
+    say(f"{study.folder}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    if any(run.state not in ENDED for run in runs):
+        say("Interrupted; the same command goes on with it")
+        return INTERRUPTED
+    say(f"Report: liquid-control report {cut(str(study.folder), 500)}")
+    return INCOMPLETE if counts["failed"] else 0

@@ -1,0 +1,1 @@
+"""Sweeps: studies of many runs, on this machine or on a cluster."""

@@ -1,0 +1,262 @@
+"""Engines: where the runs of a study are trained. Nothing of a scheduler is written here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from liquid_control.recipes import CommandError
+from liquid_control.recipes.text import cut, one_line
+
+LOST = -int(getattr(signal, "SIGKILL", 9))
+"""Exit code of a process that was killed, or whose machine was lost."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to run, and the file that its output is appended to."""
+
+    arguments: tuple[str, ...]
+    output: Path
+
+
+class Process(Protocol):
+    """A command that was started."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative after a signal; None while it runs or waits."""
+
+    def stop(self) -> None:
+        """Ask it to save a checkpoint and end; it is not waited for."""
+
+
+class Engine(Protocol):
+    """Starts commands."""
+
+    def capacity(self) -> int:
+        """Return how many commands run at once unless the user says so."""
+
+    def start(self, command: Command) -> Process:
+        """Start a command."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
+def run_command(command: Command) -> int:
+    """Run a command to its end, and return its exit code.
+
+    A SIGTERM, or an interruption of this process, is passed on, and the end of the command is
+    awaited, so that it saves a checkpoint.
+    """
+    with command.output.open("ab") as output:
+        process = subprocess.Popen(
+            command.arguments, stdout=output, stderr=output, start_new_session=True
+        )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.terminate()
+
+    handler: Any = None
+    with suppress(ValueError):  # not the main thread, which alone can handle signals
+        handler = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+
+
+class LocalProcess:
+    """A command in a process of this machine."""
+
+    def __init__(self, command: Command) -> None:
+        with command.output.open("ab") as output:
+            # A session of its own: the driver passes Ctrl-C on, once.
+            self._process = subprocess.Popen(
+                command.arguments, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Send SIGTERM."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+
+class Local:
+    """Processes of this machine."""
+
+    def capacity(self) -> int:
+        """Return the number of processors."""
+        return os.cpu_count() or 1
+
+    def start(self, command: Command) -> LocalProcess:
+        """Start a process."""
+        return LocalProcess(command)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Ray:
+    """Tasks of Ray, on this machine or on a cluster whose machines share the folder of the study.
+
+    Args:
+        address: Of a running cluster, or "auto"; None starts Ray on this machine, and ends it.
+
+    Raises:
+        CommandError: Ray is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise CommandError('--on ray needs Ray: pip install "liquid-control[ray]"') from error
+        self._ray = ray
+        options: dict[str, Any] = {} if address else {"include_dashboard": False}
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = f"--address {cut(address)}: " if address else "--on ray: "
+            raise CommandError(f"{where}{cut(one_line(error), 300)}") from error
+        # A lost machine is noticed by the driver, which starts the command anew.
+        self._run = ray.remote(num_cpus=1, max_retries=0)(run_command)
+
+    def capacity(self) -> int:
+        """Return the number of processors of the cluster."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def start(self, command: Command) -> RayProcess:
+        """Start a task."""
+        return RayProcess(self._ray, self._run.remote(command))
+
+    def close(self) -> None:
+        """Disconnect; Ray ends if it was started here."""
+        self._ray.shutdown()
+
+
+class RayProcess:
+    """A command in a task of Ray."""
+
+    def __init__(self, ray: Any, task: Any) -> None:
+        self._ray, self._task = ray, task
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs or waits."""
+        ready, _ = self._ray.wait([self._task], timeout=0)
+        if not ready:
+            return None
+        try:
+            return int(self._ray.get(self._task))
+        except self._ray.exceptions.RayError:  # the worker or its machine was lost, or it stopped
+            return LOST
+
+    def stop(self) -> None:
+        """Interrupt the task, which ends its command."""
+        self._ray.cancel(self._task)
+
+
+class Slurm:
+    """Jobs of Slurm, or of submitit's executor for one machine.
+
+    Args:
+        folder: For submitit's files; shared by the machines.
+        cluster: "slurm" or "local".
+        parameters: Of submitit, such as timeout_min and slurm_partition.
+
+    Raises:
+        CommandError: submitit or Slurm is not installed, or a parameter is unknown.
+    """
+
+    def __init__(
+        self, folder: Path, cluster: str = "slurm", parameters: Sequence[str] = ()
+    ) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise CommandError(
+                '--on slurm needs submitit: pip install "liquid-control[slurm]"'
+            ) from error
+        given = dict(each.split("=", 1) for each in parameters if "=" in each)
+        if len(given) < len(parameters):
+            raise CommandError("--slurm takes KEY=VALUE, such as slurm_partition=cpu")
+        values = {name: int(text) if text.isdigit() else text for name, text in given.items()}
+        try:
+            self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self._executor.update_parameters(
+                **{"timeout_min": 24 * 60, "cpus_per_task": 1} | values
+            )
+        except (RuntimeError, NameError, TypeError, ValueError) as error:
+            raise CommandError(f"--on slurm: {cut(one_line(error), 300)}") from error
+        self._submitit = submitit
+
+    def capacity(self) -> int:
+        """Return more than any study has: the queue decides."""
+        return 1_000_000
+
+    def start(self, command: Command) -> SlurmProcess:
+        """Submit a job."""
+        return SlurmProcess(self._executor.submit(Requeued(command)))
+
+    def close(self) -> None:
+        """Do nothing; jobs stay in the queue."""
+
+
+class Requeued:
+    """A command that goes on when Slurm preempts its job and starts it again."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+
+    def __call__(self) -> int:
+        """Run the command; return its exit code."""
+        return run_command(self._command)
+
+    def checkpoint(self) -> Any:
+        """Return what submitit starts again after a preemption."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(Requeued(self._command))
+
+
+class SlurmProcess:
+    """A command in a job of Slurm."""
+
+    def __init__(self, job: Any) -> None:
+        self._job = job
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs or waits."""
+        if not self._job.done():
+            return None
+        try:
+            return int(self._job.result())
+        except Exception:  # submitit raises what the job raised, or that it is lost
+            return LOST
+
+    def stop(self) -> None:
+        """Cancel the job; Slurm sends SIGTERM first."""
+        self._job.cancel(check=False)
+
+
+def train_command(recipe: Path, seed: int, folder: Path) -> Command:
+    """Return the command that begins a run of a study, or goes on with it."""
+    arguments = ("train", str(recipe), "--seed", str(seed), "--folder", str(folder), "--quiet")
+    return Command((sys.executable, "-m", "liquid_control", *arguments), folder / "output.log")

@@ -1,0 +1,175 @@
+"""Where the runs of a study come from: a grid of recipes and seeds, or a search."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from liquid_control.checkpoints.durable import write_text
+from liquid_control.recipes import Recipe
+from liquid_control.sweeps.progress import rows_of, score_of
+from liquid_control.sweeps.search import Search, import_optuna
+from liquid_control.sweeps.study import Job, Study
+
+LOOKS = 20  # times that a trial may be pruned
+OUTCOME = "outcome.json"
+
+Outcome = Literal["finished", "failed", "pruned"]
+
+
+class Source(Protocol):
+    """Gives a driver its jobs."""
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs that are known so far."""
+
+    def more(self) -> list[Job]:
+        """Return jobs that join when there is room for them; none when all are known."""
+
+    def to_stop(self) -> list[Job]:
+        """Return jobs whose training is not worth going on with."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Learn how a job ended."""
+
+
+class Grid:
+    """Every recipe with every seed, in the order of the seeds.
+
+    Args:
+        study: The study; its recipes are written into its folder.
+        recipes: By name.
+        seeds: Of every recipe.
+    """
+
+    def __init__(self, study: Study, recipes: Mapping[str, Recipe], seeds: Sequence[int]) -> None:
+        for name, recipe in recipes.items():
+            study.write_recipe(name, recipe)
+        self._jobs = [
+            study.job(name, recipe, seed) for seed in seeds for name, recipe in recipes.items()
+        ]
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs."""
+        return self._jobs
+
+    def more(self) -> list[Job]:
+        """Return none: all are known."""
+        return []
+
+    def to_stop(self) -> list[Job]:
+        """Return none: all are trained to their end."""
+        return []
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+class Trials:
+    """Trials of a search, each with every seed; Optuna samples and prunes them.
+
+    The score of a trial is the mean return over its seeds and over the rates that the recipe
+    evaluates. Trials are pruned by the mean return of their training episodes. Optuna's journal
+    lies in the folder of the study, so that a search goes on where it was, also with several
+    drivers.
+
+    Args:
+        study: The study.
+        search: What is searched.
+        seeds: Of every trial.
+        count: How many trials the study has in the end.
+        sampler_seed: Of Optuna's sampler.
+
+    Raises:
+        CommandError: Optuna is not installed.
+    """
+
+    def __init__(
+        self, study: Study, search: Search, seeds: Sequence[int], count: int, sampler_seed: int = 0
+    ) -> None:
+        optuna = import_optuna()
+        self._optuna, self._study, self._search = optuna, study, search
+        self._seeds, self._count = tuple(seeds), count
+        self._distributions = {each.name: each.distribution() for each in search.ranges}
+        journal = optuna.storages.journal.JournalFileBackend(str(study.folder / "optuna.log"))
+        self._trials = optuna.create_study(
+            study_name="search",
+            storage=optuna.storages.JournalStorage(journal),
+            sampler=optuna.samplers.TPESampler(seed=sampler_seed, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=LOOKS // 5),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        self._running: dict[str, Any] = {}  # Optuna's trials under way, by name
+        self._jobs: dict[str, list[Job]] = {}
+        self._outcomes: dict[Path, Outcome] = {}
+        for trial in self._trials.get_trials(deepcopy=False):
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                self._add(optuna.trial.Trial(self._trials, trial._trial_id))
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs of the trials under way."""
+        return [job for name in self._running for job in self._jobs[name]]
+
+    def more(self) -> list[Job]:
+        """Return the jobs of one more trial, none if there are enough."""
+        if len(self._trials.get_trials(deepcopy=False)) >= self._count:
+            return []
+        return self._add(self._trials.ask(self._distributions))
+
+    def to_stop(self) -> list[Job]:
+        """Report the returns of trials to Optuna, and return the jobs of those that it prunes."""
+        stopped = []
+        for name, trial in self._running.items():
+            if any(self._outcomes.get(job.folder) for job in self._jobs[name]):
+                continue  # a seed is done, so the others are worth their end
+            if self._is_poor(trial, self._jobs[name]):
+                stopped += self._jobs[name]
+        return stopped
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Give Optuna the score of a trial once all its seeds have ended."""
+        self._outcomes[job.folder] = outcome
+        name = job.name
+        outcomes = [self._outcomes.get(each.folder) for each in self._jobs[name]]
+        if name not in self._running or None in outcomes:
+            return
+        trial, states = self._running.pop(name), self._optuna.trial.TrialState
+        scores = [score_of(each.folder) for each in self._jobs[name]]
+        score = sum(scores) / len(scores)
+        with suppress(ValueError):  # another driver of this study has done it
+            if "pruned" in outcomes:
+                self._trials.tell(trial, state=states.PRUNED)
+            elif "failed" in outcomes or not math.isfinite(score):
+                self._trials.tell(trial, state=states.FAIL)
+            else:
+                self._trials.tell(trial, score)
+        result = {"trial": trial.number, "parameters": trial.params, "score": score}
+        text = json.dumps(result | {"outcomes": outcomes}, indent=2, allow_nan=True)
+        write_text(self._study.folder / name / OUTCOME, text + "\n")
+
+    def _add(self, trial: Any) -> list[Job]:
+        name = f"trial-{trial.number:04d}"
+        recipe = self._search.recipe(trial.params, name)
+        self._study.write_recipe(name, recipe)
+        self._running[name] = trial
+        self._jobs[name] = [self._study.job(name, recipe, seed) for seed in self._seeds]
+        return self._jobs[name]
+
+    def _is_poor(self, trial: Any, jobs: Sequence[Job]) -> bool:
+        """Report mean returns that are new to Optuna; return whether it prunes the trial."""
+        logs = [rows_of(job.folder / "progress.csv") for job in jobs]
+        known = self._trials._storage.get_trial(trial._trial_id).intermediate_values
+        for look in range(1, LOOKS):
+            after = look * jobs[0].total / LOOKS
+            values = [next((value for steps, value in log if steps >= after), None) for log in logs]
+            reached = [value for value in values if value is not None]
+            if len(reached) < len(values):
+                break
+            if look not in known:
+                trial.report(sum(reached) / len(reached), look)
+        return bool(trial.should_prune())
