@@ -80,6 +80,10 @@ class Sweep:
             raise CommandError(f"--jobs {self.jobs}: give at least 1")
         if self.trials < 1:
             raise CommandError(f"--trials {self.trials}: give at least 1")
+        if self.address is not None and self.on != "ray":
+            raise CommandError("--address is for --on ray")
+        if self.slurm and self.on != "slurm":
+            raise CommandError("--slurm is for --on slurm")
         study, source = self._study()
         engine = self._engine(study)
         try:
@@ -118,10 +122,6 @@ class Sweep:
         return study, Grid(study, recipes, seeds)
 
     def _engine(self, study: Study) -> Engine:
-        if self.address is not None and self.on != "ray":
-            raise CommandError("--address is for --on ray")
-        if self.slurm and self.on != "slurm":
-            raise CommandError("--slurm is for --on slurm")
         if self.on == "ray":
             return Ray(self.address)
         if self.on == "slurm":

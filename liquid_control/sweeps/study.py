@@ -138,7 +138,7 @@ class Study:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise CommandError(f"{path} cannot be read: {cut(where)}: {first['msg']}") from error
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, CommandError):
                 raise
             raise CommandError(f"{path} cannot be read: {cut(str(error))}") from error
