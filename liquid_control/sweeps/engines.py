@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut, one_line
+from liquid_control.sweeps.worker import Command, Requeued, run_command
 
 LOST = -int(getattr(signal, "SIGKILL", 9))
 """Exit code of a process that was killed, or whose machine was lost."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command to run, and the file that its output is appended to."""
-
-    arguments: tuple[str, ...]
-    output: Path
+REACHABLE = 10.0  # seconds
 
 
 class Process(Protocol):
@@ -49,34 +41,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds."""
-
-
-def run_command(command: Command) -> int:
-    """Run a command to its end, and return its exit code.
-
-    A SIGTERM, or an interruption of this process, is passed on, and the end of the command is
-    awaited, so that it saves a checkpoint.
-    """
-    with command.output.open("ab") as output:
-        process = subprocess.Popen(
-            command.arguments, stdout=output, stderr=output, start_new_session=True
-        )
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        process.terminate()
-
-    handler: Any = None
-    with suppress(ValueError):  # not the main thread, which alone can handle signals
-        handler = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGTERM, handler)
 
 
 class LocalProcess:
@@ -130,6 +94,7 @@ class Ray:
         except ImportError as error:
             raise CommandError('--on ray needs Ray: pip install "liquid-control[ray]"') from error
         self._ray = ray
+        _check_reachable(address)
         options: dict[str, Any] = {} if address else {"include_dashboard": False}
         try:
             ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
@@ -150,6 +115,20 @@ class Ray:
     def close(self) -> None:
         """Disconnect; Ray ends if it was started here."""
         self._ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise a CommandError if nothing answers at host:port, where Ray would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACHABLE).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise CommandError(
+            f"--address {cut(str(address))}: nothing answers there ({one_line(error)}); start a "
+            "cluster with `ray start --head`, and give its address or auto"
+        ) from error
 
 
 class RayProcess:
@@ -203,7 +182,7 @@ class Slurm:
             self._executor.update_parameters(
                 **{"timeout_min": 24 * 60, "cpus_per_task": 1} | values
             )
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, NameError, TypeError, ValueError) as error:
             raise CommandError(f"--on slurm: {cut(one_line(error), 300)}") from error
         self._submitit = submitit
 
@@ -217,23 +196,6 @@ class Slurm:
 
     def close(self) -> None:
         """Do nothing; jobs stay in the queue."""
-
-
-class Requeued:
-    """A command that goes on when Slurm preempts its job and starts it again."""
-
-    def __init__(self, command: Command) -> None:
-        self._command = command
-
-    def __call__(self) -> int:
-        """Run the command; return its exit code."""
-        return run_command(self._command)
-
-    def checkpoint(self) -> Any:
-        """Return what submitit starts again after a preemption."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(Requeued(self._command))
 
 
 class SlurmProcess:

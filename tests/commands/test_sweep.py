@@ -113,6 +113,15 @@ def test_without_an_engines_package_one_line_says_what_to_install(
     assert f'pip install "liquid-control[{engine}]"' in line
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_one_line(
+    address: str, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    pytest.importorskip("ray")
+    options = ["--on", "ray", "--address", address, "--runs", str(tmp_path)]
+    assert "nothing answers there" in fails("sweep", str(RECIPE), *options)
+
+
 def test_a_run_that_fails_is_given_up_with_its_output_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,9 +16,10 @@ from liquid_control.commands.run_folder import in_use
 from liquid_control.recipes import Recipe, load_recipe
 from liquid_control.sweeps import driver
 from liquid_control.sweeps.driver import RETRIES, Driver, Run
-from liquid_control.sweeps.engines import LOST, Command
+from liquid_control.sweeps.engines import LOST
 from liquid_control.sweeps.sources import Grid, Outcome
 from liquid_control.sweeps.study import Job, Study
+from liquid_control.sweeps.worker import Command
 
 RECIPE = Path(__file__).parents[2] / "configs/inverted_pendulum/ncp_ppo.yaml"
 STEPS = 100

@@ -1,0 +1,64 @@
+"""Runs a command where an engine has placed it; imports nothing that a machine may lack."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to run, and the file that its output is appended to."""
+
+    arguments: tuple[str, ...]
+    output: Path
+
+
+def run_command(command: Command) -> int:
+    """Run a command to its end, and return its exit code.
+
+    A SIGTERM, or an interruption of this process, is passed on, and the end of the command is
+    awaited, so that it saves a checkpoint.
+    """
+    with command.output.open("ab") as output:
+        process = subprocess.Popen(
+            command.arguments, stdout=output, stderr=output, start_new_session=True
+        )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.terminate()
+
+    handler: Any = None
+    with suppress(ValueError):  # not the main thread, which alone can handle signals
+        handler = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+
+
+class Requeued:
+    """A command that goes on when Slurm preempts its job and starts it again."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+
+    def __call__(self) -> int:
+        """Run the command; return its exit code."""
+        return run_command(self._command)
+
+    def checkpoint(self) -> Any:
+        """Return what submitit starts again after a preemption."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(Requeued(self._command))
