@@ -168,7 +168,8 @@ def in_use(run: Run) -> Iterator[None]:
     Raises:
         CommandError: Another process trains there.
     """
-    lock = FileLock(run.folder / ".lock", timeout=0)
+    # A process that looks whether the lock is held holds it for a moment itself.
+    lock = FileLock(run.folder / ".lock", timeout=0.5)
     try:
         lock.acquire()
     except Timeout as error:

@@ -83,33 +83,34 @@ class Driver:
     def run(self, stop: StopRequest) -> list[Run]:
         """Train until all runs have ended, or a stop is requested; return the runs.
 
-        A stop is passed on to the trainings, which save a checkpoint; they are waited for.
+        At a stop, and at an error, trainings save a checkpoint; they are waited for.
         """
-        for run in self.runs:
-            self._look(run)
-        while not stop:
-            self._prune()
-            self._start()
-            self._show(self.runs)
-            if all(run.state in ENDED for run in self.runs):
-                return self.runs
-            time.sleep(POLL)
-            for run in self.runs:
-                self._look(run)
-        for run in self.runs:
-            if run.process is not None:
-                run.process.stop()
-                run.state = "stopping"
-        while any(run.process is not None and run.process.poll() is None for run in self.runs):
+        try:
+            while not stop:
+                for run in self.runs:
+                    self._look(run)
+                self._prune()
+                self._start()
+                self._show(self.runs)
+                if all(run.state in ENDED for run in self.runs):
+                    break
+                time.sleep(POLL)
+        finally:
+            self._stop()
+        return self.runs
+
+    def _stop(self) -> None:
+        """Ask the trainings under way to end, and wait for them."""
+        under_way = [(run, run.process) for run in self.runs if run.process is not None]
+        for run, process in under_way:
+            process.stop()
+            run.state = "stopping"
+        while any(process.poll() is None for _, process in under_way):
             self._show(self.runs)
             time.sleep(POLL / 5)
-        for run in self.runs:
-            run.process = None
-            if run.state not in ENDED:
-                run.state = "waiting"
-                run.progress = progress_of(run.job.folder)
-        self._show(self.runs)
-        return self.runs
+        for run, _ in under_way:
+            run.process, run.state = None, "waiting"
+            run.progress = progress_of(run.job.folder)
 
     def _start(self) -> None:
         """Start waiting runs as long as there is room, and ask the source for more."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from liquid_control.checkpoints.durable import write_text
-from liquid_control.recipes import Recipe
+from liquid_control.recipes import Recipe, RecipeError
 from liquid_control.sweeps.progress import rows_of, score_of
 from liquid_control.sweeps.search import Search, import_optuna
 from liquid_control.sweeps.study import Job, Study
@@ -117,9 +118,14 @@ class Trials:
 
     def more(self) -> list[Job]:
         """Return the jobs of one more trial, none if there are enough."""
-        if len(self._trials.get_trials(deepcopy=False)) >= self._count:
-            return []
-        return self._add(self._trials.ask(self._distributions))
+        while len(self._trials.get_trials(deepcopy=False)) < self._count:
+            trial = self._trials.ask(self._distributions)
+            try:
+                return self._add(trial)
+            except RecipeError as error:
+                warnings.warn(f"trial {trial.number} cannot be trained: {error}", stacklevel=2)
+                self._trials.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        return []
 
     def to_stop(self) -> list[Job]:
         """Report the returns of trials to Optuna, and return the jobs of those that it prunes."""

@@ -220,6 +220,24 @@ def test_a_stop_is_passed_on_and_awaited(sweep: Sweep, monkeypatch: pytest.Monke
     assert {run.state for run in runs} == {"waiting"}
 
 
+def test_an_error_of_the_driver_stops_the_trainings(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages: list[Stage] = []
+    start = Stage.start
+
+    def fail(self: Stage, command: Command) -> Actor:
+        stages.append(self)
+        if len(stages) == 2:
+            raise OSError(28, "No space left on device")
+        return start(self, command)
+
+    monkeypatch.setattr(Stage, "start", fail)
+    with pytest.raises(OSError, match="No space"):
+        sweep(lambda *_: [works], seeds=range(3))
+    assert [actor.asked_to_stop for actor in stages[0].actors] == [True]
+
+
 class Pruning(Grid):
     """A grid of which the source wants one run to stop."""
 
