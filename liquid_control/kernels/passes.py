@@ -40,10 +40,9 @@ class NetworkPass:
     """
 
     def __init__(self, module: ModuleType, layers: Sequence[Layer]) -> None:
-        sizes = (layers[0][0].shape[1], *(len(bias) for _, bias, _ in layers))
         parameters = [each for weight, bias, _ in layers for each in (weight, bias)]
-        self._network = _network(module, sizes, tuple(activation for *_, activation in layers))
-        self._outputs = sizes[-1]
+        self._network = network_of(module, layers)
+        self._outputs = len(parameters[-1])
         self._is_double = IS_DOUBLE[parameters[0].dtype]
         self._parameters = parameters
         self._kept = parameters[0].new_empty(0)
@@ -91,6 +90,12 @@ class NetworkPass:
 
     def _layout(self) -> list[tuple[int, int, int]]:
         return [(part.data_ptr(), part.shape[1], part.stride(0)) for part in self._parts]
+
+
+def network_of(module: ModuleType, layers: Sequence[Layer]) -> Any:
+    """Return the network in C++, the same for all networks with such layers."""
+    sizes = (layers[0][0].shape[1], *(len(bias) for _, bias, _ in layers))
+    return _network(module, sizes, tuple(activation for *_, activation in layers))
 
 
 @cache

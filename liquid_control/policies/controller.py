@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from liquid_control.policies.acting import Acted
 from liquid_control.policies.observations import ELAPSED_TIME, carries_time
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -62,7 +63,7 @@ class Controller:
 
     def reset(self) -> None:
         """Start a new episode with the next step."""
-        self._state = self._policy.initial_actor_state(1)
+        self._state: NDArray[Any] = self._policy.initial_actor_state(1).cpu().numpy()
         self._action: NDArray[Any] | None = None
         self._now = self._observed = -math.inf  # of the last step, and of the last observation
 
@@ -95,22 +96,42 @@ class Controller:
                 raise ValueError("there is no action to hold yet; begin with an observation")
             self._now = now
             return self._action.copy()
-        tensors = self._tensors(observation)
         first = self._action is None
+        elapsed = self.nominal_interval if first or not self._timed else now - self._observed
+        acted = self._act_fused(observation, elapsed, first) or self._act(
+            observation, elapsed, first
+        )
+        self._now = self._observed = now
+        self._action, self._state = acted
+        return self._action.copy()
+
+    def _act_fused(self, observation: Any, elapsed: float, first: bool) -> Acted | None:
+        """Act in one call of the kernels; None where PyTorch acts, or refuses."""
+        actor = self._policy.fused_actor()
+        if actor is None:
+            return None
+        parts = [observation]
+        if isinstance(observation, dict):
+            if observation.keys() != self._parts.keys():
+                return None
+            parts = [observation[name] for name in self._parts]
+        return actor.act(parts, elapsed, None if first else self._state, True)
+
+    def _act(self, observation: Any, elapsed: float, first: bool) -> Acted:
+        """Act in PyTorch, or raise a ValueError that says why not."""
+        tensors = self._tensors(observation)
         if self._timed:
             assert isinstance(tensors, dict)
-            elapsed = self.nominal_interval if first else now - self._observed
             tensors[ELAPSED_TIME] = torch.tensor([[elapsed]], device=self._device)
         with torch.no_grad():
             features, elapsed_time = self._policy.observe(tensors)
             start = features.new_full((1,), float(first))
-            chosen, state = self._policy(features, elapsed_time, self._state, start, True)
+            before = torch.from_numpy(self._state).to(self._device)
+            chosen, state = self._policy(features, elapsed_time, before, start, True)
         action: NDArray[Any] = self._policy.for_env(chosen).squeeze(axis=0)
         if not np.isfinite(action).all():
             raise ValueError(f"the action {action} is not finite; the observation is too large")
-        self._now = self._observed = now
-        self._state, self._action = state, action
-        return action.copy()
+        return action, state.cpu().numpy()
 
     def _tensors(self, observation: Any) -> Tensor | dict[str, Tensor]:
         """Convert an observation to a batch of one."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
-from liquid_control.kernels.passes import WIDEST, CircuitPass, Layer, NetworkPass
+from liquid_control.kernels.passes import CircuitPass, NetworkPass
+from liquid_control.policies.compiled import hooked, layers_of, runs_in_kernels
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import EncodedCircuit, SharedCritic, TwinCritic, clock
-
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-ACTIVATIONS: Mapping[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
 
 
 class FusedPolicy:
@@ -133,46 +130,9 @@ def _is_plain(policy: LiquidPolicy) -> bool:
             for each in parameters
         )
         and not any(hooked(module) for module in policy.modules())
+        and runs_in_kernels(policy.critic.head)
+        and runs_in_kernels(policy.action_net)
         and all(
-            _widest(layers_of([network])) <= WIDEST
-            for network in (policy.critic.head, policy.action_net)
+            runs_in_kernels(each) for each in policy.modules() if isinstance(each, EncodedCircuit)
         )
-        and all(_is_fused(each) for each in policy.modules() if isinstance(each, EncodedCircuit))
     )
-
-
-def _is_fused(body: EncodedCircuit) -> bool:
-    circuit, encoder = body.circuit, body.encoder
-    compiled = compile_circuit(circuit) if circuit.backend == "auto" else None
-    return (
-        compiled is not None
-        and (circuit.input_mapping is None or compiled.program.maps_inputs)
-        and (encoder is None or _widest(layers_of([encoder])) <= WIDEST)
-    )
-
-
-def hooked(owner: nn.Module | Tensor) -> bool:
-    """Whether a module or a parameter has hooks, which the kernels do not call."""
-    return any(getattr(owner, name, None) for name in HOOKS)
-
-
-def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
-    """Return linear layers and their activations; none if there are other modules."""
-    layers: list[Layer] = []
-    for module in modules:
-        if isinstance(module, nn.Sequential):
-            layers += (within := layers_of(module))
-            if len(module) and not within:
-                return []
-        elif type(module) is nn.Linear and module.bias is not None:
-            layers.append((module.weight, module.bias, "identity"))
-        elif type(module) in ACTIVATIONS and layers and layers[-1][2] == "identity":
-            layers[-1] = (*layers[-1][:2], ACTIVATIONS[type(module)])
-        else:
-            return []
-    return layers
-
-
-def _widest(layers: list[Layer]) -> float:
-    """Return the size of the largest layer, infinite if there is none."""
-    return max((max(weight.shape) for weight, _, _ in layers), default=float("inf"))

@@ -14,6 +14,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
+from liquid_control.policies.acting import FusedActor, Structure
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, Signal, TwinCritic, make_critic
@@ -44,6 +45,7 @@ class LiquidPolicy(StatefulPolicy):
     """
 
     optimizer: RecurrentAdam
+    _fused: tuple[Structure, FusedActor | None] | None = None
 
     def __init__(
         self,
@@ -130,6 +132,19 @@ class LiquidPolicy(StatefulPolicy):
         activity, state = self.actor(signal, state)
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
+
+    def fused_actor(self) -> FusedActor | None:
+        """Return the acting step in the compiled kernels; None where PyTorch acts."""
+        if type(self) is not LiquidPolicy:  # a subclass may act in another way
+            return None
+        if self._fused is None or not self._fused[0].is_same():
+            structure = Structure(self)
+            self._fused = structure, FusedActor.of(self, structure)
+        return self._fused[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies need: they get a fused actor of their own."""
+        return {**vars(self), "_fused": None}
 
     def actor_inputs(
         self,
@@ -235,7 +250,10 @@ class LiquidPolicy(StatefulPolicy):
 
     def distribution_of(self, motor: Tensor) -> Distribution:
         """Return the distribution of actions given motor activity (batch, motor)."""
-        parameters = self.action_net(motor)
+        return self.distribution_with(self.action_net(motor))
+
+    def distribution_with(self, parameters: Tensor) -> Distribution:
+        """Return the distribution of actions given its parameters (batch, ...)."""
         if self.log_std is None:
             return self.distribution.proba_distribution(parameters)
         return self.distribution.proba_distribution(parameters, self.log_std)

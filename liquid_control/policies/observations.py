@@ -108,6 +108,16 @@ def split(
     return features, features.new_full((len(features),), nominal_interval)
 
 
+def bounds_of_elapsed_time(
+    nominal_interval: float, *, allow_any_interval: bool = False
+) -> tuple[float, float]:
+    """Return the seconds between which elapsed times are accepted; see `check_elapsed_time`."""
+    if allow_any_interval:
+        return 0.0, math.inf
+    factor = FURTHEST * (1 + _RELATIVE_ERROR)
+    return nominal_interval / factor, nominal_interval * factor
+
+
 def check_elapsed_time(
     elapsed_time: Tensor, nominal_interval: float, *, allow_any_interval: bool = False
 ) -> None:
@@ -122,10 +132,7 @@ def check_elapsed_time(
         ValueError: one is zero, negative or not finite, or more than `FURTHEST` times longer or
             shorter than the nominal interval.
     """
-    low, high = 0.0, math.inf
-    if not allow_any_interval:
-        factor = FURTHEST * (1 + _RELATIVE_ERROR)
-        low, high = nominal_interval / factor, nominal_interval * factor
+    low, high = bounds_of_elapsed_time(nominal_interval, allow_any_interval=allow_any_interval)
     shortest, longest = (bound.item() for bound in torch.aminmax(elapsed_time))
     if low < shortest and longest < high:  # false for NaN
         return

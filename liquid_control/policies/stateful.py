@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from liquid_control.neurons import Circuit
+from liquid_control.policies.acting import FusedActor
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
@@ -103,6 +104,10 @@ class StatefulPolicy(BasePolicy):
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Return actions in the environment's shape and bounds."""
 
+    def fused_actor(self) -> FusedActor | None:
+        """Return the acting step in the compiled kernels; None where PyTorch acts."""
+        return None
+
     def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Split a batch of observations into raw features (batch, features) and elapsed time.
 
@@ -150,6 +155,11 @@ class StatefulPolicy(BasePolicy):
         self.watch_state(state, episode_start)
         if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
+        actor = self.fused_actor()
+        if actor is not None:
+            acted = actor.predict(observation, state, episode_start, deterministic)
+            if acted is not None:
+                return acted
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
             features, elapsed_time = self.observe(tensors)

@@ -7,26 +7,13 @@
 #include <tuple>
 
 #include "adam.h"
+#include "addresses.h"
 #include "network.h"
 #include "surrogate.h"
 
 namespace liquid {
 
 namespace py = pybind11;
-using Address = std::uintptr_t;  // of a tensor's first number; zero for no tensor
-
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
-}
-
-/// Addresses as pointers.
-template <class T>
-std::vector<T*> all_at(const std::vector<Address>& addresses) {
-    std::vector<T*> pointers(addresses.size());
-    std::transform(addresses.begin(), addresses.end(), pointers.begin(), at<T>);
-    return pointers;
-}
 
 using PartTuple = std::tuple<Address, std::size_t, std::size_t>;  // as in Part
 

@@ -74,4 +74,44 @@ void multiply(Strided<T> a, const T* b, std::size_t b_step, std::size_t count, s
     }
 }
 
+/// `rows` numbers of a product with a vector: to = bias + weight x, where rows of weight are not
+/// padded.
+template <int rows, class T>
+LIQUID_INLINE void multiply_one_block(const T* weight, const T* bias, const T* x,
+                                      std::size_t inputs, T* to) {
+    using X = Lanes<T, kWidest<T>>;
+    const std::size_t wide = inputs / X::width * X::width;
+    X sum[rows];
+    for (int r = 0; r < rows; ++r) {
+        sum[r] = X(T(0));
+        to[r] = bias[r];
+    }
+    for (std::size_t k = 0; k < wide; k += X::width) {
+        const X factor = X::load(x + k);
+        for (int r = 0; r < rows; ++r) {
+            sum[r] += factor * X::load(weight + r * inputs + k);
+        }
+    }
+    add_sums(sum, to, 1);
+    for (std::size_t k = wide; k < inputs; ++k) {
+        for (int r = 0; r < rows; ++r) {
+            to[r] += x[k] * weight[r * inputs + k];
+        }
+    }
+}
+
+/// to = bias + weight x, where weight is (outputs, inputs).
+template <class T>
+void multiply_one(const T* weight, const T* bias, const T* x, std::size_t inputs,
+                  std::size_t outputs, T* to) {
+    constexpr int rows = std::min(kWidest<T>, kRegisters / 2);
+    std::size_t j = 0;
+    for (; j + rows <= outputs; j += rows) {
+        multiply_one_block<rows>(weight + j * inputs, bias + j, x, inputs, to + j);
+    }
+    for (; j < outputs; ++j) {
+        multiply_one_block<1>(weight + j * inputs, bias + j, x, inputs, to + j);
+    }
+}
+
 }  // namespace liquid

@@ -82,6 +82,17 @@ class Network {
     }
 
     std::size_t layers() const { return activations_.size(); }
+    std::size_t inputs() const { return sizes_.front(); }
+    std::size_t outputs() const { return sizes_.back(); }
+
+    /// Numbers in each of the parameter tensors: weight and bias of each layer.
+    std::vector<std::size_t> tensor_sizes() const {
+        std::vector<std::size_t> numbers;
+        for (std::size_t i = 0; i < layers(); ++i) {
+            numbers.insert(numbers.end(), {sizes_[i] * sizes_[i + 1], sizes_[i + 1]});
+        }
+        return numbers;
+    }
 
     /// Numbers that `forward` keeps for `backward`.
     template <class T>
@@ -125,6 +136,22 @@ class Network {
                 std::copy_n(levels.back()[s], sizes_.back(), outputs + s * sizes_.back());
             }
         });
+    }
+
+    /// Like `forward` for one sample. The weights are read where they are: packing them would take
+    /// longer than the product does.
+    template <class T>
+    void forward_one(const T* inputs, const T* const* parameters, T* outputs) const {
+        const std::size_t widest = *std::max_element(sizes_.begin(), sizes_.end());
+        T* memory = reserve<T>(Rows<T>::size(2, widest));
+        const Rows<T> rows(memory, 2, widest);
+        for (std::size_t i = 0; i < layers(); ++i) {
+            multiply_one(parameters[2 * i], parameters[2 * i + 1], inputs, sizes_[i],
+                         sizes_[i + 1], rows[i % 2]);
+            activate(i, rows, i % 2, 1);
+            inputs = rows[i % 2];
+        }
+        std::copy_n(inputs, sizes_.back(), outputs);
     }
 
     /// Writes the gradients by the parts, and by the parameters; null for an unwanted one.

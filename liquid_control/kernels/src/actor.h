@@ -1,0 +1,243 @@
+// One acting step of a policy for one robot: normaliser, encoder, circuit and action head.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <cmath>
+#include <limits>
+
+#include "circuit.h"
+#include "network.h"
+
+namespace liquid {
+
+namespace py = pybind11;
+
+/// What an actor needs to know besides its circuit and its networks. Times are in seconds.
+struct ActorSettings {
+    std::size_t features;          // numbers of an observation
+    float clip;                    // of normalised features
+    float time_scale;              // of the circuit
+    float nominal;                 // elapsed time at which the encoder's clock is zero
+    double shortest, longest;      // elapsed times must lie between them
+    std::vector<float> low, high;  // bounds of the actions, or empty
+};
+
+/// A policy's actor in single precision. Parameters are read where they are, so that their values
+/// may change between calls. A call keeps Python's lock: it is short, and no other thread should
+/// change its arrays meanwhile.
+class Actor {
+    /// An array that needs no conversion.
+    template <class T>
+    using Plain = py::array_t<T, py::array::c_style>;
+    using Floats = Plain<float>;
+
+  public:
+    /// `sizes` are the numbers in each of the tensors that `act` takes: shift and scale of the
+    /// normaliser, the encoder's, the circuit's, gain and offset of the output mapping, the head's,
+    /// and the logarithm of the actions' deviation. Zero is for a missing one: normaliser, mappings
+    /// and deviation are optional.
+    Actor(const Circuit& circuit, const Network* encoder, const Network& head,
+          ActorSettings settings, std::vector<std::size_t> sizes)
+        : circuit_(circuit),
+          encoder_(encoder),
+          head_(head),
+          settings_(std::move(settings)),
+          sizes_(std::move(sizes)) {
+        const std::size_t seen = settings_.features, motor = head.inputs();
+        const std::size_t inputs = circuit.plan().inputs, bounds = settings_.low.size();
+        if ((encoder ? encoder->outputs() : seen) != inputs ||
+            (encoder && encoder->inputs() != seen + 1) ||
+            motor > static_cast<std::size_t>(circuit.plan().visible) ||
+            bounds != settings_.high.size() || (bounds > 0 && bounds != head.outputs())) {
+            throw std::invalid_argument("the parts of the actor do not fit each other");
+        }
+        std::vector<std::size_t> fitting;
+        const auto expect = [&](const std::vector<std::size_t>& tensors, std::size_t optional) {
+            const std::size_t required = fitting.size() + tensors.size() - optional;
+            for (const std::size_t size : tensors) {
+                const std::size_t i = fitting.size();
+                const bool is_missing = i >= required && i < sizes_.size() && sizes_[i] == 0;
+                fitting.push_back(is_missing ? 0 : size);
+            }
+        };
+        expect({seen, seen}, 2);
+        encoder_begin_ = fitting.size();
+        expect(encoder ? encoder->tensor_sizes() : std::vector<std::size_t>(), 0);
+        circuit_begin_ = fitting.size();
+        expect(circuit.tensor_sizes(), circuit.optional_tensors());
+        circuit_end_ = fitting.size();
+        expect({motor, motor}, 2);
+        expect(head.tensor_sizes(), 0);
+        expect({head.outputs()}, 1);
+        if (sizes_ != fitting) {
+            throw std::invalid_argument("the actor takes other parameter tensors");
+        }
+    }
+
+    /// Returns the outputs of the head, clipped to the bounds of actions if `within_bounds`, and
+    /// the circuit's state after the step. `state` is None where an episode starts.
+    ///
+    /// Returns None where a number is not finite, the elapsed time is out of bounds, or an array is
+    /// of another type or strided, so that something else has to convert or refuse it.
+    py::object act(const std::vector<Address>& tensors, const py::array& observation,
+                   double elapsed, const py::object& state, bool within_bounds) const {
+        const std::vector<const float*> parameters = pointers(tensors);
+        const std::size_t features = settings_.features, motor = head_.inputs();
+        thread_local std::vector<float> memory;
+        memory.resize(features + 1 + circuit_.plan().inputs + motor);
+        float* const seen = memory.data();
+        float* const encoded = encoder_ ? seen + features + 1 : seen;
+        float* const active = seen + features + 1 + circuit_.plan().inputs;
+
+        const float seconds = static_cast<float>(elapsed);
+        if (!(settings_.shortest < seconds && seconds < settings_.longest)) {
+            return py::none();
+        }
+        if (!(read<double>(observation, seen) || read<float>(observation, seen))) {
+            return py::none();
+        }
+        normalize(parameters[0], parameters[1], seen);
+        if (encoder_) {
+            seen[features] = seconds / settings_.nominal - 1.0f;
+            encoder_->forward_one<float>(seen, &parameters[encoder_begin_], encoded);
+        }
+        const std::size_t size = circuit_.plan().state_size();
+        py::array_t<float> after({std::size_t(1), size}), outputs(head_.outputs());
+        Call<float> call{};
+        call.time = call.batch = 1;
+        call.time_scale = settings_.time_scale;
+        call.first_output = circuit_.plan().visible - static_cast<int>(motor);
+        call.inputs = encoded, call.elapsed = &seconds;
+        call.outputs = active, call.final_state = after.mutable_data();
+        if (!state.is_none()) {
+            if (!py::isinstance<Floats>(state)) {
+                return py::none();
+            }
+            call.state = numbers_of(py::reinterpret_borrow<Floats>(state), size);
+        }
+        const std::vector<const float*> within(parameters.begin() + circuit_begin_,
+                                               parameters.begin() + circuit_end_);
+        circuit_.run_forward(call, within, 1);
+        map(parameters[circuit_end_], parameters[circuit_end_ + 1], active);
+        float* const actions = outputs.mutable_data();
+        head_.forward_one<float>(active, &parameters[circuit_end_ + 2], actions);
+        if (within_bounds) {
+            clip(actions);
+        }
+        const bool finite = std::all_of(actions, actions + head_.outputs(),
+                                        [](float number) { return std::isfinite(number); });
+        return finite ? py::object(py::make_tuple(outputs, after)) : py::none();
+    }
+
+    /// Add noise to outputs of `act`, in place, and clip them to the bounds of the actions.
+    void perturb(const std::vector<Address>& tensors, Floats outputs, const Floats& noise) const {
+        const float* const log_deviation = pointers(tensors).back();
+        const float* const scattered = numbers_of(noise, head_.outputs());
+        numbers_of(outputs, head_.outputs());
+        float* const actions = outputs.mutable_data();
+        for (std::size_t i = 0; log_deviation && i < head_.outputs(); ++i) {
+            actions[i] += std::exp(log_deviation[i]) * scattered[i];
+        }
+        clip(actions);
+    }
+
+  private:
+    /// Where the tensors of a call begin, null for missing and for empty ones.
+    std::vector<const float*> pointers(const std::vector<Address>& tensors) const {
+        bool fits = tensors.size() == sizes_.size();
+        std::vector<const float*> found(sizes_.size(), nullptr);
+        for (std::size_t i = 0; fits && i < sizes_.size(); ++i) {
+            if (sizes_[i] > 0) {
+                found[i] = at<const float>(tensors[i]);
+                fits = found[i] != nullptr;
+            }
+        }
+        if (!fits) {
+            throw std::invalid_argument("the actor takes other parameter tensors");
+        }
+        return found;
+    }
+
+    /// The numbers of an array, which must be `size`.
+    template <class T>
+    static const T* numbers_of(const Plain<T>& array, std::size_t size) {
+        if (static_cast<std::size_t>(array.size()) != size) {
+            throw std::invalid_argument("an array of " + std::to_string(size) +
+                                        " numbers needed, got " + std::to_string(array.size()));
+        }
+        return array.data();
+    }
+
+    /// Read an observation; false if it holds other numbers than T, or one that is not finite.
+    template <class T>
+    bool read(const py::array& observation, float* to) const {
+        if (!py::isinstance<Plain<T>>(observation)) {
+            return false;
+        }
+        const T* from =
+            numbers_of(py::reinterpret_borrow<Plain<T>>(observation), settings_.features);
+        for (std::size_t i = 0; i < settings_.features; ++i) {
+            if (!(std::abs(from[i]) <= std::numeric_limits<float>::max())) {
+                return false;
+            }
+            to[i] = static_cast<float>(from[i]);
+        }
+        return true;
+    }
+
+    void normalize(const float* shift, const float* scale, float* features) const {
+        for (std::size_t i = 0; shift && scale && i < settings_.features; ++i) {
+            const float scaled = (features[i] - shift[i]) * scale[i];
+            features[i] = limited(scaled, -settings_.clip, settings_.clip);
+        }
+    }
+
+    void map(const float* gain, const float* offset, float* motor) const {
+        for (std::size_t i = 0; i < head_.inputs(); ++i) {
+            motor[i] = motor[i] * (gain ? gain[i] : 1.0f) + (offset ? offset[i] : 0.0f);
+        }
+    }
+
+    void clip(float* actions) const {
+        for (std::size_t i = 0; i < settings_.low.size(); ++i) {
+            actions[i] = limited(actions[i], settings_.low[i], settings_.high[i]);
+        }
+    }
+
+    /// A number within bounds; NaN stays NaN.
+    static float limited(float number, float low, float high) {
+        return number < low ? low : number > high ? high : number;
+    }
+
+    const Circuit& circuit_;
+    const Network* const encoder_;
+    const Network& head_;
+    const ActorSettings settings_;
+    const std::vector<std::size_t> sizes_;
+    std::size_t encoder_begin_, circuit_begin_, circuit_end_;
+};
+
+/// Add it to a Python module.
+inline void add_actor(py::module_& module) {
+    py::class_<Actor>(module, "Actor", py::module_local())
+        .def(py::init([](const Circuit& circuit, const Network* encoder, const Network& head,
+                         std::vector<std::size_t> sizes, std::size_t features, double clip,
+                         double time_scale, double nominal, double shortest, double longest,
+                         std::vector<float> low, std::vector<float> high) {
+                 ActorSettings settings{features, float(clip), float(time_scale), float(nominal),
+                                        shortest, longest,     std::move(low),    std::move(high)};
+                 return std::make_unique<Actor>(circuit, encoder, head, std::move(settings),
+                                                std::move(sizes));
+             }),
+             py::keep_alive<1, 2>(), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(),
+             py::arg("circuit"), py::arg("encoder"), py::arg("head"), py::arg("sizes"),
+             py::kw_only(), py::arg("features"), py::arg("clip"), py::arg("time_scale"),
+             py::arg("nominal"), py::arg("shortest"), py::arg("longest"), py::arg("low"),
+             py::arg("high"))
+        .def("act", &Actor::act)
+        .def("perturb", &Actor::perturb, py::arg("tensors"), py::arg("outputs").noconvert(),
+             py::arg("noise").noconvert());
+}
+
+}  // namespace liquid

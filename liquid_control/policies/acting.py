@@ -1,0 +1,272 @@
+"""One acting step for one robot as one call of the compiled kernels, without tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import is_
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from liquid_control.kernels import extension
+from liquid_control.kernels.fused import addresses, compile_circuit, is_traced
+from liquid_control.kernels.passes import network_of
+from liquid_control.policies.compiled import layers_of, runs_in_kernels
+from liquid_control.policies.distributions import Gaussian
+from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.observations import (
+    ELAPSED_TIME,
+    bounds_of_elapsed_time,
+    carries_time,
+)
+
+PARTS = ("normalizer", "actor", "action_net")
+SETTINGS = ("action_space", "observation_space", "distribution", "nominal_interval", "options")
+METHODS = ("forward", "observe", "for_env")
+"""Of a policy; an instance that has its own ones acts with those."""
+
+Acted = tuple[NDArray[Any], NDArray[np.float32]]
+"""Action in the environment's shape and bounds, and the actor's state (1, size) after it."""
+
+
+class Structure:
+    """What the actor of a policy is made of; the values of parameters are no part of that."""
+
+    def __init__(self, policy: Any) -> None:
+        parts = [part for name in PARTS if (part := getattr(policy, name)) is not None]
+        modules = [module for part in parts for module in part.modules()]
+        owners = [
+            (register, name)
+            for module in modules
+            for register in (module._modules, module._parameters)
+            for name in register
+        ]
+        owners += [(policy._modules, name) for name in PARTS]
+        owners += [(policy.actor_circuit._modules, "output_mapping")]
+        owners += [(policy._parameters, "log_std")]
+        if policy.normalizer is not None:
+            owners += [(policy.normalizer._buffers, name) for name in ("shift", "scale")]
+        owners += [(vars(policy), name) for name in (*SETTINGS, *METHODS)]
+        owners += [
+            (vars(module), name)
+            for module in modules
+            for name in ("backend", "time_scale", "clip")
+            if name in vars(module)
+        ]
+        self._owners, self._names = zip(*owners, strict=True)
+        self._values = [owner.get(name) for owner, name in owners]
+        self._hooks = [
+            hooks
+            for module in (policy, *modules)
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        ]
+        self._hooks += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
+        self.hooked = any(self._hooks)
+        self.tensors = [value for value in self._values if isinstance(value, Tensor)]
+        # As long as memory is in use, nothing else can have its address.
+        self._memory = [tensor.detach() for tensor in self.tensors]
+        self._addresses = list(map(Tensor.data_ptr, self.tensors))
+
+    def is_same(self) -> bool:
+        """Whether no module, tensor, setting or hook was added or replaced, or moved in memory."""
+        return (
+            any(self._hooks) == self.hooked
+            and all(map(is_, map(dict.get, self._owners, self._names), self._values))
+            and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
+        )
+
+
+class Reader:
+    """Reads single observations of a space, as `predict` gets them."""
+
+    def __init__(self, space: spaces.Space[Any], nominal_interval: float) -> None:
+        parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        self._keys = parts.keys() if isinstance(space, spaces.Dict) else None
+        self._is_timed, self._nominal = carries_time(space), nominal_interval
+        self._names = [name for name in parts if name != ELAPSED_TIME]
+        self.feature_shapes: list[Any] = [parts[name].shape for name in self._names]
+        if self._is_timed:
+            self._names.append(ELAPSED_TIME)
+        self._shapes: list[Any] = [parts[name].shape for name in self._names]
+        self._batch_shapes: list[Any] = [(1, *shape) for shape in self._shapes]
+
+    def read(self, observation: Any) -> tuple[list[NDArray[Any]], float, bool] | None:
+        """Return features part by part, elapsed time, and whether it is a batch of one.
+
+        None: it is a larger batch, or PyTorch has to convert or refuse it.
+        """
+        if self._keys is None:
+            parts = [observation]
+        elif type(observation) is dict and observation.keys() == self._keys:
+            parts = [observation[name] for name in self._names]
+        else:
+            return None
+        shapes = [part.shape if isinstance(part, np.ndarray) else None for part in parts]
+        is_batch = shapes == self._batch_shapes
+        if is_batch:
+            parts = [part[0] for part in parts]
+        elif shapes != self._shapes:
+            return None
+        if not self._is_timed:
+            return parts, self._nominal, is_batch
+        elapsed_time = parts.pop()
+        if elapsed_time.dtype.kind not in "fiu":
+            return None
+        return parts, float(elapsed_time.item()), is_batch
+
+
+class FusedActor:
+    """The actor of a LiquidPolicy, with parameters of any values; `FusedActor.of` creates it."""
+
+    def __init__(self, policy: Any, module: ModuleType) -> None:
+        self._policy = policy
+        self._circuit = circuit = policy.actor_circuit
+        compiled = compile_circuit(circuit)
+        assert compiled is not None
+        self._program = compiled.program
+        normalizer, mapping = policy.normalizer, circuit.output_mapping
+        encoder = [] if policy.actor.encoder is None else layers_of([policy.actor.encoder])
+        head = layers_of([policy.action_net])
+        self._before: list[Tensor | None] = [
+            *((None, None) if normalizer is None else (normalizer.shift, normalizer.scale)),
+            *(each for weight, bias, _ in encoder for each in (weight, bias)),
+        ]
+        self._after: list[Tensor | None] = [
+            *((None, None) if mapping is None else (mapping.gain, mapping.offset)),
+            *(each for weight, bias, _ in head for each in (weight, bias)),
+            policy.log_std,
+        ]
+        within = self._parameters()
+        tensors = [*self._before, *within, *self._after]
+        # Some circuits have what the kernels take, others compute it from their parameters.
+        has_all = all(each is None or isinstance(each, nn.Parameter) for each in within)
+        self._addresses = addresses(tensors) if has_all else None
+
+        nominal, actions = policy.nominal_interval, policy.action_space
+        self._reader = Reader(policy.observation_space, nominal)
+        self._shapes = self._reader.feature_shapes
+        self._state_shape = (1, circuit.state_size)
+        self._action_shape = actions.shape
+        self._is_bounded = type(policy.distribution) is Gaussian and actions.dtype == np.float32
+        shortest, longest = bounds_of_elapsed_time(
+            nominal, allow_any_interval=policy.options.allow_any_interval
+        )
+        self._actor = module.Actor(
+            compiled.kernel,
+            network_of(module, encoder) if encoder else None,
+            network_of(module, head),
+            [0 if each is None else each.numel() for each in tensors],
+            features=sum(math.prod(shape) for shape in self._shapes),
+            clip=0.0 if normalizer is None else normalizer.clip,
+            time_scale=circuit.time_scale,
+            nominal=policy.actor.time_scale,
+            shortest=shortest,
+            longest=longest,
+            low=actions.low.ravel() if self._is_bounded else (),
+            high=actions.high.ravel() if self._is_bounded else (),
+        )
+
+    @classmethod
+    def of(cls, policy: Any, structure: Structure) -> FusedActor | None:
+        """Return the actor of a policy with that structure; None where PyTorch acts.
+
+        It does for hooks, for parts that the kernels do not have, for other devices and dtypes, and
+        for observations that are not made of Boxes of floating-point numbers.
+        """
+        module = extension.load()
+        fits = (
+            module is not None
+            and not is_traced()
+            and not structure.hooked
+            and not any(name in vars(policy) for name in METHODS)
+            and isinstance(policy.normalizer, ObservationNormalizer | None)
+            and runs_in_kernels(policy.actor)
+            and runs_in_kernels(policy.action_net)
+            and all(
+                each.dtype is torch.float32 and each.is_cpu and each.is_contiguous()
+                for each in structure.tensors
+            )
+            and _is_vector(policy.observation_space)
+        )
+        return cls(policy, module) if fits and module is not None else None
+
+    def act(
+        self,
+        observation: Sequence[Any],
+        elapsed_time: float,
+        state: NDArray[np.float32] | None,
+        deterministic: bool,
+    ) -> Acted | None:
+        """Act on one observation; None where it, or the action, has to be refused or converted.
+
+        Args:
+            observation: its parts in the order of the space, without the elapsed time.
+            elapsed_time: seconds.
+            state: (1, size) of the actor, None where an episode starts.
+            deterministic: take the most likely action.
+        """
+        arrays = list(map(np.asarray, observation))
+        if [array.shape for array in arrays] != self._shapes:
+            return None
+        features = arrays[0] if len(arrays) == 1 else np.concatenate(list(map(np.ravel, arrays)))
+        places = self._addresses
+        if places is None:
+            tensors = [*self._before, *self._parameters(), *self._after]
+            places = addresses(tensors)
+        bounded = deterministic and self._is_bounded
+        found = self._actor.act(places, features, elapsed_time, state, bounded)
+        if found is None:
+            return None
+        outputs, after = found
+        if self._is_bounded:
+            if not deterministic:
+                noise = torch.randn(1, len(outputs), device="cpu", dtype=torch.float32)
+                self._actor.perturb(places, outputs, noise.numpy())
+            return outputs.reshape(self._action_shape), after
+        with torch.no_grad():
+            distribution = self._policy.distribution_with(torch.from_numpy(outputs)[None])
+            actions = distribution.get_actions(deterministic=deterministic)
+        return self._policy.for_env(actions).squeeze(axis=0), after
+
+    def predict(
+        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
+    ) -> Acted | None:
+        """Act as `StatefulPolicy.predict` on an observation or a batch of one; None as in `act`."""
+        read = self._reader.read(observation)
+        if read is None or not self._continues(state, episode_start):
+            return None
+        parts, elapsed_time, is_batch = read
+        before = None if episode_start is not None and episode_start.item() else state
+        acted = self.act(parts, elapsed_time, before, deterministic)
+        if acted is None or not is_batch:
+            return acted
+        action, after = acted
+        return action[None], after
+
+    def _continues(self, state: Any, episode_start: Any) -> bool:
+        """Whether a state and an episode start are those of one robot."""
+        return (
+            state is None or (isinstance(state, np.ndarray) and state.shape == self._state_shape)
+        ) and (
+            episode_start is None
+            or (isinstance(episode_start, np.ndarray) and episode_start.shape in ((), (1,)))
+        )
+
+    @torch.no_grad()
+    def _parameters(self) -> Sequence[Tensor | None]:
+        return self._program.parameters(self._circuit)
+
+
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    """Whether observations hold floating-point numbers alone."""
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    return all(
+        isinstance(part, spaces.Box) and part.dtype in (np.float32, np.float64) for part in parts
+    )
