@@ -67,7 +67,13 @@ def wiring(request: pytest.FixtureRequest) -> Wiring:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Test a law of circuits in each of the cases, and any other in both ways of unrolling."""
+    """Test a law of circuits in each of the cases, and any other in both ways of unrolling.
+
+    Unless it is marked with its own ways.
+    """
+    marks = metafunc.definition.iter_markers("parametrize")
+    if any(mark.args[0] == "_path" for mark in marks):
+        return
     if "circuit" in metafunc.fixturenames:
         cases = [(path, (kind, wiring)) for path, kind, wiring in CASES]
         metafunc.parametrize(("_path", "circuit"), cases, indirect=True, ids=map("-".join, CASES))

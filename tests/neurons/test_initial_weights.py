@@ -11,6 +11,9 @@ from liquid_control.neurons.blocks import feedforward
 from liquid_control.neurons.synapses import MEMORY
 from liquid_control.wiring import Wiring, auto_ncp, ncp
 
+# Weights do not depend on how circuits are unrolled, and PyTorch would take much longer.
+pytestmark = pytest.mark.parametrize("_path", ["fused"], indirect=True)
+
 STEPS, BATCH, SENSORY = 30, 64, 48
 
 WIRINGS = {
