@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -31,12 +32,14 @@ class Noise(gym.Env[Any, Any]):
         longest: int = 9,
         discrete: bool = False,
     ) -> None:
-        self.observation_space = spaces.Dict(PARTS if parts is None else parts)
+        self.observation_space = spaces.Dict(deepcopy(PARTS if parts is None else parts))
         self.action_space = spaces.Discrete(3) if discrete else spaces.Box(-1.0, 1.0, (2,))
         self.longest = longest
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
         self.left = int(self.np_random.integers(1, self.longest + 1))
         return self._observe(), {}
 
@@ -47,7 +50,6 @@ class Noise(gym.Env[Any, Any]):
         return self._observe(), reward, over and not cut_off, over and cut_off, {}
 
     def _observe(self) -> dict[str, Any]:
-        self.observation_space.seed(int(self.np_random.integers(2**31)))
         return self.observation_space.sample()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import json
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from liquid_control import LiquidPPO, __version__, cli
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands import run_folder, run_loader
 from liquid_control.commands import train as training
+from liquid_control.monitoring import figures
+from liquid_control.monitoring.tensorboard import TensorBoardWriter
 from liquid_control.recipes import build_agent, build_env, load_recipe
 
 RECIPE = Path(__file__).parent.parent / "configs/inverted_pendulum/ncp_ppo.yaml"
@@ -44,10 +48,27 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(*arguments: str) -> Path:
-    """Run a short training; return the folder of the run."""
+    """Run a short training, with an empty plot at its end; return the folder of the run."""
     before = set(Path("runs").glob("*/*"))
-    assert cli.main(["train", str(RECIPE), "--set", *TINY, *arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "rates", lambda *_: Figure())  # drawing it would take longest
+        assert cli.main(["train", str(RECIPE), "--set", *TINY, *arguments]) == 0
     (folder,) = set(Path("runs").glob("*/*")) - before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished training, not to be changed."""
+    with contextlib.chdir(tmp_path_factory.mktemp("finished")):
+        return train("--quiet").absolute()
+
+
+@pytest.fixture
+def run(finished: Path, elsewhere: Path) -> Path:
+    """A copy of that folder, where a training in the current folder would leave it."""
+    folder = Path("runs", finished.parent.name, finished.name)
+    shutil.copytree(finished, elsewhere / folder)
     return folder
 
 
@@ -141,33 +162,30 @@ def test_quiet_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert out + err == ""
 
 
-def test_the_resolved_recipe_trains_the_same_agent_under_the_same_name() -> None:
-    first = train("--quiet")
-    assert cli.main(["train", str(first / "config.yaml"), "--quiet"]) == 0
-    (second,) = set(first.parent.iterdir()) - {first}
+def test_the_resolved_recipe_trains_the_same_agent_under_the_same_name(run: Path) -> None:
+    assert cli.main(["train", str(run / "config.yaml"), "--quiet"]) == 0
+    (again,) = set(run.parent.iterdir()) - {run}
     weights = [
         LiquidPPO.load(each / "checkpoints" / "final.zip").get_parameters()["policy"]
-        for each in (first, second)
+        for each in (run, again)
     ]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
-def test_evaluate_repeats_itself_and_takes_other_seeds() -> None:
-    folder = train("--quiet")
-
+def test_evaluate_repeats_itself_and_takes_other_seeds(run: Path) -> None:
     def evaluated(*arguments: str) -> Any:
-        before = set(folder.glob("evaluations/*.json"))
-        assert cli.main(["evaluate", str(folder), "--quiet", *arguments]) == 0
-        (path,) = set(folder.glob("evaluations/*.json")) - before
+        before = set(run.glob("evaluations/*.json"))
+        assert cli.main(["evaluate", str(run), "--quiet", *arguments]) == 0
+        (path,) = set(run.glob("evaluations/*.json")) - before
         assert path.with_suffix(".png").exists()
         return json.loads(path.read_text())
 
-    after_training = json.loads((folder / "evaluation.json").read_text())
+    after_training = json.loads((run / "evaluation.json").read_text())
     assert evaluated() == after_training
     more = evaluated("--episodes", "5", "--ratios", "1", "1.5", "--seed", "9")
     assert [each["interval_s"] for each in more["intervals"]] == [0.04, 0.06]
     assert {each["episodes"] for each in more["intervals"]} == {5}
-    assert json.loads((folder / "evaluation.json").read_text()) == after_training
+    assert json.loads((run / "evaluation.json").read_text()) == after_training
 
 
 def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +216,11 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_training_resumes_to_the_same_result(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    straight = train("--quiet")
     collect = LiquidPPO.collect_rollouts
 
     def interrupted(self: LiquidPPO, *args: Any, **kwargs: Any) -> bool:
@@ -210,16 +230,16 @@ def test_a_stopped_training_resumes_to_the_same_result(
     with monkeypatch.context() as context:
         context.setattr(LiquidPPO, "collect_rollouts", interrupted)
         assert cli.main(["train", str(RECIPE), "--set", *TINY]) == 130
-    (folder,) = set(straight.parent.iterdir()) - {straight}
+    (folder,) = set(run.parent.iterdir()) - {run}
     assert f"resume {folder}" in capsys.readouterr().out
     assert cli.main(["evaluate", str(folder), "--quiet"]) == 0  # as far as it has come
 
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
-    ends = [LiquidPPO.load(each / "checkpoints" / "final.zip") for each in (straight, folder)]
+    ends = [LiquidPPO.load(each / "checkpoints" / "final.zip") for each in (run, folder)]
     weights = [agent.policy.state_dict() for agent in ends]
     assert all(weights[1][name].equal(value) for name, value in weights[0].items())
-    assert (folder / "evaluation.json").read_text() == (straight / "evaluation.json").read_text()
-    logs = [list(csv.DictReader((each / "progress.csv").open())) for each in (straight, folder)]
+    assert (folder / "evaluation.json").read_text() == (run / "evaluation.json").read_text()
+    logs = [list(csv.DictReader((each / "progress.csv").open())) for each in (run, folder)]
     for mine, theirs in zip(*logs, strict=True):
         clocks = {"time/fps", "time/time_elapsed", *(key for key in mine if key[:6] == "speed/")}
         assert {key: mine[key] for key in mine.keys() - clocks} == {
@@ -262,7 +282,13 @@ def test_an_error_during_training_saves_the_model_and_reports_the_run(
     assert cli.main(["resume", str(folder), "--quiet"]) == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EROFS])
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EROFS)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [DISK_ERRORS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in DISK_ERRORS[1:])],
+)
 def test_a_full_disk_is_one_line_and_keeps_old_checkpoints(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,17 +325,17 @@ def test_threads_suppress_disk_errors_only(
 
     for _ in range(2):
         cli.silence_disk_errors_in_threads()
-    for error in (OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), ValueError()):
+    full = [OSError(number, "full") for number in DISK_ERRORS]
+    for error in (*full, OSError(errno.EIO, "broken"), ValueError()):
         thread = threading.Thread(target=fail, args=[error])
         thread.start()
         thread.join()
     assert [type(each.exc_value) for each in told] == [OSError, ValueError]
 
 
-def test_a_run_is_locked_by_one_process(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train("--quiet")
-    with run_folder.in_use(run_folder.Run(folder)):
-        assert cli.main(["resume", str(folder)]) == 2
+def test_a_run_is_locked_by_one_process(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with run_folder.in_use(run_folder.Run(run)):
+        assert cli.main(["resume", str(run)]) == 2
     assert "is in use by another training" in " ".join(capsys.readouterr().err.split())
 
 
@@ -376,18 +402,17 @@ def test_a_folder_that_cannot_be_created_is_one_line(
 
 
 def test_a_run_without_a_fitting_model_ends_with_one_line(
-    capsys: pytest.CaptureFixture[str],
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = train("--quiet")
-    config, model = folder / "config.yaml", folder / "checkpoints" / "final.zip"
+    config, model = run / "config.yaml", run / "checkpoints" / "final.zip"
     other = load_recipe(config, ["policy.wiring={kind: dense, neurons: 5}"])
     config.write_text(other.to_yaml())
-    (folder / "run.json").unlink()
-    assert cli.main(["evaluate", str(folder)]) == 2
+    (run / "run.json").unlink()
+    assert cli.main(["evaluate", str(run)]) == 2
     model.write_bytes(b"no zip file")
-    assert cli.main(["evaluate", str(folder)]) == 2
+    assert cli.main(["evaluate", str(run)]) == 2
     shutil.rmtree(model.parent)
-    assert cli.main(["evaluate", str(folder)]) == 2
+    assert cli.main(["evaluate", str(run)]) == 2
     mismatch, broken, missing = capsys.readouterr().err.splitlines()
     assert "does not fit" in mismatch
     assert "is no file of liquid_control" in broken
@@ -428,8 +453,15 @@ def test_unavailable_kernels_end_the_command_first(
 def test_a_run_is_recorded_inspected_and_watched(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = train("--set", "monitoring.every=64", "monitoring.film_seconds=0.2")
+    drawn: list[tuple[str, int]] = []
+    with monkeypatch.context() as context:  # drawing takes its time, and `inspect` draws them all
+        context.setattr(
+            TensorBoardWriter, "figure", lambda _, tag, __, step: drawn.append((tag, step))
+        )
+        folder = train("--set", "monitoring.every=64", "monitoring.film_seconds=0.2")
     assert {path.name for path in (folder / "videos").iterdir()} == {"64.mp4", "128.mp4"}
+    assert {("circuit/graph", 64), ("circuit/graph", 128)} < {*drawn}
+    assert ("evaluation/return_against_rate", 64) in drawn
     capsys.readouterr()
 
     assert cli.main(["record", str(folder), "--seconds", "0.16", "--ratio", "0.5"]) == 0

@@ -146,12 +146,11 @@ class Kill(BaseCallback):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("start_method", ["forkserver", "fork"])
 @pytest.mark.parametrize(
-    ("makers", "callback", "told"),
+    ("makers", "callback", "told", "start_method"),
     [
-        ([robust, robust], Kill, r"process of environment 1 died \(exit code -9\)"),
-        ([robust, fragile], None, r"process of environment 1 died \(exit code 1\)"),
+        ([robust, robust], Kill, r"process of environment 1 died \(exit code -9\)", "forkserver"),
+        ([robust, fragile], None, r"process of environment 1 died \(exit code 1\)", "fork"),
     ],
 )
 def test_a_worker_that_died_is_named_and_nothing_hangs(

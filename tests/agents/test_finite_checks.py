@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +88,23 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize(("told", "break_"), BREAKS.items(), ids=BREAKS)
-@pytest.mark.parametrize("neurons", NEURONS)
-@pytest.mark.parametrize("kind", [LiquidPPO, LiquidSAC])
+def cases() -> Iterator[Any]:
+    """Every agent, place and value; neurons take turns, and the rest of them is slow."""
+    everywhere = product((LiquidPPO, LiquidSAC), BREAKS, (torch.nan, torch.inf))
+    for turn, (kind, told, value) in enumerate(everywhere):
+        for index, neurons in enumerate(NEURONS):
+            marks = () if index == turn % len(NEURONS) else pytest.mark.slow
+            name = f"{kind.__name__}-{neurons}-{told}-{value}"
+            yield pytest.param(kind, neurons, told, value, marks=marks, id=name)
+
+
+@pytest.mark.parametrize(("kind", "neurons", "told", "value"), [*cases()])
 def test_no_weight_is_changed_and_where_it_was_is_told(
-    kind: type[Any], neurons: str, told: str, break_: Callable[[Any, float], None], value: float
+    kind: type[Any], neurons: str, told: str, value: float
 ) -> None:
     agent = agent_of(kind, neurons).learn(32)
     before = {name: each.clone() for name, each in agent.policy.state_dict().items()}
-    break_(agent, value)
+    BREAKS[told](agent, value)
     with pytest.raises(ValueError, match=f"{told} .* no weight was changed by it"):
         agent.learn(64, reset_num_timesteps=False)
     for key, each in agent.policy.state_dict().items():

@@ -40,7 +40,11 @@ def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options
 
 @pytest.mark.parametrize(
     ("neurons", "timesteps"),
-    [("cfc", 3072), ("lstm", 3072), pytest.param("ltc", 24_576, marks=pytest.mark.slow)],
+    [
+        ("cfc", 3072),
+        ("lstm", 3072),
+        pytest.param("ltc", 24_576, marks=pytest.mark.slow),
+    ],
 )
 def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
     # The only reward comes last: with less foresight, an LTC learns it with some seeds alone.
@@ -68,13 +72,20 @@ def test_a_cue_is_remembered_across_sequences() -> None:
     assert mean_return(model, Recall) > 0.95
 
 
-@pytest.mark.parametrize("neurons", ["cfc", "lstm"])
+@pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(Clock, neurons, 6144), Clock) > 0.9
 
 
 @pytest.mark.parametrize(
-    "task", [IdentityEnv, IdentityEnvMultiDiscrete, IdentityEnvMultiBinary, IdentityEnvBox]
+    "task",
+    [
+        IdentityEnvBox,  # the tasks above have discrete actions
+        *(
+            pytest.param(task, marks=pytest.mark.slow)
+            for task in (IdentityEnv, IdentityEnvMultiDiscrete, IdentityEnvMultiBinary)
+        ),
+    ],
 )
 def test_the_identity_is_learned_by_default(task: type[gym.Env[Any, Any]]) -> None:
     """The steps, settings, seeds and thresholds of SB3's own test of its agents."""

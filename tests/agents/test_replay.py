@@ -102,6 +102,11 @@ def everything(replay: SequenceReplay) -> Sequences:
     return replay._gather(np.arange(len(replay)))
 
 
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Labels are small whole numbers, from which all columns follow without rounding."""
+    assert torch.equal(found, expected), (found, expected)
+
+
 def check_window(
     replay: SequenceReplay, found: Sequences, index: int, episode: Episode, first: int, steps: int
 ) -> None:
@@ -112,25 +117,25 @@ def check_window(
     assert before in (0, burn_in)
     place = slice(burn_in - before, burn_in + steps + 1)
     part = labels[first - before : first + steps + 1]
-    assert_close(found.features[place, index], seen(part)["features"])
-    assert_close(found.elapsed_time[place, index], part / 1024)
+    assert_same(found.features[place, index], seen(part)["features"])
+    assert_same(found.elapsed_time[place, index], part / 1024)
     starts = torch.zeros(len(part))
     starts[: 1 if first == before else 0] = 1
-    assert_close(found.episode_start[place, index], starts)
+    assert_same(found.episode_start[place, index], starts)
     past = labels[max(first - before - 1, 0) : first + steps] + 0.25
-    assert_close(found.previous_actions[place, index, 0][-len(past) :], past)
+    assert_same(found.previous_actions[place, index, 0][-len(past) :], past)
     if first:
-        assert_close(found.state[index], state_at(part[:1])[0])
+        assert_same(found.state[index], state_at(part[:1])[0])
     own = labels[first : first + steps]
-    assert_close(found.mask[:, index], (torch.arange(length) < steps).float())
-    assert_close(found.actions[:steps, index, 0], own + 0.25)
-    assert_close(found.rewards[:steps, index], own + 0.5)
+    assert_same(found.mask[:, index], (torch.arange(length) < steps).float())
+    assert_same(found.actions[:steps, index, 0], own + 0.25)
+    assert_same(found.rewards[:steps, index], own + 0.5)
     is_over = first + steps == len(labels) - 1 and episode.ending != ""
     terminated = torch.zeros(steps)
     terminated[-1] = is_over and episode.ending == "t"
-    assert_close(found.terminated[:steps, index], terminated)
+    assert_same(found.terminated[:steps, index], terminated)
     following = own[-1:] if is_over else labels[first + steps :][:1]
-    assert_close(found.duration[: steps + 1, index], torch.cat([own, following]) / 2)
+    assert_same(found.duration[: steps + 1, index], torch.cat([own, following]) / 2)
 
 
 @st.composite

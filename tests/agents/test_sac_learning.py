@@ -36,14 +36,14 @@ def train(task: type[gym.Env[Any, Any]], timesteps: int, **options: Any) -> Liqu
     return model.learn(timesteps)
 
 
-@pytest.mark.parametrize("neurons", ["cfc", "lstm"])
+@pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_a_cue_is_remembered(neurons: str) -> None:
-    model = train(GradedRecall, 8192, neurons=neurons)
+    model = train(GradedRecall, 6144, neurons=neurons)
     assert mean_return(model, GradedRecall) > 0.8
     assert mean_return(Forgetful(model), GradedRecall) < 0.4
 
 
-@pytest.mark.parametrize("neurons", ["cfc", "lstm"])
+@pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(GradedClock, 4096, neurons=neurons), GradedClock) > 4
 

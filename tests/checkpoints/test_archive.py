@@ -112,7 +112,7 @@ def test_the_same_agent_is_the_same_bytes_and_any_program_opens_them(tmp_path: P
 
 @pytest.mark.parametrize("change", [turn_a_bit, cut_off, zero_a_block])
 def test_no_damage_is_loaded(path: Path, change: Callable[..., None]) -> None:
-    assert damaged(path, change, 300) == 0
+    assert damaged(path, change, 100) == 0
     file = path if path.is_file() else path / "policy.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
@@ -221,7 +221,7 @@ def artifacts(trace: Path) -> Iterator[tuple[str, bytes]]:
     yield "a comment", whole[:-2] + b"\x05\0hello"
     yield "encrypted members", whole.replace(b"PK\1\2\x14\x03\x14\0\0", b"PK\1\2\x14\x03\x14\0\1")
     yield "a bomb", zipped({"agent.json": b" " * 10**7}, zipfile.ZIP_DEFLATED)
-    yield "very many members", zipped({f"{number}.json": b"1" for number in range(20_000)})
+    yield "very many members", zipped({f"{number}.json": b"1" for number in range(5_000)})
     yield "YAML tags", sealed({"agent.json": b"!!python/object/apply:os.system ['true']"})
     yield "deep JSON", sealed({"agent.json": b"[" * 10**5 + b"]" * 10**5})
     yield "a huge number", sealed({"agent.json": b"9" * 10**5})

@@ -218,7 +218,7 @@ def test_an_environment_goes_on_where_it_was_saved(make: Callable[[], VecEnv], s
     other.reset()
     other.step(act())
     load_state_dict(other, state)
-    for _ in range(60):
+    for _ in range(30):
         actions = act()
         mine, theirs = one.step(actions), other.step(actions)
         for part in range(3):

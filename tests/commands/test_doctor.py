@@ -83,6 +83,7 @@ def test_a_missing_package_ends_with_2_and_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without(monkeypatch, "tensorboard")
+    monkeypatch.setattr(doctor, "DRAW", "")
     assert cli.main(["doctor"]) == 2
     assert "missing; remedy: pip install tensorboard" in capsys.readouterr().out
 
@@ -91,6 +92,7 @@ def test_a_setting_that_stops_every_training_ends_with_2_and_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(extension.VARIABLE, "fast")
+    monkeypatch.setattr(doctor, "DRAW", "")
     assert cli.main(["doctor"]) == 2
     assert "=fast: unknown; use one of auto" in capsys.readouterr().out
 

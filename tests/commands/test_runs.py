@@ -8,21 +8,31 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from liquid_control import LiquidPPO, cli
 from liquid_control.commands.run_folder import Run, in_use, newest_model
 from liquid_control.commands.train import load_weights
+from liquid_control.monitoring import figures
 from liquid_control.recipes import build_agent, build_env, load_recipe
 from tests.test_cli import RECIPE, SAC, TINY
 
 CONSTANT = ["agent.learning_rate=1e-3", "agent.recurrent_learning_rate=1e-3"]
 SHORT = "monitoring.film_seconds=0.2"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn() -> Iterator[None]:
+    """Leave plots of evaluations empty; drawing them would take longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "rates", lambda *_: Figure())
+        yield
 
 
 def train(folder: Path, *changes: str) -> Path:
@@ -108,8 +118,10 @@ def packed(run: Run) -> dict[str, bytes]:
 
 
 def test_looking_at_a_run_under_way_changes_none_of_its_files(
-    killed: Run, capsys: pytest.CaptureFixture[str]
+    killed: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # What a report shows is tested elsewhere, and takes its time to draw.
+    monkeypatch.setattr("liquid_control.commands.inspect.report_on", lambda *_, **__: "a report")
     before = files_of(killed)
     with in_use(killed):
         for command in (

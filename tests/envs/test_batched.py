@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "include_cfrc_ext_in_observation": False,
     },
     "HalfCheetah-v5": {"ctrl_cost_weight": 1.0, "frame_skip": 3, "reset_noise_scale": 0.0},
-    "Hopper-v5": {"healthy_z_range": [1.2, 1.3], "healthy_state_range": [-5.0, 5.0]},
+    "Hopper-v5": {"healthy_z_range": [1.24, 1.3], "healthy_state_range": [-5.0, 5.0]},
     "Humanoid-v5": {
         "healthy_z_range": (1.3, 1.5),
         "contact_cost_weight": 1e-3,
@@ -61,7 +61,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
 }
 
-STEPS, COUNT = 1000, 2
+COUNT = 2
 
 
 def batched(task: str, num_envs: int = COUNT, **arguments: Any) -> BatchedVecEnv:
@@ -79,13 +79,17 @@ def actions_for(venv: Any, steps: int, seed: int = 0) -> Iterator[Any]:
         yield rng.uniform(low, high, (venv.num_envs, *low.shape)).astype(np.float32)
 
 
-def test_a_task_equals_gymnasiums_bit_for_bit(task: str) -> None:
+# The time limits of Reacher and Pusher are below 150 steps; all others are 1000.
+@pytest.mark.parametrize("steps", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_task_equals_gymnasiums_bit_for_bit(task: str, steps: int) -> None:
     venv = batched(task)
     theirs = [gym.make(task, disable_env_checker=True) for _ in range(COUNT)]
+    seconds = theirs[0].spec.max_episode_steps * theirs[0].unwrapped.dt
+    assert venv.get_attr("horizon") == pytest.approx([seconds] * COUNT)
     now = venv.reset()["observation"]
     expected = [env.reset(seed=3 + index)[0] for index, env in enumerate(theirs)]
     np.testing.assert_array_equal(now, expected, strict=True)
-    for step, action in enumerate(actions_for(venv, STEPS)):
+    for step, action in enumerate(actions_for(venv, steps)):
         observations, rewards, dones, infos = venv.step(action)
         for index, env in enumerate(theirs):
             seen, reward, terminated, truncated, _ = env.step(action[index])
@@ -122,17 +126,23 @@ def shared(infos: list[Any], others: list[Any]) -> list[Any]:
     return [{key: other[key] for key in info} for info, other in zip(infos, others, strict=True)]
 
 
-@pytest.mark.parametrize("interval", [Uniform(0.02, 0.11), DroppedFrames(0.4)])
-def test_batched_envs_equal_serial_ones_at_variable_rates(task: str, interval: Any) -> None:
-    arguments = {"interval": interval, "max_episode_steps": 40}
+def test_batched_envs_equal_serial_ones_at_variable_rates(task: str) -> None:
+    arguments = {"interval": Uniform(0.02, 0.11), "max_episode_steps": 25}
     ours = batched(task, **arguments)
-    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
+    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 60)
+
+
+@pytest.mark.parametrize("name", ["Hopper-v5", "Swimmer-v5"])
+def test_batched_envs_equal_serial_ones_that_drop_frames(name: str) -> None:
+    arguments = {"interval": DroppedFrames(0.4), "max_episode_steps": 25}
+    ours = batched(name, **arguments)
+    assert_same_play(ours, envs.make_vec(name, COUNT, seed=3, threads=0, **arguments), 60)
 
 
 def test_task_arguments_take_effect(task: str) -> None:
-    arguments = ARGUMENTS[task] | {"interval": 0.02, "max_episode_steps": 50}
+    arguments = ARGUMENTS[task] | {"interval": 0.02, "max_episode_steps": 25}
     ours = batched(task, **arguments)
-    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 150)
+    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 60)
 
 
 def test_arguments_and_their_defaults_are_gymnasiums() -> None:
@@ -161,7 +171,7 @@ def test_parts_are_shown_and_an_endless_episode_repeats_its_schedule(
 def test_results_do_not_depend_on_threads(name: str) -> None:
     interval = Uniform(0.015, 0.11)
     one, two = (batched(name, 7, interval=interval, threads=threads) for threads in (1, 2))
-    assert_same_play(one, two, 60)
+    assert_same_play(one, two, 40)
 
 
 def test_termination_at_the_horizon_is_not_truncation() -> None:
@@ -378,9 +388,9 @@ def test_invalid_arguments_raise() -> None:
 
 def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "egl")
+    shown = {"render_mode": "rgb_array", "width": 96, "height": 64}
     together, alone = (
-        envs.make_vec("HalfCheetah-v5", 2, seed=0, threads=threads, render_mode="rgb_array")
-        for threads in (2, 0)
+        envs.make_vec("HalfCheetah-v5", 2, seed=0, threads=threads, **shown) for threads in (2, 0)
     )
     try:
         alone.reset()
@@ -393,7 +403,7 @@ def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(20):
         together.step(force)
         alone.step(force)
-        frames = [venv.env_method("render") for venv in (together, alone)]
+    frames = [venv.env_method("render") for venv in (together, alone)]
 
     def unlike(one: Any, other: Any) -> float:
         return float(np.abs(one.astype(float) - other).mean())
@@ -403,7 +413,7 @@ def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unlike(second, second_alone) < unlike(second, first_alone) / 3
     (chosen,) = together.env_method("render", indices=1)
     assert unlike(chosen, second) < unlike(chosen, first) / 3
-    assert together.render().shape == (960, 480, 3)  # type: ignore[union-attr]
+    assert together.render().shape == (128, 96, 3)  # type: ignore[union-attr]
     together.close()
 
 

@@ -40,7 +40,7 @@ def test_a_window_is_the_last_observations_of_the_episode(length: int) -> None:
     lived, shown = twin.reset(), venv.reset()
     histories = [[{key: of[i] for key, of in lived.items()}] for i in range(ENVS)]
     ends = 0
-    for _ in range(100):
+    for _ in range(60):
         for i, history in enumerate(histories):
             now = {key: of[i] for key, of in shown.items()}
             assert space.contains({key: of.astype(space[key].dtype) for key, of in now.items()})

@@ -232,8 +232,9 @@ WIRINGS: st.SearchStrategy[Wiring] = st.one_of(
 MAPPINGS = st.sampled_from((None, "linear", "affine"))
 # Full and partial vectors of every width, and more samples than one tile holds.
 BATCHES = st.sampled_from((0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 33, 64, 70))
-# Chunks are some 32 vectors: sequences end before, at and behind their borders.
-STEPS = st.integers(1, 40) | st.sampled_from((63, 64, 65, 127, 128, 129, 300))
+# Chunks are some 32 vectors: sequences end before, at and behind their borders. Most are short,
+# because the reference takes its time for each step.
+STEPS = st.sampled_from((*range(1, 35), 63, 64, 65, 127, 128, 129))
 
 
 @st.composite

@@ -44,7 +44,7 @@ def test_the_kernels_take_every_kind(kind: str, dtype: torch.dtype) -> None:
 
 
 @each_kind
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data())
 def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
@@ -56,7 +56,7 @@ def test_forward_in_double_precision(kind: str, data: st.DataObject) -> None:
 
 
 @each_kind
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data())
 def test_forward_in_single_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind)).float()
@@ -69,7 +69,7 @@ def test_forward_in_single_precision(kind: str, data: st.DataObject) -> None:
 
 
 @each_kind
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.data())
 def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind))
@@ -81,7 +81,7 @@ def test_gradients_in_double_precision(kind: str, data: st.DataObject) -> None:
 
 
 @each_kind
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.data())
 def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
     circuit = data.draw(circuits(kind)).float()
@@ -95,7 +95,7 @@ def test_gradients_in_single_precision(kind: str, data: st.DataObject) -> None:
 
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.data())
 def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObject) -> None:
     """The step of a policy that acts in one environment."""
@@ -160,7 +160,7 @@ def test_every_instruction_set(name: str, kind: str, data: st.DataObject) -> Non
 
 
 @each_kind
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.data())
 def test_any_choice_of_gradients_gives_the_same_numbers(kind: str, data: st.DataObject) -> None:
     """Frozen parameters, inputs without gradient, a loss of the last state alone: any of it."""

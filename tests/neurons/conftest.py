@@ -30,10 +30,23 @@ BUILDERS: dict[str, Callable[[Wiring], Circuit]] = {
     "lstm": LSTM,
     "gru": GRU,
 }
+# Kinds that the kernels leave to PyTorch.
+UNFUSED = {"ltc-rk4", "ltc-memory", "ctrnn-euler", "ctrnn-memory"}
 WIRINGS: dict[str, Wiring] = {
     "ncp": auto_ncp(SENSORY, NEURONS, MOTOR, sparsity=0.4, seed=3),
     "dense": dense(SENSORY, NEURONS, MOTOR, seed=3),
 }
+PATHS = ("fused", "reference")
+# Every kind with layers, each neuron model also without, and both ways of unrolling where it has
+# both.
+CASES = [
+    (path, kind, wiring)
+    for path in PATHS
+    for kind in BUILDERS
+    for wiring in WIRINGS
+    if path == "reference" or kind not in UNFUSED
+    if wiring == "ncp" or kind in ("cfc-default", "ltc", "ctrnn", "lstm", "gru")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +54,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True, params=["fused", "reference"])
+@pytest.fixture(autouse=True)
 def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test every law with the compiled kernels, if there are any, and with PyTorch alone."""
     if request.param == "reference":
@@ -53,10 +66,26 @@ def wiring(request: pytest.FixtureRequest) -> Wiring:
     return WIRINGS[request.param]
 
 
-@pytest.fixture(params=BUILDERS)
-def circuit(request: pytest.FixtureRequest, wiring: Wiring) -> Circuit:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Test a law of circuits in each of the cases, and any other in both ways of unrolling.
+
+    Unless it is marked with its own ways.
+    """
+    marks = metafunc.definition.iter_markers("parametrize")
+    if any(mark.args[0] == "_path" for mark in marks):
+        return
+    if "circuit" in metafunc.fixturenames:
+        cases = [(path, (kind, wiring)) for path, kind, wiring in CASES]
+        metafunc.parametrize(("_path", "circuit"), cases, indirect=True, ids=map("-".join, CASES))
+    else:
+        metafunc.parametrize("_path", PATHS, indirect=True)
+
+
+@pytest.fixture
+def circuit(request: pytest.FixtureRequest) -> Circuit:
     """A circuit in float64 whose parameters are all away from their special starting values."""
-    made = BUILDERS[request.param](wiring).double()
+    kind, wiring = request.param
+    made = BUILDERS[kind](WIRINGS[wiring]).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -119,8 +119,8 @@ def test_activity_stays_in_its_range(circuit: Circuit) -> None:
     Explicit solvers are exempt from long steps.
     """
     explicit = getattr(circuit, "solver", "semi_implicit") != "semi_implicit"
-    inputs = 10 * torch.randn(200, 4, SENSORY).double()
-    elapsed = torch.where(torch.rand(200, 4) < 0.5, 0.01, 0.2 if explicit else 5.0).double()
+    inputs = 10 * torch.randn(50, 16, SENSORY).double()
+    elapsed = torch.where(torch.rand(50, 16) < 0.5, 0.01, 0.2 if explicit else 5.0).double()
     activity, _ = circuit.activity(inputs, None, elapsed)
     low, high = circuit.activity_range()
     assert low.shape == high.shape == (NEURONS,)

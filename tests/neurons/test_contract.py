@@ -14,13 +14,13 @@ from tests.neurons.conftest import MOTOR, NEURONS, SENSORY
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
-@pytest.mark.parametrize("batch", [1, 3, NEURONS])
+@pytest.mark.parametrize("batch", [3, NEURONS])
 def test_batched_equals_one_sample_at_a_time(circuit: Circuit, sequence, batch: int) -> None:
     inputs, elapsed, starts = sequence(6, batch)
     state = torch.randn(batch, circuit.state_size, dtype=torch.float64)
 
     together, last = circuit(inputs, state, elapsed, starts)
-    for b in range(batch):
+    for b in (0, 1, batch - 1):
         one = slice(b, b + 1)
         alone, alone_last = circuit(inputs[:, one], state[one], elapsed[:, one], starts[:, one])
         assert_close(together[:, one], alone, **EXACT)

@@ -11,6 +11,9 @@ from liquid_control.neurons.blocks import feedforward
 from liquid_control.neurons.synapses import MEMORY
 from liquid_control.wiring import Wiring, auto_ncp, ncp
 
+# Weights do not depend on how circuits are unrolled, and PyTorch would take much longer.
+pytestmark = pytest.mark.parametrize("_path", ["fused"], indirect=True)
+
 STEPS, BATCH, SENSORY = 30, 64, 48
 
 WIRINGS = {
@@ -27,7 +30,7 @@ def wiring(request: pytest.FixtureRequest) -> Wiring:
 
 
 @pytest.fixture(params=NEURONS)
-def circuit(request: pytest.FixtureRequest, wiring: Wiring) -> Circuit:
+def untrained(request: pytest.FixtureRequest, wiring: Wiring) -> Circuit:
     torch.manual_seed(0)
     return NEURONS[request.param](wiring)
 
@@ -40,16 +43,16 @@ def deviations(circuit: Circuit) -> tuple[Tensor, Tensor]:
     return late[..., first].std((0, 1)).mean(), late[..., last].std((0, 1)).mean()
 
 
-def test_layers_pass_signals_on(circuit: Circuit) -> None:
-    first, motor = deviations(circuit)
+def test_layers_pass_signals_on(untrained: Circuit) -> None:
+    first, motor = deviations(untrained)
     assert first > 0.2
     assert 0.5 < motor / first < 2
 
 
-def test_motor_neurons_react_in_the_step_in_which_something_is_sensed(circuit: Circuit) -> None:
+def test_motor_neurons_react_in_the_step_in_which_something_is_sensed(untrained: Circuit) -> None:
     inputs = torch.randn(STEPS, BATCH, SENSORY, requires_grad=True)
-    activity, _ = circuit.activity(inputs)
-    motor = activity[-1, :, list(circuit.wiring.layer_slices.values())[-1]]
+    activity, _ = untrained.activity(inputs)
+    motor = activity[-1, :, list(untrained.wiring.layer_slices.values())[-1]]
     direction = torch.randn_like(motor)
     (gradient,) = torch.autograd.grad((motor * direction).sum(), inputs)
     # A linear layer that keeps deviations would have a ratio of about one.

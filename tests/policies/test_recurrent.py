@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +99,21 @@ def predict_all(policy: Any, observations: Any) -> np.ndarray:
     return np.stack(actions)
 
 
-@pytest.mark.parametrize("observations", OBSERVATIONS.values(), ids=OBSERVATIONS)
-@pytest.mark.parametrize("actions", ACTIONS.values(), ids=ACTIONS)
-@pytest.mark.parametrize("critic", CRITICS)
-def test_training_finds_what_the_rollout_said(
-    observations: spaces.Space[Any], actions: spaces.Space[Any], critic: str
-) -> None:
+def spaces_and_critics() -> Iterator[Any]:
+    """Every pair of observation, action and critic; what is left of the product is slow."""
+    for indices in product(range(len(OBSERVATIONS)), range(len(ACTIONS)), range(len(CRITICS))):
+        names = (
+            list(each)[index]
+            for each, index in zip((OBSERVATIONS, ACTIONS, CRITICS), indices, strict=True)
+        )
+        yield pytest.param(*names, marks=pytest.mark.slow if sum(indices) % 3 else ())
+
+
+@pytest.mark.parametrize(("observations", "action", "critic"), [*spaces_and_critics()])
+def test_training_finds_what_the_rollout_said(observations: str, action: str, critic: str) -> None:
     """With unchanged weights, the padded sequences of a minibatch give a ratio of one."""
-    env = make_env(observations, actions)
+    actions = ACTIONS[action]
+    env = make_env(OBSERVATIONS[observations], actions)
     policy = {"critic": critic, "encoder": [7]}
     model = make_model(env, policy, learning_rate=0.0).learn(2 * STEPS * ENVS)
     seen = 0
@@ -282,43 +291,43 @@ def test_what_a_liquid_policy_refuses_is_refused() -> None:
         make_model(use_sde=True)
 
 
-def printed(code: str) -> list[str]:
-    """What a fresh interpreter prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-WITHOUT_CONTRIB = """
+OPTIONAL = """
 import sys
-sys.modules["sb3_contrib"] = None
+from importlib import reload
 import liquid_control
+from liquid_control import policies
+print("LiquidRecurrentPolicy" in dir(liquid_control), "sb3_contrib" in sys.modules)
+
+sys.modules["sb3_contrib"] = None  # as if it were not installed
+reload(policies), reload(liquid_control)
 from liquid_control import *
 from liquid_control.policies import *
 print("LiquidRecurrentPolicy" in dir(liquid_control))
-for package in (liquid_control, liquid_control.policies):
+for package in (liquid_control, policies):
     try:
         package.LiquidRecurrentPolicy
     except ImportError as error:
         print(error)
-"""
 
-WITH_CONTRIB = """
-import sys
-import liquid_control
-print("LiquidRecurrentPolicy" in dir(liquid_control), "sb3_contrib" in sys.modules)
+del sys.modules["sb3_contrib"]
+reload(policies), reload(liquid_control)
 from liquid_control import *
 print(LiquidRecurrentPolicy.__name__)
 """
 
 
-def test_without_sb3_contrib_asking_for_it_says_how_to_get_it() -> None:
+def test_sb3_contrib_is_optional_and_imported_once_it_is_asked_for() -> None:
+    """In a fresh interpreter, which has not imported it."""
+    done = subprocess.run([sys.executable, "-c", OPTIONAL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     remedy = 'LiquidRecurrentPolicy needs sb3-contrib; pip install "liquid-control[contrib]"'
-    assert printed(WITHOUT_CONTRIB) == ["False", remedy, remedy]
-
-
-def test_sb3_contrib_is_imported_once_it_is_asked_for() -> None:
-    assert printed(WITH_CONTRIB) == ["True False", "LiquidRecurrentPolicy"]
+    assert done.stdout.splitlines() == [
+        "True False",
+        "False",
+        remedy,
+        remedy,
+        "LiquidRecurrentPolicy",
+    ]
 
 
 @pytest.mark.parametrize("package", [liquid_control, liquid_control.policies])

@@ -33,7 +33,9 @@ from liquid_control.monitoring import (
     leaves,
     record,
 )
+from liquid_control.monitoring.tensorboard.callbacks import MonitoringCallback
 from liquid_control.monitoring.tensorboard.scalars import gradient_groups, monitoring_seconds
+from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 TASK = "InvertedPendulum-v5"
 OPTIONS: dict[str, Any] = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08)}
@@ -67,19 +69,44 @@ AGENTS = {"ppo": ppo, "sac": sac, "recurrent ppo": recurrent_ppo}
 Maker = Callable[..., BaseAlgorithm]
 
 
-def watchers(folder: Path, every: int = 48) -> list[BaseCallback]:
+def watchers(folder: Path, episodes: int, rates: int) -> list[BaseCallback]:
+    """All callbacks; episodes and evaluations once in so many steps."""
+    robot = envs.make(TASK, **OPTIONS)
     return [
         HParamsCallback(leaves(SETTINGS), ["rollout/ep_rew_mean", "evaluation/2x"]),
         ScalarsCallback(every=32),
-        EpisodeCallback(
-            envs.make(TASK, **OPTIONS), every, folder=folder, film_seconds=FILM_SECONDS, seed=3
-        ),
-        RatesCallback(lambda interval: robots(2, interval), RATES, every, task=TASK, at_end=False),
+        EpisodeCallback(robot, episodes, folder=folder, film_seconds=FILM_SECONDS, seed=3),
+        RatesCallback(lambda interval: robots(2, interval), RATES, rates, task=TASK, at_end=False),
     ]
 
 
+class Noted(MonitoringCallback):
+    """Notes when it is called."""
+
+    subject = "noting"
+
+    def __init__(self, every: int, *, at_end: bool = True) -> None:
+        super().__init__(every, at_end=at_end)
+        self.steps: list[int] = []
+
+    def monitor(self, _: TensorBoardWriter | None, step: int) -> None:
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_monitoring_is_due_at_the_first_rollouts_end_after_each_interval(agent: str) -> None:
+    """Rollouts of PPO end every 32 steps, SAC's every 2; training ends at 128, SAC's at 112."""
+    callbacks = [Noted(48), Noted(48, at_end=False)]
+    AGENTS[agent](seed=0).learn(112, callbacks)
+    due, last = ([48, 96], 112) if agent == "sac" else ([64, 96], 128)
+    assert [callback.steps for callback in callbacks] == [[*due, last], due]
+
+
 class Watched(NamedTuple):
-    """A training with all callbacks, and its event files."""
+    """A training of 64 steps with all callbacks, and its event files.
+
+    Drawing takes its time: the agent is evaluated after 32 steps, and its episode shown at the end.
+    """
 
     model: BaseAlgorithm
     events: EventAccumulator
@@ -91,7 +118,7 @@ def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("run")
     model = AGENTS[request.param](seed=0)
     model.set_logger(configure(str(folder), ["tensorboard"]))
-    model.learn(112, watchers(folder / "videos"), log_interval=1)
+    model.learn(64, watchers(folder / "videos", episodes=1000, rates=32), log_interval=1)
     model.logger.close()
     everything = {"images": 0, "histograms": 0, "tensors": 0, "scalars": 0}
     return Watched(model, EventAccumulator(str(folder), everything).Reload(), folder / "videos")
@@ -101,28 +128,20 @@ def steps(events: list[Any]) -> list[int]:
     return [event.step for event in events]
 
 
-def test_pictures_are_taken_at_the_first_rollouts_end_after_each_interval(
-    watched: Watched,
-) -> None:
-    """Rollouts of PPO end every 32 steps, SAC's every 2; training ends at 128, SAC's at 112."""
-    sac = isinstance(watched.model, LiquidSAC)
-    due = [48, 96] if sac else [64, 96]
-    last = 112 if sac else 128
+def test_an_episode_is_shown_in_pictures_numbers_and_a_film(watched: Watched) -> None:
     for tag in ("episode/film", "episode/activity", "circuit/graph", "circuit/listening"):
-        assert steps(watched.events.Images(tag)) == [*due, last]
-    assert steps(watched.events.Images("evaluation/return_against_rate")) == due
+        assert steps(watched.events.Images(tag)) == [64]
+    assert steps(watched.events.Images("evaluation/return_against_rate")) == [32]
     for tag in (
         "episode/return",
         "episode/mean_weighted_frequency_hz",
         "episode/action_fluctuation",
         "circuit/saturated_share",
     ):
-        events = watched.events.Scalars(tag)
-        assert steps(events) == [*due, last]
-        assert all(np.isfinite(event.value) for event in events)
-    assert {path.name for path in watched.videos.iterdir()} == {
-        f"{step}.mp4" for step in (*due, last)
-    }
+        (event,) = watched.events.Scalars(tag)
+        assert event.step == 64
+        assert np.isfinite(event.value)
+    assert [path.name for path in watched.videos.iterdir()] == ["64.mp4"]
 
 
 def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None:
@@ -203,11 +222,13 @@ def test_gradient_groups_share_out_what_is_trained(make: Maker) -> None:
 @pytest.mark.parametrize("make", [ppo, sac], ids=["ppo", "sac"])
 def test_monitoring_does_not_change_the_training(make: Maker, tmp_path: Path) -> None:
     weights = []
-    for callbacks in ([], watchers(tmp_path)):
+    for callbacks in ([], watchers(tmp_path, episodes=48, rates=48)):
         model = make(seed=1)
         model.set_logger(configure(None, []))
         weights.append(parameters_to_vector(model.learn(96, callbacks).policy.parameters()))
     assert weights[0].equal(weights[1])
+    films = {path.name for path in tmp_path.iterdir()}
+    assert films == ({"48.mp4", "96.mp4"} if make is sac else {"64.mp4", "96.mp4"})
 
 
 def test_the_environment_is_restored_after_training() -> None:
