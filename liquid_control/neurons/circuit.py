@@ -181,6 +181,13 @@ class Circuit(nn.Module, ABC):
                 for parameter in synapses.parameters():
                     yield parameter, entries
 
+    def step_lengths(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Yield parameters whose optimizer steps should be longer or shorter, and by what factor.
+
+        Adam's steps have one length for all parameters; those with larger values change less by it.
+        """
+        yield from ()
+
     @abstractmethod
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
         """Return the effect of each synapse on its target: (sensory, neurons), (neurons, neurons).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
 from liquid_control.kernels.program import Program
-from liquid_control.neurons.blocks import feedforward
 from liquid_control.neurons.continuous import ContinuousCircuit
 from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
-from liquid_control.neurons.synapses import MEMORY, SynapseList
+from liquid_control.neurons.synapses import SynapseList
 from liquid_control.wiring import Wiring
 
-REVERSAL = 1.7  # initial deviation of a state, 0.6, over that of a synapse's opening, 0.35
+STEP_LENGTH = 3.0  # of conductances and steepnesses, over that of other parameters
 
 
 class _Conductances(SynapseList):
@@ -28,7 +27,7 @@ class _Conductances(SynapseList):
     Parameters, one per synapse: `conductance` (through a softplus, so that it stays positive),
     `steepness` and `midpoint` of the sigmoid, and the `reversal` potential, which has the wiring's
     polarity. Conductance and steepness start in the ranges of Lechner et al. 2020, midpoints around
-    zero, where normalised observations are. `LTC` scales and centres them by its wiring.
+    zero, where normalised observations are.
     """
 
     def __init__(self, polarity: NDArray[np.int8]) -> None:
@@ -46,15 +45,6 @@ class _Conductances(SynapseList):
         weight = one_hot(self.targets, self.shape[1]) * softplus(self.conductance)[:, None]
         weight = weight / capacitance
         return torch.cat([weight * self.reversal[:, None], weight], dim=1)
-
-    def weaken(self, some: Tensor, factor: float) -> None:
-        """Scale the conductances of some synapses, a mask (synapses,)."""
-        weaker = inverse_softplus(factor * softplus(self.conductance))
-        self.conductance.copy_(torch.where(some, weaker, self.conductance))
-
-    def resting(self) -> Tensor:
-        """Return how far each synapse is open while its source is at zero, (synapses,)."""
-        return self.threshold().sigmoid()
 
     def threshold(self) -> Tensor:
         """Return the constant part of the sigmoid's argument, (synapses,)."""
@@ -124,36 +114,7 @@ class LTC(ContinuousCircuit):
         self.capacitance = nn.Parameter(inverse_softplus(_uniform(neurons, 0.4, 0.6)))
         self.leak = nn.Parameter(inverse_softplus(_uniform(neurons, 0.001, 1.0)))
         self.leak_reversal = nn.Parameter(_uniform(neurons, -0.2, 0.2))
-        self._preserve_signals()
         self._apply_plasticity()
-
-    @torch.no_grad()
-    def _preserve_signals(self) -> None:
-        """Scale and centre the initial synapses so that every layer passes its input on.
-
-        A neuron's equilibrium is a mean of reversal potentials, weighted by open conductances: of
-        n potentials of random sign it deviates by 1 / sqrt(n), and lies away from zero. So each
-        neuron's reversal potentials are scaled to the same deviation, and midpoints are relative to
-        the source's equilibrium without input. Synapses that carry the past start weak, as in
-        `weight_deviations`.
-        """
-        within_step = torch.as_tensor(feedforward(self.wiring))
-        direct = within_step[self.recurrent.sources, self.recurrent.targets]
-        self.recurrent.weaken(~direct, MEMORY)
-        both = (self.sensory, torch.ones(len(self.sensory))), (self.recurrent, direct.float())
-        decay, power = softplus(self.leak), torch.zeros_like(self.leak)
-        drive = decay * self.leak_reversal
-        for synapses, carries_present in both:
-            conductance = softplus(synapses.conductance)
-            decay = decay.index_add(0, synapses.targets, conductance * synapses.resting())
-            power = power.index_add(0, synapses.targets, conductance.square() * carries_present)
-        scale = REVERSAL * decay / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
-        scale = torch.where(power > 0, scale, 1.0)
-        for synapses, _ in both:
-            synapses.reversal.mul_(scale[synapses.targets])
-            pull = softplus(synapses.conductance) * synapses.resting() * synapses.reversal
-            drive = drive.index_add(0, synapses.targets, pull)
-        self.recurrent.midpoint.add_((drive / decay)[self.recurrent.sources])
 
     @property
     def time_constants(self) -> Tensor:
@@ -174,6 +135,15 @@ class LTC(ContinuousCircuit):
             low = low.scatter_reduce(0, synapses.targets, synapses.reversal, "amin")
             high = high.scatter_reduce(0, synapses.targets, synapses.reversal, "amax")
         return low, high
+
+    def step_lengths(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Yield conductances and steepnesses: an optimizer's steps are short against their values.
+
+        Initial steepnesses are 3 to 8, and the softplus flattens steps of small conductances.
+        """
+        for synapses in (self.sensory, self.recurrent):
+            yield synapses.conductance, STEP_LENGTH
+            yield synapses.steepness, STEP_LENGTH
 
     def program(self) -> Program | None:
         """The program of the semi-implicit solver, for circuits without mixed memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -79,14 +80,11 @@ class LiquidPolicy(StatefulPolicy):
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
+        circuits = [module for module in self.modules() if isinstance(module, Circuit)]
         self.optimizer = RecurrentAdam(
             [weight for weight in self.parameters() if weight.requires_grad],
-            [
-                entries
-                for module in self.modules()
-                if isinstance(module, Circuit)
-                for entries in module.memory_synapses()
-            ],
+            chain.from_iterable(circuit.memory_synapses() for circuit in circuits),
+            chain.from_iterable(circuit.step_lengths() for circuit in circuits),
             lr=lr_schedule(1),
             **self.optimizer_kwargs,
         )

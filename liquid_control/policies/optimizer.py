@@ -1,4 +1,4 @@
-"""Adam in which the synapses that carry the past learn more slowly than the others."""
+"""Adam whose steps are longer or shorter for some parameters of circuits."""
 
 from __future__ import annotations
 
@@ -17,42 +17,52 @@ from liquid_control.kernels.learning import AdamState, Norms, clipped_adam
 Entries = tuple[nn.Parameter, Tensor]
 """A parameter, and indices into its last axis."""
 
+Lengths = Iterable[tuple[nn.Parameter, float]]
+"""Parameters, and the length of their steps relative to Adam's."""
+
 UNSUPPORTED = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
 
 
 class RecurrentAdam(torch.optim.Adam):
-    """Adam (Kingma & Ba 2015) whose steps are shorter for some entries of some parameters.
+    """Adam (Kingma & Ba 2015) whose steps have a length of their own for some parameters.
 
     A small change of a recurrent weight changes the state of every later step, and so the policy
-    more than the same change of another weight (Luo et al. 2024, arXiv 2405.15384).
+    more than the same change of another weight (Luo et al. 2024, arXiv 2405.15384). A parameter
+    whose values are large needs longer steps than others to change by the same share.
 
     Args:
         parameters: what to train.
         recurrent: the entries whose steps are shorter.
+        lengths: parameters whose steps are longer or shorter throughout.
         **options: as for `torch.optim.Adam`.
 
     Attributes:
-        recurrent_share: length of their steps as a share of Adam's; one changes nothing. It is a
-            setting, not part of the state.
+        recurrent_share: length of the recurrent entries' steps as a share of Adam's; one changes
+            nothing. It is a setting, not part of the state.
     """
 
     recurrent_share = 1.0
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], recurrent: Iterable[Entries], **options: Any
+        self,
+        parameters: Iterable[nn.Parameter],
+        recurrent: Iterable[Entries],
+        lengths: Lengths = (),
+        **options: Any,
     ) -> None:
         super().__init__(parameters, **options)
         self._recurrent = [entries for entries in recurrent if entries[0].requires_grad]
-        self._shares: tuple[float, dict[nn.Parameter, Tensor]] = 1.0, {}
+        self._lengths = [each for each in lengths if each[0].requires_grad]
+        self._shares: tuple[float, dict[nn.Parameter, Tensor]] | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Make one step from the gradients; `closure` as in PyTorch."""
-        before = [weight[..., entries] for weight, entries in self._recurrent]
+        shares = self._entry_shares()
+        before = {weight: weight.clone() for weight in shares}
         loss: float | None = super().step(closure)
-        if self.recurrent_share != 1:
-            for (weight, entries), old in zip(self._recurrent, before, strict=True):
-                weight[..., entries] = old.lerp(weight[..., entries], self.recurrent_share)
+        for weight, share in shares.items():
+            weight.copy_(before[weight].lerp(weight, share.to(weight)))
         return loss
 
     def clipped_step(self, largest: float) -> Norms:
@@ -97,16 +107,23 @@ class RecurrentAdam(torch.optim.Adam):
         return states
 
     def _entry_shares(self) -> dict[nn.Parameter, Tensor]:
-        """Return the share of Adam's step that each entry of a recurrent parameter makes."""
-        of, shares = self._shares
-        if of != self.recurrent_share:
-            shares = {weight: torch.ones_like(weight.detach()) for weight, _ in self._recurrent}
-            for weight, entries in self._recurrent:
+        """Return the lengths of the steps of entries, where they differ from Adam's."""
+        if self._shares is None or self._shares[0] != self.recurrent_share:
+            recurrent = self._recurrent if self.recurrent_share != 1 else []
+            changed = [weight for weight, _ in (*recurrent, *self._lengths)]
+            shares = {weight: torch.ones_like(weight.detach()) for weight in changed}
+            for weight, entries in recurrent:
                 shares[weight][..., entries] = self.recurrent_share
+            for weight, length in self._lengths:
+                shares[weight] *= length
             self._shares = self.recurrent_share, shares
-        return shares
+        return self._shares[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies need: PyTorch names only attributes of its own."""
-        own = {"_recurrent": self._recurrent, "recurrent_share": self.recurrent_share}
-        return super().__getstate__() | own | {"_shares": (1.0, {})}
+        own = {
+            "_recurrent": self._recurrent,
+            "_lengths": self._lengths,
+            "recurrent_share": self.recurrent_share,
+        }
+        return super().__getstate__() | own | {"_shares": None}

@@ -13,6 +13,7 @@ from torch import nn
 
 from liquid_control.kernels.learning import Norms
 from liquid_control.neurons import NEURONS
+from liquid_control.neurons.ltc import STEP_LENGTH
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.wiring import ncp
 
@@ -46,6 +47,36 @@ def test_with_a_share_of_one_it_is_adam(weights: nn.Parameter) -> None:
     other = nn.Parameter(weights.detach().clone())
     ours = RecurrentAdam([weights], [(weights, torch.tensor([1]))], lr=0.1)
     assert torch.equal(walk(weights, ours), walk(other, torch.optim.Adam([other], lr=0.1)))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_parameters_may_have_longer_steps(weights: nn.Parameter, clipped: bool) -> None:
+    """A length and a share multiply; three steps, of which the kernels make the last two."""
+    before = weights.detach().clone()
+    entries = (weights, torch.tensor([0]))
+    optimizer = RecurrentAdam([weights], [entries], [(weights, 3.0)], lr=0.1)
+    optimizer.recurrent_share = 0.5
+    for _ in range(3):
+        optimizer.zero_grad()
+        weights.sum().backward()
+        if clipped:
+            optimizer.clipped_step(1e9)
+        else:
+            optimizer.step()
+    moved = weights.detach() - before
+    torch.testing.assert_close(moved[:, 0], torch.full((2,), -0.1 * 3 * 3 * 0.5))
+    torch.testing.assert_close(moved[:, 1:], torch.full((2, 2), -0.1 * 3 * 3))
+
+
+def test_ltc_asks_for_longer_steps_of_large_parameters_and_others_for_none() -> None:
+    for name, neurons in NEURONS.items():
+        circuit = neurons(ncp(5, 6, 4, 3, 2, 2, 7, 2))
+        names = {id(parameter): name for name, parameter in circuit.named_parameters()}
+        found = {names[id(parameter)]: length for parameter, length in circuit.step_lengths()}
+        kinds = ("conductance", "steepness") if name == "ltc" else ()
+        assert found == {
+            f"{group}.{kind}": STEP_LENGTH for group in ("sensory", "recurrent") for kind in kinds
+        }
 
 
 def clipped_walk(
