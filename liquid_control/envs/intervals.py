@@ -231,19 +231,29 @@ class Trace(Interval):
 
 @dataclass(frozen=True)
 class PerEpisode(Interval):
-    """One interval for a whole episode, drawn from `interval`."""
+    """One interval for a whole episode, drawn from `interval`.
+
+    A `share` of the episodes below 1 leaves the others with an interval for every step. Training
+    then sees long stretches at every constant rate, and changing rates as well.
+    """
 
     kind = "per_episode"
     interval: Interval
+    share: float = 1.0
 
     def __post_init__(self) -> None:
+        _set_number(self, "share")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is one of all episodes, from 0 to 1, got {self.share}")
         if not isinstance(self.interval, Interval):
             raise TypeError(
                 f"PerEpisode takes an Interval such as Uniform(0.01, 0.1), got {self.interval!r}"
             )
 
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
-        """Draw one interval and repeat it, (count,) in seconds."""
+        """Draw one interval and repeat it, or draw all in other episodes, (count,) in seconds."""
+        if self.share < 1 and rng.random() >= self.share:
+            return self.interval.schedule(rng, count, nominal)
         return np.repeat(self.interval.schedule(rng, 1, nominal), count)
 
     def bounds(self, nominal: float) -> tuple[float, float]:

@@ -224,6 +224,23 @@ def test_invalid_numbers_raise(build: Any, message: str) -> None:
         build()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_episodes_keeps_its_interval(share: float) -> None:
+    interval = PerEpisode(Uniform(0.01, 0.1), share)
+    episodes = [schedule(interval, seed) for seed in range(500)]
+    constant = np.mean([np.ptp(lengths) == 0 for lengths in episodes])
+    assert constant == pytest.approx(share, abs=0.07)
+    assert interval_from(interval.to_dict()) == interval
+    changing = PerEpisode(Uniform(0.01, 0.1), 0.0)
+    assert len(set(schedule(changing, 0))) > 10
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_nothing_and_all(share: float) -> None:
+    with pytest.raises(ValueError, match="share"):
+        PerEpisode(Uniform(0.01, 0.1), share)
+
+
 def test_per_episode_takes_an_interval_only() -> None:
     with pytest.raises(TypeError, match="PerEpisode takes an Interval"):
         PerEpisode(0.1)  # type: ignore[arg-type]
