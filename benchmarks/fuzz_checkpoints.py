@@ -97,7 +97,11 @@ def work(numbers: range, pipe: int, arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # where MuJoCo writes its warnings
         for number in numbers:
-            came = attempt(arguments.seed, number, arguments.patience)
+            try:
+                came = attempt(arguments.seed, number, arguments.patience)
+            except Patience:  # came while the case ended
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                came = "hung: at its end"
             os.write(pipe, f"{number} {came.replace(chr(10), ' ')}\n".encode())
         os.chdir("/")
 
