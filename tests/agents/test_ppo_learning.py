@@ -68,13 +68,13 @@ def test_a_cue_is_remembered_with_a_slow_recurrence() -> None:
 
 def test_a_cue_is_remembered_across_sequences() -> None:
     """Episodes of four steps in sequences of six: every other sequence starts from a memory."""
-    model = train(Recall, "cfc", 6144, n_steps=18, sequence_length=6, batch_size=96)
+    model = train(Recall, "cfc", 4608, n_steps=18, sequence_length=6, batch_size=96)
     assert mean_return(model, Recall) > 0.95
 
 
 @pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_elapsed_time_is_used(neurons: str) -> None:
-    assert mean_return(train(Clock, neurons, 6144), Clock) > 0.9
+    assert mean_return(train(Clock, neurons, 4096), Clock) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_cue_is_remembered() -> None:
 
 
 def test_elapsed_time_is_used() -> None:
-    assert mean_return(train(Clock, 6144), Clock) > 0.9
+    assert mean_return(train(Clock, 4096), Clock) > 0.9
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def test_parts_are_shown_and_an_endless_episode_repeats_its_schedule(
 def test_results_do_not_depend_on_threads(name: str) -> None:
     interval = Uniform(0.015, 0.11)
     one, two = (batched(name, 7, interval=interval, threads=threads) for threads in (1, 2))
-    assert_same_play(one, two, 40)
+    assert_same_play(one, two, 25)
 
 
 def test_termination_at_the_horizon_is_not_truncation() -> None:

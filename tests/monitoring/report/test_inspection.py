@@ -72,6 +72,8 @@ def recording() -> Recording:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the drawing out, which takes most of the time, for tests of words."""
+    for figure in ("raster", "circuit_graph", "time_constants", "listening_map", "rates"):
+        monkeypatch.setattr(inspection.figures, figure, lambda *_, **__: None)
     monkeypatch.setattr(inspection, "_drawn", lambda figure: film())
 
 
