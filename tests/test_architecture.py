@@ -23,6 +23,7 @@ FLOORS = {
     "agents": 4,
     "monitoring": 5,
     "recipes": 6,
+    "sweeps": 7,
     "commands": 8,
     "cli": 9,
     "__main__": 10,
