@@ -20,6 +20,7 @@ from liquid_control.commands import (
     Inspect,
     Pack,
     Record,
+    Report,
     Resume,
     Train,
     Unpack,
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     chosen = tyro.cli(
-        Train | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor,
+        Train | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Report | Doctor,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",

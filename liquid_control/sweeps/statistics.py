@@ -8,9 +8,10 @@ for each stratum, which is a task: runs are drawn again within each task only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -77,25 +78,51 @@ def curve(scores: Array) -> tuple[Array, Array, Array]:
     return _bootstrap(iqm, [scores])
 
 
-def probability_of_improvement(ours: Sequence[Array], theirs: Sequence[Array]) -> Estimate:
-    """Return the probability that a run of ours beats one of theirs, on the mean over the tasks.
+def probabilities_of_improvement(
+    scores: Mapping[str, Mapping[str, Array]],
+) -> dict[tuple[str, str], Estimate]:
+    """Return the probabilities that a run of one recipe beats one of another, by their names.
 
-    A tie counts as half (the statistic of Mann and Whitney). `runs` is the smaller number of runs
-    on a task.
+    Each is the mean over the tasks on which both have runs; pairs without such a task are left out.
+    A tie counts as half (the statistic of Mann and Whitney). `runs` of an estimate is the smallest
+    number of runs that it rests on.
 
     Args:
-        ours: Scores, (runs,) for each task.
-        theirs: Scores on the same tasks; numbers of runs may differ.
+        scores: Scores of a recipe on a task, (runs,), by their names; numbers of runs may differ.
     """
+    keys = [(name, task) for name, tasks in scores.items() for task in tasks if len(tasks[task])]
+    place = {key: index for index, key in enumerate(keys)}
+    pairs = {
+        (ours, theirs): [
+            (place[ours, task], place[theirs, task])
+            for task in scores[ours]
+            if (ours, task) in place and (theirs, task) in place
+        ]
+        for ours, theirs in combinations(scores, 2)
+    }
+    pairs = {names: indices for names, indices in pairs.items() if indices}
+    if not pairs:
+        return {}
 
-    def improvement(*drawn: Array) -> Array:
-        tasks = len(drawn) // 2
-        wins = [_share_of_wins(*pair) for pair in zip(drawn[:tasks], drawn[tasks:], strict=True)]
-        return np.asarray(np.mean(wins))
+    def wins(*drawn: Array) -> Array:
+        return np.array(
+            [
+                np.mean([_share_of_wins(drawn[one], drawn[other]) for one, other in indices])
+                for indices in pairs.values()
+            ]
+        )
 
-    scores = [*ours, *theirs]
-    value, low, high = _bootstrap(improvement, scores)
-    return Estimate(float(value), float(low), float(high), min(map(len, scores)))
+    arrays = [scores[name][task] for name, task in keys]
+    values, lows, highs = _bootstrap(wins, arrays)
+    found = {}
+    for (ours, theirs), value, low, high in zip(pairs, values, lows, highs, strict=True):
+        sizes = [len(arrays[index]) for pair in pairs[ours, theirs] for index in pair]
+        if max(sizes) < 2:
+            low = high = np.nan
+        runs = min(sizes)
+        found[ours, theirs] = Estimate(float(value), float(low), float(high), runs)
+        found[theirs, ours] = Estimate(float(1 - value), float(1 - high), float(1 - low), runs)
+    return found
 
 
 def _share_of_wins(ours: Array, theirs: Array) -> float:
