@@ -13,8 +13,9 @@ import tyro
 from liquid_control.commands.terminal import Quiet, otherwise, say
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut
+from liquid_control.sweeps.reading import read_study
 from liquid_control.sweeps.report import report_on_study, write_report
-from liquid_control.sweeps.results import Study, read_study
+from liquid_control.sweeps.results import StudyResults
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def limits_from(texts: Iterable[str]) -> dict[str, float]:
     return limits
 
 
-def check_tasks(limits: Iterable[str], study: Study) -> None:
+def check_tasks(limits: Iterable[str], study: StudyResults) -> None:
     """Raise a CommandError if a threshold is given for a task that is not in the study."""
     tasks = sorted({run.task for run in study.runs if run.task})
     for task in limits:

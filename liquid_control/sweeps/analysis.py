@@ -10,8 +10,8 @@ import numpy as np
 
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.sweeps.comparison import Comparison, Group
-from liquid_control.sweeps.references import reference_of
-from liquid_control.sweeps.results import Run
+from liquid_control.sweeps.references import reference_of, references
+from liquid_control.sweeps.results import RunResult
 from liquid_control.sweeps.run_files import Array
 from liquid_control.sweeps.statistics import (
     Estimate,
@@ -111,7 +111,7 @@ def learning_curve(group: Group, *, band: bool = True) -> LearningCurve:
     return LearningCurve(group.variant, grid, middle, low, high, len(counted), others)
 
 
-def counted_runs(group: Group) -> list[Run]:
+def counted_runs(group: Group) -> list[RunResult]:
     """Return the runs that a learning curve is made of: the finished ones, or all if none is."""
     finished = [run for run in group.finished if len(run.log.curve[0])]
     return finished or [run for run in group.runs if len(run.log.curve[0])]
@@ -145,7 +145,7 @@ def threshold_of(task: str, curves: Iterable[LearningCurve]) -> float | None:
     ends = [each.middle for each in curves if len(each.middle)]
     if not ends:
         return None
-    known = reference_of(task)
+    known = references().get(task)
     begin = known.random if known is not None else min(float(each[0]) for each in ends)
     best = max(float(each[-1]) for each in ends)
     return begin + SHARE * (best - begin)

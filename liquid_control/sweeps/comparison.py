@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liquid_control.sweeps.results import FINISHED, Run, Study
+from liquid_control.sweeps.results import FINISHED, RunResult, StudyResults
 from liquid_control.sweeps.run_files import Array
 
 
@@ -23,10 +23,10 @@ class Group:
 
     task: str
     variant: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunResult, ...]
 
     @property
-    def finished(self) -> tuple[Run, ...]:
+    def finished(self) -> tuple[RunResult, ...]:
         """The finished runs with a score, one for each seed.
 
         Of several runs with the same seed, the last one counts: repeated trainings are no
@@ -82,11 +82,11 @@ class Comparison:
         return tuple(name for name in self.variants if name in best)
 
 
-def compare(study: Study) -> Comparison:
+def compare(study: StudyResults) -> Comparison:
     """Group the runs of a study; those of an unknown task are left out."""
     known = [run for run in study.runs if run.task]
     variants = variants_of(known)
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str], list[RunResult]] = {}
     for run in known:
         groups.setdefault((run.task, variants[run.recipe]), []).append(run)
     return Comparison(
@@ -98,7 +98,7 @@ def compare(study: Study) -> Comparison:
     )
 
 
-def variants_of(runs: Iterable[Run]) -> dict[str, str]:
+def variants_of(runs: Iterable[RunResult]) -> dict[str, str]:
     """Return the names under which recipes are compared over tasks, by the recipe's name.
 
     By default, recipes are named after their folder and file: half_cheetah-ncp_ppo and
@@ -114,6 +114,6 @@ def variants_of(runs: Iterable[Run]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def unfinished(study: Study) -> list[Run]:
+def unfinished(study: StudyResults) -> list[RunResult]:
     """Return the runs that failed, are not finished, or whose files could not all be used."""
     return [run for run in study.runs if run.status != FINISHED or run.problems]

@@ -201,7 +201,7 @@ def thresholds(
     shown = {
         task: [each for each in rows if each.variant in styles] for task, rows in results.items()
     }
-    heights = [0.28 * len(rows) + 0.9 for rows in shown.values()]
+    heights = [0.28 * max(len(rows), 1) + 0.9 for rows in shown.values()]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.3), layout="constrained")
     panels = figure.subplots(
         len(shown), 2, squeeze=False, sharey="row", gridspec_kw={"height_ratios": heights}
@@ -221,7 +221,7 @@ def thresholds(
             edge = blended_transform_factory(right.transAxes, right.transData)
             right.text(1.02, row, text, transform=edge, fontsize=SMALL, va="center")
         left.set_yticks(range(len(rows)), [plain(styles[each.variant].label) for each in rows])
-        left.set_ylim(len(rows) - 0.5, -0.5)
+        left.set_ylim(max(len(rows), 1) - 0.5, -0.5)
         left.set_xlabel(f"control steps ({step_unit})" if step_unit else "control steps")
         right.set_xlabel(f"wall time of the training ({time_unit})")
         for axes in (left, right):
