@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liquid_control.recipes import CommandError
@@ -309,6 +309,7 @@ KEYED = st.dictionaries(st.sampled_from(KEYS), JSON)
 MAPPINGS = st.dictionaries(st.sampled_from(KEYS), JSON | KEYED | st.lists(KEYED, max_size=2))
 
 
+@settings(max_examples=20)
 @given(MAPPINGS, MAPPINGS, MAPPINGS)
 def test_values_of_any_type_are_read(
     tmp_path_factory: pytest.TempPathFactory, recipe: Any, state: Any, plan: Any
