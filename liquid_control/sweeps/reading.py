@@ -6,7 +6,6 @@ problems of its run or of the study, and the rest is read.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -207,7 +206,7 @@ def _describe(
         observe=shown(observe) if observe else "",
         agent=shown(algorithm) if algorithm else "",
         neurons=shown(policy["neurons"]) if policy.get("neurons") else "",
-        intervals=cut(json.dumps(env.get("interval"), sort_keys=True, default=str), 1000),
+        intervals=cut(repr(env.get("interval")), 1000),
         status=status,
         steps=0,
         total_timesteps=count(agent.get("total_timesteps")),
@@ -230,13 +229,18 @@ def _conditions(evaluation: dict[str, Any], problems: list[str]) -> tuple[Condit
         keys = ("interval_s", "ratio", "mean_return", "std_return", "episodes")
         known = entry if isinstance(entry, dict) else {}
         interval, ratio, mean, deviation, episodes = (number(known.get(key)) for key in keys)
-        sound = mean is not None and deviation is not None and deviation >= 0
-        if not (sound and interval and interval > 0 and ratio and ratio > 0 and episodes):
+        sound = mean is not None and deviation is not None and deviation >= 0 and episodes
+        if not (sound and _positive(interval) and _positive(ratio)):
             problems.append(f"evaluation.json: {name or 'an interval'} has no usable results")
             continue
         name = name or f"{ratio:g}x nominal"
         conditions[name] = Condition(name, interval, mean, deviation, int(episodes))  # type: ignore[arg-type]
     return tuple(conditions.values())
+
+
+def _positive(value: float | None) -> bool:
+    """Whether a number is an interval in seconds, or a ratio of intervals, that can be drawn."""
+    return value is not None and 1e-6 <= value <= 1e6
 
 
 def _seed(recipe: object, folder: Path) -> int | None:

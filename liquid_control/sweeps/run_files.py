@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.recipes import CommandError
-from liquid_control.recipes.text import cut, one_line, parse_yaml
+from liquid_control.recipes.text import DEEPEST, cut, one_line, parse_yaml
 
 Array = NDArray[np.float64]
 
@@ -126,6 +126,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FileError(f"is no JSON: {cut(one_line(error))}") from error
     if not isinstance(data, dict):
         raise FileError("holds no mapping")
+    if _nested_deeper(data, DEEPEST):
+        raise FileError(f"is nested more than {DEEPEST} deep")
     return data
 
 
@@ -139,6 +141,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise FileError("holds no mapping")
     return data
+
+
+def _nested_deeper(value: object, levels: int) -> bool:
+    """Whether lists and mappings lie in each other more than `levels` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_nested_deeper(each, levels - 1) for each in inner)
 
 
 def read_log(path: Path) -> Log:

@@ -131,7 +131,19 @@ def test_links_devices_folders_and_huge_files_are_refused(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", "{", "[" * 99_999, '{"a": ' * 9999, "9" * 9999, "null", "\x00\xff"]
+    "text",
+    [
+        "",
+        "[]",
+        '{"a": ' + "[" * 40 + "]" * 40 + "}",
+        "3",
+        "{",
+        "[" * 99_999,
+        '{"a": ' * 9999,
+        "9" * 9999,
+        "null",
+        "\x00\xff",
+    ],
 )
 @pytest.mark.parametrize("read", [read_json, read_yaml])
 def test_what_is_no_mapping_is_refused(
