@@ -20,6 +20,7 @@ from liquid_control.commands import (
     Inspect,
     Pack,
     Record,
+    Report,
     Resume,
     Sweep,
     Train,
@@ -91,7 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     chosen = tyro.cli(
-        Train | Sweep | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor,
+        Train
+        | Sweep
+        | Report
+        | Resume
+        | Evaluate
+        | Record
+        | Inspect
+        | Watch
+        | Pack
+        | Unpack
+        | Doctor,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",

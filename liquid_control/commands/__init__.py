@@ -5,6 +5,7 @@ from liquid_control.commands.evaluate import Evaluate
 from liquid_control.commands.inspect import Inspect
 from liquid_control.commands.pack import Pack, Unpack
 from liquid_control.commands.record import Record
+from liquid_control.commands.report import Report
 from liquid_control.commands.resume import Resume
 from liquid_control.commands.sweep import Sweep
 from liquid_control.commands.train import Train
@@ -16,6 +17,7 @@ __all__ = [
     "Inspect",
     "Pack",
     "Record",
+    "Report",
     "Resume",
     "Sweep",
     "Train",

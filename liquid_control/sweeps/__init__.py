@@ -1,1 +1,1 @@
-"""Sweeps: studies of many runs, on this machine or on a cluster."""
+"""Studies: many runs with one purpose, on this machine or on a cluster, and what came of them."""

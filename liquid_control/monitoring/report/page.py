@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 TEMPLATE = "report.html.jinja"
+LONG = 40  # letters; a longer name of a row is broken into lines
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that control how others are shown, such as the direction of writing."""
 
@@ -49,7 +50,14 @@ class Chip:
     colour: str
 
 
-Cell: TypeAlias = str | float | tuple[Chip, ...]
+@dataclass(frozen=True)
+class Strong:
+    """A cell of a table that stands out."""
+
+    content: str | float
+
+
+Cell: TypeAlias = str | float | tuple[Chip, ...] | Strong
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,22 @@ class Table:
     def numeric(self) -> list[bool]:
         """For each column, whether it holds numbers."""
         columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.header)
-        return [any(isinstance(cell, int | float) for cell in column) for column in columns]
+        return [
+            any(isinstance(content_of(cell), int | float) for cell in column) for column in columns
+        ]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A command or other text to copy, shown as it is.
+
+    Attributes:
+        title: A short title.
+        text: The text.
+    """
+
+    title: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ class Chapter:
 
     title: str
     points: Sequence[str] = ()
-    parts: Sequence[Picture | Table] = ()
+    parts: Sequence[Picture | Table | Code] = ()
 
 
 def page(title: str, subtitle: str, facts: Mapping[str, str], chapters: Sequence[Chapter]) -> str:
@@ -110,6 +133,11 @@ def page(title: str, subtitle: str, facts: Mapping[str, str], chapters: Sequence
     )
 
 
+def content_of(cell: Cell) -> str | float | tuple[Chip, ...]:
+    """Return a cell without its emphasis."""
+    return cell.content if isinstance(cell, Strong) else cell
+
+
 def number(value: float) -> str:
     """Format a number with three digits, or all digits before the decimal point."""
     if math.isnan(value):
@@ -126,6 +154,11 @@ def visible(value: Any) -> Any:
     return CONTROL.sub(lambda each: each[0].encode("unicode_escape").decode(), value)
 
 
+def _words(cell: Cell) -> str:
+    content = content_of(cell)
+    return " ".join(chip.text for chip in content) if isinstance(content, tuple) else str(content)
+
+
 def _data_uri(image: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(image).decode()}"
 
@@ -140,5 +173,8 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters["number"] = number
 _TEMPLATES.filters["data_uri"] = _data_uri
+_TEMPLATES.tests["strong"] = lambda cell: isinstance(cell, Strong)
+_TEMPLATES.tests["long"] = lambda cell: len(_words(cell)) > LONG
+_TEMPLATES.tests["code"] = lambda part: isinstance(part, Code)
 _TEMPLATES.tests["chips"] = lambda cell: isinstance(cell, tuple)
 _TEMPLATES.tests["picture"] = lambda part: isinstance(part, Picture)

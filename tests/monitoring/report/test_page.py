@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from liquid_control.monitoring.report.page import Chapter, Chip, Picture, Table, number, page
+from liquid_control.monitoring.report.page import (
+    Chapter,
+    Chip,
+    Code,
+    Picture,
+    Strong,
+    Table,
+    number,
+    page,
+)
 from tests.monitoring.report import pages
 
 
@@ -99,6 +108,30 @@ def test_texts_are_escaped(text: str) -> None:
     for tag in ("title", "h1", "h2", "h3", "dt", "dd", "li", "a", "figcaption"):
         assert read.all(tag)[-1].text == shown
     assert pages.rows(read) == [[shown], [shown]]
+
+
+def test_cells_that_stand_out_are_strong_and_numbers_still_stand_right() -> None:
+    rows = [("a", Strong(1234.5)), ("b", 2.0), ("c", Strong("<b>"))]
+    read = pages.check(page("", "", {}, [Chapter("One", parts=[Table("t", ("x", "y"), rows)])]))
+    assert [each.text for each in read.all("strong")] == ["1,234", "<b>"]
+    assert pages.rows(read) == [["a", "1,234"], ["b", "2"], ["c", "<b>"]]
+    assert {each.attributes.get("class") for each in read.all("td")} == {"number"}
+
+
+def test_code_is_shown_as_it_is() -> None:
+    text = "train <a> &amp;\n  --set b"
+    read = pages.check(page("", "", {}, [Chapter("One", parts=[Code("Command", text)])]))
+    (code,) = read.all("code")
+    assert code.content == [text]
+    assert "Command" in [each.text for each in read.all("h3")]
+
+
+def test_long_names_of_rows_break_into_lines() -> None:
+    long = "n" * 100
+    rows = [(long, 1), ((Chip(long, "#000000"),), 2), ("short", 3)]
+    read = pages.check(page("", "", {}, [Chapter("One", parts=[Table("t", ("x", "y"), rows)])]))
+    names = [each for each in read.all("th") if each.attributes["scope"] == "row"]
+    assert [each.attributes.get("class") for each in names] == ["long", "long", None]
 
 
 def test_a_picture_without_alt_text_raises() -> None:

@@ -1,0 +1,88 @@
+"""`liquid-control report`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from liquid_control.commands.terminal import Quiet, otherwise, say
+from liquid_control.recipes import CommandError
+from liquid_control.recipes.text import cut
+from liquid_control.sweeps.reading import read_study
+from liquid_control.sweeps.report import report_on_study, write_report
+from liquid_control.sweeps.results import StudyResults
+
+
+@dataclass(frozen=True)
+class Report:
+    """Report on a study: what its recipes achieved on each task, and how sure it is.
+
+    Writes results.csv, a row for each run and control rate; report.html, one page that needs no
+    other file; and report.md with figures/. Runs that are still trained are reported as they are.
+    """
+
+    study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
+    """The folder of a study, with its runs as RECIPE/SEED."""
+
+    threshold: Annotated[
+        tuple[str, ...], otherwise("R|TASK=R ...", "80 % of the way from random to best")
+    ] = ()
+    """Return for which steps and seconds are reported, of all tasks or each, such as
+    Hopper-v5=1000 HalfCheetah-v5=3000."""
+
+    output: Annotated[Path | None, otherwise("DIR", "the study's folder")] = None
+    """Folder of the results; it is created if need be."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+    def run(self) -> int:
+        """Run the command; return the exit code."""
+        limits = limits_from(self.threshold)
+        study = read_study(self.study)
+        check_tasks(limits, study)
+        report = report_on_study(study, limits)
+        paths = write_report(study, report, self.output or self.study)
+        for point in report.chapters[0].points:
+            say(point)
+        for name, path in zip(("Results", "Report", "Page"), paths, strict=True):
+            say(f"{name}: {path}")
+        return 0
+
+
+def limits_from(texts: Iterable[str]) -> dict[str, float]:
+    """Return returns by task from texts such as 1000 or Hopper-v5=1000; "" stands for all tasks.
+
+    Raises:
+        CommandError: One is no finite number, or a task is given twice.
+    """
+    limits: dict[str, float] = {}
+    for text in texts:
+        task, _, value = text.rpartition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not math.isfinite(limit):
+            raise CommandError(f"--threshold {cut(text)}: must be a return, or TASK=return")
+        if task in limits:
+            raise CommandError(
+                f"--threshold: {cut(task) or 'a return of all tasks'} is given twice"
+            )
+        limits[task] = limit
+    return limits
+
+
+def check_tasks(limits: Iterable[str], study: StudyResults) -> None:
+    """Raise a CommandError if a threshold is given for a task that is not in the study."""
+    tasks = sorted({run.task for run in study.runs if run.task})
+    for task in limits:
+        if task and task not in tasks:
+            raise CommandError(
+                f"--threshold {cut(task)}: no run of this task; there are {', '.join(tasks)}"
+            )
