@@ -8,7 +8,7 @@ import pytest
 
 from liquid_control.sweeps.comparison import compare, unfinished, variants_of
 from liquid_control.sweeps.reading import read_study
-from tests.sweeps.studies import write_json, write_run, write_study
+from tests.sweeps.studies import evaluation, write_json, write_run, write_study
 
 
 def test_recipes_of_several_tasks_are_compared_without_the_tasks_part(tmp_path: Path) -> None:
@@ -28,6 +28,7 @@ def test_recipes_of_several_tasks_are_compared_without_the_tasks_part(tmp_path: 
         {"half_cheetah-ncp": "HalfCheetah-v5", "half_cheetah-lstm": "HalfCheetah-v5"},  # one task
         {"a-ncp": "Hopper-v5", "a-lstm": "Ant-v5"},  # one first part for two tasks
         {"a-ncp": "Hopper-v5", "b-ncp": "Hopper-v5", "c-ncp": "Ant-v5"},  # two for one task
+        {"a-ncp": "Hopper-v5", "a-lstm": "Ant-v5", "b-ncp": "Ant-v5"},
         {"a-ncp": "Hopper-v5", "lstm": "Ant-v5"},  # nothing else in the name
         {"a-": "Hopper-v5", "b-": "Ant-v5"},
     ],
@@ -42,7 +43,8 @@ def test_otherwise_they_keep_their_names(recipes: dict[str, str], tmp_path: Path
 def test_only_finished_runs_have_scores_and_each_seed_counts_once(tmp_path: Path) -> None:
     for folder, seed, mean in (("20260101-0", 0, 1.0), ("20260102-0", 0, 2.0), ("a-1", 1, 3.0)):
         write_run(tmp_path / "ncp" / folder, mean, seed=seed)
-    write_run(tmp_path / "ncp" / "b-2", 9.0, seed=2, status="training", share=0.5)
+    extended = write_run(tmp_path / "ncp" / "b-2", seed=2, status="training", share=0.5)
+    write_json(extended / "evaluation.json", evaluation(9.0))
     (group,) = compare(read_study(tmp_path)).groups.values()
     assert len(group.runs) == 4
     assert group.scores.tolist() == [2.0, 3.0]

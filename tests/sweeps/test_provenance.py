@@ -31,6 +31,7 @@ def test_the_commit_is_that_of_the_code(tmp_path: Path) -> None:
     module = tmp_path / "code.py"
     module.write_text("a = 1\n")
     git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "before")
     assert commit(module) == ""  # as of an environment inside another project
     git(tmp_path, "add", "code.py")
     git(tmp_path, "commit", "--quiet", "--message", "first")
