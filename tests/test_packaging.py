@@ -133,10 +133,13 @@ def test_the_wheel_adds_one_name_with_types(wheel: Path) -> None:
     assert "liquid_control/py.typed" in names
 
 
-def test_the_wheel_holds_every_module_of_the_package(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_and_template_of_the_package(wheel: Path) -> None:
     package = ROOT / "liquid_control"
-    modules = {path.relative_to(ROOT).as_posix() for path in package.rglob("*.py")}
-    assert modules <= set(zipfile.ZipFile(wheel).namelist())
+    suffixes = {".py", ".jinja", ".json"}
+    files = {
+        path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.suffix in suffixes
+    }
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_wheel_is_for_this_platform_and_holds_the_kernels_but_not_their_sources(
