@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -22,12 +18,13 @@ from liquid_control.checkpoints.fields import check_like
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
+from liquid_control.commands.arguments import Train
 from liquid_control.commands.display import command, plan, training_progress
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, existing_run, in_use, new_run, newest_model
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.commands.run_state import RunState, Status, write_state
-from liquid_control.commands.terminal import INTERRUPTED, Overrides, Quiet, otherwise, say
+from liquid_control.commands.terminal import INTERRUPTED, say
 from liquid_control.commands.trust import search_working_directory, trust_flag
 from liquid_control.monitoring import (
     EpisodeCallback,
@@ -46,50 +43,27 @@ from liquid_control.recipes.text import cut
 NEVER = 2**62
 
 
-@dataclass(frozen=True)
-class Train:
-    """Train an agent from a recipe, then evaluate it. If stopped by Ctrl-C, it can be resumed."""
+def execute(arguments: Train) -> int:
+    """Execute the command; return the exit code."""
+    seed = () if arguments.seed is None else (f"seed={arguments.seed}",)
+    recipe = load_recipe(arguments.recipe, (*chain(*arguments.overrides), *seed))
+    if module_of({"task": recipe.task}):
+        search_working_directory()
+    torch.set_num_threads(recipe.threads)
+    env = build_env(recipe)
+    agent = build_agent(recipe, env)
+    recipe = recipe.with_policy(agent.policy.options)
+    init = None if arguments.init is None else load_weights(agent, existing_run(arguments.init))
+    try:
+        run = new_run(arguments.runs, recipe.name, recipe.seed)
+        write_text(run.config, recipe.to_yaml())
+    except OSError as error:
+        raise CommandError(f"--runs {cut(str(arguments.runs))}: {error.strerror}") from error
+    say(plan(recipe, agent, env, run), markup=True)
 
-    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """A YAML file, such as configs/inverted_pendulum/ncp_ppo.yaml, or a run's config.yaml."""
-
-    overrides: Overrides = ()
-    """Change keys of the recipe, such as agent.n_steps=128; values are YAML."""
-
-    seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
-    """Seed of weights and environments."""
-
-    init: Annotated[Path | None, otherwise("RUN", "new weights")] = None
-    """Start with the weights and normaliser of this run's policy, which may be of another task or
-    recipe with the same circuit; the optimizer and the count of steps start anew."""
-
-    runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
-    """Folder in which the run's folder is created."""
-
-    quiet: Quiet = False
-    """Print problems only."""
-
-    def run(self) -> int:
-        """Run the command; return the exit code."""
-        seed = () if self.seed is None else (f"seed={self.seed}",)
-        recipe = load_recipe(self.recipe, (*chain(*self.overrides), *seed))
-        if module_of({"task": recipe.task}):
-            search_working_directory()
-        torch.set_num_threads(recipe.threads)
-        env = build_env(recipe)
-        agent = build_agent(recipe, env)
-        recipe = recipe.with_policy(agent.policy.options)
-        init = None if self.init is None else load_weights(agent, existing_run(self.init))
-        try:
-            run = new_run(self.runs, recipe.name, recipe.seed)
-            write_text(run.config, recipe.to_yaml())
-        except OSError as error:
-            raise CommandError(f"--runs {cut(str(self.runs))}: {error.strerror}") from error
-        say(plan(recipe, agent, env, run), markup=True)
-
-        with in_use(run):
-            agent.set_logger(logger_of(run, quiet=self.quiet))
-            return carry_out(recipe, agent, env, run, quiet=self.quiet, init=init)
+    with in_use(run):
+        agent.set_logger(logger_of(run, quiet=arguments.quiet))
+        return carry_out(recipe, agent, env, run, quiet=arguments.quiet, init=init)
 
 
 def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
