@@ -52,6 +52,15 @@ def test_the_package_is_imported_without_anything_large() -> None:
     assert output_of(code) == [""]
 
 
+def test_an_agent_is_imported_without_what_some_trainings_do_without() -> None:
+    names = ["matplotlib", "mujoco", "pydantic", "tyro", "yaml"]
+    code = f"""
+import sys
+from liquid_control import LiquidPPO, LiquidSAC, LiquidExtractor
+print(*(name for name in {names} if name in sys.modules))"""
+    assert output_of(code) == [""]
+
+
 def test_every_public_name_is_there() -> None:
     for name in liquid_control.__all__:
         assert getattr(liquid_control, name) is getattr(liquid_control, name)
