@@ -1,14 +1,19 @@
 """Sparse, wired circuits of liquid neurons as recurrent policies for robots in simulation."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from liquid_control import envs, policies
-from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
-from liquid_control.policies import LiquidExtractor, LiquidPolicy, SoftLiquidPolicy
-
 if TYPE_CHECKING:
+    from liquid_control import envs
+    from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
     from liquid_control.commands.controller import load_controller
-    from liquid_control.policies import LiquidRecurrentPolicy
+    from liquid_control.policies import (
+        LiquidExtractor,
+        LiquidPolicy,
+        LiquidRecurrentPolicy,
+        SoftLiquidPolicy,
+    )
 
 __version__ = "0.1.0"
 
@@ -23,20 +28,36 @@ __all__ = [
     "envs",
     "load_controller",
 ]
-if "LiquidRecurrentPolicy" in policies.__all__:  # requires sb3-contrib
+if find_spec("sb3_contrib"):  # an extra
     __all__ += ["LiquidRecurrentPolicy"]
 
 if not TYPE_CHECKING:
+    # Where the public names are. They are imported when they are first used, because PyTorch and
+    # MuJoCo take seconds, and parts of the package do without them.
+    _PLACES = {
+        "LiquidExtractor": "policies",
+        "LiquidPPO": "agents",
+        "LiquidPolicy": "policies",
+        "LiquidRecurrentPolicy": "policies",
+        "LiquidSAC": "agents",
+        "SoftLiquidPolicy": "policies",
+        "WindowReplayBuffer": "agents",
+        "load_controller": "commands.controller",
+    }
+    _PARTS = ("agents", "checkpoints", "envs", "kernels", "neurons", "policies", "wiring")
 
     def __getattr__(name: str) -> object:
-        """Import on first access what needs more than training does."""
-        if name == "load_controller":
-            from liquid_control.commands.controller import load_controller
-
-            return load_controller
-        if name != "LiquidRecurrentPolicy":
+        """Import a public name, or a part of the package."""
+        if name in _PARTS:
+            return import_module(f"{__name__}.{name}")
+        if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return policies.LiquidRecurrentPolicy
+        try:
+            module = import_module(f"{__name__}.{_PLACES[name]}")
+        except AttributeError as error:  # `from liquid_control import ...` would hide it
+            raise ImportError(f"{__name__}.{_PLACES[name]} cannot be imported: {error}") from error
+        value = globals()[name] = getattr(module, name)
+        return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, *_PARTS})

@@ -8,12 +8,12 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 
 import tyro
 from rich.markup import escape
 
 from liquid_control import __version__
-from liquid_control.checkpoints import CheckpointError
 from liquid_control.commands import (
     Doctor,
     Evaluate,
@@ -28,9 +28,24 @@ from liquid_control.commands import (
     Watch,
 )
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
-from liquid_control.kernels import extension
-from liquid_control.recipes import CommandError
-from liquid_control.recipes.text import one_line
+
+Command = (
+    Train | Sweep | Report | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor
+)
+
+MODULES = {  # of `liquid_control.commands`, which execute the commands
+    Train: "train",
+    Sweep: "sweep",
+    Report: "report",
+    Resume: "resume",
+    Evaluate: "evaluate",
+    Record: "record",
+    Inspect: "inspect",
+    Watch: "watch",
+    Pack: "pack",
+    Unpack: "unpack",
+    Doctor: "doctor",
+}
 
 # Full disk, exceeded quota or size of a file, missing permission.
 DISK_ERRORS = {
@@ -77,32 +92,14 @@ def is_disk_error(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
-def load_kernels() -> None:
-    """Load the kernels, so that an invalid choice fails before the command starts."""
-    try:
-        extension.load()
-    except (ValueError, RuntimeError) as error:
-        raise CommandError(str(error)) from error
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(__version__)
         return 0
-    chosen = tyro.cli(
-        Train
-        | Sweep
-        | Report
-        | Resume
-        | Evaluate
-        | Record
-        | Inspect
-        | Watch
-        | Pack
-        | Unpack
-        | Doctor,
+    chosen: Command = tyro.cli(
+        Command,
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
         "`liquid-control --version` prints the version.",
@@ -112,12 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence_disk_errors_in_threads()
     try:
         with warnings_as_notes():
-            if not isinstance(chosen, Doctor):  # reports problems with the kernels itself
-                load_kernels()
-            return chosen.run()
-    except (CommandError, CheckpointError) as error:
-        print_error(one_line(error))
-        return FAILED
+            return execute(chosen)
     except OSError as error:
         if not is_disk_error(error):
             raise
@@ -127,6 +119,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return INTERRUPTED
+
+
+def execute(command: Command) -> int:
+    """Import what a command needs, which takes seconds, and execute it; return the exit code."""
+    from liquid_control.checkpoints import CheckpointError
+    from liquid_control.kernels import extension
+    from liquid_control.recipes import CommandError
+    from liquid_control.recipes.text import one_line
+
+    module = import_module(f"liquid_control.commands.{MODULES[type(command)]}")
+    try:
+        if not isinstance(command, Doctor):  # it reports problems with the kernels itself
+            try:
+                extension.load()  # so that an invalid choice fails before the command starts
+            except (ValueError, RuntimeError) as error:
+                raise CommandError(str(error)) from error
+        exit_code: int = module.execute(command)
+    except (CommandError, CheckpointError) as error:
+        print_error(one_line(error))
+        return FAILED
+    return exit_code
 
 
 def print_error(text: str) -> None:

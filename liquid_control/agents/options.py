@@ -7,23 +7,20 @@ from typing import Annotated, TypeAlias
 
 import torch
 from annotated_types import Ge, Le
-from pydantic import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    StringConstraints,
-)
 from stable_baselines3.common.type_aliases import Schedule
 
-from liquid_control.policies.options import Options
+from liquid_control.policies.options import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+)
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
 TrainFreq: TypeAlias = tuple[PositiveInt, str]
-DeviceName: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
-]
+DeviceName: TypeAlias = Annotated[str, "device"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -30,7 +29,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 from liquid_control.checkpoints.fields import COUNT, FLAG, Arrays, Field, check_arrays
 from liquid_control.checkpoints.rng import GENERATOR, generator_to_array, set_generator
 
-PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
 LONGEST = 10**7  # steps of an episode
 # What mj_step computes, and a task may read before it steps again.
@@ -287,22 +285,24 @@ def _tabular(env: Any) -> dict[str, Slot]:
 
 def _simulation(env: Any) -> dict[str, Slot]:
     """The MjData of a task of Gymnasium's MujocoEnv, and its generator."""
-    model, data = env.model, env.data
+    import mujoco  # which whoever has a simulation has imported
+
+    model, data, physics = env.model, env.data, mujoco.mjtState.mjSTATE_INTEGRATION
     sleeps = model.opt.enableflags & getattr(mujoco.mjtEnableBit, "mjENBL_SLEEP", 0)
     if model.nplugin or getattr(model, "nhistory", 0) or sleeps:
         # Their buffers hold indices, or what only a plugin can check.
         raise UnknownStateError(f"{name(env)} with MuJoCo's plugins, delays or sleep")
-    size = mujoco.mj_stateSize(model, PHYSICS)
+    size = mujoco.mj_stateSize(model, physics)
 
     def read() -> NDArray[np.float64]:
         state = np.empty(size)
-        mujoco.mj_getState(model, data, state, PHYSICS)
+        mujoco.mj_getState(model, data, state, physics)
         return state
 
     def write(state: NDArray[Any]) -> None:
-        mujoco.mj_setState(model, data, state, PHYSICS)
+        mujoco.mj_setState(model, data, state, physics)
         mujoco.mj_forward(model, data)  # contacts, and whatever else has no fixed size
-        mujoco.mj_setState(model, data, state, PHYSICS)
+        mujoco.mj_setState(model, data, state, physics)
 
     def output(array: NDArray[np.float64]) -> Slot:
         return Slot(Field(array.shape), lambda: array, lambda value: np.copyto(array, value))

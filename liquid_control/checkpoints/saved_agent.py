@@ -12,10 +12,9 @@ from dataclasses import replace
 from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -41,6 +40,9 @@ from liquid_control.checkpoints.sb3_json import (
 )
 from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
 
+if TYPE_CHECKING:  # imported where a file is read: it takes a twentieth of PyTorch's time
+    from pydantic import TypeAdapter
+
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
 # Arguments of a constructor that `load` and `resume` pass themselves.
@@ -58,7 +60,6 @@ ELSEWHERE = PASSED | {
 POLICY = "LiquidPolicy"  # the policy that agents have by this name
 MOST_ENVS = 2**16
 LARGEST = torch.finfo(torch.float32).max
-STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 COMPILED = "_orig_mod."  # what torch.compile puts into the names of weights
 
@@ -433,6 +434,8 @@ def _load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Non
 
 def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments of a file whose types are not those that the constructor declares."""
+    from pydantic import ValidationError
+
     declared = _declared(agent)
     for name in declared.keys() & arguments.keys():
         try:
@@ -445,10 +448,13 @@ def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
 @cache
 def _declared(agent: type[SavedAgent]) -> dict[str, TypeAdapter[Any]]:
     """What checks the saved arguments of the first class of an agent that is in this package."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     ours = next(each for each in agent.__mro__ if each.__module__.startswith("liquid_control."))
     parameters = signature(ours, eval_str=True).parameters.values()
     return {
-        each.name: TypeAdapter(each.annotation, config=STRICT)
+        each.name: TypeAdapter(each.annotation, config=strict)
         for each in parameters
         if each.name not in ELSEWHERE
     }

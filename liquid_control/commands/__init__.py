@@ -1,15 +1,21 @@
-"""The commands of `liquid-control`, one per module: dataclasses of arguments with `run`."""
+"""The commands of `liquid-control`: dataclasses of arguments, and a module that executes each.
 
-from liquid_control.commands.doctor import Doctor
-from liquid_control.commands.evaluate import Evaluate
-from liquid_control.commands.inspect import Inspect
-from liquid_control.commands.pack import Pack, Unpack
-from liquid_control.commands.record import Record
-from liquid_control.commands.report import Report
-from liquid_control.commands.resume import Resume
-from liquid_control.commands.sweep import Sweep
-from liquid_control.commands.train import Train
-from liquid_control.commands.watch import Watch
+Only the arguments are imported here, not what the commands need.
+"""
+
+from liquid_control.commands.arguments import (
+    Doctor,
+    Evaluate,
+    Inspect,
+    Pack,
+    Record,
+    Report,
+    Resume,
+    Sweep,
+    Train,
+    Unpack,
+    Watch,
+)
 
 __all__ = [
     "Doctor",

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from rich.markup import escape
 
+from liquid_control.commands.arguments import Doctor
 from liquid_control.commands.terminal import FAILED, say
 from liquid_control.kernels import extension
 
@@ -67,17 +67,11 @@ class Finding:
     """Whether the problem prevents training."""
 
 
-@dataclass(frozen=True)
-class Doctor:
-    """Check this installation and print remedies for problems. Exits with 0 if it can train."""
-
-    quiet: ClassVar[bool] = False
-
-    def run(self) -> int:
-        """Run the command; return the exit code."""
-        findings = diagnose()
-        say(diagnosis(findings), markup=True)
-        return FAILED if any(each.fatal for each in findings) else 0
+def execute(arguments: Doctor) -> int:
+    """Execute the command; return the exit code."""
+    findings = diagnose()
+    say(diagnosis(findings), markup=True)
+    return FAILED if any(each.fatal for each in findings) else 0
 
 
 def diagnosis(findings: Iterable[Finding]) -> str:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from liquid_control.commands.terminal import Quiet, otherwise, say
+from liquid_control.commands.arguments import Report
+from liquid_control.commands.terminal import say
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut
 from liquid_control.sweeps.reading import read_study
@@ -18,41 +14,18 @@ from liquid_control.sweeps.report import report_on_study, write_report
 from liquid_control.sweeps.results import StudyResults
 
 
-@dataclass(frozen=True)
-class Report:
-    """Report on a study: what its recipes achieved on each task, and how sure it is.
-
-    Writes results.csv, a row for each run and control rate; report.html, one page that needs no
-    other file; and report.md with figures/. Runs that are still trained are reported as they are.
-    """
-
-    study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
-    """The folder of a study, with its runs as RECIPE/SEED."""
-
-    threshold: Annotated[
-        tuple[str, ...], otherwise("R|TASK=R ...", "80 % of the way from random to best")
-    ] = ()
-    """Return for which steps and seconds are reported, of all tasks or each, such as
-    Hopper-v5=1000 HalfCheetah-v5=3000."""
-
-    output: Annotated[Path | None, otherwise("DIR", "the study's folder")] = None
-    """Folder of the results; it is created if need be."""
-
-    quiet: Quiet = False
-    """Print problems only."""
-
-    def run(self) -> int:
-        """Run the command; return the exit code."""
-        limits = limits_from(self.threshold)
-        study = read_study(self.study)
-        check_tasks(limits, study)
-        report = report_on_study(study, limits)
-        paths = write_report(study, report, self.output or self.study)
-        for point in report.chapters[0].points:
-            say(point)
-        for name, path in zip(("Results", "Report", "Page"), paths, strict=True):
-            say(f"{name}: {path}")
-        return 0
+def execute(arguments: Report) -> int:
+    """Execute the command; return the exit code."""
+    limits = limits_from(arguments.threshold)
+    study = read_study(arguments.study)
+    check_tasks(limits, study)
+    report = report_on_study(study, limits)
+    paths = write_report(study, report, arguments.output or arguments.study)
+    for point in report.chapters[0].points:
+        say(point)
+    for name, path in zip(("Results", "Report", "Page"), paths, strict=True):
+        say(f"{name}: {path}")
+    return 0
 
 
 def limits_from(texts: Iterable[str]) -> dict[str, float]:

@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
+from liquid_control.commands.arguments import UNTRUSTED, Trust
 from liquid_control.commands.run_folder import Run, existing_run, newest_model, steps_of
 from liquid_control.commands.run_state import check_changes, read_state
-from liquid_control.commands.trust import UNTRUSTED, Trust
+from liquid_control.commands.trust import check_trust
 from liquid_control.envs.substeps import to_substeps
 from liquid_control.recipes import (
     Recipe,
@@ -46,7 +47,7 @@ def open_run(
     """
     run = existing_run(folder)
     data = read_recipe(run.config, overrides)
-    trust.check(data, run.config)
+    check_trust(trust, data, run.config)
     recipe = recipe_from(data, str(run.config))
     if state := read_state(run):
         check_changes(state, load_recipe(run.config) if overrides else recipe, run)

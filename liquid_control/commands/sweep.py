@@ -8,17 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
 from rich.live import Live
 from rich.table import Table
 
 from liquid_control.checkpoints.signals import stop_on_signals
-from liquid_control.commands.terminal import INTERRUPTED, Overrides, Quiet, console, otherwise, say
+from liquid_control.commands.arguments import Sweep
+from liquid_control.commands.terminal import INTERRUPTED, console, say
 from liquid_control.recipes import CommandError, load_recipe
 from liquid_control.recipes.text import cut
 from liquid_control.sweeps.driver import ENDED, Driver, Run
@@ -31,102 +29,62 @@ INCOMPLETE = 1  # exit code if a run was given up
 SHOWN = 40  # rows of the live table
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Train many runs: recipes with several seeds, or a search over ranges of their values.
+def execute(arguments: Sweep) -> int:
+    """Execute the command; return the exit code."""
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise CommandError(f"--jobs {arguments.jobs}: give at least 1")
+    if arguments.trials < 1:
+        raise CommandError(f"--trials {arguments.trials}: give at least 1")
+    if arguments.address is not None and arguments.on != "ray":
+        raise CommandError("--address is for --on ray")
+    if arguments.slurm and arguments.on != "slurm":
+        raise CommandError("--slurm is for --on slurm")
+    study, source = study_of(arguments)
+    engine = engine_of(arguments, study)
+    try:
+        with stop_on_signals() as stop, shown(quiet=arguments.quiet) as show:
+            driver = Driver(study, source, engine, arguments.jobs or engine.capacity(), show)
+            runs = driver.run(stop)
+    finally:
+        engine.close()
+    return summary(study, runs)
 
-    A study is one folder under RUNS. Given again, the same command goes on with it: finished runs
-    are not repeated, and interrupted ones resume. Exit code 0: all runs finished; 1: some were
-    given up; 2: the study cannot begin; 130: interrupted.
-    """
 
-    recipes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")]
-    """Recipes, or one search file: a recipe with ranges such as {log: [1e-4, 3e-3]}, {int: [16,
-    128]}, {float: [0, 1]} or {choice: [cfc, ltc]} in the place of values."""
+def study_of(arguments: Sweep) -> tuple[Study, Source]:
+    """Return the study that is asked for, and the source of its jobs."""
+    overrides, seeds = tuple(chain(*arguments.overrides)), parse_seeds(arguments.seeds)
+    if not arguments.recipes:
+        raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
+    folder = arguments.runs / (arguments.name or study_name(arguments.recipes))
+    command = " ".join(["liquid-control", *sys.argv[1:]])
+    searches = [path for path in arguments.recipes if has_ranges(path, overrides)]
+    if searches:
+        if len(arguments.recipes) > 1:
+            raise CommandError(f"{searches[0]} is a search; a study searches one file alone")
+        search = load_search(arguments.recipes[0], overrides)
+        data = dict(search.data) | {"ranges": described(search)}
+        study = Study.begin(folder, "search", {data["name"]: data}, seeds, command)
+        return study, Trials(study, search, study.file.seeds, arguments.trials)
+    recipes = {}
+    for path in arguments.recipes:
+        recipe = load_recipe(path, overrides)
+        if recipe.name in recipes:
+            raise CommandError(f"{path}: another recipe has the name {recipe.name}; rename one")
+        recipes[recipe.name] = recipe
+    whole = {
+        name: recipe.model_dump(mode="json", exclude={"seed"}) for name, recipe in recipes.items()
+    }
+    study = Study.begin(folder, "grid", whole, seeds, command)
+    return study, Grid(study, recipes, seeds)
 
-    seeds: Annotated[str, tyro.conf.arg(metavar="SEEDS")] = "0"
-    """Seeds of every recipe or trial, such as 0-4 or 0,3,7."""
 
-    trials: Annotated[int, tyro.conf.arg(metavar="N")] = 50
-    """Trials of a search."""
-
-    on: Literal["local", "ray", "slurm"] = "local"
-    """Where to train: in processes of this machine, on Ray, or in jobs of Slurm."""
-
-    address: Annotated[str | None, otherwise("ADDRESS", "a Ray of this command's own")] = None
-    """Ray cluster to join, such as auto."""
-
-    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = ()
-    """Parameters of submitit, such as slurm_partition=cpu timeout_min=240."""
-
-    jobs: Annotated[int | None, otherwise("N", "one for each processor")] = None
-    """Runs that are trained at once."""
-
-    overrides: Overrides = ()
-    """Change keys of all recipes, such as agent.total_timesteps=1e5; values are YAML."""
-
-    runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
-    """Folder in which the study's folder lies."""
-
-    name: Annotated[str | None, otherwise("NAME", "that of the recipes")] = None
-    """Name of the study's folder."""
-
-    quiet: Quiet = False
-    """Print a summary and problems only."""
-
-    def run(self) -> int:
-        """Run the command; return the exit code."""
-        if self.jobs is not None and self.jobs < 1:
-            raise CommandError(f"--jobs {self.jobs}: give at least 1")
-        if self.trials < 1:
-            raise CommandError(f"--trials {self.trials}: give at least 1")
-        if self.address is not None and self.on != "ray":
-            raise CommandError("--address is for --on ray")
-        if self.slurm and self.on != "slurm":
-            raise CommandError("--slurm is for --on slurm")
-        study, source = self._study()
-        engine = self._engine(study)
-        try:
-            with stop_on_signals() as stop, shown(quiet=self.quiet) as show:
-                driver = Driver(study, source, engine, self.jobs or engine.capacity(), show)
-                runs = driver.run(stop)
-        finally:
-            engine.close()
-        return summary(study, runs)
-
-    def _study(self) -> tuple[Study, Source]:
-        overrides, seeds = tuple(chain(*self.overrides)), parse_seeds(self.seeds)
-        if not self.recipes:
-            raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
-        folder = self.runs / (self.name or study_name(self.recipes))
-        command = " ".join(["liquid-control", *sys.argv[1:]])
-        searches = [path for path in self.recipes if has_ranges(path, overrides)]
-        if searches:
-            if len(self.recipes) > 1:
-                raise CommandError(f"{searches[0]} is a search; a study searches one file alone")
-            search = load_search(self.recipes[0], overrides)
-            data = dict(search.data) | {"ranges": described(search)}
-            study = Study.begin(folder, "search", {data["name"]: data}, seeds, command)
-            return study, Trials(study, search, study.file.seeds, self.trials)
-        recipes = {}
-        for path in self.recipes:
-            recipe = load_recipe(path, overrides)
-            if recipe.name in recipes:
-                raise CommandError(f"{path}: another recipe has the name {recipe.name}; rename one")
-            recipes[recipe.name] = recipe
-        whole = {
-            name: recipe.model_dump(mode="json", exclude={"seed"})
-            for name, recipe in recipes.items()
-        }
-        study = Study.begin(folder, "grid", whole, seeds, command)
-        return study, Grid(study, recipes, seeds)
-
-    def _engine(self, study: Study) -> Engine:
-        if self.on == "ray":
-            return Ray(self.address)
-        if self.on == "slurm":
-            return Slurm(study.folder / "slurm", parameters=self.slurm)
-        return Local()
+def engine_of(arguments: Sweep, study: Study) -> Engine:
+    """Return the engine that is asked for."""
+    if arguments.on == "ray":
+        return Ray(arguments.address)
+    if arguments.on == "slurm":
+        return Slurm(study.folder / "slurm", parameters=arguments.slurm)
+    return Local()
 
 
 @contextmanager

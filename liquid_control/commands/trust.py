@@ -5,67 +5,48 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from liquid_control.commands.terminal import Flag, note
+from liquid_control.commands.arguments import Trust
+from liquid_control.commands.terminal import note
 from liquid_control.recipes import CommandError, Recipe, needs_trust
 from liquid_control.recipes.arguments import module_of
 from liquid_control.recipes.text import cut, one_line, printable
 
 
-@dataclass(frozen=True)
-class Trust:
-    """Arguments of commands that run the recipe of others; without them it runs no code."""
+def check_trust(trust: Trust, data: Mapping[str, Any], source: Path) -> None:
+    """Import the user's modules, and refuse or list what else a recipe imports and opens.
 
-    imports: Annotated[
-        tuple[str, ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(name="import", metavar="MODULE"),
-    ] = ()
-    """Import a module of your own that registers tasks, such as my_tasks. May be repeated."""
+    Args:
+        trust: What the user says of the recipe.
+        data: The keys of the recipe, not yet checked.
+        source: The file of the recipe.
 
-    trust: Flag = False
-    """Import the modules and open the files that the recipe names, which are listed first."""
-
-    def check(self, data: Mapping[str, Any], source: Path) -> None:
-        """Import the user's modules, and refuse or list what else a recipe imports and opens.
-
-        Args:
-            data: The keys of the recipe, not yet checked.
-            source: The file of the recipe.
-
-        Raises:
-            CommandError: If a module of the user cannot be imported, or the recipe needs trust.
-        """
-        for name in self.imports:
-            search_working_directory()
-            try:
-                import_module(name)
-            except (ImportError, TypeError, ValueError) as error:
-                raise CommandError(f"--import {name}: {one_line(error)}") from error
-        module = module_of(data)
-        needs = [*needs_trust(data, imported=self.imports)]
-        if not needs:
-            return
-        if not self.trust:
-            own = f"--import {printable(module)} if it is yours, or " if module else ""
-            raise CommandError(
-                f"{source}: {cut('; '.join(needs), 500)}. This may run code and open files; give "
-                f"{own}--trust if you trust the author"
-            )
+    Raises:
+        CommandError: If a module of the user cannot be imported, or the recipe needs trust.
+    """
+    for name in trust.imports:
         search_working_directory()
-        if module and module not in self.imports:
-            needs[0] += f" ({_file_of(module)})"
-        note(f"trusting {source}: {'; '.join(needs)}")
-
-
-UNTRUSTED = Trust()
-TrustFlags = tyro.conf.OmitArgPrefixes[Trust]
+        try:
+            import_module(name)
+        except (ImportError, TypeError, ValueError) as error:
+            raise CommandError(f"--import {name}: {one_line(error)}") from error
+    module = module_of(data)
+    needs = [*needs_trust(data, imported=trust.imports)]
+    if not needs:
+        return
+    if not trust.trust:
+        own = f"--import {printable(module)} if it is yours, or " if module else ""
+        raise CommandError(
+            f"{source}: {cut('; '.join(needs), 500)}. This may run code and open files; give "
+            f"{own}--trust if you trust the author"
+        )
+    search_working_directory()
+    if module and module not in trust.imports:
+        needs[0] += f" ({_file_of(module)})"
+    note(f"trusting {source}: {'; '.join(needs)}")
 
 
 def trust_flag(recipe: Recipe) -> str:

@@ -22,13 +22,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    StringConstraints,
     Tag,
     ValidationError,
     create_model,
 )
 from stable_baselines3.common.type_aliases import Schedule
 
-from liquid_control.agents.options import PPOOptions, SACOptions, TrainFreq
+from liquid_control.agents.options import DeviceName, PPOOptions, SACOptions, TrainFreq
 from liquid_control.envs import Interval, interval_from
 from liquid_control.policies.options import (
     CircuitOptions,
@@ -92,8 +93,12 @@ class Linear(Section):
 
 
 Algorithm: TypeAlias = Literal["ppo", "sac"]
-# Types in a recipe for those types of options that YAML cannot hold.
+Device: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
+]
+# Types in a recipe for those types of options that YAML cannot hold, or not as they are.
 IN_YAML: dict[Any, Any] = {
+    DeviceName: Device,
     Mapping[str, Any]: dict[str, JsonValue],
     Sequence[int]: Sizes,
     Schedule: Linear,

@@ -1,0 +1,92 @@
+"""What is imported when: parsing arguments and naming the package need nothing that is large."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import liquid_control
+from liquid_control import cli
+
+ROOT = Path(__file__).parent.parent
+LARGE = ["gymnasium", "matplotlib", "mujoco", "numpy", "pydantic", "stable_baselines3", "torch"]
+VERBS = [name.lower() for name in (each.__name__ for each in cli.MODULES)]
+
+
+def output_of(code: str) -> list[str]:
+    """Lines that code prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+PARSE = f"""
+import contextlib, io, sys
+from liquid_control import cli
+for arguments in {{calls}}:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:
+            code = end.code
+    print(code, len(said.getvalue()) > 4, *(name for name in {LARGE} if name in sys.modules))
+"""
+
+
+def test_help_and_wrong_arguments_import_nothing_large() -> None:
+    helps = [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)]
+    errors = [[], ["fly"], ["train"], ["evaluate", "run", "--episodes", "many"], ["record", "-x"]]
+    lines = output_of(PARSE.format(calls=[*helps, *errors]))
+    assert lines == ["0 True"] * len(helps) + ["2 True"] * len(errors)
+
+
+def test_the_package_is_imported_without_anything_large() -> None:
+    code = f"import sys, liquid_control; print(*(name for name in {LARGE} if name in sys.modules))"
+    assert output_of(code) == [""]
+
+
+def test_an_agent_is_imported_without_what_some_trainings_do_without() -> None:
+    names = ["matplotlib", "mujoco", "pydantic", "tyro", "yaml"]
+    code = f"""
+import sys
+from liquid_control import LiquidPPO, LiquidSAC, LiquidExtractor
+print(*(name for name in {names} if name in sys.modules))"""
+    assert output_of(code) == [""]
+
+
+def test_every_public_name_is_there() -> None:
+    for name in liquid_control.__all__:
+        assert getattr(liquid_control, name) is getattr(liquid_control, name)
+    assert set(liquid_control.__all__) <= set(dir(liquid_control))
+    assert liquid_control.LiquidPPO is liquid_control.agents.LiquidPPO
+    assert liquid_control.wiring.ncp.__name__ == "ncp"
+    assert pickle.loads(pickle.dumps(liquid_control.LiquidSAC)) is liquid_control.LiquidSAC
+
+
+def test_other_names_are_missing() -> None:
+    with pytest.raises(AttributeError, match="'liquid_control' has no attribute 'LiquidDQN'"):
+        liquid_control.LiquidDQN  # noqa: B018
+
+
+def test_an_import_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise AttributeError("module 'mujoco' has no attribute 'mjtState'")
+
+    monkeypatch.delitem(vars(liquid_control), "LiquidPPO", raising=False)
+    monkeypatch.setattr(liquid_control, "import_module", broken)
+    with pytest.raises(ImportError, match="'mujoco' has no attribute 'mjtState'"):
+        from liquid_control import LiquidPPO  # noqa: F401
+
+
+def test_each_command_has_a_module_that_executes_it() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    for command, module in cli.MODULES.items():
+        text = (folder / f"{module}.py").read_text("utf-8")
+        assert f"def execute(arguments: {command.__name__}) -> int:" in text
