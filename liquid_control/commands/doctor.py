@@ -23,7 +23,13 @@ from liquid_control.commands.terminal import FAILED, say
 from liquid_control.kernels import extension
 
 REQUIRED = ("torch", "mujoco", "gymnasium", "stable-baselines3", "numpy", "tensorboard")
-OPTIONAL = {"sb3-contrib": "contrib"}  # a package, and the extra that brings it
+OPTIONAL = {  # packages, and the extras that bring them
+    "sb3-contrib": "contrib",
+    "optuna": "sweep",
+    "rliable": "sweep",
+    "ray": "ray",
+    "submitit": "slurm",
+}
 
 COMPILERS = {
     "linux": "apt install g++",
