@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from liquid_control import LiquidPPO, cli
+from liquid_control.sweeps.progress import newest_checkpoint
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
 
 ROOT = Path(__file__).parents[2]
 LSTM = RECIPE.with_name("lstm_ppo.yaml")
 SHORT = [*TINY, "checkpoint_every=64", "monitoring.every=null", "evaluation.episodes=2"]
-LONG = [*SHORT, "agent.total_timesteps=8192", "checkpoint_every=256"]
+LONG = [*SHORT, "agent.total_timesteps=8192", "checkpoint_every=1024"]
 
 
 def sweep(*arguments: str | Path) -> int:
@@ -35,17 +36,18 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def trainings(study: Path) -> list[int]:
-    """Processes that train runs of a study."""
-    found = []
+def trainings(study: Path) -> dict[Path, int]:
+    """Processes that train runs of a study, by the folder of the run."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            words = path.read_bytes().decode().split("\0")
         except OSError:
             continue
-        folder = os.fsencode(str(study))
-        if b"train" in words and any(word.startswith(folder) for word in words):
-            found.append(int(path.parent.name))
+        if "train" in words and "--folder" in words:
+            folder = Path(words[words.index("--folder") + 1])
+            if folder.is_relative_to(study):
+                found[folder] = int(path.parent.name)
     return found
 
 
@@ -141,20 +143,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def killer() -> Iterator[Callable[[Path], None]]:
-    """Return a function that goes on killing trainings of a study at random."""
+def killer() -> Iterator[Callable[[Path], list[str]]]:
+    """Return a function that goes on killing trainings of a study at random, and lists them.
+
+    A run is killed once before its first checkpoint, and then at most once after each.
+    """
     done = threading.Event()
     threads = []
 
-    def kill(study: Path) -> None:
+    def kill(study: Path, killed: list[str]) -> None:
         draw = random.Random(0)
-        while not done.wait(draw.uniform(4, 9)):
-            if running := trainings(study):
-                os.kill(draw.choice(running), signal.SIGKILL)
+        while not done.wait(draw.uniform(0.5, 2)):
+            for folder, process in trainings(study).items():
+                name = f"{folder} after {newest_checkpoint(folder)}"
+                if name not in killed and draw.random() < 0.5:
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(name)
 
-    def begin(study: Path) -> None:
-        threads.append(threading.Thread(target=kill, args=(study,)))
+    def begin(study: Path) -> list[str]:
+        killed: list[str] = []
+        threads.append(threading.Thread(target=kill, args=(study, killed)))
         threads[0].start()
+        return killed
 
     yield begin
     done.set()
@@ -166,16 +176,15 @@ def killer() -> Iterator[Callable[[Path], None]]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_killed_runs_end_as_if_they_had_not_been(
-    engine: str, undisturbed: Path, tmp_path: Path, killer: Callable[[Path], None]
+    engine: str, undisturbed: Path, tmp_path: Path, killer: Callable[[Path], list[str]]
 ) -> None:
     if engine == "ray":
         pytest.importorskip("ray")
     study = tmp_path / "inverted_pendulum"
-    killer(study)
+    killed = killer(study)
     options = ["--seeds", "0-1", "--runs", tmp_path, "--on", engine, "--jobs", "2", "--set", *LONG]
-    while (code := sweep(RECIPE, LSTM, *options)) == 1:  # given up: killed before checkpoints
-        pass
-    assert code == 0
+    assert sweep(RECIPE, LSTM, *options) == 0
+    assert len(killed) > 4
     assert_same_weights(study, undisturbed)
 
 
@@ -203,6 +212,6 @@ def test_interrupted_and_given_again_a_study_goes_on(undisturbed: Path, tmp_path
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 130
     assert "goes on" in output
-    assert trainings(study) == []
+    assert trainings(study) == {}
     assert sweep(RECIPE, LSTM, *options) == 0
     assert_same_weights(study, undisturbed)
