@@ -145,10 +145,6 @@ class FusedActor:
         ]
         within = self._parameters()
         tensors = [*self._before, *within, *self._after]
-        # Some circuits have what the kernels take, others compute it from their parameters.
-        has_all = all(each is None or isinstance(each, nn.Parameter) for each in within)
-        self._addresses = addresses(tensors) if has_all else None
-
         nominal, actions = policy.nominal_interval, policy.action_space
         self._reader = Reader(policy.observation_space, nominal)
         self._shapes = self._reader.feature_shapes
@@ -172,6 +168,9 @@ class FusedActor:
             low=actions.low.ravel() if self._is_bounded else (),
             high=actions.high.ravel() if self._is_bounded else (),
         )
+        # Some circuits have what the kernels take, others compute it from their parameters.
+        has_all = all(each is None or isinstance(each, nn.Parameter) for each in within)
+        self._fixed = self._actor.tensors(addresses(tensors)) if has_all else None
 
     @classmethod
     def of(cls, policy: Any, structure: Structure) -> FusedActor | None:
@@ -212,23 +211,23 @@ class FusedActor:
             state: (1, size) of the actor, None where an episode starts.
             deterministic: take the most likely action.
         """
-        arrays = list(map(np.asarray, observation))
+        arrays = [np.asarray(part) for part in observation]
         if [array.shape for array in arrays] != self._shapes:
             return None
         features = arrays[0] if len(arrays) == 1 else np.concatenate(list(map(np.ravel, arrays)))
-        places = self._addresses
-        if places is None:
-            tensors = [*self._before, *self._parameters(), *self._after]
-            places = addresses(tensors)
+        tensors = self._fixed
+        if tensors is None:
+            computed = [*self._before, *self._parameters(), *self._after]
+            tensors = self._actor.tensors(addresses(computed))
         bounded = deterministic and self._is_bounded
-        found = self._actor.act(places, features, elapsed_time, state, bounded)
+        found = self._actor.act(tensors, features, elapsed_time, state, bounded)
         if found is None:
             return None
         outputs, after = found
         if self._is_bounded:
             if not deterministic:
                 noise = torch.randn(1, len(outputs), device="cpu", dtype=torch.float32)
-                self._actor.perturb(places, outputs, noise.numpy())
+                self._actor.perturb(tensors, outputs, noise.numpy())
             return outputs.reshape(self._action_shape), after
         with torch.no_grad():
             distribution = self._policy.distribution_with(torch.from_numpy(outputs)[None])

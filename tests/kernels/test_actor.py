@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from liquid_control.kernels.fused import addresses
 from liquid_control.kernels.passes import Layer, network_of
 from liquid_control.neurons import Circuit
-from tests.kernels.cases import KINDS, build
+from liquid_control.wiring import Wiring, dense
+from tests.kernels.cases import KINDS, WIRING, build
 from tests.kernels.test_passes import by_autograd, each_module, layers_of
 
 MOTOR, FEATURES = 2, 5
@@ -29,10 +30,14 @@ class Parts:
     encoder: list[Layer]
     head: list[Layer]
     tensors: list[Tensor | None]
+    within: slice
     actor: Any
 
     def act(self, observation: Any, state: Any, *rest: Any) -> Any:
-        return self.actor.act(addresses(self.tensors), observation, SECONDS, state, *rest)
+        return self.actor.act(self.places(), observation, SECONDS, state, *rest)
+
+    def places(self) -> Any:
+        return self.actor.tensors(addresses(self.tensors))
 
     def by_torch(self, observation: Any, state: Any) -> tuple[Tensor, Tensor]:
         """Outputs and state, in PyTorch."""
@@ -95,7 +100,8 @@ def make(
         low=[-0.5] * outputs,
         high=[0.25] * outputs,
     )
-    return Parts(circuit, encoder, head, tensors, actor)
+    first = 2 + 2 * len(encoder)
+    return Parts(circuit, encoder, head, tensors, slice(first, first + len(within)), actor)
 
 
 def drawn(parts: Parts, dtype: type = np.float64) -> tuple[Any, Any]:
@@ -117,9 +123,13 @@ def assert_agree(parts: Parts, observation: Any, state: Any) -> Any:
 
 @each_module
 @pytest.mark.parametrize("starts", [True, False])
+@pytest.mark.parametrize("wiring", [WIRING, dense(3, 19, MOTOR)], ids=["sparse", "dense"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_agrees_with_pytorch(module: ModuleType, kind: str, starts: bool) -> None:
-    parts = make(module, kind, input_mapping="affine" if kind == "ltc" else None)
+def test_it_agrees_with_pytorch(
+    module: ModuleType, kind: str, wiring: Wiring, starts: bool
+) -> None:
+    mapping = "affine" if kind == "ltc" else None
+    parts = make(module, kind, wiring=wiring, input_mapping=mapping)
     observation, state = drawn(parts)
     before = None if starts else state
     outputs = assert_agree(parts, observation, before)
@@ -155,7 +165,7 @@ def test_noise_is_scaled_added_and_clipped(module: ModuleType) -> None:
     outputs = np.linspace(-0.3, 0.3, 7, dtype=np.float32)
     noise = np.linspace(1, -1, 7, dtype=np.float32)
     expected = (outputs + np.exp(parts.tensors[-1].numpy()) * noise).clip(-0.5, 0.25)
-    parts.actor.perturb(addresses(parts.tensors), outputs, noise)
+    parts.actor.perturb(parts.places(), outputs, noise)
     np.testing.assert_allclose(outputs, expected, rtol=1e-6, atol=1e-7)
 
 
@@ -175,7 +185,7 @@ def test_an_observation_that_is_not_finite_is_left_to_others(
 def test_elapsed_times_out_of_bounds_are_left_to_others(module: ModuleType, seconds: float) -> None:
     parts = make(module)
     observation, state = drawn(parts)
-    assert parts.actor.act(addresses(parts.tensors), observation, seconds, state, True) is None
+    assert parts.actor.act(parts.places(), observation, seconds, state, True) is None
 
 
 @each_module
@@ -206,7 +216,7 @@ def test_other_arrays_are_left_to_others(module: ModuleType) -> None:
 def test_arrays_of_another_size_are_refused(module: ModuleType, change: int) -> None:
     parts = make(module)
     observation, state = drawn(parts)
-    outputs, places = np.zeros(7, np.float32), addresses(parts.tensors)
+    outputs, places = np.zeros(7, np.float32), parts.places()
     with pytest.raises(ValueError, match=f"5 numbers needed, got {5 + change}"):
         parts.act(np.zeros(5 + change), state, True)
     size = state.size
@@ -224,17 +234,37 @@ def test_arrays_of_another_size_are_refused(module: ModuleType, change: int) -> 
 @each_module
 def test_missing_tensors_are_refused(module: ModuleType) -> None:
     parts = make(module)
-    observation, state = drawn(parts)
     places = addresses(parts.tensors)
-    for i, place in enumerate(places):
-        if place:
-            with pytest.raises(ValueError, match="other parameter tensors"):
-                parts.actor.act(
-                    [*places[:i], 0, *places[i + 1 :]], observation, SECONDS, state, True
-                )
-    for other in (places[1:], [*places, places[0]], []):
+    missing = [[*places[:i], 0, *places[i + 1 :]] for i, place in enumerate(places) if place]
+    for other in (*missing, places[1:], [*places, places[0]], []):
         with pytest.raises(ValueError, match="other parameter tensors"):
-            parts.actor.act(other, observation, SECONDS, state, True)
+            parts.actor.tensors(other)
+
+
+@each_module
+def test_tensors_of_another_actor_are_refused(module: ModuleType) -> None:
+    parts, other = make(module), make(module, outputs=8)
+    observation, state = drawn(parts)
+    with pytest.raises(ValueError, match="other parameter tensors"):
+        parts.actor.act(other.places(), observation, SECONDS, state, True)
+    with pytest.raises(ValueError, match="other parameter tensors"):
+        parts.actor.perturb(other.places(), np.zeros(7, np.float32), np.zeros(7, np.float32))
+
+
+@each_module
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_may_change_between_steps(module: ModuleType, kind: str) -> None:
+    parts = make(module, kind)
+    observation, state = drawn(parts)
+    before = assert_agree(parts, observation, state)
+    for scale in (0.9, 1.1):
+        with torch.no_grad():
+            for weight in parts.circuit.parameters():
+                weight.mul_(scale)
+            parts.tensors[parts.within] = parts.circuit.program().parameters(parts.circuit)
+        after = assert_agree(parts, observation, state)
+        assert not np.allclose(before, after)
+        np.testing.assert_array_equal(parts.act(observation, state, False)[0], after)
 
 
 def arguments(parts: Parts, module: ModuleType) -> dict[str, Any]:
@@ -295,8 +325,8 @@ def test_it_keeps_its_parts_alive(module: ModuleType) -> None:
     parts = make(module)
     observation, state = drawn(parts)
     expected = parts.act(observation, state, True)[0]
-    tensors, actor = parts.tensors, parts.actor
+    tensors, actor, places = parts.tensors, parts.actor, parts.places()
     del parts
-    found, _ = actor.act(addresses(tensors), observation, SECONDS, state, True)
+    found, _ = actor.act(places, observation, SECONDS, state, True)
     np.testing.assert_array_equal(found, expected)
     assert isinstance(tensors[2], nn.Parameter)

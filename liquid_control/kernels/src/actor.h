@@ -33,7 +33,13 @@ class Actor {
     using Floats = Plain<float>;
 
   public:
-    /// `sizes` are the numbers in each of the tensors that `act` takes: shift and scale of the
+    /// Parameter tensors, and where they begin: null for missing and for empty ones.
+    struct Tensors {
+        std::vector<std::size_t> sizes;
+        std::vector<const float*> begin;
+    };
+
+    /// `sizes` are the numbers in each of the parameter tensors: shift and scale of the
     /// normaliser, the encoder's, the circuit's, gain and offset of the output mapping, the head's,
     /// and the logarithm of the actions' deviation. Zero is for a missing one: normaliser, mappings
     /// and deviation are optional.
@@ -43,7 +49,8 @@ class Actor {
           encoder_(encoder),
           head_(head),
           settings_(std::move(settings)),
-          sizes_(std::move(sizes)) {
+          sizes_(std::move(sizes)),
+          packed_(circuit.plan(), circuit.tensor_sizes()) {
         const std::size_t seen = settings_.features, motor = head.inputs();
         const std::size_t inputs = circuit.plan().inputs, bounds = settings_.low.size();
         if ((encoder ? encoder->outputs() : seen) != inputs ||
@@ -75,14 +82,31 @@ class Actor {
         }
     }
 
+    /// Tensors of the actor's sizes at addresses, to be passed to its other methods.
+    Tensors tensors(const std::vector<Address>& addresses) const {
+        Tensors found{sizes_, std::vector<const float*>(sizes_.size(), nullptr)};
+        bool fits = addresses.size() == sizes_.size();
+        for (std::size_t i = 0; fits && i < sizes_.size(); ++i) {
+            if (sizes_[i] > 0) {
+                found.begin[i] = at<const float>(addresses[i]);
+                fits = found.begin[i] != nullptr;
+            }
+        }
+        if (!fits) {
+            throw std::invalid_argument("the actor takes other parameter tensors");
+        }
+        return found;
+    }
+
     /// Returns the outputs of the head, clipped to the bounds of actions if `within_bounds`, and
     /// the circuit's state after the step. `state` is None where an episode starts.
     ///
     /// Returns None where a number is not finite, the elapsed time is out of bounds, or an array is
     /// of another type or strided, so that something else has to convert or refuse it.
-    py::object act(const std::vector<Address>& tensors, const py::array& observation,
-                   double elapsed, const py::object& state, bool within_bounds) const {
-        const std::vector<const float*> parameters = pointers(tensors);
+    py::object act(const Tensors& tensors, const py::array& observation, double elapsed,
+                   const py::object& state, bool within_bounds) {
+        const std::vector<const float*>& parameters = tensors.begin;
+        check(tensors);
         const std::size_t features = settings_.features, motor = head_.inputs();
         thread_local std::vector<float> memory;
         memory.resize(features + 1 + circuit_.plan().inputs + motor);
@@ -118,7 +142,8 @@ class Actor {
         }
         const std::vector<const float*> within(parameters.begin() + circuit_begin_,
                                                parameters.begin() + circuit_end_);
-        circuit_.run_forward(call, within, 1);
+        const Weights<float> packed = packed_.of(within);
+        circuit_.run_forward(call, within, 1, &packed);
         map(parameters[circuit_end_], parameters[circuit_end_ + 1], active);
         float* const actions = outputs.mutable_data();
         head_.forward_one<float>(active, &parameters[circuit_end_ + 2], actions);
@@ -131,8 +156,9 @@ class Actor {
     }
 
     /// Add noise to outputs of `act`, in place, and clip them to the bounds of the actions.
-    void perturb(const std::vector<Address>& tensors, Floats outputs, const Floats& noise) const {
-        const float* const log_deviation = pointers(tensors).back();
+    void perturb(const Tensors& tensors, Floats outputs, const Floats& noise) const {
+        check(tensors);
+        const float* const log_deviation = tensors.begin.back();
         const float* const scattered = numbers_of(noise, head_.outputs());
         numbers_of(outputs, head_.outputs());
         float* const actions = outputs.mutable_data();
@@ -143,20 +169,11 @@ class Actor {
     }
 
   private:
-    /// Where the tensors of a call begin, null for missing and for empty ones.
-    std::vector<const float*> pointers(const std::vector<Address>& tensors) const {
-        bool fits = tensors.size() == sizes_.size();
-        std::vector<const float*> found(sizes_.size(), nullptr);
-        for (std::size_t i = 0; fits && i < sizes_.size(); ++i) {
-            if (sizes_[i] > 0) {
-                found[i] = at<const float>(tensors[i]);
-                fits = found[i] != nullptr;
-            }
-        }
-        if (!fits) {
+    /// Tensors must be those of an actor of the same sizes.
+    void check(const Tensors& tensors) const {
+        if (tensors.sizes != sizes_) {
             throw std::invalid_argument("the actor takes other parameter tensors");
         }
-        return found;
     }
 
     /// The numbers of an array, which must be `size`.
@@ -215,11 +232,13 @@ class Actor {
     const Network& head_;
     const ActorSettings settings_;
     const std::vector<std::size_t> sizes_;
+    Packed<float> packed_;
     std::size_t encoder_begin_, circuit_begin_, circuit_end_;
 };
 
 /// Add it to a Python module.
 inline void add_actor(py::module_& module) {
+    py::class_<Actor::Tensors>(module, "ActorTensors", py::module_local());
     py::class_<Actor>(module, "Actor", py::module_local())
         .def(py::init([](const Circuit& circuit, const Network* encoder, const Network& head,
                          std::vector<std::size_t> sizes, std::size_t features, double clip,
@@ -235,6 +254,7 @@ inline void add_actor(py::module_& module) {
              py::kw_only(), py::arg("features"), py::arg("clip"), py::arg("time_scale"),
              py::arg("nominal"), py::arg("shortest"), py::arg("longest"), py::arg("low"),
              py::arg("high"))
+        .def("tensors", &Actor::tensors)
         .def("act", &Actor::act)
         .def("perturb", &Actor::perturb, py::arg("tensors"), py::arg("outputs").noconvert(),
              py::arg("noise").noconvert());

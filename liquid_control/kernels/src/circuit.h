@@ -43,14 +43,15 @@ class Circuit {
         is_double ? run(0.0) : run(0.0f);
     }
 
-    /// Like `forward`, with the parameters alone and everything else in `call`.
+    /// Like `forward`, with the parameters alone and everything else in `call`. `packed` are the
+    /// parameters as well, if they were packed before.
     template <class T>
     void run_forward(const Call<T>& call, const std::vector<const T*>& parameters,
-                     std::size_t threads) const {
+                     std::size_t threads, const Weights<T>* packed = nullptr) const {
         if (Solo<T>::fits(plan_, call)) {
-            Solo<T>(plan_, parameters, call).forward();
+            Solo<T>(plan_, parameters, call, packed).forward();
         } else {
-            Engine<T>(plan_, parameters, call, threads).forward();
+            Engine<T>(plan_, parameters, call, threads, packed).forward();
         }
     }
 

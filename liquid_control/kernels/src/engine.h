@@ -2,7 +2,6 @@
 #pragma once
 
 #include "backward.h"
-#include "conductances.h"
 #include "forward.h"
 #include "threads.h"
 
@@ -51,9 +50,14 @@ std::vector<Cut> cut(std::size_t batch) {
 template <class T>
 class Engine {
   public:
+    /// `packed` are the parameters for a forward pass, if they were packed before.
     Engine(const Plan& plan, const std::vector<const T*>& parameters, const Call<T>& call,
-           std::size_t threads)
-        : plan_(plan), parameters_(parameters), call_(call), cuts_(cut<T>(call.batch)) {
+           std::size_t threads, const Weights<T>* packed = nullptr)
+        : plan_(plan),
+          parameters_(parameters),
+          call_(call),
+          cuts_(cut<T>(call.batch)),
+          packed_(packed) {
         threads_ = std::max<std::size_t>(1, std::min(threads, cuts_.size()));
         std::size_t kept = 0;
         for (const Cut& each : cuts_) {
@@ -129,9 +133,9 @@ class Engine {
     /// Lay out the memory: the parameters, the parameters as packed for tiles, then the scratch.
     void gather(bool goes_back) {
         thread_local Memory memory;
-        const std::size_t flat = plan_.parameter_count();
-        const std::size_t packed = plan_.forward.size() + plan_.backward.size();
-        const std::size_t numbers = flat + packed + threads_ * scratch_;
+        const std::size_t synapses = plan_.forward.size() + plan_.backward.size();
+        const std::size_t parameters = packed_ ? 0 : plan_.parameter_count() + synapses;
+        const std::size_t numbers = parameters + threads_ * scratch_;
         if (memory.numbers.size() < numbers) {
             memory.numbers.resize(numbers);
         }
@@ -141,35 +145,20 @@ class Engine {
         }
 
         T* to = memory.numbers.data();
-        weights_.flat = to;
-        if (plan_.conductances) {
-            Conductances<T>(plan_, parameters_).derive(to);
-            to += flat;
-        } else {
-            for (std::size_t i = 0; i < parameters_.size(); ++i) {
-                to = std::copy_n(parameters_[i], plan_.parameter_sizes[i], to);
-            }
+        pointers_ = memory.pointers.data();
+        scratch_memory_ = to + parameters;
+        if (packed_) {
+            weights_ = *packed_;
+            return;
         }
+        weights_.flat = to;
+        to = flatten(plan_, parameters_, to);
         weights_.forward = to;
-        to = pack(plan_.forward, to);
+        to = pack(plan_, plan_.forward, weights_.flat, to);
         weights_.backward = to;
         if (goes_back) {
-            pack(plan_.backward, to);
+            pack(plan_, plan_.backward, weights_.flat, to);
         }
-        scratch_memory_ = to + plan_.backward.size();
-        pointers_ = memory.pointers.data();
-    }
-
-    T* pack(const std::vector<int>& order, T* to) const {
-        for (std::size_t i = 0; i < order.size(); ++i) {
-            to[i] = weights_.flat[order[i]];
-        }
-        if (plan_.conductances) {
-            for (std::size_t i = 0; i < order.size(); ++i) {
-                to[i] = Conductance::prepare(static_cast<int>(i % Conductance::parameters), to[i]);
-            }
-        }
-        return to + order.size();
     }
 
     template <class Work>
@@ -189,6 +178,7 @@ class Engine {
     const std::vector<const T*>& parameters_;
     const Call<T> call_;
     const std::vector<Cut> cuts_;
+    const Weights<T>* const packed_;
     std::size_t threads_, scratch_ = 0;  // how many threads, and numbers of scratch for each
     std::vector<std::size_t> kept_;      // where each tile's part of Call::kept begins
     Weights<T> weights_;

@@ -1,11 +1,12 @@
 // One step of one sample, as a policy computes it that acts in one environment. Registers hold
-// neurons side by side, not samples, and the parameters are read where they are.
+// neurons side by side, not samples. The parameters are read where they are, or packed as they were
+// for an earlier step.
 #pragma once
 
 #include <vector>
 
 #include "call.h"
-#include "plan.h"
+#include "packing.h"
 #include "rows.h"
 
 namespace liquid {
@@ -20,8 +21,10 @@ class Solo {
         return call.time == 1 && call.batch == 1 && !call.kept && !plan.conductances;
     }
 
-    Solo(const Plan& plan, const std::vector<const T*>& parameters, const Call<T>& call)
-        : plan_(plan), parameters_(parameters), call_(call) {
+    /// `packed` may be null.
+    Solo(const Plan& plan, const std::vector<const T*>& parameters, const Call<T>& call,
+         const Weights<T>* packed)
+        : plan_(plan), parameters_(parameters), call_(call), packed_(packed) {
         thread_local std::vector<T> memory;
         const std::size_t row = Rows<T>::size(1, plan.neurons);
         const std::size_t size = plan.slots() + plan.cells + (kMostRows + 1) * row;
@@ -113,6 +116,12 @@ class Solo {
             std::copy_n(bias, layer.size(), rows[s]);
         }
         if constexpr (!std::is_same_v<typename Model::Outside, Conductance>) {
+            if (packed_) {
+                add<typename Model::Outside>(layer.sensory, layer.first, rows);
+                add<typename Model::Outside>(layer.upstream, layer.first, rows);
+                add<typename Model::Within>(layer.within, layer.first, rows);
+                return;
+            }
             for (const Strand& strand : layer.strands) {
                 strand.within ? add<typename Model::Within>(strand, rows)
                               : add<typename Model::Outside>(strand, rows);
@@ -132,9 +141,58 @@ class Solo {
         }
     }
 
+    /// Add packed synapses to the sums of the layer whose first neuron is `first`.
+    template <class Synapse, int sums>
+    void add(const Bundles& bundles, int first, T* const (&rows)[sums]) {
+        constexpr int most = std::max(1, kTile / sums);
+        for (const Bundle& bundle : bundles) {
+            if (bundle.near.size() == 1) {
+                add<Synapse, 1>(bundle, first, rows);
+            } else {
+                add<Synapse, most>(bundle, first, rows);
+            }
+        }
+    }
+
+    template <class Synapse, int near, int sums>
+    void add(const Bundle& bundle, int first, T* const (&rows)[sums]) {
+        constexpr int width = Synapse::parameters * near, part = std::min(4, kWidest<T>);
+        const T* weight = packed_->forward + bundle.weight;
+        T sum[width] = {};
+        if constexpr (width % part == 0) {
+            using Part = Lanes<T, part>;
+            Part parts[width / part];
+            for (Part& each : parts) {
+                each = Part(T(0));
+            }
+            for (const int slot : bundle.far) {
+                const Part source(value_[slot]);
+                for (Part& each : parts) {
+                    each += source * Part::load(weight);
+                    weight += part;
+                }
+            }
+            for (int i = 0; i < width / part; ++i) {
+                parts[i].store(sum + i * part);
+            }
+        } else {
+            for (const int slot : bundle.far) {
+                for (T& each : sum) {
+                    each += value_[slot] * *weight++;
+                }
+            }
+        }
+        for (int p = 0; p < Synapse::parameters; ++p) {
+            for (int m = 0; m < near; ++m) {
+                rows[Synapse::sum_of(p)][bundle.near[m] - first] += sum[p * near + m];
+            }
+        }
+    }
+
     const Plan& plan_;
     const std::vector<const T*>& parameters_;
     const Call<T>& call_;
+    const Weights<T>* const packed_;
     Rows<T> sums_, result_;
     T *value_, *cells_;
 };

@@ -6,14 +6,9 @@
 #pragma once
 
 #include "chunk.h"
+#include "packing.h"
 
 namespace liquid {
-
-/// The parameters of a call, in their own order and packed in the orders in which tiles read them.
-template <class T>
-struct Weights {
-    const T *flat, *forward, *backward;
-};
 
 template <class T, int V>
 struct Tile {
