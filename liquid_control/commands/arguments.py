@@ -282,6 +282,13 @@ class Unpack:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Check this installation and print remedies for problems. Exits with 0 if it can train."""
+    """Check this installation and print remedies for problems. Exits with 0 if it can train.
+
+    With a recipe, it also says what computes its agent's updates and actions: the compiled kernels
+    or PyTorch.
+    """
+
+    recipe: Annotated[Path | None, tyro.conf.Positional, otherwise("RECIPE", "none")] = None
+    """A YAML file, such as configs/half_cheetah/ncp_ppo.yaml."""
 
     quiet: ClassVar[bool] = False

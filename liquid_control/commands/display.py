@@ -21,6 +21,10 @@ from liquid_control.agents.evaluation import Evaluation
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import Run
 from liquid_control.envs.substeps import substep_bounds
+from liquid_control.kernels import extension
+from liquid_control.kernels.fused import compile_circuit
+from liquid_control.policies.fused import why_not_fused
+from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.recipes import Recipe
 
 
@@ -37,10 +41,24 @@ def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) ->
         "critic": f"{type(critic).__name__}, {_parameters(critic):,} parameters",
         "training": f"{recipe.agent.total_timesteps:,} control steps in {env.num_envs} "
         f"environments, sequences of {agent.sequence_length}, seed {recipe.seed}, {agent.device}",
+        **paths(agent),
         "run": str(run.folder),
         "watch": f"{command('tensorboard')} --logdir {run.folder.parent}",
     }
     return "\n".join(f"[bold]{name:<9}[/]{escape(fact)}" for name, fact in facts.items())
+
+
+def paths(agent: LiquidPPO | LiquidSAC) -> dict[str, str]:
+    """Return what computes an agent's updates, and its actions in one environment."""
+    policy, kernels = agent.policy, f"compiled kernels ({extension.choose().in_use})"
+    if isinstance(policy, SoftLiquidPolicy):
+        circuit = policy.actor_circuit
+        is_fused = circuit.backend == "auto" and compile_circuit(circuit) is not None
+        updates = f"{kernels} and PyTorch" if is_fused else "PyTorch"
+    else:
+        reason = why_not_fused(policy)
+        updates = f"PyTorch: {reason}" if reason else kernels
+    return {"updates": updates, "acting": kernels if policy.fused_actor() else "PyTorch"}
 
 
 def results(evaluations: Mapping[str, Evaluation]) -> Table:

@@ -19,8 +19,10 @@ import torch
 from rich.markup import escape
 
 from liquid_control.commands.arguments import Doctor
+from liquid_control.commands.display import paths
 from liquid_control.commands.terminal import FAILED, say
 from liquid_control.kernels import extension
+from liquid_control.recipes import build_agent, build_env, load_recipe
 
 REQUIRED = ("torch", "mujoco", "gymnasium", "stable-baselines3", "numpy", "tensorboard")
 OPTIONAL = {  # packages, and the extras that bring them
@@ -74,8 +76,12 @@ class Finding:
 
 
 def execute(arguments: Doctor) -> int:
-    """Execute the command; return the exit code."""
-    findings = diagnose()
+    """Execute the command; return the exit code.
+
+    Raises:
+        CommandError: The recipe cannot be read, or its environments or agent cannot be built.
+    """
+    findings = [*diagnose(), *(training(arguments.recipe) if arguments.recipe else ())]
     say(diagnosis(findings), markup=True)
     return FAILED if any(each.fatal for each in findings) else 0
 
@@ -146,6 +152,17 @@ def processor() -> Iterator[Finding]:
     yield Finding("features", f"{capability}, for kernels {sets}")
     yield Finding("cores", str(os.cpu_count()))
     yield Finding("threads", f"{torch.get_num_threads()} in PyTorch; a recipe sets its own number")
+
+
+def training(path: Path) -> Iterator[Finding]:
+    """Yield what computes the updates and the actions of a recipe's agent."""
+    recipe = load_recipe(path)
+    env = build_env(recipe)
+    try:
+        for name, found in paths(build_agent(recipe, env)).items():
+            yield Finding(name, found)
+    finally:
+        env.close()
 
 
 def rendering() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -41,8 +42,7 @@ class FusedPolicy:
         PyTorch, and by devices and dtypes that the kernels do not have.
         """
         module = extension.load()
-        fits = module is not None and not is_traced() and _is_plain(policy)
-        return cls(policy, module) if fits and module is not None else None
+        return None if module is None or why_not_fused(policy) else cls(policy, module)
 
     def evaluate(
         self, features: Tensor, elapsed_time: Tensor, state: Tensor, episode_start: Tensor
@@ -118,21 +118,30 @@ class _Body:
             self._encoder.backward(d_inputs.flatten(0, 1))
 
 
-def _is_plain(policy: LiquidPolicy) -> bool:
-    """Whether nothing about a policy needs autograd."""
+def why_not_fused(policy: LiquidPolicy) -> str | None:
+    """Return why a policy needs autograd; None if its passes run in the kernels."""
+    return next(_obstacles(policy), None)
+
+
+def _obstacles(policy: LiquidPolicy) -> Iterator[str]:
     parameters = list(policy.parameters())
     dtype = parameters[0].dtype
-    return (
-        type(policy) is LiquidPolicy
-        and dtype in IS_DOUBLE
-        and all(
-            each.dtype is dtype and each.is_cpu and each.is_contiguous() and not hooked(each)
-            for each in parameters
-        )
-        and not any(hooked(module) for module in policy.modules())
-        and runs_in_kernels(policy.critic.head)
-        and runs_in_kernels(policy.action_net)
-        and all(
-            runs_in_kernels(each) for each in policy.modules() if isinstance(each, EncodedCircuit)
-        )
-    )
+    if extension.load() is None:
+        yield "the compiled kernels are off or missing"
+    if type(policy) is not LiquidPolicy:
+        yield f"{type(policy).__name__} is a subclass of LiquidPolicy"
+    if is_traced():
+        yield "PyTorch traces the policy"
+    if not all(each.is_cpu for each in parameters):
+        yield "its parameters are not on the CPU"
+    if dtype not in IS_DOUBLE or not all(each.dtype is dtype for each in parameters):
+        yield "its parameters are not all float32, or all float64"
+    if not all(each.is_contiguous() for each in parameters):
+        yield "a parameter is not contiguous"
+    if any(map(hooked, parameters)) or any(map(hooked, policy.modules())):
+        yield "a module or a parameter has hooks"
+    if not (runs_in_kernels(policy.critic.head) and runs_in_kernels(policy.action_net)):
+        yield "the kernels do not have a layer of its action head or its critic"
+    bodies = [each for each in policy.modules() if isinstance(each, EncodedCircuit)]
+    if not all(map(runs_in_kernels, bodies)):
+        yield "the kernels do not have its circuit, or a layer of its encoder"

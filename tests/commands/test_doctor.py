@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,9 @@ from liquid_control import __version__, cli
 from liquid_control.commands import doctor
 from liquid_control.commands.doctor import Finding
 from liquid_control.kernels import extension
+from liquid_control.kernels.passes import WIDEST
+
+RECIPES = Path(__file__).parents[2] / "configs" / "inverted_pendulum"
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +165,27 @@ def test_the_compiler_is_the_one_that_a_build_would_take(
     assert [*doctor.kernels()][-1] == Finding("compiler", str(elsewhere / "clang++"))
     monkeypatch.setenv("CXX", "my-compiler")
     assert [*doctor.kernels()][-1] == Finding("compiler", str(elsewhere / "my-compiler"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "encoder", "updates", "acting"),
+    [
+        ("ncp_ppo", 32, "compiled kernels (", "compiled kernels ("),
+        ("ncp_ppo", WIDEST + 1, "PyTorch: the kernels do not have its circuit, or a ", "PyTorch"),
+        ("ncp_sac", 32, "compiled kernels (", "PyTorch"),
+    ],
+)
+def test_it_says_what_computes_the_agent_of_a_recipe(
+    recipe: str, encoder: int, updates: str, acting: str, elsewhere: Path
+) -> None:
+    text = (RECIPES / f"{recipe}.yaml").read_text()
+    path = elsewhere / "recipe.yaml"
+    path.write_text(re.sub(r"encoder: .*", f"encoder: [{encoder}]", text))
+    rows = {each.name: each.found for each in doctor.training(path)}
+    assert rows["updates"].startswith(updates)
+    assert rows["acting"].startswith(acting)
+
+
+def test_a_recipe_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "missing.yaml"]) == 2
+    assert "missing.yaml" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from liquid_control import LiquidPPO, cli
-from liquid_control.sweeps.progress import newest_checkpoint
+from liquid_control.sweeps.engines import Slurm, train_command
+from liquid_control.sweeps.progress import newest_checkpoint, progress_of
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
 
@@ -215,3 +216,35 @@ def test_interrupted_and_given_again_a_study_goes_on(undisturbed: Path, tmp_path
     assert trainings(study) == {}
     assert sweep(RECIPE, LSTM, *options) == 0
     assert_same_weights(study, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_a_training_that_slurm_preempts_goes_on_from_its_checkpoint(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("submitit")
+    name = "inverted_pendulum-ncp_ppo"
+    folder = tmp_path / name / "0"
+    folder.mkdir(parents=True)
+    engine = Slurm(tmp_path / "slurm", cluster="local", parameters=["timeout_min=10"])
+    job = engine.start(train_command(undisturbed / "recipes" / f"{name}.yaml", 0, folder))
+    preempted = 0
+    while job.poll() is None:
+        if preempted < 2 and newest_checkpoint(folder) and folder in trainings(tmp_path):
+            training = trainings(tmp_path)[folder]
+            parent = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])
+            steps = progress_of(folder).steps
+            os.kill(parent, signal.SIGUSR2)  # as submitit has Slurm do
+            preempted += 1
+            while folder in trainings(tmp_path) and trainings(tmp_path)[folder] == training:
+                time.sleep(0.1)
+            assert progress_of(folder).steps >= steps
+        time.sleep(0.1)
+    assert job.poll() == 0
+    assert preempted == 2
+    mine, theirs = (
+        LiquidPPO.load(each / name / "0" / "checkpoints" / "final.zip").policy.state_dict()
+        for each in (tmp_path, undisturbed)
+    )
+    assert all(theirs[key].equal(weights) for key, weights in mine.items())
