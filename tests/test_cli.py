@@ -149,17 +149,23 @@ def test_the_output_describes_the_training_and_its_files(
         "128 control steps in 2 environments",
         f"tensorboard --logdir {folder.parent}",
         str(folder / "checkpoints" / "final.zip"),
-        "total_timesteps",  # the table of SB3
+        "\n         128 steps  return ",  # the line of the last iteration
         "mean return",
         f"evaluate {folder}",
     ):
         assert text in shown
 
 
-def test_quiet_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    train("--quiet")
+def test_quiet_prints_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    folder = train("--quiet")
     out, err = capfd.readouterr()
-    assert out + err == ""
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    trained, *fixed = evaluation["trained"], *evaluation["intervals"]
+    means = [f"{each['mean_return']:,.1f}" for each in (trained, *fixed)]
+    names = ["as trained", "0.5x nominal", "1x nominal", "2x nominal"]
+    returns = ", ".join(map(" ".join, zip(means, names, strict=True)))
+    assert out == f"{folder}: 128 steps, return {returns}\n"
+    assert err == ""
 
 
 def test_the_resolved_recipe_trains_the_same_agent_under_the_same_name(run: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,34 @@ class Progress(CSVOutputFormat):
         self.keys = header.split(self.separator) if header else []
 
 
+class Line(KVWriter):
+    """Prints the figures that a user follows, on one line."""
+
+    FIGURES: ClassVar[dict[str, str]] = {
+        "rollout/ep_rew_mean": "return {:,.1f}",
+        "rollout/ep_len_mean": "{:,.0f} steps an episode",
+        "train/std": "deviation {:.2f}",
+        "train/approx_kl": "KL {:.4f}",
+        "train/ent_coef": "entropy coefficient {:.3g}",
+        "train/critic_loss": "critic loss {:.3g}",
+        "speed/all": "{:,.0f} steps/s",
+    }
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Print the figures that were recorded."""
+        shown = filter_excluded_keys(key_values, key_excluded, "stdout")
+        figures = [text.format(shown[name]) for name, text in self.FIGURES.items() if name in shown]
+        print(f"{step:>12,} steps", *figures, sep="  ", flush=True)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 OUTPUTS: dict[str, Callable[[Path], KVWriter]] = {
     "stdout": lambda _: HumanOutputFormat(sys.stdout),
+    "line": lambda _: Line(),
     "csv": lambda folder: Progress(folder / "progress.csv"),
     "tensorboard": lambda folder: TensorBoardOutputFormat(str(folder)),
 }
@@ -73,7 +99,7 @@ class ResumableLogger(Logger):
 
     Args:
         folder: of progress.csv and TensorBoard's events; it is created if need be.
-        formats: "stdout", "csv" and "tensorboard", or some of them.
+        formats: "stdout", SB3's table; "line", its main figures; "csv" and "tensorboard".
 
     Raises:
         ValueError: another format.

@@ -60,7 +60,7 @@ class Train:
     until the training is done."""
 
     quiet: Quiet = False
-    """Print problems only."""
+    """Print a summary and problems only."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Resume:
     device or number of PyTorch's threads rounds differently from now on."""
 
     quiet: Quiet = False
-    """Print problems only."""
+    """Print a summary and problems only."""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,12 @@ def results(evaluations: Mapping[str, Evaluation]) -> Table:
     return table
 
 
+def summary(run: Run, steps: int, evaluations: Mapping[str, Evaluation]) -> str:
+    """Return the results of a training on one line."""
+    means = ", ".join(f"{each.mean:,.1f} {name}" for name, each in evaluations.items())
+    return f"{run.folder}: {steps:,} steps, return {means}"
+
+
 def command(name: str) -> str:
     """Return how to call, from the current folder, a command installed beside this Python."""
     if shutil.which(name):

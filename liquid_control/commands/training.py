@@ -15,7 +15,7 @@ from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.logs import cut as cut_logs
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
-from liquid_control.commands.display import command, plan, training_progress
+from liquid_control.commands.display import command, plan, summary, training_progress
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, set_aside_evaluation
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
@@ -115,13 +115,15 @@ def carry_out(
     mark("finished")
     env.close()
     say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
+    if quiet:
+        print(summary(run, agent.num_timesteps, evaluations))
     return 0
 
 
 def logger_of(run: Run, *, quiet: bool) -> ResumableLogger:
     """Return the logger of a run; it continues existing logs."""
-    formats = ["csv", "tensorboard"] if quiet else ["stdout", "csv", "tensorboard"]
-    return ResumableLogger(run.folder, formats)
+    lines = () if quiet else ("line",)
+    return ResumableLogger(run.folder, (*lines, "csv", "tensorboard"))
 
 
 def learn(

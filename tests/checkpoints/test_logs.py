@@ -123,7 +123,7 @@ def test_a_log_that_lost_points_is_told(tmp_path: Path) -> None:
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'json' cannot be resumed; choose of stdout, csv"):
+    with pytest.raises(ValueError, match="'json' cannot be resumed; choose of stdout, line, csv"):
         ResumableLogger(tmp_path, ["csv", "json"])
 
 
