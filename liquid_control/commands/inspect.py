@@ -12,7 +12,7 @@ from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.commands.arguments import Inspect
 from liquid_control.commands.evaluate import examine
-from liquid_control.commands.run_folder import new_evaluation
+from liquid_control.commands.run_folder import Run, new_evaluation
 from liquid_control.commands.run_loader import (
     UNSEEN,
     open_run,
@@ -26,6 +26,7 @@ from liquid_control.monitoring.analysis import Lesions, lesions, listening
 from liquid_control.monitoring.film import GIF_RATE
 from liquid_control.monitoring.tensorboard import TensorBoardWriter
 from liquid_control.recipes import CommandError, Recipe, build_env
+from liquid_control.sweeps.run_files import Array, FileError, read_log
 
 
 def execute(arguments: Inspect) -> int:
@@ -61,6 +62,7 @@ def execute(arguments: Inspect) -> int:
         lesions=lesion_results,
         evaluations=evaluations,
         trained=trained,
+        learning=learning_of(run),
         facts={
             "Run": run.folder.name,
             "Recipe": recipe.name,
@@ -78,6 +80,15 @@ def execute(arguments: Inspect) -> int:
         writer.flush()
     say(f"Report: {run.report}")
     return 0
+
+
+def learning_of(run: Run) -> tuple[Array, Array] | None:
+    """Return control steps and returns of a run's log; None if there is none that can be read."""
+    try:
+        log = read_log(run.folder / "progress.csv")
+    except (FileError, OSError):
+        return None
+    return log.steps, log.returns
 
 
 def lesions_of(

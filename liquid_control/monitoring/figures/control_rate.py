@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.monitoring.colours import BLUE, VERMILION
+from liquid_control.monitoring.figures.plot_helpers import reach_zero
 
 _RESAMPLES = 2000
 _NEAREST = 0.08  # share of the axis below which ticks would overlap
@@ -47,6 +48,7 @@ def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation 
     axes.set_ylabel("mean return, 95 % bootstrap band")
     axes.set_title(task)
     axes.grid(alpha=0.3)
+    reach_zero(axes)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 

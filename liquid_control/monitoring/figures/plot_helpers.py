@@ -127,3 +127,9 @@ def colour_scale(
     bar.set_ticks([-limit, 0, limit], labels=[f"{value:.2g}" for value in (-limit, 0, limit)])
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
+
+
+def reach_zero(axes: Axes) -> None:
+    """Extend the vertical axis of curves that are drawn to zero."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.0), max(high, 0.0))

@@ -46,12 +46,14 @@ class Track:
         scale: The value of the strongest colour or the highest bar, as text.
         colour: The colour of its mark.
         picture: (height, T, 3), a column for each control step.
+        rows: Names of its rows, shown in the place of its own; none if they have no room.
     """
 
     name: str
     scale: str
     colour: str
     picture: Picture
+    rows: tuple[str, ...] = ()
 
 
 class ActivityStrip:
@@ -124,9 +126,10 @@ def _tracks(recording: Recording, height: int, gap: int, least: int) -> Iterator
         yield Track(name, f"±{limit:.2g}", colours[name], _heat(values / limit, pixels))
     actions = np.asarray(recording.actions, np.float64)
     limit = float(np.abs(actions).max()) or 1.0
-    paint = _bars if for_actions >= READABLE * actions.shape[1] else _heat
-    name = "actions" if actions.shape[1] > 1 else "action"
-    yield Track(name, f"±{limit:.2g}", ACTION, paint(actions / limit, for_actions))
+    names = recording.action_names if for_actions >= READABLE * actions.shape[1] else ()
+    paint = _bars if names else _heat
+    picture = paint(actions / limit, for_actions)
+    yield Track("actions", f"±{limit:.2g}", ACTION, picture, names)
     longest = float(recording.elapsed_time.max())
     area = _area(recording.elapsed_time / longest, for_time)
     yield Track("elapsed time", f"≤ {1000 * longest:.3g} ms", ELAPSED_TIME, area)
@@ -173,24 +176,32 @@ def _labels(
 ) -> tuple[int, Picture]:
     """Return the width of the labels in pixels, and a picture of them, empty on the right."""
     line, mark = round(1.3 * letters.size), max(height // 80, 3)
-    stacked = [len(each.picture) >= 2 * line for each in tracks]
-    texts = [
-        (each.name, each.scale) if tall else (f"{each.name} {each.scale}",)
-        for each, tall in zip(tracks, stacked, strict=True)
-    ]
-    widest = max(letters.getlength(text) for lines in texts for text in lines)
+    texts = [_lines(each, line) for each in tracks]
+    widest = max(letters.getlength(text) for lines in texts for text, _ in lines)
     taken = round(widest) + 5 * mark
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     for track, lines, top in zip(tracks, texts, tops, strict=True):
         bottom = top + len(track.picture)
         draw.rectangle((taken - 2 * mark, top, taken - mark - 1, bottom - 1), track.colour)
-        middle = (top + bottom) / 2 - line * (len(lines) - 1) / 2
-        for row, text in enumerate(lines):
-            place = (taken - 3 * mark, middle + row * line)
-            draw.text(place, text, GREY if row else INK, letters, "rm")
+        pitch = len(track.picture) / len(lines) if track.rows else line
+        middle = (top + bottom) / 2 - pitch * (len(lines) - 1) / 2
+        fitting = letters.font_variant(size=min(letters.size, pitch))
+        for row, (text, colour) in enumerate(lines):
+            place = (taken - 3 * mark, middle + row * pitch)
+            draw.text(place, text, colour, fitting, "rm")
     draw.text((taken - 3 * mark, height - line / 2), "time", INK, letters, "rm")
     return taken, np.asarray(image)
+
+
+def _lines(track: Track, line: int) -> list[tuple[str, str]]:
+    """Return the lines of a track's label with their colours; one of them gives the scale."""
+    if track.rows:
+        first, *others = track.rows
+        return [(f"{track.scale} {first}", INK), *((name, INK) for name in others)]
+    if len(track.picture) >= 2 * line:
+        return [(track.name, INK), (track.scale, GREY)]
+    return [(f"{track.name} {track.scale}", INK)]
 
 
 def _with_times(

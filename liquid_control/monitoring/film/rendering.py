@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TypeAlias
 
@@ -95,14 +95,23 @@ def _frames(
             data = mujoco.MjData(simulation.model)
             scene = Scene(simulation.model, simulation.states, width=left, height=height - top)
             stack.enter_context(scene)
+            places: list[NDArray[np.float64]] = []
+        returns = np.concatenate([[0.0], np.cumsum(recording.rewards)])
         for frame in range(max(round(duration * fps), 1)):
             time = frame / fps
             step = _step(times, time)
-            canvas[:top] = caption.picture(time, 1 / (times[step + 1] - times[step]))
+            facts = [f"control {1 / (times[step + 1] - times[step]):.3g} Hz", f"{time:.2f} s"]
+            facts.append(f"return {returns[step]:,.4g}")
             canvas[top:, left:] = strip.picture(time)
             if simulation:
                 replay(simulation, times, time, data)
                 canvas[top:, :left] = scene.picture(data)
+                places.append(scene.place(data))
+                earlier = max(frame - round(fps), 0)  # a second ago
+                if scene.follows and frame:
+                    distance = float(np.linalg.norm(places[frame] - places[earlier]))
+                    facts.append(f"{distance * fps / (frame - earlier):.1f} m/s")
+            canvas[:top] = caption.picture(facts)
             yield canvas.copy()
 
 
@@ -113,7 +122,7 @@ def _step(times: NDArray[np.float64], time: float) -> int:
 
 
 class _Caption:
-    """The line above a film: title, time and control rate."""
+    """The line above a film: title and facts."""
 
     def __init__(self, title: str, width: int, height: int) -> None:
         self._letters = font(height)
@@ -123,13 +132,13 @@ class _Caption:
         place = (self._letters.size // 2, self.height / 2)
         draw.text(place, title, INK, font(height, bold=True), "lm")
 
-    def picture(self, time: float, rate: float) -> Picture:
-        """Return the picture (height, width, 3) for a time in seconds and a control rate in Hz."""
+    def picture(self, facts: Sequence[str]) -> Picture:
+        """Return the picture (height, width, 3) with facts, from right to left."""
         image = self._title.copy()
         draw = ImageDraw.Draw(image)
         right, middle = image.width - self._letters.size // 2, self.height / 2
-        room = round(10 * self._letters.size)
-        draw.rectangle((right - 2 * room, 0, image.width, self.height), "white")
-        draw.text((right - room, middle), f"{time:.2f} s", INK, self._letters, "rm")
-        draw.text((right, middle), f"control {rate:.3g} Hz", INK, self._letters, "rm")
+        column = round(9 * self._letters.size)  # wide enough for any fact, so that none moves
+        draw.rectangle((right - len(facts) * column, 0, image.width, self.height), "white")
+        for index, fact in enumerate(facts):
+            draw.text((right - index * column, middle), fact, INK, self._letters, "rm")
         return np.asarray(image)

@@ -114,6 +114,15 @@ class Scene:
             self._painter = self._software
             return self._painter.paint(self._scene)
 
+    @property
+    def follows(self) -> bool:
+        """Whether the camera tracks a robot that moves freely."""
+        return self._viewpoint.follows is not None
+
+    def place(self, data: mujoco.MjData) -> Array:
+        """Return the tracked robot's place on the ground, (3,) metres; zeros if none is tracked."""
+        return _place(data, self._viewpoint.follows)
+
     def close(self) -> None:
         """Free all resources."""
         self._painter.close()

@@ -46,6 +46,7 @@ def report_on(
     lesions: Lesions | None = None,
     evaluations: Mapping[str, Evaluation] = MappingProxyType({}),
     trained: Evaluation | None = None,
+    learning: tuple[Array, Array] | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
     settings: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
@@ -61,6 +62,7 @@ def report_on(
         lesions: Returns without each neuron.
         evaluations: Evaluations at fixed control intervals, by name.
         trained: The evaluation at the training's intervals.
+        learning: Control steps (rows,) and the training's mean return after them (rows,).
         facts: Additional entries of the page's header.
         settings: The settings of the training, by dotted name.
 
@@ -73,6 +75,7 @@ def report_on(
         *_time_constants(recording),
         _neurons(recording, lesions),
         *_control_rates(task, evaluations, trained),
+        *_learning(task, learning),
     ]
     caution = (
         "This report describes one agent of one training. With another seed, other neurons may "
@@ -113,7 +116,7 @@ def _episode(recording: Recording, circuit: Circuit, film: bytes | None) -> Chap
         ),
     ]
     pictures = [_film(film)] if film is not None else []
-    pictures += [_raster(recording), *_close_up(recording)]
+    pictures.append(_raster(recording))
     return Chapter("One episode", points, pictures)
 
 
@@ -146,35 +149,24 @@ def _film(gif: bytes) -> Picture:
 
 
 def _raster(recording: Recording) -> Picture:
+    """Draw the beginning of an episode, so that single steps are visible."""
     wiring, intervals = recording.wiring, 1000 * np.diff(recording.times)
     liveliest = wiring.neuron_names[int(recording.activity.std(axis=0).argmax())]
+    end = min(CLOSE_UP, recording.duration)
+    steps = int((recording.times[:-1] < end).sum())
     return Picture(
-        "Everything in the episode",
-        _drawn(figures.raster(recording)),
+        "Neurons, actions and reward",
+        _drawn(figures.raster(recording, span=(0, end))),
         "webp",
         f"Raster of {wiring.sensory_count} sensory and {wiring.neuron_count} other neurons over "
-        f"{number(recording.duration)} s. Activity lies {_span(recording.activity)}, and "
-        f"{liveliest} moves most. Below, {recording.actions.shape[1]} actions "
-        f"{_span(recording.actions)}, a reward {_span(recording.rewards)} for each step, and "
-        f"control intervals {_span(intervals)} ms.",
+        f"the first {number(end)} s, {number(steps)} control steps. Over the episode, activity "
+        f"lies {_span(recording.activity)}, and {liveliest} moves most. Below, "
+        f"{recording.actions.shape[1]} actions {_span(recording.actions)}, a reward "
+        f"{_span(recording.rewards)} for each step, and control intervals {_span(intervals)} ms.",
         "Each row is a neuron and time runs to the right; warm is activity above zero, cool below. "
         "Rows that flicker in step with the actions at the bottom take part in the movement, rows "
-        "of one colour do not.",
-    )
-
-
-def _close_up(recording: Recording) -> Iterator[Picture]:
-    """Yield the beginning of a long episode, in which single steps are visible."""
-    if recording.duration < 2 * CLOSE_UP:
-        return
-    steps = int(np.searchsorted(recording.times, CLOSE_UP))
-    yield Picture(
-        f"The first {CLOSE_UP} seconds, close up",
-        _drawn(figures.raster(recording, span=(0, CLOSE_UP))),
-        "webp",
-        f"Raster as before, of the {steps} control steps of the first {CLOSE_UP} s only.",
-        "The same rows at a scale that shows every step. Periodic rows correspond to the robot's "
-        "gait, or to its corrections of balance.",
+        "of one colour do not. Periodic rows correspond to the robot's gait, or to its corrections "
+        "of balance.",
     )
 
 
@@ -407,6 +399,28 @@ def _achieved(name: str, each: Evaluation) -> str:
         f"a mean return of {number(each.mean)} at {number(1 / each.interval)} Hz ({name}, "
         f"{episodes} episode{'s' if episodes > 1 else ''})"
     )
+
+
+def _learning(task: str, learning: tuple[Array, Array] | None) -> Iterator[Chapter]:
+    if learning is None or not np.isfinite(learning[1]).any():
+        return
+    steps, returns = (column[np.isfinite(learning[1])] for column in learning)
+    best, last = int(returns.argmax()), len(returns) - 1
+    reached, highest = (
+        f"{number(float(returns[row]))} after {number(int(steps[row]))}" for row in (last, best)
+    )
+    point = (
+        f"The mean return of training episodes was {reached} control steps; the highest was "
+        f"{highest}."
+    )
+    picture = Picture(
+        "Learning curve",
+        _drawn(figures.learning_curve(*learning, task)),
+        "webp",
+        f"Mean return of training episodes against control steps. {point}",
+        "Training episodes contain the noise with which the agent explores; evaluations do not.",
+    )
+    yield Chapter("Learning", [point], [picture])
 
 
 def _settings(settings: Mapping[str, object]) -> Iterator[Chapter]:

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from liquid_control.monitoring.colours import LANGUAGE
-from liquid_control.monitoring.film import frames, replay, to_gif, to_mp4
+from liquid_control.monitoring.film import activity_strip, frames, rendering, replay, to_gif, to_mp4
 from liquid_control.monitoring.film.activity_strip import ActivityStrip
 from tests.monitoring.recordings import synthetic
 
@@ -306,3 +306,42 @@ def test_no_frames_raise(tmp_path: Path) -> None:
 def test_invalid_film_arguments_raise_immediately(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         frames(synthetic(8, 1, 5), **wrong)
+
+
+def test_the_caption_gives_rate_time_return_and_the_speed_of_a_robot_that_moves_freely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    captions: list[list[str]] = []
+    drawn = rendering._Caption.picture
+
+    def picture(caption: rendering._Caption, facts: list[str]) -> np.ndarray:
+        captions.append(facts)
+        return drawn(caption, facts)
+
+    monkeypatch.setattr(rendering._Caption, "picture", picture)
+    recording = synthetic(8, 3, 40, simulated=True)
+    simulation = recording.simulation
+    assert simulation is not None
+    list(frames(recording, fps=10, **SIZE))
+    assert captions[0][1:] == ["0.00 s", "return 0"]
+    data, places = mujoco.MjData(simulation.model), []
+    for time in (0.0, 0.5):
+        replay(simulation, recording.times, time, data)
+        places.append(data.subtree_com[1, :2].copy())
+    step = int(np.searchsorted(recording.times, 0.5, "right")) - 1
+    rate, time, total, *speed = captions[5]
+    assert rate == f"control {1 / np.diff(recording.times)[step]:.3g} Hz"
+    assert time == "0.50 s"
+    assert total == f"return {recording.rewards[:step].sum():,.4g}"
+    assert speed == [f"{np.linalg.norm(places[1] - places[0]) / 0.5:.1f} m/s"]
+
+
+@pytest.mark.parametrize(("height", "named"), [(160, False), (320, True)])
+def test_actions_are_named_where_there_is_room(height: int, named: bool) -> None:
+    recording = synthetic(8, 8, 10)
+    tracks = list(activity_strip._tracks(recording, height, 2, 10))
+    (actions,) = (each for each in tracks if each.name == "actions")
+    assert actions.rows == (recording.action_names if named else ())
+    lines = [text for text, _ in activity_strip._lines(actions, 10)]
+    assert all(name in line for name, line in zip(actions.rows, lines, strict=False))
+    assert any(actions.scale in line for line in lines)

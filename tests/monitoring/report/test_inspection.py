@@ -27,6 +27,7 @@ CHAPTERS = [
     "Time constants",
     "What each neuron does",
     "Control rate",
+    "Learning",
     "Settings",
 ]
 NEURONS = 30
@@ -70,11 +71,20 @@ def recording() -> Recording:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the drawing out, which takes most of the time, for tests of words."""
-    for figure in ("raster", "circuit_graph", "time_constants", "listening_map", "rates"):
-        monkeypatch.setattr(inspection.figures, figure, lambda *_, **__: None)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Leaves the drawing out, which takes most of the time, for tests of words; the options."""
+    calls: list[dict[str, Any]] = []
+    for figure in (
+        "raster",
+        "circuit_graph",
+        "time_constants",
+        "listening_map",
+        "rates",
+        "learning_curve",
+    ):
+        monkeypatch.setattr(inspection.figures, figure, lambda *_, **options: calls.append(options))
     monkeypatch.setattr(inspection, "_drawn", lambda figure: film())
+    return calls
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +96,7 @@ def whole(recording: Recording) -> tuple[pages.Element, dict[str, pages.Element]
         lesions=lesions(),
         evaluations=evaluations(),
         trained=evaluations((2500.0,))["0.5x nominal"],
+        learning=(np.array([1024, 2048, 4096]), np.array([np.nan, 700.0, 600.0])),
         facts={"Seed": "7"},
         settings={"agent.n_steps": 256, "env.interval": None},
     )
@@ -121,7 +132,7 @@ def test_pictures_show_something_and_lose_nothing(whole: Any) -> None:
     page, _ = whole
     moving, *still = map(pages.image, page.all("img"))
     assert moving == film()
-    assert len(still) == 5
+    assert len(still) == 6
     for image in still:
         assert image[12:16] == b"VP8L"  # how a WebP begins from which nothing was left out
         with Image.open(BytesIO(image)) as picture:
@@ -139,16 +150,32 @@ def test_the_film_is_the_one_given_with_a_still_for_those_who_want_no_motion(who
         assert shown.convert("RGB").getpixel((0, 0)) == (40, 0, 0)
 
 
+@pytest.mark.parametrize(("scale", "end", "steps"), [(0.5, None, 100), (2, 5, None)])
+def test_the_first_seconds_of_an_episode_are_drawn(
+    scale: float, end: int | None, steps: int | None, recording: Recording, undrawn: list[Any]
+) -> None:
+    longer = replace(recording, times=scale * recording.times)
+    _, chapters = inspect(longer)
+    assert undrawn[0]["span"] == (0, end or longer.duration)
+    (picture,) = chapters["One episode"].all("img")
+    steps = steps or int((longer.times < 5).sum())
+    assert f"{steps} control steps" in picture.attributes["alt"]
+
+
+def test_the_learning_curve_is_told_in_words(whole: Any) -> None:
+    _, chapters = whole
+    (point,) = chapters["Learning"].all("li")
+    assert "was 600 after 4,096 control steps" in point.text
+    assert "highest was 700 after 2,048" in point.text
+
+
 @pytest.mark.usefixtures("undrawn")
-def test_a_long_episode_is_shown_close_up_as_well(recording: Recording) -> None:
-    assert recording.duration < 10
-    longer = replace(recording, times=2 * recording.times)
-    for each, count in ((recording, 1), (longer, 2)):
-        _, chapters = inspect(each)
-        pictures = chapters["One episode"].all("img")
-        assert len(pictures) == count
-    steps = int((longer.times < 5).sum())
-    assert f"{steps} control steps of the first 5 s" in pictures[1].attributes["alt"]
+@pytest.mark.parametrize("returns", [[], [np.nan, np.nan]])
+def test_without_returns_there_is_no_learning_curve(
+    returns: list[float], recording: Recording
+) -> None:
+    _, chapters = inspect(recording, learning=(np.arange(len(returns)), np.array(returns)))
+    assert "Learning" not in chapters
 
 
 def test_neurons_are_listed_by_what_is_lost_without_them(whole: Any, recording: Recording) -> None:
@@ -232,7 +259,7 @@ def test_insignificant_differences_of_rates_are_reported_as_such(
 @pytest.mark.usefixtures("undrawn")
 def test_sections_without_data_are_omitted(recording: Recording) -> None:
     page, chapters = inspect(replace(recording, time_constants=None))
-    missing = {"Time constants", "Control rate", "Settings"}
+    missing = {"Time constants", "Control rate", "Learning", "Settings"}
     assert list(chapters) == [name for name in CHAPTERS if name not in missing]
     header = [each.text for each in chapters["What each neuron does"].all("th")[:4]]
     assert header == ["neuron", "layer", "listens most to", "moves most with"]
