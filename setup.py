@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 SOURCES = Path("liquid_control/kernels/src")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -66,8 +67,17 @@ def extensions(build: str) -> list[Extension]:
     return [*kernels, hold]
 
 
+class BuildPython(build_py):
+    """Also copies the recipes into the package; an editable one finds them in the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            self.copy_tree("configs", str(Path(self.build_lib, "liquid_control", "configs")))
+
+
 setup(
     ext_modules=extensions(os.environ.get("LIQUID_CONTROL_BUILD", "optional")),
-    cmdclass={"build_ext": build_ext},
+    cmdclass={"build_ext": build_ext, "build_py": BuildPython},
     options={"build_ext": {"parallel": True}},
 )

@@ -18,7 +18,9 @@ from liquid_control.commands import (
     Doctor,
     Evaluate,
     Inspect,
+    New,
     Pack,
+    Recipes,
     Record,
     Report,
     Resume,
@@ -30,7 +32,19 @@ from liquid_control.commands import (
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
 
 Command = (
-    Train | Sweep | Report | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor
+    Train
+    | Sweep
+    | Report
+    | Resume
+    | Evaluate
+    | Record
+    | Inspect
+    | Watch
+    | Pack
+    | Unpack
+    | Recipes
+    | New
+    | Doctor
 )
 
 MODULES = {  # of `liquid_control.commands`, which execute the commands
@@ -44,6 +58,8 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
     Watch: "watch",
     Pack: "pack",
     Unpack: "unpack",
+    Recipes: "recipes",
+    New: "new",
     Doctor: "doctor",
 }
 

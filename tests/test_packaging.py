@@ -135,10 +135,12 @@ def test_the_wheel_adds_one_name_with_types(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_module_and_template_of_the_package(wheel: Path) -> None:
     package = ROOT / "liquid_control"
-    suffixes = {".py", ".jinja", ".json"}
+    suffixes = {".py", ".jinja", ".json", ".template"}
     files = {
         path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.suffix in suffixes
     }
+    recipes = (path.relative_to(ROOT) for path in ROOT.glob("configs/*/*.yaml"))
+    files |= {f"liquid_control/{path.as_posix()}" for path in recipes}
     assert files <= set(zipfile.ZipFile(wheel).namelist())
 
 
@@ -250,10 +252,9 @@ def test_a_build_that_requires_kernels_fails_without_a_compiler(
     assert ("no-such-compiler" in done.stdout + done.stderr) == (build not in {"off", "yes"})
 
 
-def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
-    installed: Path, sdist: Path, tmp_path: Path
+def test_the_installed_command_trains_a_recipe_by_its_name_in_an_empty_folder(
+    installed: Path, tmp_path: Path
 ) -> None:
-    recipe = unpack(sdist, tmp_path / "unpacked") / RECIPE
     empty = tmp_path / "empty"
     empty.mkdir()
     tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
@@ -263,7 +264,8 @@ def test_the_installed_command_trains_a_recipe_in_an_empty_folder(
         "agent.n_epochs=1",
         "agent.sequence_length=32",
     ]
-    run(installed / "liquid-control", "train", recipe, "--set", *tiny, "--quiet", cwd=empty)
+    command = installed / "liquid-control"
+    run(command, "train", "inverted_pendulum/ncp_ppo", "--set", *tiny, "--quiet", cwd=empty)
     assert [path.name for path in empty.iterdir()] == ["runs"]
     (evaluation,) = empty.glob("runs/inverted_pendulum-ncp_ppo/*/evaluation.json")
     assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"

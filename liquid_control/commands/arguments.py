@@ -39,7 +39,8 @@ class Train:
     """Train an agent from a recipe, then evaluate it. If stopped by Ctrl-C, it can be resumed."""
 
     recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """A YAML file, such as configs/inverted_pendulum/ncp_ppo.yaml, or a run's config.yaml."""
+    """A YAML file, the name of a recipe that `liquid-control recipes` lists, such as
+    half_cheetah/ncp_ppo, or a run's config.yaml."""
 
     overrides: Overrides = ()
     """Change keys of the recipe, such as agent.n_steps=128; values are YAML."""
@@ -275,6 +276,33 @@ class Unpack:
 
     output: Annotated[Path | None, otherwise("FOLDER", "the file's name")] = None
     """The folder to create."""
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes of the package, or print one, to train it or to begin one of your own.
+
+    liquid-control recipes half_cheetah/ncp_ppo > my_recipe.yaml
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional, otherwise("NAME", "list all")] = None
+    """Print this recipe as YAML, such as half_cheetah/ncp_ppo."""
+
+    quiet: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class New:
+    """Write a small project of your own: a robot, its task, a recipe and a test, which all work.
+
+    Its README has the two commands that train it and test it.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """The folder to create, such as my_robot; its name becomes that of the task's module."""
 
     quiet: Quiet = False
     """Print problems only."""

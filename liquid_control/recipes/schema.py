@@ -37,6 +37,7 @@ from liquid_control.policies.options import (
     Options,
     SoftLiquidPolicyOptions,
 )
+from liquid_control.recipes.library import find
 from liquid_control.recipes.text import (
     RecipeError,
     explain,
@@ -247,7 +248,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     function for recorded intervals; `needs_trust` lists them.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the name of a recipe of the package, such as half_cheetah/ncp_ppo.
         overrides: Assignments such as "agent.n_steps=128": a dotted path and a YAML value.
 
     Raises:
@@ -259,7 +260,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the keys of a recipe, not yet checked; arguments and errors as of `load_recipe`."""
-    path = Path(path)
+    path = find(Path(path))
     data = parse_yaml(read_text(path), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, got {short(data)}")

@@ -137,7 +137,10 @@ def read_text(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(min(status.st_size, LARGEST + 1))
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe{_near_files(path)}") from None
+        raise RecipeError(
+            f"{path}: no such recipe{_near_files(path)}; "
+            "`liquid-control recipes` lists those of the package"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {one_line(error)}") from error
 

@@ -1,0 +1,76 @@
+"""`liquid-control new`: a project whose commands work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from liquid_control import cli
+from tests.commands.test_runs import fails as fails
+
+ROOT = Path(__file__).parents[2]
+TINY = ["agent.total_timesteps=4096", "evaluation.episodes=2", "monitoring.every=null"]
+
+
+def test_the_commands_of_a_new_project_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "Two-Wheeler"]) == 0
+    assert "cd Two-Wheeler && liquid-control train recipe.yaml" in capsys.readouterr().out
+    project = tmp_path / "Two-Wheeler"
+    files = {path.name: path.read_text() for path in project.iterdir()}
+    assert files.keys() == {
+        "README.md",
+        "recipe.yaml",
+        "test_two_wheeler.py",
+        "two_wheeler.py",
+        "two_wheeler.xml",
+    }
+    assert "TwoWheeler-v0" in files["recipe.yaml"]
+    assert not any("my_robot" in text or "MyRobot" in text for text in files.values())
+
+    # In processes of their own, as the registry of tasks and the modules outlast a test.
+    path = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for command in (
+        ["-m", "liquid_control", "train", "recipe.yaml", "--quiet", "--set", *TINY],
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=project, env=path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = project.glob("runs/*/*")
+    assert (run / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("there", "there exists; choose another folder"),
+        ("there/file/robot", "there/file is no folder"),
+        ("7robots", "a module is named after the folder"),
+        ("röbot", "a module is named after the folder"),
+        ("-", "a module is named after the folder"),
+        ("torch", "torch is a module already"),
+        ("json", "json is a module already"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_one_line_and_nothing_is_written(
+    folder: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: Callable[..., str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    Path("there", "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert words in fails("new", "--", folder)
+    assert sorted(tmp_path.rglob("*")) == before
