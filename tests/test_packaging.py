@@ -18,7 +18,6 @@ import liquid_control
 from liquid_control.kernels import extension
 
 ROOT = Path(__file__).parent.parent
-RECIPE = Path("configs/inverted_pendulum/ncp_ppo.yaml")
 NOT_SOURCE = (".git", ".venv", "runs", "build", "dist", "*.egg-info", ".*_cache", "__pycache__")
 OURS = ("PYTHONPATH", "LIQUID_CONTROL_BUILD", extension.VARIABLE)  # settings of this run of tests
 BINARIES = (".so", ".pyd")
