@@ -7,9 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from filelock import FileLock
+
 from liquid_control.checkpoints.signals import StopRequest
 from liquid_control.sweeps.engines import Engine, Process, train_command
-from liquid_control.sweeps.progress import Progress, is_locked, newest_checkpoint, progress_of
+from liquid_control.sweeps.progress import (
+    Progress,
+    claim,
+    is_locked,
+    newest_checkpoint,
+    progress_of,
+)
 from liquid_control.sweeps.sources import Source
 from liquid_control.sweeps.study import Job, Study
 
@@ -32,6 +40,7 @@ class Run:
         progress: As its files say.
         failures: Times that it ended early since its last new checkpoint.
         started: When it was started, on the clock of `time.monotonic`, at which step.
+        claim: This driver's lock on its folder, while it has a process.
     """
 
     job: Job
@@ -42,6 +51,14 @@ class Run:
     checkpoint: str = ""
     started: tuple[float, int] = (0.0, 0)
     last_code: int | None = None
+    claim: FileLock | None = None
+
+    def left(self) -> None:
+        """Forget the process, which has ended, and let other drivers have the run."""
+        self.process = None
+        if self.claim is not None:
+            self.claim.release()
+            self.claim = None
 
     @property
     def seconds_left(self) -> float | None:
@@ -109,7 +126,8 @@ class Driver:
             self._show(self.runs)
             time.sleep(POLL / 5)
         for run, _ in under_way:
-            run.process, run.state = None, "waiting"
+            run.left()
+            run.state = "waiting"
             run.progress = progress_of(run.job.folder)
 
     def _start(self) -> None:
@@ -128,6 +146,10 @@ class Driver:
                 continue
             job = run.job
             job.folder.mkdir(parents=True, exist_ok=True)
+            run.claim = claim(job.folder)
+            if run.claim is None:
+                run.state = "elsewhere"
+                continue
             run.checkpoint = newest_checkpoint(job.folder)
             recipe = self._study.recipe_path(job.name)
             run.process = self._engine.start(train_command(recipe, job.seed, job.folder))
@@ -145,7 +167,8 @@ class Driver:
             run.progress = progress_of(folder)
             if code is None:
                 return
-            run.process, run.last_code = None, code
+            run.left()
+            run.last_code = code
             pruned = run.state == "stopping"
             if pruned and code != 0:
                 self._end(run, "pruned")

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 RETURN, STEPS = "rollout/ep_rew_mean", "time/total_timesteps"
 TAIL = 100_000  # bytes at the end of progress.csv in which the last row lies
+CLAIM = ".driver.lock"
 LARGEST = 10_000_000  # bytes of a file of JSON
 
 
@@ -86,15 +87,28 @@ def rows_of(path: Path) -> list[tuple[int, float]]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a training holds the folder of a run."""
+    """Return whether a training holds the folder of a run, or the driver that starts one."""
     if not folder.is_dir():
         return False
-    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with lock:
+        with FileLock(folder / ".lock", timeout=0), FileLock(folder / CLAIM, timeout=0):
             return False
     except Timeout:
         return True
+
+
+def claim(folder: Path) -> FileLock | None:
+    """Return a driver's lock on the folder of a run; None if another driver holds it.
+
+    A training takes its own lock only when it has started, which takes seconds. The lock ends with
+    the driver's process.
+    """
+    lock = FileLock(folder / CLAIM, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 def newest_checkpoint(folder: Path) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from liquid_control.checkpoints.signals import StopRequest
 from liquid_control.commands.run_folder import Run as Folder
@@ -17,6 +19,7 @@ from liquid_control.recipes import Recipe, load_recipe
 from liquid_control.sweeps import driver
 from liquid_control.sweeps.driver import RETRIES, Driver, Run
 from liquid_control.sweeps.engines import LOST
+from liquid_control.sweeps.progress import CLAIM, claim
 from liquid_control.sweeps.sources import Grid, Outcome
 from liquid_control.sweeps.study import Job, Study
 from liquid_control.sweeps.worker import Command
@@ -167,13 +170,22 @@ def test_a_run_that_cannot_work_is_given_up_at_once_and_the_others_go_on(sweep: 
     assert len(stage.started) == 3
 
 
+def claimed(folder: Folder) -> FileLock:
+    """The lock of another driver, which is about to start the run."""
+    return FileLock(folder.folder / CLAIM)
+
+
+@pytest.mark.parametrize("hold", [in_use, claimed])
 def test_a_run_of_another_process_is_waited_for(
-    sweep: Sweep, study: Study, monkeypatch: pytest.MonkeyPatch
+    hold: Callable[[Folder], AbstractContextManager[object]],
+    sweep: Sweep,
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = study.folder / "a" / "0"
     folder.mkdir(parents=True)
     waits = 0
-    lock = in_use(Folder(folder))
+    lock = hold(Folder(folder))
     lock.__enter__()
 
     def sleep(_: float) -> None:
@@ -188,6 +200,20 @@ def test_a_run_of_another_process_is_waited_for(
     assert waits >= 5
     assert runs[0].state == "finished"
     assert stage.started == []
+
+
+def test_a_run_belongs_to_the_driver_that_starts_it_until_it_ends(sweep: Sweep) -> None:
+    held = []
+
+    def look(folder: Path) -> int | None:
+        held.append(claim(folder) is None)
+        return finishes(folder)
+
+    (run,), _ = sweep(lambda *_: [look])
+    assert held == [True]
+    lock = claim(run.job.folder)
+    assert lock is not None
+    lock.release()
 
 
 def test_a_run_that_another_process_left_is_taken_over(
