@@ -102,6 +102,7 @@ class Block:
         seed = None if seed is None else seed + first
         self.env = make(num_envs=count, seed=seed)
         self._noise = _seeded(seed)
+        self._was_reset = False
 
     def reset(self, seed: int | None, options: Sequence[dict[str, Any]]) -> Started:
         """Reset every environment; arguments as `VecEnv.seed` and `VecEnv.set_options` take them.
@@ -114,6 +115,7 @@ class Block:
         self.env.set_options(list(options))
         with self._own_noise():
             observation = self.env.reset()
+        self._was_reset = True
         return Started(observation, self.env.reset_infos, self.state())
 
     def collect(self, policy: StatefulPolicy, request: Request) -> Part:
@@ -158,6 +160,10 @@ class Block:
         arrays = unpack(state)
         noise = arrays.pop(NOISE, np.empty(0, np.uint8))
         check_arrays({NOISE: noise}, {NOISE: Field(self._noise.shape, "u")}, "the block")
+        if not self._was_reset:  # wrappers that check the order of calls have no state to load
+            with self._own_noise():
+                self.env.reset()
+            self._was_reset = True
         env_state.load_state_dict(self.env, arrays)
         self._noise = torch.tensor(noise)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 REACHABLE = 10.0  # seconds
+PATIENCE = 60.0  # seconds, until a warning says that a worker may not have been started
 
 
 class Lost(Exception):  # noqa: N818  # what happened to a worker; replacing it is no error
@@ -118,7 +122,8 @@ class RayWorker:
     """An actor."""
 
     def __init__(self, ray: Any, make_host: Callable[[], Any], cpus: float) -> None:
-        self._ray, self._make_host = ray, make_host
+        self._ray, self._make_host, self._cpus = ray, make_host, cpus
+        self._has_answered = False
         # A lost actor is replaced here, where the state of its blocks is known, and not by Ray.
         self._remote = ray.remote(num_cpus=cpus, max_restarts=0, scheduling_strategy="SPREAD")(
             _Actor
@@ -133,6 +138,14 @@ class RayWorker:
         """Wait for a call; errors of the host are raised as they are."""
         errors = self._ray.exceptions
         try:
+            if not self._has_answered and not self._ray.wait([started], timeout=PATIENCE)[0]:
+                logger.warning(
+                    "a worker has not answered for %g s; perhaps it waits for %g processors that "
+                    "other programs reserve, see `ray status`",
+                    PATIENCE,
+                    self._cpus,
+                )
+            self._has_answered = True
             return self._ray.get(started)
         except errors.RayTaskError as error:
             cause = getattr(error, "cause", None)
@@ -143,7 +156,7 @@ class RayWorker:
     def replace(self) -> None:
         """Start another actor."""
         self.end()  # where it is only unreachable, it would act on
-        self._actor = self._remote.remote(self._make_host)
+        self._actor, self._has_answered = self._remote.remote(self._make_host), False
 
     def end(self) -> None:
         """End the actor, if it lives."""

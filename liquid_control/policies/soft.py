@@ -172,11 +172,12 @@ class SoftLiquidPolicy(StatefulPolicy):
         weights = super().acting_state_dict()
         if type(self) is not SoftLiquidPolicy:  # a subclass may act in another way
             return weights
-        shared = "critic.body.encoder." if self.share_encoder else "actor."
+        shared = ("critic.body.encoder.",) if self.share_encoder else ()
+        others = ("critic.", "critic_target.")
         return {
             name: each
             for name, each in weights.items()
-            if not name.startswith(("critic.", "critic_target.")) or name.startswith(shared)
+            if name.startswith(shared) or not name.startswith(others)
         }
 
     def actor_inputs(

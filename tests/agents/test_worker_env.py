@@ -194,6 +194,23 @@ def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path
     assert_same(agent, again)
 
 
+def test_environments_that_are_stepped_one_by_one_are_replaced_too() -> None:
+    trainings = []
+    for workers in (0, 4):
+        InProcess.deaths[1, "collect"] = 1
+        engine = "in_process" if workers else "ray"
+        make = partial(make_vec_env, "CartPole-v1")
+        env = WorkerVecEnv(_by_count(make), NUM_ENVS, workers=workers, block=BLOCK, engine=engine)
+        trainings.append(ppo(env).learn(TOTAL))
+    assert_same(*trainings)
+    assert trainings[1].env.replaced == 1
+
+
+def _by_count(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Rename an argument: SB3's make_vec_env takes n_envs."""
+    return lambda num_envs, seed: make(n_envs=num_envs, seed=seed)
+
+
 def test_a_worker_that_is_lost_again_and_again_ends_the_training() -> None:
     InProcess.deaths[1, "collect"] = MOST_LOSSES
     with pytest.raises(RuntimeError, match=r"worker 1 was lost 5 times.*killed by a test"):
