@@ -6,8 +6,9 @@
 
 It measures what a control step costs a worker, the learner and the network: with blocks of several
 sizes in this process, and with workers on two nodes of a Ray cluster on this machine. A model is
-fitted to these figures and checked against the measured rate; its table follows. docs/cluster.md
-states its assumptions.
+fitted to these figures and compared with the measured rate; its table follows. docs/cluster.md
+states its assumptions. Costs are processor time, which other programs inflate less; the measured
+rate and the share of waiting are not.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Costs:
     step: float
     """Of an environment's control step, beside that."""
     learn: float
-    """Of the learner, for each control step: all that it does between two rounds."""
+    """Of the learner, for each control step (PPO), or for each round (SAC)."""
     handle: float
     """Of the learner, for each worker in a round: receiving and joining its part."""
     start: float
@@ -62,7 +63,9 @@ class Plan:
     """Who does what in a round."""
 
     per_machine: int
-    """Environments of a machine, in one block on one processor."""
+    """Environments of a machine, on one processor."""
+    block: int
+    """Environments that act together."""
     steps: int
     """Control steps of an environment in a round."""
     bandwidth: float
@@ -76,12 +79,13 @@ class Plan:
     def rate(self, costs: Costs, machines: int) -> tuple[float, float]:
         """Return control steps per second, and the share of time for which the learner waits."""
         steps = self.steps * self.per_machine * machines
-        acting = self.steps * (costs.act + costs.step * self.per_machine)
+        blocks = self.per_machine // self.block
+        acting = self.steps * (costs.act * blocks + costs.step * self.per_machine)
         wire = (costs.bytes_per_step * steps + costs.weights * machines) / self.bandwidth
         collecting = acting + wire + costs.start + self.latency
         handling = costs.handle * machines
         if self.is_beside:
-            learning = costs.learn * self.steps * self.per_machine + handling
+            learning = costs.learn + handling
             seconds = max(collecting, learning)
             return steps / seconds, max(collecting - learning, 0.0) / seconds
         learning = costs.learn * steps + handling
@@ -106,10 +110,17 @@ def main() -> None:
     with cluster(arguments.workers):
         found = measure(recipe, make, arguments.workers)
     costs = replace(found.costs, act=float(act), step=float(step))
+    is_sac = recipe.agent.algorithm == "sac"
+    wire = arguments.gigabits * 1e9 / 8, arguments.latency
+    share = recipe.env.num_envs // arguments.workers
+    here = Plan(share, recipe.env.block or share, found.steps, *wire, is_sac)
+    plan = Plan(arguments.per_machine, arguments.per_machine, found.steps, *wire, is_sac)
+    expected, waiting = here.rate(costs, arguments.workers)
     figures = {
         "act, per step of a block (us)": costs.act * 1e6,
         "step, per environment (us)": costs.step * 1e6,
-        "learn, per control step (us)": costs.learn * 1e6,
+        "learn, per round (ms)" if is_sac else "learn, per control step (us)": costs.learn
+        * (1e3 if is_sac else 1e6),
         "handle, per worker and round (ms)": costs.handle * 1e3,
         "start, per round (ms)": costs.start * 1e3,
         "payload, per control step (bytes)": found.payload,
@@ -117,18 +128,12 @@ def main() -> None:
         "of which weights (bytes)": found.wire - costs.bytes_per_step,
         "weights, per machine and round (bytes)": costs.weights,
         "learner waits (share of time)": found.waits,
+        "the same by the model": waiting,
         "control steps per second": found.rate,
+        "the same by the model, on an idle machine": expected,
     }
     print()
     print_table(("measured", ""), [(name, f"{value:.3g}") for name, value in figures.items()])
-    is_sac = recipe.agent.algorithm == "sac"
-    plan = Plan(
-        arguments.per_machine,
-        found.steps,
-        arguments.gigabits * 1e9 / 8,
-        arguments.latency,
-        is_sac,
-    )
     rows = []
     for name, cost in (("as measured", costs.step), ("10 ms", SLOW_STEP)):
         alone = plan.rate(replace(costs, step=cost), 1)[0]
@@ -212,11 +217,13 @@ class Watch(BaseCallback):
     def __init__(self) -> None:
         super().__init__()
         self.begun: list[float] = []
+        self.spent: list[float] = []  # processor time
         self.received: list[int] = []
         self.waits: list[float] = []
 
     def _on_rollout_start(self) -> None:
         self.begun.append(time.perf_counter())
+        self.spent.append(time.process_time())
         self.received.append(received_bytes())
 
     def _on_step(self) -> bool:
@@ -237,15 +244,16 @@ def measure(recipe: Recipe, make: Any, workers: int) -> Found:
     agent.learn((2 + ROUNDS) * count, watch)
     seconds = np.diff(watch.begun)[1:]
     waits = median(watch.waits[2:])
-    learn = median(seconds) * (1 - waits) / count
+    handle = handling(agent, env, steps)
+    learn = median(np.diff(watch.spent)[1:]) - workers * handle
     wire = median(np.diff(watch.received)[1:]) / count
     sizes = Weights.of(agent.policy).tensors
     weights = float(sum(array.nbytes for array in sizes.values()))
     costs = Costs(
         act=0.0,
         step=0.0,
-        learn=learn,
-        handle=handling(agent, env, steps),
+        learn=learn if is_sac else learn / count,
+        handle=handle,
         start=starting(env),
         bytes_per_step=wire - weights * workers / count,
         weights=weights,
@@ -265,9 +273,9 @@ def handling(agent: Any, env: WorkerVecEnv, steps: int) -> float:
         state = policy.initial_actor_state(count)
         env.begin(policy, observation, starts, state, steps, timesteps=0)
         wait_for(env)
-        before = time.perf_counter()
+        before = time.process_time()
         collected = env.finish()
-        seconds.append(time.perf_counter() - before)
+        seconds.append(time.process_time() - before)
         observation, starts = collected.observation, collected.starts
     return median(seconds) / len(env._workers)
 
