@@ -194,6 +194,17 @@ def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path
     assert_same(agent, again)
 
 
+def test_sixty_four_workers_are_as_good_as_none() -> None:
+    make = _by_count(partial(make_vec_env, "CartPole-v1"))
+    agents = []
+    for workers, engine in ((0, "ray"), (64, "in_process")):
+        InProcess.deaths.update({(40, "collect"): 1, (63, "collect"): 2})
+        env = WorkerVecEnv(make, 64, workers=workers, block=1, seed=0, engine=engine)
+        agents.append(ppo(env).learn(2 * 16 * 64))
+    assert env.replaced == 3
+    assert_same(*agents)
+
+
 def test_environments_that_are_stepped_one_by_one_are_replaced_too() -> None:
     trainings = []
     for workers in (0, 4):
