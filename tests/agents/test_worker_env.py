@@ -196,9 +196,9 @@ def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path
 
 def test_sixty_four_workers_are_as_good_as_none() -> None:
     make = _by_count(partial(make_vec_env, "CartPole-v1"))
+    InProcess.deaths.update({(40, "collect"): 1, (63, "collect"): 2})
     agents = []
     for workers, engine in ((0, "ray"), (64, "in_process")):
-        InProcess.deaths.update({(40, "collect"): 1, (63, "collect"): 2})
         env = WorkerVecEnv(make, 64, workers=workers, block=1, seed=0, engine=engine)
         agents.append(ppo(env).learn(2 * 16 * 64))
     assert env.replaced == 3
