@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from liquid_control import envs
-    from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer
+    from liquid_control.agents import LiquidPPO, LiquidSAC, WindowReplayBuffer, WorkerVecEnv
     from liquid_control.commands.controller import load_controller
     from liquid_control.policies import (
         LiquidExtractor,
@@ -24,6 +24,7 @@ __all__ = [
     "LiquidSAC",
     "SoftLiquidPolicy",
     "WindowReplayBuffer",
+    "WorkerVecEnv",
     "__version__",
     "envs",
     "load_controller",
@@ -42,6 +43,7 @@ if not TYPE_CHECKING:
         "LiquidSAC": "agents",
         "SoftLiquidPolicy": "policies",
         "WindowReplayBuffer": "agents",
+        "WorkerVecEnv": "agents",
         "load_controller": "commands.controller",
     }
     _PARTS = ("agents", "checkpoints", "envs", "kernels", "neurons", "policies", "wiring")

@@ -3,7 +3,15 @@
 from liquid_control.agents.ppo import LiquidPPO
 from liquid_control.agents.sac import LiquidSAC
 from liquid_control.agents.window_replay import WindowReplayBuffer
+from liquid_control.agents.worker_env import WorkerVecEnv
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
 
-__all__ = ["LiquidPPO", "LiquidSAC", "ResumableLogger", "ResumeCallback", "WindowReplayBuffer"]
+__all__ = [
+    "LiquidPPO",
+    "LiquidSAC",
+    "ResumableLogger",
+    "ResumeCallback",
+    "WindowReplayBuffer",
+    "WorkerVecEnv",
+]

@@ -36,6 +36,15 @@ class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
             "rate"
         )
         self.quantity, self.environment, self.timesteps = quantity, environment, timesteps
+        self._step = step
+
+    def shifted(self, first: int) -> NotFinite:
+        """Return the error of one among more environments, of which this one's are `first` on."""
+        return NotFinite(self.quantity, first + self.environment, self._step, self.timesteps)
+
+    def __reduce__(self) -> tuple[type[NotFinite], tuple[str, int, int | None, int]]:
+        """Return what other processes construct it from."""
+        return NotFinite, (self.quantity, self.environment, self._step, self.timesteps)
 
 
 def check_observation(observation: Any, step: int | None, timesteps: int) -> None:

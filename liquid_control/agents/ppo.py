@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from liquid_control.agents.acting import act, observe
 from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import (
-    check_each,
-    check_observation,
     check_update,
     check_weights,
     undone_on_error,
@@ -42,6 +41,7 @@ from liquid_control.agents.sequences import (
     default_length,
 )
 from liquid_control.agents.surrogate import Losses, surrogate
+from liquid_control.agents.worker_env import WorkerVecEnv
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
@@ -192,45 +192,19 @@ class LiquidPPO(SavedAgent, PPO):
         callback.on_rollout_start()
         if self._state is None or len(self._state) != env.num_envs:
             self._state = self.policy.initial_actor_critic_state(env.num_envs)
-        state = self.policy.actor_part(self._state)
-        ends: list[EpisodeEnd] = []
-        features, elapsed_time = self._observe(self._last_obs, 0)
-        for step in range(n_rollout_steps):
-            starts = torch.as_tensor(self._last_episode_starts, device=self.device)
-            with torch.no_grad():
-                actions, state = self.policy(features, elapsed_time, state, starts)
-            for_env = self.policy.for_env(actions)
-            check_each("actions", for_env, step, self.num_timesteps)
-            new_obs, rewards, dones, infos = env.step(for_env)
-            self.num_timesteps += env.num_envs
-            check_each("rewards", rewards, step, self.num_timesteps)
-            callback.update_locals(locals())
-            if not callback.on_step():
-                if len(rollout_buffer):
-                    transitions, length = rollout_buffer.stack(self.device), self.sequence_length
-                    unrolled = unroll_sequences(self.policy, transitions, self._state, length)
-                    self._state = unrolled.states[-1]
+        if isinstance(env, WorkerVecEnv):
+            transitions, ends, goes_on = self._collect_on_workers(env, callback, n_rollout_steps)
+        else:
+            ends, goes_on = self._collect(env, callback, rollout_buffer, n_rollout_steps)
+            if not len(rollout_buffer):
                 return False
-            self._update_info_buffer(infos, dones)
-
-            rollout_buffer.add(
-                Transitions(
-                    features=features,
-                    elapsed_time=elapsed_time,
-                    episode_start=starts,
-                    actions=actions,
-                    rewards=torch.from_numpy(rewards.astype(np.float32)),
-                    ended=torch.as_tensor(dones),
-                )
-            )
-            ends += find_episode_ends(step, dones, infos)
-            self._last_obs = new_obs  # type: ignore[assignment]
-            self._last_episode_starts = dones
-            features, elapsed_time = self._observe(new_obs, step)
-
-        transitions = rollout_buffer.stack(self.device)
+            transitions = rollout_buffer.stack(self.device)
         unrolled = unroll_sequences(self.policy, transitions, self._state, self.sequence_length)
-        rollout_buffer.states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        if not goes_on:
+            return False
+        features, elapsed_time = self._observe(self._last_obs, n_rollout_steps - 1)
+        rollout_buffer.states = states
         rollout_buffer.rollout = finish_rollout(
             self.policy,
             transitions,
@@ -247,6 +221,58 @@ class LiquidPPO(SavedAgent, PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _collect(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, steps: int
+    ) -> tuple[list[EpisodeEnd], bool]:
+        """Fill the buffer with control steps, up to that at which a callback stops.
+
+        Returns:
+            the episode ends, and false if a callback stopped.
+        """
+        assert self._state is not None
+        assert self._last_episode_starts is not None
+        ends: list[EpisodeEnd] = []
+        seen = self._last_obs, self._last_episode_starts
+        state = self.policy.actor_part(self._state)
+        taken = act(self.policy, env, *seen, state, self.num_timesteps)
+        for step, each in enumerate(islice(taken, steps)):
+            transitions, new_obs, rewards, dones, infos = each
+            self.num_timesteps += env.num_envs
+            callback.update_locals({**locals(), "actions": transitions.actions})
+            if not callback.on_step():
+                return ends, False
+            self._update_info_buffer(infos, dones)
+            rollout_buffer.add(transitions)
+            ends += find_episode_ends(step, dones, infos)
+            self._last_obs, self._last_episode_starts = new_obs, dones
+        return ends, True
+
+    def _collect_on_workers(
+        self, env: WorkerVecEnv, callback: BaseCallback, steps: int
+    ) -> tuple[Transitions, list[EpisodeEnd], bool]:
+        """Collect control steps where the environments are, and call the callbacks afterwards.
+
+        Returns:
+            the steps, their episode ends, and false if a callback stopped.
+        """
+        assert self._state is not None
+        assert self._last_episode_starts is not None
+        seen = self._last_obs, self._last_episode_starts
+        state = self.policy.actor_part(self._state)
+        env.begin(self.policy, *seen, state, steps, timesteps=self.num_timesteps)
+        collected = env.finish()
+        self._last_obs, self._last_episode_starts = collected.observation, collected.starts
+        transitions = collected.transitions.to(self.device)
+        goes_on = True
+        for rewards, dones, infos in collected.steps():  # noqa: B007  # for callbacks
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            goes_on = callback.on_step()
+            if not goes_on:
+                break
+            self._update_info_buffer(infos, dones)
+        return transitions, collected.ends, goes_on
 
     def train(self) -> None:
         """Update the policy from the rollout in the buffer, and log SB3's tags.
@@ -353,8 +379,7 @@ class LiquidPPO(SavedAgent, PPO):
 
     def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor]:
         """Return features and elapsed time of finite observations; `step` is for the error."""
-        check_observation(observation, step, self.num_timesteps)
-        return self.policy.observe(obs_as_tensor(observation, self.device))
+        return observe(self.policy, observation, step, self.num_timesteps)
 
     def learn(
         self: SelfLiquidPPO,
@@ -378,6 +403,8 @@ class LiquidPPO(SavedAgent, PPO):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log. Iterations count from the start of training, across resumed runs."""
+        if isinstance(self.env, WorkerVecEnv):
+            self.env.log(self.logger)
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
 
     def training_state_dict(self) -> Groups:

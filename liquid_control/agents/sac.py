@@ -14,18 +14,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
-from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, polyak_update
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    RolloutReturn,
+    Schedule,
+    TrainFreq,
+    TrainFrequencyUnit,
+)
+from stable_baselines3.common.utils import FloatSchedule, polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from liquid_control.agents.acting import observe
 from liquid_control.agents.faults import report_faults
 from liquid_control.agents.finite_checks import (
-    check_observation,
     check_step,
     check_update,
     check_weights,
@@ -35,7 +43,9 @@ from liquid_control.agents.nominal_interval import with_intervals, with_time_in_
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
-from liquid_control.agents.rollout import find_episode_ends, gather
+from liquid_control.agents.rollout import EpisodeEnd, find_episode_ends, gather
+from liquid_control.agents.sequences import Transitions
+from liquid_control.agents.worker_env import WorkerVecEnv
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
@@ -165,9 +175,25 @@ class LiquidSAC(SavedAgent, SAC):
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
+        if isinstance(self.env, WorkerVecEnv):
+            self._check_for_workers()
         self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
         self._state: Tensor | None = None
         self._previous_actions: Tensor | None = None
+        self._updates_behind = 0  # the weights that acted in the last round
+
+    def _check_for_workers(self) -> None:
+        """Raise a ValueError for arguments that act in this process, where no environment is."""
+        if self.action_noise is not None:
+            raise ValueError(
+                "action_noise is not supported in a WorkerVecEnv, whose environments act on "
+                "workers; leave it None, since the policy explores by itself"
+            )
+        if self.train_freq.unit is not TrainFrequencyUnit.STEP:  # type: ignore[union-attr]
+            raise ValueError(
+                "train_freq must be a number of steps in a WorkerVecEnv, which collects rounds of "
+                f"equal length, got {self.train_freq.frequency} episodes"  # type: ignore[union-attr]
+            )
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -214,13 +240,39 @@ class LiquidSAC(SavedAgent, SAC):
     ) -> None:
         """Store the last step, terminal observations included."""
         assert self._state is not None
-        policy = self.policy
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
         _, elapsed_time = self._observe(new_obs)
+        ends = find_episode_ends(0, dones, infos)
+        self._store(self._state, self._acted, rewards, elapsed_time, dones, ends)
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.update(self._acted["features"])
+        self._state, self._previous_actions = self._state_after, self._acted["actions"]
+        self._last_obs = new_obs
+        self._last_episode_starts = dones
+
+    def _store(
+        self,
+        state: Tensor,
+        acted: dict[str, Tensor],
+        rewards: Tensor,
+        elapsed_time: Tensor,
+        dones: NDArray[np.bool_],
+        ends: Sequence[EpisodeEnd],
+    ) -> None:
+        """Add one step of all environments to the replay, terminal observations included.
+
+        Args:
+            state: (num_envs, state_size) before the step.
+            acted: what was seen and done, as the replay's columns.
+            rewards: (num_envs,).
+            elapsed_time: (num_envs,) seconds, of the observations that followed.
+            dones: (num_envs,).
+            ends: of the episodes that ended.
+        """
+        policy = self.policy
         terminated, final = torch.zeros_like(rewards), None
-        if dones.any():
-            ends = find_episode_ends(0, dones, infos)
+        if ends:
             (_, env), (features, at_end) = gather(policy, ends)
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # Nothing is bootstrapped from where an episode terminated, so it may not be finite.
@@ -228,32 +280,131 @@ class LiquidSAC(SavedAgent, SAC):
             terminated[env] = 1 - truncated.float()
             elapsed_time = elapsed_time.index_put((env,), at_end)
             final = {"features": features, "elapsed_time": at_end}
-            at_ends = torch.zeros_like(self._acted["features"]).index_put((env,), features)
+            at_ends = torch.zeros_like(acted["features"]).index_put((env,), features)
             check_step("terminal observation", at_ends, self.num_timesteps)
             check_step("elapsed_time", elapsed_time, self.num_timesteps)
             policy.check_elapsed_time(elapsed_time)
-        replay_buffer.add(
-            self._state,
+        self.replay_buffer.add(
+            state,
             dones,
             final,
-            **self._acted,
+            **acted,
             rewards=rewards,
             duration=elapsed_time / policy.nominal_interval,
             terminated=terminated,
         )
-        if policy.normalizer is not None:
-            policy.normalizer.update(self._acted["features"])
-        self._state, self._previous_actions = self._state_after, self._acted["actions"]
-        self._last_obs = new_obs
-        self._last_episode_starts = dones
 
-    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        train_freq: TrainFreq,
+        replay_buffer: SequenceReplay,  # type: ignore[override]
+        action_noise: ActionNoise | None = None,
+        learning_starts: int = 0,
+        log_interval: int | None = None,
+    ) -> RolloutReturn:
         """Act for `train_freq` steps and store them, as SB3 does."""
-        rollout = super().collect_rollouts(*args, **kwargs)
+        if isinstance(env, WorkerVecEnv):
+            return self._collect_on_workers(env, callback, train_freq.frequency, log_interval)
+        rollout = super().collect_rollouts(
+            env,
+            callback,
+            train_freq,
+            replay_buffer,  # type: ignore[arg-type]
+            action_noise,
+            learning_starts,
+            log_interval,
+        )
         if not rollout.continue_training:
             # SB3 does not store the step at which a callback stops, so the next `learn` resets.
             self._last_obs = None
         return rollout
+
+    def _collect_on_workers(
+        self, env: WorkerVecEnv, callback: BaseCallback, steps: int, log_interval: int | None
+    ) -> RolloutReturn:
+        """Store the round of steps under way, and begin the next one beside the updates.
+
+        The next round acts with the weights of now, so what is collected does not depend on which
+        of acting and learning is faster.
+        """
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        if not env.is_acting:
+            self._begin_round(env, steps, self.num_timesteps)
+        collected = env.finish()
+        self._updates_behind = self._n_updates - collected.version
+        _, last_time = self._observe(collected.observation)
+        transitions = collected.transitions.to(self.device)
+        states = self._states_of(transitions)
+        self._state, self._previous_actions = states[-1], transitions.actions[-1]
+        self._last_obs, self._last_episode_starts = collected.observation, collected.starts
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.update(transitions.features)
+        self._begin_round(env, steps, self.num_timesteps + steps * env.num_envs)
+
+        elapsed_time = torch.cat([transitions.elapsed_time[1:], last_time[None]])
+        ends = collected.ends_by_step()
+        episodes, goes_on = 0, True
+        for step, (rewards, dones, infos) in enumerate(collected.steps()):  # noqa: B007
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            goes_on = callback.on_step()
+            if not goes_on:
+                break
+            self._update_info_buffer(infos, dones)
+            acted = {
+                "features": transitions.features[step],
+                "elapsed_time": transitions.elapsed_time[step],
+                "episode_start": transitions.episode_start[step],
+                "actions": transitions.actions[step],
+            }
+            reward, following = transitions.rewards[step], elapsed_time[step]
+            self._store(states[step], acted, reward, following, dones, ends[step])
+            self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+            self._on_step()
+            for _ in range(int(dones.sum())):
+                episodes += 1
+                self._episode_num += 1
+                if log_interval is not None and self._episode_num % log_interval == 0:
+                    self.dump_logs()
+        if goes_on:
+            callback.on_rollout_end()
+        return RolloutReturn((step + 1) * env.num_envs, episodes, goes_on)
+
+    def _begin_round(self, env: WorkerVecEnv, steps: int, timesteps: int) -> None:
+        """Let the environments act, given the control steps that the training will have then."""
+        policy, count = self.policy, env.num_envs
+        if self._state is None or len(self._state) != count:
+            self._state = policy.initial_actor_critic_state(count)
+            self._previous_actions = self._state.new_zeros(count, policy.action_size)
+        assert self._previous_actions is not None
+        assert self._last_episode_starts is not None
+        own = self._state[:, : policy.actor_circuit.state_size]
+        env.begin(
+            policy,
+            self._last_obs,
+            self._last_episode_starts,
+            torch.cat([own, self._previous_actions], dim=1),
+            steps,
+            timesteps=timesteps,
+            random_steps=-(-max(self.learning_starts - timesteps, 0) // count),
+            version=self._n_updates,
+        )
+
+    @torch.no_grad()
+    def _states_of(self, transitions: Transitions) -> Tensor:
+        """Return the states that the weights of now reach, (steps + 1, num_envs, state_size).
+
+        Workers return none: the states of both circuits are larger than the rest of a step.
+        """
+        assert self._state is not None
+        assert self._previous_actions is not None
+        features, elapsed_time, episode_start, actions, *_ = transitions
+        previous = torch.cat([self._previous_actions[None], actions[:-1]])
+        signal = self.policy.signal(features, elapsed_time, episode_start, previous)
+        return self.policy.states(signal, self._state, 1)
 
     def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
         """Update from the replay once it holds a whole sequence, and log SB3's tags.
@@ -363,8 +514,7 @@ class LiquidSAC(SavedAgent, SAC):
 
     def _observe(self, observation: Any) -> tuple[Tensor, Tensor]:
         """Return features and elapsed time of finite observations."""
-        check_observation(observation, None, self.num_timesteps)
-        return self.policy.observe(obs_as_tensor(observation, self.device))
+        return observe(self.policy, observation, None, self.num_timesteps)
 
     def learn(
         self: SelfLiquidSAC,
@@ -389,6 +539,13 @@ class LiquidSAC(SavedAgent, SAC):
                 reset_num_timesteps,
                 progress_bar,
             )
+
+    def dump_logs(self) -> None:
+        """Write the log, with what workers add to it."""
+        if isinstance(self.env, WorkerVecEnv):
+            self.env.log(self.logger)
+            self.logger.record("workers/updates_behind", self._updates_behind)
+        super().dump_logs()
 
     def training_state_dict(self) -> Groups:
         """The replay, and recurrent states and last actions of the episodes under way."""

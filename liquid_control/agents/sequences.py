@@ -33,6 +33,10 @@ class Transitions(NamedTuple):
     rewards: Tensor
     ended: Tensor
 
+    def to(self, device: torch.device) -> Transitions:
+        """Return them on a device."""
+        return Transitions(*(column.to(device) for column in self))
+
 
 class Rollout(NamedTuple):
     """A finished rollout: T control steps of B environments, and what learning needs of them.
@@ -130,7 +134,7 @@ class SequenceBuffer:
     def stack(self, device: torch.device) -> Transitions:
         """Return the collected steps in order of time, at least one, on `device`."""
         columns = zip(*self._collected, strict=True)
-        return Transitions(*(torch.stack(column).to(device) for column in columns))
+        return Transitions(*(torch.stack(column) for column in columns)).to(device)
 
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
         """Yield every sequence once in random order, `sequences` at a time; the last has the rest.

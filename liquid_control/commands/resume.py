@@ -10,7 +10,7 @@ from liquid_control.commands.run_folder import in_use
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.run_state import check_changes, derived_state, read_state
 from liquid_control.commands.training import go_on
-from liquid_control.recipes import CommandError, build_env, load_recipe
+from liquid_control.recipes import CommandError, build_training_env, load_recipe
 
 
 def execute(arguments: Resume) -> int:
@@ -32,7 +32,7 @@ def execute(arguments: Resume) -> int:
                 f"{run.folder}: this training is finished; train on with --set "
                 f"agent.total_timesteps=N, with N larger than {state.steps}"
             )
-        env = build_env(recipe)
+        env = build_training_env(recipe)
         try:
             return go_on(recipe, env, run, quiet=arguments.quiet, init=state.init)
         except FileNotFoundError as error:

@@ -17,7 +17,8 @@ Status: TypeAlias = Literal["training", "interrupted", "finished"]
 
 # Keys that do not change what was trained so far.
 SAFE = re.compile(
-    r"(agent\.(total_timesteps|device)|checkpoint_every|(env\.)?threads|(evaluation|monitoring)\..+)"
+    r"(agent\.(total_timesteps|device)|checkpoint_every|(env\.)?threads"
+    r"|env\.(workers|engine|address|worker_cpus)|(evaluation|monitoring)\..+)"
 )
 
 

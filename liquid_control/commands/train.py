@@ -18,7 +18,13 @@ from liquid_control.commands.terminal import say
 from liquid_control.commands.training import begin, go_on
 from liquid_control.commands.trust import search_working_directory
 from liquid_control.neurons import Circuit
-from liquid_control.recipes import CommandError, Recipe, build_agent, build_env, load_recipe
+from liquid_control.recipes import (
+    CommandError,
+    Recipe,
+    build_agent,
+    build_training_env,
+    load_recipe,
+)
 from liquid_control.recipes.arguments import module_of
 from liquid_control.recipes.text import cut
 
@@ -30,7 +36,7 @@ def execute(arguments: Train) -> int:
     if module_of({"task": recipe.task}):
         search_working_directory()
     torch.set_num_threads(recipe.threads)
-    env = build_env(recipe)
+    env = build_training_env(recipe)
     agent = build_agent(recipe, env)
     recipe = recipe.with_policy(agent.policy.options)
     init = None if arguments.init is None else load_weights(agent, existing_run(arguments.init))

@@ -131,6 +131,13 @@ class LiquidPolicy(StatefulPolicy):
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
 
+    def acting_state_dict(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict` that acting depends on: all but the critic's."""
+        weights = super().acting_state_dict()
+        if type(self) is not LiquidPolicy:  # a subclass may act in another way
+            return weights
+        return {name: each for name, each in weights.items() if not name.startswith("critic.")}
+
     def fused_actor(self) -> FusedActor | None:
         """Return the acting step in the compiled kernels; None where PyTorch acts."""
         if type(self) is not LiquidPolicy:  # a subclass may act in another way

@@ -163,6 +163,23 @@ class SoftLiquidPolicy(StatefulPolicy):
         actions, _ = self.actor(activity[0], deterministic)
         return actions, torch.cat([after, actions], dim=1)
 
+    def state_after(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Return the state that `forward` returned, had it chosen other actions in [-1, 1]."""
+        return torch.cat([state[:, : self.actor.circuit.state_size], actions], dim=1)
+
+    def acting_state_dict(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict` that acting depends on: all but the critics'."""
+        weights = super().acting_state_dict()
+        if type(self) is not SoftLiquidPolicy:  # a subclass may act in another way
+            return weights
+        shared = ("critic.body.encoder.",) if self.share_encoder else ()
+        others = ("critic.", "critic_target.")
+        return {
+            name: each
+            for name, each in weights.items()
+            if name.startswith(shared) or not name.startswith(others)
+        }
+
     def actor_inputs(
         self,
         features: Tensor,
@@ -196,6 +213,19 @@ class SoftLiquidPolicy(StatefulPolicy):
         actor_activity, own = self.actor.body(signal, own)
         critic_activity, theirs = self.critic.body.run(encoded, theirs)
         return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)
+
+    def states(self, signal: Signal, state: Tensor, length: int) -> Tensor:
+        """Run both circuits over sequences for their states alone; arguments as in `unroll`.
+
+        Returns:
+            the states before each `length` steps and after the last one, (parts + 1, batch,
+            state_size).
+        """
+        own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
+        of_critics = self.critic.body.states(signal, theirs, length)
+        encoded = self._encode(signal) if self.share_encoder else signal
+        of_actor = self.actor.body.states(encoded, own, length)
+        return torch.cat([of_actor, of_critics], dim=-1)
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Scale actions (batch, actions) from [-1, 1] to the environment's bounds and shape."""

@@ -75,6 +75,14 @@ class StatefulPolicy(BasePolicy):
             actions (batch, ...), and the next state.
         """
 
+    def state_after(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Return the state that `forward` returned, had it chosen other actions (batch, ...)."""
+        return state
+
+    def acting_state_dict(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict` that acting depends on."""
+        return dict(self.state_dict())
+
     @property
     @abstractmethod
     def actor_circuit(self) -> Circuit:

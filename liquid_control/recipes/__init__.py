@@ -1,7 +1,13 @@
 """Recipes: what to train, on which task and with which numbers, as data."""
 
 from liquid_control.recipes.arguments import needs_trust
-from liquid_control.recipes.build import AGENTS, build_agent, build_env, build_robot
+from liquid_control.recipes.build import (
+    AGENTS,
+    build_agent,
+    build_env,
+    build_robot,
+    build_training_env,
+)
 from liquid_control.recipes.schema import Recipe, load_recipe, read_recipe, recipe_from
 from liquid_control.recipes.text import CommandError, RecipeError
 
@@ -13,6 +19,7 @@ __all__ = [
     "build_agent",
     "build_env",
     "build_robot",
+    "build_training_env",
     "load_recipe",
     "needs_trust",
     "read_recipe",

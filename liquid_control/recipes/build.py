@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -11,13 +12,14 @@ from gymnasium.error import Error as GymnasiumError
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents import LiquidPPO, LiquidSAC, WorkerVecEnv
+from liquid_control.agents.ray_workers import RayMissing, Unreachable
 from liquid_control.envs import make, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipes.arguments import check_kwargs
 from liquid_control.recipes.schema import Linear, Recipe
 from liquid_control.recipes.sizes import check_sizes
-from liquid_control.recipes.text import CommandError, RecipeError, cut, one_line
+from liquid_control.recipes.text import CommandError, RecipeError, cut, one_line, short
 
 AGENTS: dict[str, type[LiquidPPO | LiquidSAC]] = {"ppo": LiquidPPO, "sac": LiquidSAC}
 
@@ -45,11 +47,43 @@ def build_env(
         venv = make_vec(
             recipe.task, num_envs or recipe.env.num_envs, threads=recipe.env.threads, **arguments
         )
-    if not venv.has_attr("nominal_interval"):
-        raise RecipeError(
-            f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {recipe.task} "
-            "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
-        )
+    _check_physics(venv, recipe.task)
+    return venv
+
+
+def build_training_env(recipe: Recipe) -> VecEnv:
+    """Build the environments that a recipe trains in, on workers if it has some.
+
+    Raises:
+        RecipeError: If they cannot be built, or the workers cannot be started.
+    """
+    env = recipe.env
+    if env.workers is None:
+        return build_env(recipe)
+    arguments = _env_arguments(recipe, None, "trained")
+    seed = arguments.pop("seed")
+    threads = 1 if env.threads is None else env.threads  # workers share their machines
+    make = partial(make_vec, recipe.task, threads=threads, **arguments)
+    with _as_recipe_error("task and env"):
+        try:
+            venv = WorkerVecEnv(
+                make,
+                env.num_envs,
+                workers=env.workers,
+                block=env.block,
+                seed=seed,
+                engine=env.engine,
+                address=env.address,
+                cpus=env.worker_cpus,
+            )
+        except RayMissing as error:
+            raise RecipeError(
+                f"env.engine: {env.engine}: {error}, or set env.workers=0 to train in this process"
+            ) from error
+        except Unreachable as error:
+            reason = cut(one_line(error), 300)
+            raise RecipeError(f"env.address: {short(env.address)}: {reason}") from error
+    _check_physics(venv, recipe.task)
     return venv
 
 
@@ -78,6 +112,15 @@ def build_agent(recipe: Recipe, env: VecEnv) -> LiquidPPO | LiquidSAC:
         check_sizes(recipe, env)
         build = AGENTS[agent.algorithm]
         return build("LiquidPolicy", env, policy_kwargs=policy, seed=recipe.seed, **arguments)
+
+
+def _check_physics(env: VecEnv, task: str) -> None:
+    """Raise a RecipeError if a task has no MuJoCo physics."""
+    if not env.has_attr("nominal_interval"):
+        raise RecipeError(
+            f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {task} "
+            "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
+        )
 
 
 def _env_arguments(

@@ -7,7 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import torch
 from pydantic import (
@@ -25,11 +34,15 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
+    model_validator,
 )
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.agents.options import DeviceName, PPOOptions, SACOptions, TrainFreq
+from liquid_control.agents.worker_env import check_blocks, default_block
 from liquid_control.envs import Interval, interval_from
 from liquid_control.policies.options import (
     CircuitOptions,
@@ -73,6 +86,9 @@ Steps: TypeAlias = Annotated[
     BeforeValidator(lambda value: int(value) if _is_whole(value) else value),
 ]
 """Control steps; 2e6 is one of the ways to write them."""
+Workers: TypeAlias = Annotated[
+    Annotated[int, Field(ge=0, le=65_536)] | None, Field(validate_default=True)
+]
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
 ]
@@ -120,6 +136,42 @@ class EnvSection(Section):
     """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
+    block: Size | None = None
+    """Environments that act together where there are workers; by default up to 4."""
+    workers: Workers = None
+    """Processes that step and act, see `WorkerVecEnv`; 0: blocks in this one; null: no blocks."""
+    engine: Literal["ray"] = "ray"
+    """What starts the workers."""
+    address: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """Of a running Ray cluster, or "auto"; null starts Ray on this machine."""
+    worker_cpus: PositiveFloat = 1.0
+    """Processors that each worker reserves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_block(cls, data: Any) -> Any:
+        """Set the blocks of environments with workers, which later defaults do not change."""
+        if not isinstance(data, dict) or data.get("workers") is None:
+            return data
+        num_envs = data.get("num_envs", 1)
+        if data.get("block") is not None or type(num_envs) is not int or num_envs < 1:
+            return data
+        return {**data, "block": default_block(num_envs)}
+
+    @field_validator("block", "workers")
+    @classmethod
+    def _divides(cls, number: int | None, info: ValidationInfo) -> int | None:
+        """Check that blocks divide the environments, and workers the blocks."""
+        num_envs, block = info.data.get("num_envs"), info.data.get("block")
+        if number is None and block is not None:
+            raise ValueError("block is for workers; set workers too, 0 to train in this process")
+        if number is None or num_envs is None:
+            return number
+        if info.field_name == "block":
+            check_blocks(num_envs, number, 0)
+        elif block is not None:
+            check_blocks(num_envs, block, number)
+        return number
 
     @property
     def rule(self) -> Interval:

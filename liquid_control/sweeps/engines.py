@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from liquid_control.agents.ray_workers import RayMissing, Unreachable, connect
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut, one_line
 from liquid_control.sweeps.worker import Command, Requeued, run_command
 
 LOST = -int(getattr(signal, "SIGKILL", 9))
 """Exit code of a process that was killed, or whose machine was lost."""
-REACHABLE = 10.0  # seconds
 
 
 class Process(Protocol):
@@ -89,20 +88,15 @@ class Ray:
     """
 
     def __init__(self, address: str | None = None) -> None:
+        where = f"--address {cut(address)}" if address else "--on ray"
         try:
-            import ray
-        except ImportError as error:
-            raise CommandError('--on ray needs Ray: pip install "liquid-control[ray]"') from error
-        self._ray = ray
-        _check_reachable(address)
-        options: dict[str, Any] = {} if address else {"include_dashboard": False}
-        try:
-            ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            where = f"--address {cut(address)}: " if address else "--on ray: "
-            raise CommandError(f"{where}{cut(one_line(error), 300)}") from error
+            self._ray, self._is_mine = connect(address)
+        except RayMissing as error:
+            raise CommandError(f"{where}: {error}") from error
+        except Unreachable as error:
+            raise CommandError(f"{where}: {cut(str(error), 300)}") from error
         # A lost machine is noticed by the driver, which starts the command anew.
-        self._run = ray.remote(num_cpus=1, max_retries=0)(run_command)
+        self._run = self._ray.remote(num_cpus=1, max_retries=0)(run_command)
 
     def capacity(self) -> int:
         """Return the number of processors of the cluster."""
@@ -113,22 +107,9 @@ class Ray:
         return RayProcess(self._ray, self._run.remote(command))
 
     def close(self) -> None:
-        """Disconnect; Ray ends if it was started here."""
-        self._ray.shutdown()
-
-
-def _check_reachable(address: str | None) -> None:
-    """Raise a CommandError if nothing answers at host:port, where Ray would wait for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not host:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=REACHABLE).close()
-    except (OSError, OverflowError, ValueError) as error:
-        raise CommandError(
-            f"--address {cut(str(address))}: nothing answers there ({one_line(error)}); start a "
-            "cluster with `ray start --head`, and give its address or auto"
-        ) from error
+        """Disconnect, if this engine has connected; Ray ends if it was started here."""
+        if self._is_mine:
+            self._ray.shutdown()
 
 
 class RayProcess:

@@ -387,3 +387,14 @@ def test_paths_are_printed_as_they_are(run: Run, capsys: pytest.CaptureFixture[s
     run.folder.rename("[red]run")
     assert cli.main(["pack", "[red]run", "--output", "[b]x.zip"]) == 0
     assert "Packed: [b]x.zip, with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+def test_a_training_on_workers_resumes_on_others(workers: str, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "env.workers=0", "agent.total_timesteps=128")
+    assert load_recipe(Run(whole).config).env.block == load_recipe(RECIPE, TINY).env.num_envs
+    run = Run(train(tmp_path / "part", f"env.workers={workers}", "agent.total_timesteps=64"))
+    arguments = ["--set", "agent.total_timesteps=128", "env.workers=0"]
+    assert cli.main(["resume", str(run.folder), "--quiet", *arguments]) == 0
+    assert equal(weights_of(run), weights_of(Run(whole)))
+    assert cli.main(["evaluate", str(run.folder), "--quiet"]) == 0

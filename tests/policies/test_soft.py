@@ -95,6 +95,54 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     assert policy.critic_part(rest[2]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("options", [{}, {"encoder": [7], "share_encoder": True}])
+def test_states_are_those_of_unrolls_in_parts(options: dict[str, Any]) -> None:
+    policy = make_soft(**options)
+    signal, state = random_signal(policy), torch.randn(BATCH, policy.state_size)
+    with torch.no_grad():
+        states = policy.states(signal, state, 3)
+        assert len(states) == STEPS // 3 + 1
+        assert torch.equal(states[0], state)
+        for part in range(STEPS // 3):
+            _, _, state = policy.unroll(span(signal, 3 * part, 3 * part + 3), state)
+            assert_close(states[part + 1], state)
+
+
+@pytest.mark.parametrize("options", [{}, {"encoder": [7]}, {"encoder": [7], "share_encoder": True}])
+def test_acting_depends_on_its_part_of_the_weights(options: dict[str, Any]) -> None:
+    policy, other = make_soft(**options), make_soft(**options)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(torch.randn_like(weight))
+    acting = policy.acting_state_dict()
+    assert not any(name.startswith("critic_target") for name in acting)
+    other.load_state_dict(acting, strict=False)
+    size, starts = len(policy.normalizer.mean), torch.zeros(BATCH)  # type: ignore[union-attr]
+    state = policy.initial_actor_state(BATCH)
+    now = torch.randn(BATCH, size), torch.full((BATCH,), NOMINAL)
+    with torch.no_grad():
+        ours, after = policy(*now, state, starts, deterministic=True)
+        theirs, following = other(*now, state, starts, deterministic=True)
+        assert torch.equal(ours, theirs)
+        assert torch.equal(after, following)
+
+
+def test_the_state_after_other_actions_is_that_of_a_policy_that_chose_them() -> None:
+    policy = make_soft()
+    features = torch.randn(BATCH, len(policy.normalizer.mean))  # type: ignore[union-attr]
+    actions = torch.rand(BATCH, policy.action_size) * 2 - 1
+    now = features, torch.full((BATCH,), NOMINAL)
+    with torch.no_grad():
+        _, after = policy(*now, policy.initial_actor_state(BATCH), torch.zeros(BATCH))
+        assert torch.equal(policy.state_after(after, after[:, -policy.action_size :]), after)
+        after = policy.state_after(after, actions)
+        seen = policy.signal(features[None], now[1][None], torch.zeros(1, BATCH), actions[None])
+        activity, _ = policy.actor.body(seen, after[:, : -policy.action_size])
+        expected, _ = policy.actor(activity[0], deterministic=True)
+        acted, _ = policy(*now, after, torch.zeros(BATCH), deterministic=True)
+    assert_close(acted, expected)
+
+
 def test_an_episodes_start_forgets_state_and_action() -> None:
     policy = make_soft()
     observation = at(draw(TIMED, 1, BATCH), 0)

@@ -149,7 +149,7 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("learning_rate=3", ["learning_rate: unknown key", "mean agent.learning_rate?"]),
         (
             "env.quux=3",
-            ["env.quux: unknown key", "known here: allow_any_interval, interval, kwargs"],
+            ["env.quux: unknown key", "known here: address, allow_any_interval, block, engine"],
         ),
         ("policy.use_sde=true", ["policy.use_sde: unknown key"]),
         ("agent.learning_rate={begin: 1, end: 0}", ["agent.learning_rate."]),

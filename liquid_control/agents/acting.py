@@ -1,0 +1,97 @@
+"""Acting: a policy in environments, one control step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from liquid_control.agents.finite_checks import check_each, check_observation
+from liquid_control.agents.sequences import Transitions
+from liquid_control.policies.stateful import StatefulPolicy
+
+
+class Step(NamedTuple):
+    """One control step of every environment.
+
+    Attributes:
+        transitions: fields (num_envs, ...), on the policy's device.
+        observation: what the step led to; the rest is what SB3's environments return beside it.
+        rewards: (num_envs,).
+        dones: (num_envs,).
+        infos: one of each environment.
+    """
+
+    transitions: Transitions
+    observation: Any
+    rewards: NDArray[np.float32]
+    dones: NDArray[np.bool_]
+    infos: list[dict[str, Any]]
+
+
+def act(
+    policy: StatefulPolicy,
+    env: VecEnv,
+    observation: Any,
+    episode_start: NDArray[np.bool_],
+    state: Tensor,
+    timesteps: int,
+    *,
+    per_step: int | None = None,
+    random_steps: int = 0,
+) -> Iterator[Step]:
+    """Act with a policy, and yield every control step; it does not end by itself.
+
+    Args:
+        policy: in evaluation mode. Noise is drawn from PyTorch's generator.
+        env: the environments.
+        observation: the last one, of every environment.
+        episode_start: (num_envs,), true where an episode starts with it.
+        state: (num_envs, size) of the actor before it, see `StatefulPolicy`.
+        timesteps: of the training, for error messages.
+        per_step: by how many a step increases them; None: one for each environment here.
+        random_steps: the first so many actions are uniform in [-1, 1], in place of the policy's.
+
+    Raises:
+        NotFinite: an observation, an action or a reward is NaN or infinite.
+        ValueError: an elapsed time is refused, see `StatefulPolicy.observe`.
+    """
+    number = 0
+    while True:
+        features, elapsed_time = observe(policy, observation, max(number - 1, 0), timesteps)
+        starts = torch.as_tensor(episode_start, device=policy.device)
+        with torch.no_grad():
+            actions, state = policy(features, elapsed_time, state, starts)
+            if number < random_steps:
+                actions = 2 * torch.rand_like(actions) - 1
+                state = policy.state_after(state, actions)
+        for_env = policy.for_env(actions)
+        check_each("actions", for_env, number, timesteps)
+        observation, rewards, dones, infos = env.step(for_env)
+        timesteps += env.num_envs if per_step is None else per_step
+        check_each("rewards", rewards, number, timesteps)
+        transitions = Transitions(
+            features=features,
+            elapsed_time=elapsed_time,
+            episode_start=starts,
+            actions=actions,
+            rewards=torch.from_numpy(rewards.astype(np.float32)),
+            ended=torch.as_tensor(dones),
+        )
+        yield Step(transitions, observation, rewards, dones, infos)
+        episode_start = dones
+        number += 1
+
+
+def observe(
+    policy: StatefulPolicy, observation: Any, step: int | None, timesteps: int
+) -> tuple[Tensor, Tensor]:
+    """Return features and elapsed time of finite observations; numbers are for the error."""
+    check_observation(observation, step, timesteps)
+    return policy.observe(obs_as_tensor(observation, policy.device))
