@@ -1,16 +1,14 @@
 """Runs the command lines of a page, with small numbers in the place of its own.
 
-`liquid-control` runs in this process: trainings have few steps, and evaluations one short episode. A
-command that stands on several pages runs once. Of what needs a display, and of what takes long in
+`liquid-control` runs in this process: trainings have few steps, and evaluations one short episode.
+A command that stands on several pages runs once. Of what needs a display, and of what takes long in
 tests that are not slow, the arguments are parsed; likewise of benchmarks. What installs, waits for
 a browser or needs a cluster is named in `ELSEWHERE` and not run.
 """
 
 from __future__ import annotations
 
-import glob
 import itertools
-import os
 import re
 import runpy
 import shlex
@@ -74,7 +72,9 @@ def _expanded(word: str) -> list[str]:
     if braces := re.fullmatch(r"([\w/.]*)\{([\w,]+)\}([\w/.]*)", word):
         first, choices, last = braces.groups()
         return [f"{first}{choice}{last}" for choice in choices.split(",")]
-    return sorted(glob.glob(word)) or [word] if "*" in word and "=" not in word else [word]
+    if "*" in word and "=" not in word:
+        return sorted(map(str, Path().glob(word))) or [word]
+    return [word]
 
 
 def run(words: list[str], *, slow: bool) -> None:
@@ -217,5 +217,5 @@ def check_extras(arguments: list[str]) -> None:
 def working_directory(folder: Path, run_folder: Path) -> None:
     """Fill a folder with links to the repository, and with a run, for the commands of a page."""
     for name in LINKED:
-        os.symlink(ROOT / name, folder / name)
+        (folder / name).symlink_to(ROOT / name)
     shutil.copytree(run_folder, folder / "runs" / "half_cheetah-ncp_ppo" / "20260131-120000-0")

@@ -1,4 +1,4 @@
-"""Every code block and every command line of the site and of the README runs, with small numbers."""
+"""Code blocks and command lines of the site and of the README run, with small numbers."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page_folder(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def page_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory of a page; what its blocks import and register is undone afterwards."""
     working_directory(tmp_path, trained)
     monkeypatch.chdir(tmp_path)
