@@ -61,8 +61,8 @@ def run_page(page: Path, *, slow: bool) -> None:
             continue
         try:
             run_block(block, page, namespace, slow=slow)
-        except Exception as error:
-            raise AssertionError(f"{name_of(page)}, line {block.line}") from error
+        except (Exception, SystemExit) as error:
+            raise AssertionError(f"{page}, line {block.line}") from error
 
 
 def run_block(block: Block, page: Path, namespace: dict[str, object], *, slow: bool) -> None:
@@ -114,3 +114,38 @@ def test_command_lines_and_code_stand_in_blocks_that_are_run(page: Path) -> None
     for block in blocks_of(page):
         first = (block.source.split() or [""])[0]
         assert block.language or first not in {"liquid-control", "make", "pip", "python", "import"}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "python\nassert 1 + 1 == 3\n",
+        "python\nassert 1\nfrom liquid_control import no_such_name\n",
+        "sh\nliquid-control train no_such_recipe.yaml\n",
+        "sh\nliquid-control evaluate RUN --no-such-flag\n",
+        "sh\npython benchmarks/training.py --no-such-flag\n",
+        "sh\nmake no-such-target\n",
+        'sh\npip install "liquid-control[no_such_extra]"\n',
+        "sh\nno-such-program\n",
+        "yaml\nagent: {no_such_key: 1}\n",
+        "cobol\n",
+    ],
+)
+def test_a_block_that_fails_is_named(page_folder: Path, block: str) -> None:
+    page = page_folder / "page.md"
+    page.write_text(f"# A page\n\n```{block}```\n")
+    with pytest.raises(AssertionError, match=r"page\.md, line 4$"):
+        run_page(page, slow=False)
+
+
+def test_a_comment_must_replace_what_the_block_has(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    block = "```python\nsteps = 1_000\n```\n"
+    page.write_text(f"<!-- tests: 1_000 as 8 -->\n\n{block}")
+    assert [each.source for each in blocks_of(page)] == ["steps = 8\n"]
+    page.write_text(f"<!-- tests: 2_000 as 8 -->\n\n{block}")
+    with pytest.raises(AssertionError, match="2_000"):
+        blocks_of(page)
+    page.write_text(f"<!-- tests: slow -->\n\nSome words.\n\n{block}")
+    with pytest.raises(AssertionError, match="not before a block"):
+        blocks_of(page)
