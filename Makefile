@@ -13,7 +13,7 @@ SANITIZED := build/sanitize
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow sanitize sanitized fuzz check format bench clean
+.PHONY: help train test test-slow docs sanitize sanitized fuzz check format bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: $(READY) ## run the tests, without the slow ones, on all processors
 
 test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy references
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+docs: $(READY) ## build the documentation site into build/site, readable offline
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 # AddressSanitizer's library must be loaded first, followed by the C++ library, whose exceptions it
 # intercepts. Leak detection is off because Python itself leaks. The build has its own folder and
@@ -87,5 +91,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@rm -f $@
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet pip setuptools
-	$(BIN)/python -m pip install --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev,docs]'
 	@touch $@

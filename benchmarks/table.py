@@ -1,4 +1,4 @@
-"""Tables in Markdown, for the terminal and the README."""
+"""Tables in Markdown, for the terminal and the documentation."""
 
 from __future__ import annotations
 

@@ -270,6 +270,10 @@ def test_the_installed_command_trains_a_recipe_by_its_name_in_an_empty_folder(
     assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"
 
 
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {liquid_control.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_the_links_at_the_root_lead_into_the_package() -> None:
     for name in ("envs", "agents"):
         link = ROOT / name
