@@ -31,6 +31,19 @@ def nominal_interval(env: VecEnv) -> float:
     return 1.0
 
 
+def seconds_of_steps(infos: list[dict[str, Any]], env: VecEnv) -> list[float] | None:
+    """Return how long the last step of each environment lasted, or None if they do not say.
+
+    Where observations carry an elapsed time, `info["elapsed_time"]` is the seconds since the last
+    control step. By these a step is discounted. The elapsed time that a policy observes differs
+    from them where observations are lost on the way, see `envs.Dropout`.
+    """
+    if not carries_time(env.observation_space):
+        return None
+    seconds = [info.get(ELAPSED_TIME) for info in infos]
+    return None if None in seconds else seconds  # type: ignore[return-value]
+
+
 def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:
     """Return a policy's arguments, completed by what the environment says of its intervals.
 

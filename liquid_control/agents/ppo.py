@@ -25,7 +25,11 @@ from liquid_control.agents.finite_checks import (
     check_weights,
     undone_on_error,
 )
-from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
+from liquid_control.agents.nominal_interval import (
+    seconds_of_steps,
+    with_intervals,
+    with_time_in_seconds,
+)
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import (
@@ -194,6 +198,7 @@ class LiquidPPO(SavedAgent, PPO):
             self._state = self.policy.initial_actor_critic_state(env.num_envs)
         state = self.policy.actor_part(self._state)
         ends: list[EpisodeEnd] = []
+        seconds: list[list[float]] = []
         features, elapsed_time = self._observe(self._last_obs, 0)
         for step in range(n_rollout_steps):
             starts = torch.as_tensor(self._last_episode_starts, device=self.device)
@@ -224,6 +229,8 @@ class LiquidPPO(SavedAgent, PPO):
                 )
             )
             ends += find_episode_ends(step, dones, infos)
+            if (lasted := seconds_of_steps(infos, env)) is not None:
+                seconds.append(lasted)
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
             features, elapsed_time = self._observe(new_obs, step)
@@ -238,6 +245,11 @@ class LiquidPPO(SavedAgent, PPO):
             features,
             elapsed_time,
             ends,
+            seconds=(
+                torch.tensor(seconds, dtype=torch.float32, device=self.device)
+                if len(seconds) == n_rollout_steps
+                else None
+            ),
             length=self.sequence_length,
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,

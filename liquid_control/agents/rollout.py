@@ -89,6 +89,7 @@ def finish_rollout(
     elapsed_time: Tensor,
     ends: Sequence[EpisodeEnd],
     *,
+    seconds: Tensor | None = None,
     length: int,
     gamma: float,
     gae_lambda: float,
@@ -104,6 +105,8 @@ def finish_rollout(
         features: (num_envs, features), observed after the last step.
         elapsed_time: (num_envs,) seconds, of that observation.
         ends: every episode end of the rollout.
+        seconds: (steps, num_envs), that each step lasted; None: the elapsed time of the observation
+            that followed on it.
         length: steps per sequence.
         gamma: discount per nominal interval.
         gae_lambda: mixing of GAE, per nominal interval.
@@ -115,21 +118,21 @@ def finish_rollout(
             unchanged then.
         ValueError: an elapsed time is refused, see `check_elapsed_time`.
     """
-    duration = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
+    observed = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
     if ends:
         place, (_, at_end) = gather(policy, ends)
-        duration[place] = at_end
-    duration /= policy.nominal_interval
+        observed[place] = at_end
+    duration = (observed if seconds is None else seconds) / policy.nominal_interval
 
     state, ended = unrolled.states[-1], transitions.ended
     last = policy.predict_values(features[None], elapsed_time[None], state, ended[-1:])
     next_values = torch.cat([unrolled.values[1:], last])
     terminated = ended.clone()
     if truncated := [end for end in ends if end.truncated]:
-        place, observed = gather(policy, truncated)
+        place, last_seen = gather(policy, truncated)
         terminated[place] = False
         next_values[place] = _terminal_values(
-            policy, transitions, unrolled.states, length, place, *observed
+            policy, transitions, unrolled.states, length, place, *last_seen
         )
     next_values = torch.where(terminated, 0.0, next_values)
 
@@ -142,6 +145,7 @@ def finish_rollout(
         ("next_values", next_values),
     ):
         check_column(name, column, timesteps)
+    policy.check_elapsed_time(observed)
     policy.check_elapsed_time(duration * policy.nominal_interval)
     discounts = per_step(gamma, duration)
     if return_normalizer is not None:

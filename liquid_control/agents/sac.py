@@ -31,7 +31,11 @@ from liquid_control.agents.finite_checks import (
     check_weights,
     undone_on_error,
 )
-from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
+from liquid_control.agents.nominal_interval import (
+    seconds_of_steps,
+    with_intervals,
+    with_time_in_seconds,
+)
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
@@ -231,6 +235,10 @@ class LiquidSAC(SavedAgent, SAC):
             at_ends = torch.zeros_like(self._acted["features"]).index_put((env,), features)
             check_step("terminal observation", at_ends, self.num_timesteps)
             check_step("elapsed_time", elapsed_time, self.num_timesteps)
+            policy.check_elapsed_time(elapsed_time)
+        assert self.env is not None
+        if (seconds := seconds_of_steps(infos, self.env)) is not None:
+            elapsed_time = torch.tensor(seconds, dtype=torch.float32, device=self.device)
             policy.check_elapsed_time(elapsed_time)
         replay_buffer.add(
             self._state,

@@ -18,6 +18,15 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from liquid_control.envs.batched import BatchedVecEnv, task_of
+from liquid_control.envs.conditioned import Conditioned
+from liquid_control.envs.conditions import (
+    ActuatorsLike,
+    BodiesLike,
+    EventsLike,
+    Privileged,
+    SensorsLike,
+    conditions_from,
+)
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.envs.observe_only import Observe, ObserveOnly
 from liquid_control.envs.variable_rate import VariableRate
@@ -36,6 +45,11 @@ def make(
     observe: Observe = "full",
     interval: IntervalLike = None,
     allow_any_interval: bool = False,
+    sensors: SensorsLike = None,
+    actuators: ActuatorsLike = None,
+    bodies: BodiesLike = None,
+    events: EventsLike = None,
+    privileged: Privileged | None = None,
     seed: int | None = None,
     render_mode: str | None = None,
     **task_kwargs: Any,
@@ -50,12 +64,18 @@ def make(
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
         allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
             nominal one.
+        sensors: What happens to observations; this and the next four are described in
+            `conditions_from`. Without them the env is the task as it is.
+        actuators: What happens to actions.
+        bodies: How the robot's body differs from the model.
+        events: What happens in mid-episode.
+        privileged: What critics and teachers observe besides.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
 
     Returns:
-        An env wrapped in `VariableRate`.
+        An env wrapped in `VariableRate`, and in `Conditioned` where there are conditions.
 
     Raises:
         ValueError: If the task, the part to observe or the interval is invalid.
@@ -71,8 +91,11 @@ def make(
         raise ValueError(f"unknown task {task!r}: {error}") from error
     if observe != "full":
         env = ObserveOnly(env, observe)
-    if isinstance(env.unwrapped, MujocoEnv) or interval is not None:
+    conditions = conditions_from(sensors, actuators, bodies, events, privileged)
+    if isinstance(env.unwrapped, MujocoEnv) or interval is not None or conditions:
         env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
+    if conditions:
+        env = Conditioned(env, conditions)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -86,6 +109,11 @@ def make_vec(
     observe: Observe = "full",
     interval: IntervalLike = None,
     allow_any_interval: bool = False,
+    sensors: SensorsLike = None,
+    actuators: ActuatorsLike = None,
+    bodies: BodiesLike = None,
+    events: EventsLike = None,
+    privileged: Privileged | None = None,
     seed: int | None = None,
     threads: int | None = None,
     **task_kwargs: Any,
@@ -101,6 +129,12 @@ def make_vec(
         observe: As in `make`.
         interval: As in `make`.
         allow_any_interval: As in `make`.
+        sensors: As in `make`. Every env draws its own numbers, which do not depend on how the envs
+            are stepped.
+        actuators: As in `make`.
+        bodies: As in `make`.
+        events: As in `make`.
+        privileged: As in `make`.
         seed: Env i is seeded with seed + i.
         threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
         **task_kwargs: As in `make`.
@@ -121,6 +155,11 @@ def make_vec(
         observe=observe,
         interval=interval,
         allow_any_interval=allow_any_interval,
+        sensors=sensors,
+        actuators=actuators,
+        bodies=bodies,
+        events=events,
+        privileged=privileged,
         **task_kwargs,
     )
 

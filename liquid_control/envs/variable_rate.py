@@ -48,6 +48,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     Attributes:
         nominal_interval: The task's own control interval, in seconds.
+        nominal_substeps: The same in physics steps.
         timestep: The duration of a physics step, in seconds.
         horizon: The physical time in seconds after which an episode truncates, or None.
         horizon_substeps: The same in physics steps.
@@ -84,7 +85,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self.nominal_interval = float(task.dt)
         self._task = task
         self.timestep = float(task.model.opt.timestep)
-        self._nominal_substeps = int(task.frame_skip)
+        self.nominal_substeps = int(task.frame_skip)
         self.allow_any_interval = allow_any_interval
         check_interval(
             self.interval,
@@ -95,7 +96,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
         self._max_episode_steps = max_episode_steps
         self.horizon_substeps = (
-            None if max_episode_steps is None else max_episode_steps * self._nominal_substeps
+            None if max_episode_steps is None else max_episode_steps * self.nominal_substeps
         )
         self.horizon = (
             None if self.horizon_substeps is None else self.horizon_substeps * self.timestep
@@ -118,6 +119,11 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         if spec is not None:
             spec.max_episode_steps = self._max_episode_steps
         return spec
+
+    @property
+    def substeps_since_reset(self) -> int:
+        """Physics steps since the start of the episode."""
+        return self._substeps_since_reset
 
     @property
     def observation_names(self) -> tuple[str, ...]:
@@ -165,7 +171,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             observation, reward, terminated, truncated, info = self.env.step(action)
         finally:
             # Renderers and users read the task's dt between steps as its nominal interval.
-            self._task.frame_skip = self._nominal_substeps
+            self._task.frame_skip = self.nominal_substeps
         # Each row of the array is returned once, so that no copy is needed.
         elapsed_time = self._elapsed_time[tick]
         self._tick = tick + 1
@@ -174,7 +180,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         info["physical_time"] = self._substeps_since_reset * self.timestep
         return (
             {"observation": observation, "elapsed_time": elapsed_time},
-            float(reward) * (substeps / self._nominal_substeps),
+            float(reward) * (substeps / self.nominal_substeps),
             terminated,
             truncated or self._substeps_since_reset == self.horizon_substeps,
             info,
@@ -199,7 +205,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         if axes != dict(zip(names, ((1, "i"), (0, "i"), (0, "i")), strict=True)):
             raise ValueError(f"the saved schedule must be integers {names}, got {axes}")
         schedule, tick, elapsed = state["schedule"], *(state[name].item() for name in names[1:])
-        horizon, nominal = self.horizon_substeps, self._nominal_substeps
+        horizon, nominal = self.horizon_substeps, self.nominal_substeps
         check_schedule(schedule, tick, elapsed, horizon, nominal)
         self._schedule = schedule.astype(np.int64)
         self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)

@@ -89,6 +89,11 @@ def _env_arguments(
         "observe": env.observe,
         "interval": env.interval if interval == "trained" else interval,
         "allow_any_interval": env.allow_any_interval,
+        "sensors": env.sensors,
+        "actuators": env.actuators,
+        "bodies": env.bodies,
+        "events": env.events,
+        "privileged": env.privileged,
         "seed": recipe.seed if seed is None else seed,
         **env.kwargs,
     }
