@@ -5,6 +5,7 @@ from __future__ import annotations
 from liquid_control.envs.actuators import RateLimit
 from liquid_control.envs.batched import BatchedVecEnv
 from liquid_control.envs.bodies import Randomize
+from liquid_control.envs.check import check_env
 from liquid_control.envs.conditioned import Conditioned
 from liquid_control.envs.conditions import Conditions, conditions_from
 from liquid_control.envs.delay import Delay
@@ -24,6 +25,7 @@ from liquid_control.envs.intervals import (
 )
 from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.sensors import Age, Dropout, Noise, Quantize
+from liquid_control.envs.step_for import StepFor
 from liquid_control.envs.task_env import register
 from liquid_control.envs.tasks import Simulations, Task
 from liquid_control.envs.variable_rate import VariableRate
@@ -52,11 +54,13 @@ __all__ = [
     "RateLimit",
     "SerialVecEnv",
     "Simulations",
+    "StepFor",
     "Task",
     "Trace",
     "Uniform",
     "VariableRate",
     "VecWindow",
+    "check_env",
     "conditions_from",
     "interval_from",
     "make",

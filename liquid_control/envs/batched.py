@@ -52,7 +52,7 @@ _NOTES, _AGE = "notes", "seconds"
 def task_of(env: gym.Env[Any, Any]) -> Task | str:
     """Return the batched task of an env, or the reason why it cannot be batched."""
     robot: Any = env.unwrapped
-    if type(robot) not in {*GYMNASIUM, TaskEnv}:
+    if type(robot) not in (*GYMNASIUM, TaskEnv):
         return f"{type(robot).__name__} has no batched implementation"
     unknown = [
         layer for layer in layers(env) if not isinstance(layer, (*_KNOWN_LAYERS, type(robot)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from liquid_control.envs.bodies import apply
 from liquid_control.envs.conditions import Conditions, Situation
 from liquid_control.envs.names import observation_names
 from liquid_control.envs.sensors import Age
+from liquid_control.envs.step_for import StepFor, flat
 from liquid_control.envs.variable_rate import TimedObservation, VariableRate, layers
 
 _ONE = np.zeros(1, np.int64)  # the index of the only simulation
@@ -51,18 +53,24 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
                 f"{type(env).__name__}"
             )
         super().__init__(env)
-        robot: Any = env.unwrapped
+        robot: Any = env.robot
+        if conditions.needs_model and isinstance(robot, StepFor):
+            raise TypeError(
+                f"bodies and events change a MuJoCo model, and {type(env.unwrapped).__name__} has "
+                f"none; leave them out"
+            )
+        self._model = None if isinstance(robot, StepFor) else robot.model
         space: gym.Space[Any] = env.env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             raise TypeError(f"sensors need a Box observation of one axis, got {space}")
         self._rate, self._robot, self._space = env, robot, space
         self._situation = self.situation(1)
         sensing = self._situation.sensing
-        self._scratch = mujoco.MjData(robot.model) if self._situation.bodies.fields else None
+        self._scratch = mujoco.MjData(self._model) if self._situation.bodies.fields else None
         # The observations at the last physics steps, of which late sensors show one.
         length = sensing.longest_delay + 1 if sensing.longest_delay else 0
         self._past = np.zeros((length, space.shape[0]))
-        self._tick = self._now = 0
+        self._tick = self._now = self._step = 0
         self._views = [
             layer.observation
             for layer in reversed([*layers(env.env)])
@@ -73,12 +81,16 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         parts["observation"] = sensing.space(space)
         privileged = conditions.privileged
         if privileged is not None:
-            size = robot.observation_space.shape[0] if privileged != "drawn" else 0
+            whole: Any = robot.observation_space
+            size = math.prod(whole.shape) if privileged != "drawn" else 0
             size += len(self._situation.drawn) if privileged != "full" else 0
             parts["privileged"] = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
         self.observation_space = gym.spaces.Dict(parts)
         if length or conditions.events or not self._situation.actuation.is_idle:
-            self._simulate_in(robot)
+            if isinstance(robot, StepFor):
+                robot.hook = self
+            else:
+                self._simulate_in(robot)
 
     def situation(self, num_envs: int) -> Situation:
         """Return these conditions for so many simulations of the task."""
@@ -86,7 +98,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         return Situation(
             self.conditions,
             num_envs,
-            model=self._robot.model,
+            model=self._model,
             size=self._space.shape[0],
             space=rate.action_space,
             timestep=rate.timestep,
@@ -105,7 +117,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[TimedObservation, dict[str, Any]]:
         """Draw the conditions of the episode, and reset the task."""
-        situation, robot = self._situation, self._robot
+        situation, robot = self._situation, self.unwrapped
         if seed is not None:
             robot.np_random = seeding.np_random(seed)[0]  # as the task does below
             situation.seed(0)
@@ -177,7 +189,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             info["drawn"] = self._situation.info(0)
         privileged = self.conditions.privileged
         if privileged is not None:
-            full = [] if privileged == "drawn" else [self._robot._get_obs()]
+            full = [] if privileged == "drawn" else [np.ravel(self._full())]
             drawn = [] if privileged == "full" else [self._situation.numbers(_ONE)[0]]
             observation["privileged"] = np.concatenate(full + drawn, dtype=np.float64)
 
@@ -185,9 +197,26 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         if self._scratch is not None:
             apply(self._robot.model, self._situation.bodies, 0, self._scratch)
 
-    def _observe(self) -> NDArray[Any]:
-        """Return the observation that the wrappers inside would show now."""
-        observation = self._robot._get_obs()
+    def _full(self) -> NDArray[Any]:
+        """Return the whole observation of the task, without wrappers."""
+        robot = self._robot
+        full: NDArray[Any] = robot.last if isinstance(robot, StepFor) else robot._get_obs()
+        return full
+
+    def commands(self, action: Any, substeps: int) -> Iterator[Any]:
+        """Yield what the actuators do in each physics step of a control step; for `StepFor`."""
+        actuation, like = self._situation.actuation, np.asarray(action)
+        for now in range(self._now, self._now + substeps):
+            self._step = now
+            yield action if actuation.is_idle else flat(actuation.advance(0, now), like)
+
+    def record(self, observation: Any) -> None:
+        """Note the observation after a physics step; for `StepFor`."""
+        if len(self._past):
+            self._past[(self._step + 1) % len(self._past)] = self._shown(observation)
+
+    def _shown(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """Return what the wrappers inside show of an observation."""
         for view in self._views:
             observation = view(observation)
         return np.asarray(observation, np.float64)
@@ -219,5 +248,5 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             data.xfrc_applied[:] = forces
             if len(self._past):
                 mujoco.mj_rnePostConstraint(model, data)
-                self._past[(now + 1) % len(self._past)] = self._observe()
+                self._past[(now + 1) % len(self._past)] = self._shown(robot._get_obs())
         mujoco.mj_rnePostConstraint(model, data)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import mujoco
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
@@ -29,7 +28,7 @@ from liquid_control.envs.conditions import (
 )
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.envs.observe_only import Observe, ObserveOnly
-from liquid_control.envs.variable_rate import VariableRate
+from liquid_control.envs.variable_rate import VariableRate, has_rate
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +49,15 @@ def make(
     bodies: BodiesLike = None,
     events: EventsLike = None,
     privileged: Privileged | None = None,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
     seed: int | None = None,
     render_mode: str | None = None,
     **task_kwargs: Any,
 ) -> gym.Env[dict[str, Any], Any]:
-    """Build a MuJoCo task with a variable control rate.
+    """Build a MuJoCo task, or a robot of one's own, with a variable control rate.
 
-    An env that is not a MuJoCo task keeps its own rate and its observation without elapsed time.
+    Any other env keeps its own rate and its observation without elapsed time. A robot of one's own
+    follows the protocol of `StepFor`.
 
     Args:
         task: The task's name in Gymnasium, such as "HalfCheetah-v5".
@@ -70,6 +71,8 @@ def make(
         bodies: How the robot's body differs from the model.
         events: What happens in mid-episode.
         privileged: What critics and teachers observe besides.
+        wrappers: Called in order, each with the env so far, to wrap it: gymnasium's wrappers, or
+            any function from an env to an env.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
@@ -92,10 +95,12 @@ def make(
     if observe != "full":
         env = ObserveOnly(env, observe)
     conditions = conditions_from(sensors, actuators, bodies, events, privileged)
-    if isinstance(env.unwrapped, MujocoEnv) or interval is not None or conditions:
+    if has_rate(env) or interval is not None or conditions:
         env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
     if conditions:
         env = Conditioned(env, conditions)
+    for wrapper in wrappers:
+        env = wrapper(env)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -114,6 +119,7 @@ def make_vec(
     bodies: BodiesLike = None,
     events: EventsLike = None,
     privileged: Privileged | None = None,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
     seed: int | None = None,
     threads: int | None = None,
     **task_kwargs: Any,
@@ -135,6 +141,7 @@ def make_vec(
         bodies: As in `make`.
         events: As in `make`.
         privileged: As in `make`.
+        wrappers: As in `make`. Envs with wrappers are stepped one by one.
         seed: Env i is seeded with seed + i.
         threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
         **task_kwargs: As in `make`.
@@ -160,6 +167,7 @@ def make_vec(
         bodies=bodies,
         events=events,
         privileged=privileged,
+        wrappers=wrappers,
         **task_kwargs,
     )
 

@@ -6,7 +6,7 @@ simulations at once, or of one, which gives the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -317,25 +317,37 @@ def _stage(
 
 
 class _Blocks:
-    """Random numbers for each observation of an episode, drawn a block at a time."""
+    """What random numbers do to each observation of an episode, drawn a block at a time.
 
-    def __init__(self, stream: str, num_envs: int, size: int, *, normal: bool) -> None:
-        self._stream, self._normal = stream, normal
+    Args:
+        stream: The name of the random numbers.
+        num_envs: Number of simulations.
+        size: Numbers for each observation.
+        dtype: Of what `fill` returns.
+        fill: Returns a block of a simulation, (length, size), given a generator, the length, the
+            index of the simulation and the number of the block.
+    """
+
+    def __init__(
+        self, stream: str, num_envs: int, size: int, dtype: type, fill: Callable[..., Any]
+    ) -> None:
+        self._stream, self._fill = stream, fill
         self._length = max(4, min(_BLOCK, _NUMBERS // size))
-        # Single precision takes half the time and memory.
-        self._numbers = np.zeros((num_envs, self._length, size), np.float32)
-        self._block = np.full(num_envs, -1, np.int64)
+        self._blocks: NDArray[Any] = np.zeros((num_envs, self._length, size), dtype)
+        self._flat = self._blocks.reshape(-1, size)
+        self._current = np.full(num_envs, -1, np.int64)
+        self._first = np.arange(num_envs) * self._length
         self._episodes: list[Episode | None] = [None] * num_envs
 
     def begin(self, which: Sequence[int], episodes: Sequence[Episode]) -> None:
         for index, episode in zip(which, episodes, strict=True):
             self._episodes[index] = episode
-            self._block[index] = -1
+            self._current[index] = -1
 
-    def at(self, which: Counts, tick: Counts) -> NDArray[np.float32]:
-        """Return the numbers of observations, (frames, size)."""
-        block, row = np.divmod(tick, self._length)
-        stale = _rows(self._block, which) != block
+    def at(self, which: Counts, tick: Counts) -> NDArray[Any]:
+        """Return the rows of observations, (frames, size)."""
+        block = tick // self._length
+        stale = _rows(self._current, which) != block
         if stale.any():
             for index, number_of_block in zip(
                 which[stale].tolist(), block[stale].tolist(), strict=True
@@ -343,11 +355,10 @@ class _Blocks:
                 episode = self._episodes[index]
                 assert episode is not None
                 rng = episode.stream(self._stream, number_of_block)
-                fill = rng.standard_normal if self._normal else rng.random
-                fill(out=self._numbers[index], dtype=np.float32)
-                self._block[index] = number_of_block
-        flat = self._numbers.reshape(-1, self._numbers.shape[2])
-        return flat.take(which * self._length + row, axis=0)
+                self._blocks[index] = self._fill(rng, self._length, index, number_of_block)
+                self._current[index] = number_of_block
+        rows = _rows(self._first, which) + tick - block * self._length
+        return self._flat.take(rows, axis=0)
 
 
 def _rows(array: NDArray[Any], which: Counts) -> NDArray[Any]:
@@ -363,9 +374,8 @@ def _store(array: NDArray[Any], which: Counts, rows: NDArray[Any]) -> None:
 class _Noise:
     def __init__(self, part: Noise, stream: str, num_envs: int, size: int) -> None:
         self._part, self._stream = part, stream
-        self._blocks = _Blocks(stream, num_envs, size, normal=True)
+        self._blocks = _Blocks(stream, num_envs, size, np.float64, self._fill)
         self.bias = np.zeros((num_envs, size))
-        self._is_biased = part.biases != (0.0, 0.0)
         self._moments = _Moments(num_envs, size) if part.relative else None
         self.memory = self._moments.memory if self._moments else {}
 
@@ -378,12 +388,14 @@ class _Noise:
             if low < high:
                 self.bias[index] = draw(episode.stream(f"{self._stream}.bias"), (low, high), size)
 
+    def _fill(self, rng: np.random.Generator, length: int, index: int, block: int) -> Array:
+        # Single precision takes half the time.
+        normal = rng.standard_normal((length, self.bias.shape[1]), np.float32)
+        noise: Array = self._part.std * normal.astype(np.float64) + self.bias[index]
+        return noise
+
     def __call__(self, frames: Frames) -> None:
-        noise = np.multiply(
-            self._blocks.at(frames.which, frames.tick), self._part.std, dtype=np.float64
-        )
-        if self._is_biased:
-            noise += _rows(self.bias, frames.which)
+        noise = self._blocks.at(frames.which, frames.tick)
         if self._moments:
             noise *= self._moments.deviation(frames.which, frames.values)
         noise += frames.values
@@ -417,7 +429,7 @@ class _Moments:
 class _Dropout:
     def __init__(self, part: Dropout, stream: str, num_envs: int, size: int) -> None:
         self._part = part
-        self._blocks = _Blocks(stream, num_envs, 1, normal=False)
+        self._blocks = _Blocks(stream, num_envs, 1, np.bool_, self._fill)
         self._held = np.zeros((num_envs, size))
         self._measured = np.zeros(num_envs, np.int64)
         self.memory: dict[str, NDArray[Any]] = {"measured": self._measured}
@@ -427,14 +439,20 @@ class _Dropout:
     def draw(self, which: Sequence[int], episodes: Sequence[Episode]) -> None:
         self._blocks.begin(which, episodes)
 
+    def _fill(
+        self, rng: np.random.Generator, length: int, index: int, block: int
+    ) -> NDArray[np.bool_]:
+        lost = rng.random((length, 1)) < self._part.probability
+        lost[0] &= block > 0  # the first observation arrives
+        return lost
+
     def __call__(self, frames: Frames) -> None:
         which = frames.which
-        lost = self._blocks.at(which, frames.tick)[:, 0] < self._part.probability
-        lost &= frames.tick > 0
+        lost = self._blocks.at(which, frames.tick)
         if lost.any():
-            frames.values = np.where(lost[:, None], _rows(self._held, which), frames.values)
-            frames.measured = np.where(lost, _rows(self._measured, which), frames.measured)
-            frames.arrived = frames.arrived & ~lost
+            frames.values = np.where(lost, _rows(self._held, which), frames.values)
+            frames.measured = np.where(lost[:, 0], _rows(self._measured, which), frames.measured)
+            frames.arrived = frames.arrived & ~lost[:, 0]
         _store(self._measured, which, frames.measured)
         if self._part.hold:  # otherwise zeros are held
             _store(self._held, which, frames.values)

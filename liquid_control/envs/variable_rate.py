@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from liquid_control.envs.intervals import IntervalLike, interval_from
 from liquid_control.envs.names import action_names, observation_names
+from liquid_control.envs.step_for import StepFor, follows_protocol, with_step_for
 from liquid_control.envs.substeps import check_interval, check_schedule, draw_substeps
 
 TimedObservation = dict[str, Any]
@@ -24,10 +25,11 @@ TimedObservation = dict[str, Any]
 class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructorArgs):
     """Holds each action for an interval drawn from the env's generator.
 
-    The observation becomes a Dict of `observation` (the task's own) and `elapsed_time`, (1,)
-    float32 seconds since the previous observation; at the first observation of an episode it is
-    the nominal interval. A step's reward is the task's reward times interval / nominal. `info` also
-    contains `elapsed_time` and `physical_time`, the seconds since the reset.
+    The observation becomes a Dict of `observation` (the task's own, or its parts if it is a Dict)
+    and `elapsed_time`, (1,) float32 seconds since the previous observation; at the first
+    observation of an episode it is the nominal interval. A step's reward is the task's reward times
+    interval / nominal, or as it is from a robot of one's own, see `StepFor`. `info` also contains
+    `elapsed_time` and `physical_time`, the seconds since the reset.
 
     An episode truncates after the same physical time at every rate, max_episode_steps nominal
     intervals; its last interval is shortened for this. The limit is taken from the `TimeLimit`
@@ -40,7 +42,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     Args:
         env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
-            `self.frame_skip` physics steps, as all of Gymnasium's do.
+            `self.frame_skip` physics steps, as all of Gymnasium's do; or around an env that follows
+            the protocol of `StepFor`; or one of gymnasium-robotics' mazes.
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal. It is
             rounded to whole physics steps, the bounds of a range inward, with a warning.
         allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
@@ -53,9 +56,10 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         horizon: The physical time in seconds after which an episode truncates, or None.
         horizon_substeps: The same in physics steps.
         interval: The Interval.
+        robot: The MujocoEnv or `StepFor` that simulates.
 
     Raises:
-        TypeError: If the env is not a MujocoEnv.
+        TypeError: If the env is none of these.
         ValueError: If an interval is refused, see `check_interval`, or the env is already wrapped
             in VariableRate.
     """
@@ -70,21 +74,19 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         RecordConstructorArgs.__init__(
             self, interval=interval, allow_any_interval=allow_any_interval
         )
-        task = env.unwrapped
-        if not isinstance(task, MujocoEnv):
-            raise TypeError(
-                f"VariableRate needs a Gymnasium MujocoEnv, as it sets frame_skip; "
-                f"got {type(task).__name__}"
-            )
         if any(isinstance(layer, VariableRate) for layer in layers(env)):
             raise ValueError("this env is already wrapped in VariableRate; wrap it once")
         env, max_episode_steps = _without_time_limits(env)
+        env, task = _stepped(env)
         super().__init__(env)
 
         self.interval = interval_from(interval)
         self.nominal_interval = float(task.dt)
-        self._task = task
-        self.timestep = float(task.model.opt.timestep)
+        self.robot = task
+        self._rewards_are_integrated = isinstance(task, StepFor)
+        self.timestep = float(
+            task.timestep if isinstance(task, StepFor) else task.model.opt.timestep
+        )
         self.nominal_substeps = int(task.frame_skip)
         self.allow_any_interval = allow_any_interval
         check_interval(
@@ -101,12 +103,16 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self.horizon = (
             None if self.horizon_substeps is None else self.horizon_substeps * self.timestep
         )
-        self.observation_space = gym.spaces.Dict(
-            {
-                "observation": env.observation_space,
-                "elapsed_time": gym.spaces.Box(0.0, np.inf, shape=(1,), dtype=np.float32),
-            }
-        )
+        space: Any = env.observation_space
+        self._is_dict = isinstance(space, gym.spaces.Dict)
+        if self._is_dict and "elapsed_time" in space.spaces:
+            raise ValueError(
+                "the observation already has a key 'elapsed_time', which VariableRate adds; rename "
+                "or remove it"
+            )
+        parts = dict(space.spaces) if self._is_dict else {"observation": space}
+        parts["elapsed_time"] = gym.spaces.Box(0.0, np.inf, shape=(1,), dtype=np.float32)
+        self.observation_space = gym.spaces.Dict(parts)
         self._schedule: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._elapsed_time: NDArray[np.float32] = np.empty((0, 1), dtype=np.float32)
         self._tick = 0
@@ -142,7 +148,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         observation, info = self.env.reset(seed=seed, options=options)
         self._schedule = draw_substeps(
             self.interval,
-            self._task.np_random,
+            self.unwrapped.np_random,
             self.nominal_interval,
             self.timestep,
             self.horizon_substeps,
@@ -153,7 +159,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         info["elapsed_time"] = self.nominal_interval
         info["physical_time"] = 0.0
         elapsed_time = np.array([self.nominal_interval], dtype=np.float32)
-        return {"observation": observation, "elapsed_time": elapsed_time}, info
+        return self._timed(observation, elapsed_time), info
 
     def step(
         self, action: Any
@@ -166,21 +172,25 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         if tick == len(self._schedule):
             tick = self._start_over()
         substeps = self._schedule.item(tick)
-        self._task.frame_skip = substeps
+        self.robot.frame_skip = substeps
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         finally:
             # Renderers and users read the task's dt between steps as its nominal interval.
-            self._task.frame_skip = self.nominal_substeps
+            self.robot.frame_skip = self.nominal_substeps
         # Each row of the array is returned once, so that no copy is needed.
         elapsed_time = self._elapsed_time[tick]
+        if isinstance(self.robot, StepFor) and self.robot.taken != substeps:
+            substeps = self.robot.taken  # the episode ended within the interval
+            elapsed_time = np.array([substeps * self.timestep], np.float32)
         self._tick = tick + 1
         self._substeps_since_reset += substeps
         info["elapsed_time"] = substeps * self.timestep
         info["physical_time"] = self._substeps_since_reset * self.timestep
+        share = 1.0 if self._rewards_are_integrated else substeps / self.nominal_substeps
         return (
-            {"observation": observation, "elapsed_time": elapsed_time},
-            float(reward) * (substeps / self.nominal_substeps),
+            self._timed(observation, elapsed_time),
+            float(reward) * share,
             terminated,
             truncated or self._substeps_since_reset == self.horizon_substeps,
             info,
@@ -211,12 +221,44 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)
         self._tick, self._substeps_since_reset = tick, elapsed
 
+    def _timed(self, observation: Any, elapsed_time: NDArray[np.float32]) -> TimedObservation:
+        """Return an observation with its elapsed time."""
+        parts = observation if self._is_dict else {"observation": observation}
+        return {**parts, "elapsed_time": elapsed_time}
+
     def _start_over(self) -> int:
         """Restart the schedule of an episode without a limit, and return its first index."""
         if self.horizon_substeps is not None or not len(self._schedule):
             raise ResetNeeded("no episode is under way; call reset() before step()")
         self._elapsed_time = self._elapsed_time.copy()
         return 0
+
+
+def _stepped(env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], MujocoEnv | StepFor]:
+    """Return a stack of wrappers, and what simulates in it; see `VariableRate`."""
+    robot = env.unwrapped
+    if (simulator := _simulator(robot)) is not None:
+        return env, simulator
+    if follows_protocol(robot):
+        return with_step_for(env)
+    raise TypeError(
+        f"VariableRate needs a Gymnasium MujocoEnv, as it sets frame_skip, or an env with "
+        f"nominal_interval and step_for(action, seconds), see envs.StepFor; got "
+        f"{type(robot).__name__}"
+    )
+
+
+def _simulator(robot: Any) -> MujocoEnv | None:
+    """Return the MujocoEnv of a task: itself, or an attribute of gymnasium-robotics' mazes."""
+    for simulator in (robot, *(getattr(robot, name, None) for name in ("point_env", "ant_env"))):
+        if isinstance(simulator, MujocoEnv):
+            return simulator
+    return None
+
+
+def has_rate(env: gym.Env[Any, Any]) -> bool:
+    """Return whether an env can be wrapped in VariableRate."""
+    return _simulator(env.unwrapped) is not None or follows_protocol(env.unwrapped)
 
 
 def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
