@@ -32,8 +32,8 @@ class Controller:
 
     Attributes:
         nominal_interval: seconds; the elapsed time of the first step of an episode.
-        observation_space: of what `step` takes: the policy's without `elapsed_time`, and the only
-            part that is left in the place of a Dict of one.
+        observation_space: of what `step` takes: the policy's without `elapsed_time` and
+            `privileged`, and the only part that is left in the place of a Dict of one.
         action_space: of what `step` returns.
 
     Raises:
@@ -53,7 +53,7 @@ class Controller:
         self.observation_space: spaces.Space[Any] = policy.observation_space
         self._parts: dict[str, spaces.Space[Any]] = {}
         if isinstance(policy.observation_space, spaces.Dict):
-            self._parts = dict(policy.observation_space.spaces)
+            self._parts = dict(policy.acting_space.spaces)  # type: ignore[attr-defined]
             self._parts.pop(ELAPSED_TIME, None)
             self.observation_space = spaces.Dict(self._parts)
             if len(self._parts) == 1:
