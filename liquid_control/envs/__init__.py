@@ -12,6 +12,7 @@ from liquid_control.envs.delay import Delay
 from liquid_control.envs.events import Change, Push
 from liquid_control.envs.factory import SerialVecEnv, make, make_vec
 from liquid_control.envs.intervals import (
+    Chosen,
     DroppedFrames,
     Endpoints,
     Fixed,
@@ -35,6 +36,7 @@ __all__ = [
     "Age",
     "BatchedVecEnv",
     "Change",
+    "Chosen",
     "Conditioned",
     "Conditions",
     "Delay",

@@ -26,7 +26,13 @@ from liquid_control.envs.conditioned import Conditioned
 from liquid_control.envs.conditions import Privileged, Situation
 from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.physics import Physics, library
-from liquid_control.envs.substeps import check_schedule, draw_substeps, longest_schedule
+from liquid_control.envs.substeps import (
+    check_chosen,
+    check_schedule,
+    chosen_substeps,
+    draw_substeps,
+    longest_schedule,
+)
 from liquid_control.envs.task_env import TaskEnv
 from liquid_control.envs.tasks import GYMNASIUM, Simulations, Task
 from liquid_control.envs.variable_rate import VariableRate, layers
@@ -112,6 +118,7 @@ class BatchedVecEnv(VecEnv):
         robot: Any = env.unwrapped
         self._shown = masks[0].indices if masks else None
         self._interval, self._nominal_interval = rate.interval, rate.nominal_interval
+        self._chosen = rate.chosen
         self._nominal_substeps = int(robot.frame_skip)
         self._horizon = rate.horizon_substeps
         self._timestep = float(robot.model.opt.timestep)
@@ -147,9 +154,11 @@ class BatchedVecEnv(VecEnv):
         self.metadata = env.metadata
 
         # Each row is the schedule of an episode; untouched pages of np.zeros take no memory.
-        longest = longest_schedule(
-            self._interval, self._nominal_interval, self._timestep, self._horizon
-        )
+        longest = 1
+        if self._chosen is None:
+            longest = longest_schedule(
+                self._interval, self._nominal_interval, self._timestep, self._horizon
+            )
         self._schedule = np.zeros((num_envs, longest), np.int32)
         self._row = np.arange(num_envs) * longest
         self._ticks = np.zeros(num_envs, np.int64)
@@ -207,15 +216,29 @@ class BatchedVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Hold each action for the next interval of its env; return observations and rewards."""
         task, simulations = self.task, self.physics.simulations
-        substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
+        controls = self._actions
+        if self._chosen is None:
+            substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
+        else:
+            controls = self._actions[:, :-1]
+            substeps = chosen_substeps(
+                self._chosen,
+                self._actions[:, -1],
+                self._nominal_interval,
+                self._timestep,
+                self._substeps_since_reset,
+                self._horizon,
+            ).astype(np.int32)
         seconds = substeps * self._timestep
         before = task.before(simulations).copy()
         self._state_before[...] = self.physics.memory["state"]
         self._substeps = substeps
-        unstable = self._advance(substeps)
+        unstable = self._advance(controls, substeps)
 
-        rewards = task.reward(simulations, before, self._actions, seconds)
+        rewards = task.reward(simulations, before, controls, seconds)
         rewards = rewards * (substeps / self._nominal_substeps)
+        if self._chosen is not None:
+            rewards -= self._chosen.cost
         terminated = task.terminated(simulations)
         if len(unstable):
             rewards[unstable] = 0.0
@@ -335,13 +358,12 @@ class BatchedVecEnv(VecEnv):
             if array.dtype.kind == "f" and not (np.abs(array) <= limit).all():
                 raise ValueError(f"{name} of the saved envs is not finite, or beyond {limit:g}")
         for index in range(self.num_envs):
-            check_schedule(
-                arrays["schedule"][index],
-                arrays["ticks"].item(index),
-                arrays["substeps_since_reset"].item(index),
-                self._horizon,
-                self._nominal_substeps,
-            )
+            tick, elapsed = (arrays[name].item(index) for name in ("ticks", "substeps_since_reset"))
+            if self._chosen is not None:
+                check_chosen(tick, elapsed, self._horizon)
+                continue
+            schedule = arrays["schedule"][index]
+            check_schedule(schedule, tick, elapsed, self._horizon, self._nominal_substeps)
         if self._situation is not None:
             self._situation.check(arrays, arrays["ticks"], arrays["substeps_since_reset"])
         for name in {name for noted in attributes for name in noted}:
@@ -362,9 +384,9 @@ class BatchedVecEnv(VecEnv):
         """Return what the conditions remember of the episodes under way."""
         return {} if self._situation is None else self._situation.state_dict()
 
-    def _advance(self, substeps: NDArray[np.int32]) -> NDArray[np.intp]:
+    def _advance(self, actions: NDArray[Any], substeps: NDArray[np.int32]) -> NDArray[np.intp]:
         """Simulate physics steps and the events between them; return who became unstable."""
-        physics, situation, actions = self.physics, self._situation, self._actions
+        physics, situation = self.physics, self._situation
         if situation is None:
             return physics.step(actions, substeps)
         now = self._substeps_since_reset.copy()
@@ -475,10 +497,11 @@ class BatchedVecEnv(VecEnv):
             rng = self._rngs[index]
             qpos, qvel = self._start
             starts.append(self.task.start(rng, qpos.copy(), qvel.copy()))
-            substeps = draw_substeps(
-                self._interval, rng, self._nominal_interval, self._timestep, self._horizon
-            )
-            self._schedule[index, : len(substeps)] = substeps
+            if self._chosen is None:
+                substeps = draw_substeps(
+                    self._interval, rng, self._nominal_interval, self._timestep, self._horizon
+                )
+                self._schedule[index, : len(substeps)] = substeps
             self.reset_infos[index] = {
                 "elapsed_time": self._nominal_interval,
                 "physical_time": 0.0,

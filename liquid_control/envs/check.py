@@ -44,6 +44,8 @@ def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
     check_gymnasium(robot, skip_render_check=True)
     rate = next((layer for layer in layers(stack) if isinstance(layer, VariableRate)), None)
     rate = rate or VariableRate(stack)
+    if rate.chosen is not None:
+        raise ValueError("check the env with another interval than Chosen, such as None")
     kept = rate.interval
     try:
         _check(rate, type(robot).__name__, tolerance)

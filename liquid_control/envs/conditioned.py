@@ -100,7 +100,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             num_envs,
             model=self._model,
             size=self._space.shape[0],
-            space=rate.action_space,
+            space=rate.env.action_space,
             timestep=rate.timestep,
             nominal=rate.nominal_substeps,
             horizon=rate.horizon_substeps,
@@ -139,7 +139,8 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         """Give a command for the next interval, and return what the sensors show after it."""
         situation, before = self._situation, self._now
         if not situation.actuation.is_idle:
-            situation.actuation.command(np.array([before]), np.asarray(action)[None])
+            controls = np.asarray(self._rate.controls(action))
+            situation.actuation.command(np.array([before]), controls[None])
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._now, self._tick = self._rate.substeps_since_reset, self._tick + 1
         now, sensing = np.array([self._now]), situation.sensing

@@ -14,10 +14,16 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from liquid_control.envs.intervals import IntervalLike, interval_from
+from liquid_control.envs.intervals import Chosen, IntervalLike, interval_from
 from liquid_control.envs.names import action_names, observation_names
 from liquid_control.envs.step_for import StepFor, follows_protocol, with_step_for
-from liquid_control.envs.substeps import check_interval, check_schedule, draw_substeps
+from liquid_control.envs.substeps import (
+    check_chosen,
+    check_interval,
+    check_schedule,
+    chosen_substeps,
+    draw_substeps,
+)
 
 TimedObservation = dict[str, Any]
 
@@ -38,7 +44,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     All intervals of an episode are drawn at its reset, after the task has drawn its initial state.
     The nominal interval draws nothing, and the task equals Gymnasium's bit for bit. An episode
-    without a limit repeats its first 4096 intervals.
+    without a limit repeats its first 4096 intervals. With `Chosen`, an action has one more entry,
+    from -1 to 1, and nothing is drawn.
 
     Args:
         env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
@@ -56,6 +63,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         horizon: The physical time in seconds after which an episode truncates, or None.
         horizon_substeps: The same in physics steps.
         interval: The Interval.
+        chosen: The interval, if it is `Chosen`, else None.
         robot: The MujocoEnv or `StepFor` that simulates.
 
     Raises:
@@ -81,6 +89,9 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         super().__init__(env)
 
         self.interval = interval_from(interval)
+        self.chosen = self.interval if isinstance(self.interval, Chosen) else None
+        if self.chosen is not None:
+            self.action_space = _with_interval(env.action_space)
         self.nominal_interval = float(task.dt)
         self.robot = task
         self._rewards_are_integrated = isinstance(task, StepFor)
@@ -117,6 +128,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self._elapsed_time: NDArray[np.float32] = np.empty((0, 1), dtype=np.float32)
         self._tick = 0
         self._substeps_since_reset = 0
+        self._is_started = False
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -139,20 +151,27 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     @property
     def action_names(self) -> tuple[str, ...]:
         """A name for each entry of an action; see `envs.names`."""
-        return action_names(self.env)
+        names = action_names(self.env)
+        return names if self.chosen is None else (*names, "interval")
+
+    def controls(self, action: Any) -> Any:
+        """Return an action without the entry that chooses the interval."""
+        return action if self.chosen is None else np.asarray(action)[..., :-1]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[TimedObservation, dict[str, Any]]:
         """Reset the task and draw the intervals of the episode."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._schedule = draw_substeps(
-            self.interval,
-            self.unwrapped.np_random,
-            self.nominal_interval,
-            self.timestep,
-            self.horizon_substeps,
-        )
+        if self.chosen is None:
+            self._schedule = draw_substeps(
+                self.interval,
+                self.unwrapped.np_random,
+                self.nominal_interval,
+                self.timestep,
+                self.horizon_substeps,
+            )
+        self._is_started = True
         self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)
         self._tick = 0
         self._substeps_since_reset = 0
@@ -168,21 +187,26 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
         Raises ResetNeeded before the first reset and after the horizon.
         """
-        tick = self._tick
-        if tick == len(self._schedule):
-            tick = self._start_over()
-        substeps = self._schedule.item(tick)
+        tick, cost = self._tick, 0.0
+        if self.chosen is not None:
+            substeps, cost = self._choose(self.chosen, action), self.chosen.cost
+            action = self.controls(action)
+        else:
+            if tick == len(self._schedule):
+                tick = self._start_over()
+            substeps = self._schedule.item(tick)
         self.robot.frame_skip = substeps
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         finally:
             # Renderers and users read the task's dt between steps as its nominal interval.
             self.robot.frame_skip = self.nominal_substeps
-        # Each row of the array is returned once, so that no copy is needed.
-        elapsed_time = self._elapsed_time[tick]
-        if isinstance(self.robot, StepFor) and self.robot.taken != substeps:
-            substeps = self.robot.taken  # the episode ended within the interval
+        if isinstance(self.robot, StepFor):
+            substeps = self.robot.taken  # fewer if the episode ended within the interval
+        if self.chosen is not None or isinstance(self.robot, StepFor):
             elapsed_time = np.array([substeps * self.timestep], np.float32)
+        else:  # each row of the array is returned once, so that no copy is needed
+            elapsed_time = self._elapsed_time[tick]
         self._tick = tick + 1
         self._substeps_since_reset += substeps
         info["elapsed_time"] = substeps * self.timestep
@@ -190,7 +214,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         share = 1.0 if self._rewards_are_integrated else substeps / self.nominal_substeps
         return (
             self._timed(observation, elapsed_time),
-            float(reward) * share,
+            float(reward) * share - cost,
             terminated,
             truncated or self._substeps_since_reset == self.horizon_substeps,
             info,
@@ -216,10 +240,34 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             raise ValueError(f"the saved schedule must be integers {names}, got {axes}")
         schedule, tick, elapsed = state["schedule"], *(state[name].item() for name in names[1:])
         horizon, nominal = self.horizon_substeps, self.nominal_substeps
-        check_schedule(schedule, tick, elapsed, horizon, nominal)
+        if self.chosen is not None:
+            check_chosen(tick, elapsed, horizon)
+        else:
+            check_schedule(schedule, tick, elapsed, horizon, nominal)
+        self._is_started = True
         self._schedule = schedule.astype(np.int64)
         self._elapsed_time = (self._schedule[:, None] * self.timestep).astype(np.float32)
         self._tick, self._substeps_since_reset = tick, elapsed
+
+    def _choose(self, chosen: Chosen, action: Any) -> int:
+        """Return the physics steps that an action chooses.
+
+        Raises:
+            ResetNeeded: Before the first reset and after the horizon.
+            ValueError: If the action is of another shape, or its last entry not a number.
+        """
+        if not self._is_started or self._substeps_since_reset == self.horizon_substeps:
+            raise ResetNeeded("no episode is under way; call reset() before step()")
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape or not np.isfinite(action[-1]):
+            raise ValueError(
+                f"an action has shape {self.action_space.shape}, and its last entry chooses the "
+                f"interval, from -1 to 1; got {action}"
+            )
+        elapsed = np.array([self._substeps_since_reset])
+        nominal, timestep, horizon = self.nominal_interval, self.timestep, self.horizon_substeps
+        substeps = chosen_substeps(chosen, action[-1:], nominal, timestep, elapsed, horizon)
+        return int(substeps.item())
 
     def _timed(self, observation: Any, elapsed_time: NDArray[np.float32]) -> TimedObservation:
         """Return an observation with its elapsed time."""
@@ -259,6 +307,15 @@ def _simulator(robot: Any) -> MujocoEnv | None:
 def has_rate(env: gym.Env[Any, Any]) -> bool:
     """Return whether an env can be wrapped in VariableRate."""
     return _simulator(env.unwrapped) is not None or follows_protocol(env.unwrapped)
+
+
+def _with_interval(space: gym.Space[Any]) -> gym.spaces.Box:
+    """Return a space of actions with one more entry, that chooses the interval."""
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+        raise TypeError(f"Chosen adds an entry to actions, which must be a vector; got {space}")
+    low, high = (np.append(bound, end) for bound, end in ((space.low, -1), (space.high, 1)))
+    dtype = space.dtype.type
+    return gym.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
 
 
 def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
