@@ -7,6 +7,11 @@ is MuJoCo's own open loop in C (`mujoco.batch.Batch.rollout`): the same simulati
 states with the same controls and threads, without observations, rewards, or waiting for the slowest
 thread before the next step. A step of u substeps is compared with u substeps of the limit.
 
+The conditions of the last two rows are sensors, actuators, bodies and events together. Their time
+is relative to the same envs without them: once with factors of one, pushes of zero and limits that
+are never reached, so that the robots move as before, and once as drawn, where contacts become more
+or fewer.
+
 envpool 1.2.5 needs an environment of its own, and takes part in the turns from there:
 
     python -m venv build/envpool
@@ -37,6 +42,27 @@ from liquid_control import envs
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 MANY, SOME = 64, 16
 LONGEST = 10  # physics steps of the longest interval
+
+SENSORS = [
+    envs.Noise(0.01, bias=0.005),
+    envs.Delay(0.01, 0.05),
+    envs.Dropout(0.1),
+    envs.Quantize(0.001),
+]
+STILL: dict[str, Any] = {
+    "sensors": SENSORS,
+    "actuators": [envs.RateLimit(1e6)],
+    "bodies": envs.Randomize(mass=1.0, friction=1.0, gain=1.0, gravity=1.0),
+    "events": [envs.Change(at=(10.0, 20.0), gain=1.0), envs.Push(every=5.0, impulse=0.0)],
+}
+DRAWN: dict[str, Any] = {
+    "sensors": SENSORS,
+    "actuators": [envs.Delay(0.0, 0.13), envs.RateLimit(20.0)],
+    "bodies": envs.Randomize(
+        mass=(0.7, 1.3), friction=(0.5, 1.5), gain=(0.8, 1.2), gravity=(0.9, 1.1)
+    ),
+    "events": [envs.Change(at=(10.0, 20.0), gain=0.5), envs.Push(every=5.0, impulse=2.0)],
+}
 
 # Runs in envpool's environment: builds the envs, then runs a block whenever a line arrives.
 ENVPOOL = """
@@ -153,6 +179,8 @@ def ratios(task: str, arguments: Arguments) -> dict[str, float]:
         "variable": player(variable, steps),
         "some": player(batched(SOME), steps),
         "dummy": player(make_vec_env(task, SOME, seed=0), steps),
+        "still": player(batched(MANY, **STILL), steps),
+        "drawn": player(batched(MANY, **DRAWN), steps),
     }
     if arguments.envpool:
         sides["envpool"] = envpool_block(arguments.envpool, task, threads, steps)
@@ -163,6 +191,8 @@ def ratios(task: str, arguments: Arguments) -> dict[str, float]:
         "/ limit, 64 envs": turns.ratio("limit", "nominal"),
         f"/ limit, 64 envs, 1 to {LONGEST} substeps": more * turns.ratio("limit", "variable"),
         "/ DummyVecEnv, 16 envs": turns.ratio("dummy", "some"),
+        "time with conditions, same motion": turns.ratio("still", "nominal"),
+        "time with conditions, as drawn": turns.ratio("drawn", "nominal"),
     }
     if arguments.envpool:
         result["/ envpool, 64 envs"] = turns.ratio("envpool", "nominal")

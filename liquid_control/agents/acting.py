@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from liquid_control.agents.finite_checks import check_each, check_observation
+from liquid_control.agents.nominal_interval import seconds_of_steps
 from liquid_control.agents.sequences import Transitions
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -83,6 +84,7 @@ def act(
             actions=actions,
             rewards=torch.from_numpy(rewards.astype(np.float32)),
             ended=torch.as_tensor(dones),
+            seconds=torch.from_numpy(seconds_of_steps(infos, env)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
         episode_start = dones

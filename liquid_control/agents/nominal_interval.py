@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from liquid_control.policies.observations import ELAPSED_TIME, carries_time
@@ -29,6 +31,18 @@ def nominal_interval(env: VecEnv) -> float:
             stacklevel=3,
         )
     return 1.0
+
+
+def seconds_of_steps(infos: Sequence[Mapping[str, Any]], env: VecEnv) -> NDArray[np.float32]:
+    """Return how long the last step of each environment lasted, NaN where they do not say.
+
+    Where observations carry an elapsed time, `info["elapsed_time"]` is the seconds since the last
+    control step. By these a step is discounted. The elapsed time that a policy observes differs
+    from them where observations are lost on the way, see `envs.Dropout`.
+    """
+    says = carries_time(env.observation_space)
+    seconds = [info.get(ELAPSED_TIME, np.nan) if says else np.nan for info in infos]
+    return np.array(seconds, np.float32)
 
 
 def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:

@@ -115,21 +115,22 @@ def finish_rollout(
             unchanged then.
         ValueError: an elapsed time is refused, see `check_elapsed_time`.
     """
-    duration = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
+    observed = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
     if ends:
         place, (_, at_end) = gather(policy, ends)
-        duration[place] = at_end
-    duration /= policy.nominal_interval
+        observed[place] = at_end
+    seconds = transitions.seconds
+    duration = torch.where(seconds.isnan(), observed, seconds) / policy.nominal_interval
 
     state, ended = unrolled.states[-1], transitions.ended
     last = policy.predict_values(features[None], elapsed_time[None], state, ended[-1:])
     next_values = torch.cat([unrolled.values[1:], last])
     terminated = ended.clone()
     if truncated := [end for end in ends if end.truncated]:
-        place, observed = gather(policy, truncated)
+        place, last_seen = gather(policy, truncated)
         terminated[place] = False
         next_values[place] = _terminal_values(
-            policy, transitions, unrolled.states, length, place, *observed
+            policy, transitions, unrolled.states, length, place, *last_seen
         )
     next_values = torch.where(terminated, 0.0, next_values)
 
@@ -142,6 +143,7 @@ def finish_rollout(
         ("next_values", next_values),
     ):
         check_column(name, column, timesteps)
+    policy.check_elapsed_time(observed)
     policy.check_elapsed_time(duration * policy.nominal_interval)
     discounts = per_step(gamma, duration)
     if return_normalizer is not None:

@@ -39,7 +39,11 @@ from liquid_control.agents.finite_checks import (
     check_weights,
     undone_on_error,
 )
-from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
+from liquid_control.agents.nominal_interval import (
+    seconds_of_steps,
+    with_intervals,
+    with_time_in_seconds,
+)
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
@@ -240,11 +244,13 @@ class LiquidSAC(SavedAgent, SAC):
     ) -> None:
         """Store the last step, terminal observations included."""
         assert self._state is not None
+        assert self.env is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
         _, elapsed_time = self._observe(new_obs)
         ends = find_episode_ends(0, dones, infos)
-        self._store(self._state, self._acted, rewards, elapsed_time, dones, ends)
+        lasted = torch.from_numpy(seconds_of_steps(infos, self.env)).to(self.device)
+        self._store(self._state, self._acted, rewards, elapsed_time, lasted, dones, ends)
         if self.policy.normalizer is not None:
             self.policy.normalizer.update(self._acted["features"])
         self._state, self._previous_actions = self._state_after, self._acted["actions"]
@@ -257,6 +263,7 @@ class LiquidSAC(SavedAgent, SAC):
         acted: dict[str, Tensor],
         rewards: Tensor,
         elapsed_time: Tensor,
+        seconds: Tensor,
         dones: NDArray[np.bool_],
         ends: Sequence[EpisodeEnd],
     ) -> None:
@@ -267,6 +274,7 @@ class LiquidSAC(SavedAgent, SAC):
             acted: what was seen and done, as the replay's columns.
             rewards: (num_envs,).
             elapsed_time: (num_envs,) seconds, of the observations that followed.
+            seconds: (num_envs,) that the step lasted, or NaN, as in `Transitions`.
             dones: (num_envs,).
             ends: of the episodes that ended.
         """
@@ -284,6 +292,8 @@ class LiquidSAC(SavedAgent, SAC):
             check_step("terminal observation", at_ends, self.num_timesteps)
             check_step("elapsed_time", elapsed_time, self.num_timesteps)
             policy.check_elapsed_time(elapsed_time)
+        elapsed_time = torch.where(seconds.isnan(), elapsed_time, seconds)
+        policy.check_elapsed_time(elapsed_time)
         self.replay_buffer.add(
             state,
             dones,
@@ -360,8 +370,8 @@ class LiquidSAC(SavedAgent, SAC):
                 "episode_start": transitions.episode_start[step],
                 "actions": transitions.actions[step],
             }
-            reward, following = transitions.rewards[step], elapsed_time[step]
-            self._store(states[step], acted, reward, following, dones, ends[step])
+            times = elapsed_time[step], transitions.seconds[step]
+            self._store(states[step], acted, transitions.rewards[step], *times, dones, ends[step])
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             self._on_step()
             for _ in range(int(dones.sum())):

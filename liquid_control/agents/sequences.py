@@ -24,6 +24,8 @@ class Transitions(NamedTuple):
         actions: (T, B, ...).
         rewards: (T, B).
         ended: (T, B), true where the step was the last of its episode.
+        seconds: (T, B) that the step lasted; NaN where the environment does not say, and it is the
+            elapsed time of the observation that followed.
     """
 
     features: Tensor
@@ -32,6 +34,7 @@ class Transitions(NamedTuple):
     actions: Tensor
     rewards: Tensor
     ended: Tensor
+    seconds: Tensor
 
     def to(self, device: torch.device) -> Transitions:
         """Return them on a device."""

@@ -469,6 +469,7 @@ ADAPTERS: dict[str, Adapter] = {
     },
     "liquid_control.envs.task_env.TaskEnv": _simulation,
     "liquid_control.envs.observe_only.ObserveOnly": _nothing,
+    "liquid_control.envs.step_for.StepFor": _nothing,
     "liquid_control.envs.factory.SerialVecEnv": _nothing,
     **{
         f"gymnasium.envs.mujoco.{module}_v{version}.{task}Env": _simulation

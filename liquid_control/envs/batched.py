@@ -22,11 +22,19 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from liquid_control.envs.conditioned import Conditioned
+from liquid_control.envs.conditions import Privileged, Situation
 from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.physics import Physics, library
-from liquid_control.envs.substeps import check_schedule, draw_substeps, longest_schedule
+from liquid_control.envs.substeps import (
+    check_chosen,
+    check_schedule,
+    chosen_substeps,
+    draw_substeps,
+    longest_schedule,
+)
 from liquid_control.envs.task_env import TaskEnv
-from liquid_control.envs.tasks import GYMNASIUM, Task
+from liquid_control.envs.tasks import GYMNASIUM, Simulations, Task
 from liquid_control.envs.variable_rate import VariableRate, layers
 
 Observations = dict[str, NDArray[Any]]
@@ -34,7 +42,14 @@ Observations = dict[str, NDArray[Any]]
 logger = logging.getLogger(__name__)
 
 # Wrappers that BatchedVecEnv replaces, and wrappers that only check the order of calls.
-_KNOWN_LAYERS = (Monitor, VariableRate, ObserveOnly, OrderEnforcing, PassiveEnvChecker)
+_KNOWN_LAYERS = (
+    Monitor,
+    Conditioned,
+    VariableRate,
+    ObserveOnly,
+    OrderEnforcing,
+    PassiveEnvChecker,
+)
 
 _LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
 _NOTES, _AGE = "notes", "seconds"
@@ -43,7 +58,7 @@ _NOTES, _AGE = "notes", "seconds"
 def task_of(env: gym.Env[Any, Any]) -> Task | str:
     """Return the batched task of an env, or the reason why it cannot be batched."""
     robot: Any = env.unwrapped
-    if type(robot) not in {*GYMNASIUM, TaskEnv}:
+    if type(robot) not in (*GYMNASIUM, TaskEnv):
         return f"{type(robot).__name__} has no batched implementation"
     unknown = [
         layer for layer in layers(env) if not isinstance(layer, (*_KNOWN_LAYERS, type(robot)))
@@ -103,11 +118,26 @@ class BatchedVecEnv(VecEnv):
         robot: Any = env.unwrapped
         self._shown = masks[0].indices if masks else None
         self._interval, self._nominal_interval = rate.interval, rate.nominal_interval
+        self._chosen = rate.chosen
         self._nominal_substeps = int(robot.frame_skip)
         self._horizon = rate.horizon_substeps
         self._timestep = float(robot.model.opt.timestep)
         self._start = robot.init_qpos.copy(), robot.init_qvel.copy()
-        self.physics = Physics(robot.model, num_envs, min(threads, num_envs), task.reads)
+        self._situation = _situation(env, num_envs)
+        self._privileged: Privileged | None = None
+        more: dict[str, Any] = {}
+        if self._situation is not None:
+            situation = self._situation
+            (wrapper,) = (layer for layer in layers(env) if isinstance(layer, Conditioned))
+            self._privileged = wrapper.conditions.privileged
+            more = {
+                "past": situation.sensing.longest_delay,
+                "actuation": None if situation.actuation.is_idle else situation.actuation,
+                "bodies": situation.bodies if situation.bodies.fields else None,
+                "timeline": situation.timeline if len(situation.timeline.pushed) else None,
+            }
+        threads = min(threads, num_envs)
+        self.physics = Physics(robot.model, num_envs, threads, task.reads, **more)
         task.before(self.physics.simulations)  # raises for arguments that do not fit the model
         self._rngs = [
             seeding.np_random(None if seed is None else seed + index)[0]
@@ -124,9 +154,11 @@ class BatchedVecEnv(VecEnv):
         self.metadata = env.metadata
 
         # Each row is the schedule of an episode; untouched pages of np.zeros take no memory.
-        longest = longest_schedule(
-            self._interval, self._nominal_interval, self._timestep, self._horizon
-        )
+        longest = 1
+        if self._chosen is None:
+            longest = longest_schedule(
+                self._interval, self._nominal_interval, self._timestep, self._horizon
+            )
         self._schedule = np.zeros((num_envs, longest), np.int32)
         self._row = np.arange(num_envs) * longest
         self._ticks = np.zeros(num_envs, np.int64)
@@ -136,6 +168,9 @@ class BatchedVecEnv(VecEnv):
         self._state_before = self.physics.memory["state"].copy()
         self._actions = np.zeros((num_envs, *(env.action_space.shape or ())), np.float32)
         self._substeps = np.zeros(num_envs, np.int32)
+        self._all = np.arange(num_envs)
+        names = self._situation.drawn if self._situation is not None else {}
+        self._drawn: list[dict[str, float]] = [{} for _ in range(num_envs)] if names else []
         self._created = time.time()
         self.diverged = 0
 
@@ -144,16 +179,15 @@ class BatchedVecEnv(VecEnv):
         for index, seed in enumerate(self._seeds):
             if seed is not None:
                 self._rngs[index] = seeding.np_random(seed)[0]
+                if self._situation is not None:
+                    self._situation.seed(index)
         self._reset_seeds()
         self._reset_options()  # the tasks have none
         self._begin(np.arange(self.num_envs))
         self._state_before[...] = self.physics.memory["state"]
         self._substeps = np.zeros_like(self._substeps)
         self._started = True
-        return {
-            "observation": self._observe(),
-            "elapsed_time": np.full((self.num_envs, 1), self._nominal_interval, np.float32),
-        }
+        return self._first(np.arange(self.num_envs))
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Check and store the actions of the next step.
@@ -182,16 +216,29 @@ class BatchedVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Hold each action for the next interval of its env; return observations and rewards."""
         task, simulations = self.task, self.physics.simulations
-        substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
+        controls = self._actions
+        if self._chosen is None:
+            substeps = self._schedule.ravel()[self._row + self._ticks % self._schedule.shape[1]]
+        else:
+            controls = self._actions[:, :-1]
+            substeps = chosen_substeps(
+                self._chosen,
+                self._actions[:, -1],
+                self._nominal_interval,
+                self._timestep,
+                self._substeps_since_reset,
+                self._horizon,
+            ).astype(np.int32)
         seconds = substeps * self._timestep
         before = task.before(simulations).copy()
         self._state_before[...] = self.physics.memory["state"]
         self._substeps = substeps
-        unstable = self.physics.step(self._actions, substeps)
+        unstable = self._advance(controls, substeps)
 
-        observation = self._observe()
-        rewards = task.reward(simulations, before, self._actions, seconds)
+        rewards = task.reward(simulations, before, controls, seconds)
         rewards = rewards * (substeps / self._nominal_substeps)
+        if self._chosen is not None:
+            rewards -= self._chosen.cost
         terminated = task.terminated(simulations)
         if len(unstable):
             rewards[unstable] = 0.0
@@ -203,14 +250,13 @@ class BatchedVecEnv(VecEnv):
         dones = terminated | out_of_time
 
         physical_time = self._substeps_since_reset * self._timestep
+        observations = self._observations(substeps)
         infos: list[dict[str, Any]] = [
             {"elapsed_time": elapsed, "physical_time": physical, "TimeLimit.truncated": False}
             for elapsed, physical in zip(seconds.tolist(), physical_time.tolist(), strict=True)
         ]
-        observations = {
-            "observation": observation,
-            "elapsed_time": seconds.astype(np.float32)[:, None],
-        }
+        for info, drawn in zip(infos, self._drawn, strict=False):  # none without conditions
+            info["drawn"] = drawn
         if len(unstable):
             self._report_divergence(unstable, infos)
         if dones.any():
@@ -255,7 +301,7 @@ class BatchedVecEnv(VecEnv):
             "diverged": self.diverged,
         }
         text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
-        arrays = {name: array.copy() for name, array in self._memory().items()}
+        arrays = {name: array.copy() for name, array in (self._memory() | self._past()).items()}
         return arrays | {_NOTES: text, _AGE: np.array(max(0.0, time.time() - self._created))}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
@@ -275,7 +321,8 @@ class BatchedVecEnv(VecEnv):
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"the notes of the saved envs cannot be read: {error!r}") from error
         memory = self._memory()
-        mine = {name: (array.shape, array.dtype.str) for name, array in memory.items()}
+        expected = memory | self._past()
+        mine = {name: (array.shape, array.dtype.str) for name, array in expected.items()}
         theirs = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
         if task != type(self.task).__name__ or mine != theirs:
             raise ValueError(
@@ -291,6 +338,9 @@ class BatchedVecEnv(VecEnv):
             raise ValueError("the notes of the saved envs are not those of so many envs")
         for name, array in memory.items():
             array[...] = arrays[name]
+        if self._situation is not None:
+            self._situation.load_state_dict(arrays, arrays["substeps_since_reset"])
+            self._embody(self._all)
         self._rngs = generators
         self._attributes = [
             noted | kept for noted, kept in zip(self._attributes, attributes, strict=True)
@@ -308,13 +358,14 @@ class BatchedVecEnv(VecEnv):
             if array.dtype.kind == "f" and not (np.abs(array) <= limit).all():
                 raise ValueError(f"{name} of the saved envs is not finite, or beyond {limit:g}")
         for index in range(self.num_envs):
-            check_schedule(
-                arrays["schedule"][index],
-                arrays["ticks"].item(index),
-                arrays["substeps_since_reset"].item(index),
-                self._horizon,
-                self._nominal_substeps,
-            )
+            tick, elapsed = (arrays[name].item(index) for name in ("ticks", "substeps_since_reset"))
+            if self._chosen is not None:
+                check_chosen(tick, elapsed, self._horizon)
+                continue
+            schedule = arrays["schedule"][index]
+            check_schedule(schedule, tick, elapsed, self._horizon, self._nominal_substeps)
+        if self._situation is not None:
+            self._situation.check(arrays, arrays["ticks"], arrays["substeps_since_reset"])
         for name in {name for noted in attributes for name in noted}:
             if hasattr(type(self), name) or self.env.has_wrapper_attr(name):
                 raise ValueError(f"the saved envs note {name!r}, which envs have themselves")
@@ -329,12 +380,89 @@ class BatchedVecEnv(VecEnv):
             **self.physics.memory,
         }
 
-    def _observe(self) -> NDArray[Any]:
-        """Return the observations of all simulations, (num_envs, features), as a new array."""
-        observation = self.task.observation(self.physics.simulations)
-        if self._shown is not None:
-            return observation[:, self._shown]
+    def _past(self) -> dict[str, NDArray[Any]]:
+        """Return what the conditions remember of the episodes under way."""
+        return {} if self._situation is None else self._situation.state_dict()
+
+    def _advance(self, actions: NDArray[Any], substeps: NDArray[np.int32]) -> NDArray[np.intp]:
+        """Simulate physics steps and the events between them; return who became unstable."""
+        physics, situation = self.physics, self._situation
+        if situation is None:
+            return physics.step(actions, substeps)
+        now = self._substeps_since_reset.copy()
+        if not situation.actuation.is_idle:
+            situation.actuation.command(now, actions)
+        physics.now[:] = now
+        timeline = situation.timeline
+        timeline.await_pushes(now)
+        if not (timeline.next < now + substeps).any():
+            return physics.step(actions, substeps)
+        left, unstable = substeps.copy(), np.empty(0, np.intp)
+        while len(which := np.flatnonzero(left)):
+            changed = [
+                index
+                for index in which[timeline.next[which] <= now[which]].tolist()
+                if timeline.happen(index, now.item(index))
+            ]
+            if changed:
+                physics.embody(np.array(changed))
+                for index in changed:
+                    self._drawn[index] = situation.info(index)
+            until = np.minimum(left, timeline.next - now).astype(np.int32)
+            physics.now[:] = now
+            unstable = np.union1d(unstable, physics.step(actions, until, which))
+            now += until
+            left -= until
+        return unstable
+
+    def _observations(self, intervals: NDArray[np.int32]) -> Observations:
+        """Return what is seen after a step that lasted so many substeps, as new arrays."""
+        situation, now = self._situation, self._substeps_since_reset
+        full = self._observe(self.physics.simulations)
+        if situation is None:
+            seconds = intervals * self._timestep
+            return {
+                "observation": self._part(full),
+                "elapsed_time": seconds.astype(np.float32)[:, None],
+            }
+        which, sensing, values = self._all, situation.sensing, self._part(full)
+        if sensing.longest_delay:
+            past = self.physics.earlier(sensing.measured(which, now))
+            values = self._part(self._observe(past))
+        values = sensing.observe(which, self._ticks, now, values)
+        seconds = sensing.elapsed(which, now, intervals.astype(np.int64)) * self._timestep
+        observations = {
+            "observation": values.copy() if values is full else values,
+            "elapsed_time": seconds.astype(np.float32)[:, None],
+        }
+        return observations | self._known(which, full)
+
+    def _first(self, which: NDArray[np.intp]) -> Observations:
+        """Return the first observations of episodes that have begun, as new arrays."""
+        full = self._observe(self.physics.simulations)[which]
+        values = self._part(full)
+        if self._situation is not None:
+            values = self._situation.sensing.start(which, values)
+        elapsed_time = np.full((len(which), 1), self._nominal_interval, np.float32)
+        observations = {"observation": values, "elapsed_time": elapsed_time}
+        return observations | self._known(which, full)
+
+    def _known(self, which: NDArray[np.intp], full: NDArray[Any]) -> Observations:
+        """Return what only critics and teachers observe, given full observations, (which, ...)."""
+        if self._privileged is None or self._situation is None:
+            return {}
+        shown = [] if self._privileged == "drawn" else [full]
+        drawn = [] if self._privileged == "full" else [self._situation.numbers(which)]
+        return {"privileged": np.concatenate(shown + drawn, axis=1)}
+
+    def _observe(self, simulations: Simulations) -> NDArray[Any]:
+        """Return the observations of simulations, (num_envs, features), as a new array."""
+        observation = self.task.observation(simulations)
         return observation if observation.flags.owndata else observation.copy()
+
+    def _part(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """Return the entries of full observations that are shown."""
+        return observation if self._shown is None else observation[:, self._shown]
 
     def _end(
         self,
@@ -356,29 +484,44 @@ class BatchedVecEnv(VecEnv):
                 },
             }
         self._begin(ended)
-        observations["observation"][ended] = self._observe()[ended]
-        observations["elapsed_time"][ended] = self._nominal_interval
+        for key, first in self._first(ended).items():
+            observations[key][ended] = first
 
     def _begin(self, which: NDArray[np.intp]) -> None:
         """Draw the initial states and intervals of new episodes, each from its own generator."""
+        if self._situation is not None:
+            self._situation.begin(which.tolist(), [self._rngs[index] for index in which])
+            self._embody(which)
         starts = []
         for index in which.tolist():
             rng = self._rngs[index]
             qpos, qvel = self._start
             starts.append(self.task.start(rng, qpos.copy(), qvel.copy()))
-            substeps = draw_substeps(
-                self._interval, rng, self._nominal_interval, self._timestep, self._horizon
-            )
-            self._schedule[index, : len(substeps)] = substeps
+            if self._chosen is None:
+                substeps = draw_substeps(
+                    self._interval, rng, self._nominal_interval, self._timestep, self._horizon
+                )
+                self._schedule[index, : len(substeps)] = substeps
             self.reset_infos[index] = {
                 "elapsed_time": self._nominal_interval,
                 "physical_time": 0.0,
             }
+            if self._drawn:
+                self.reset_infos[index]["drawn"] = self._drawn[index]
         qpos, qvel = map(np.array, zip(*starts, strict=True))
         self.physics.reset(which, qpos, qvel)
         self._ticks[which] = 0
         self._substeps_since_reset[which] = 0
         self._returns[which] = 0.0
+
+    def _embody(self, which: NDArray[np.intp]) -> None:
+        """Give simulations the bodies that were drawn for them, and note what was drawn."""
+        assert self._situation is not None
+        if self._situation.bodies.fields:
+            self.physics.embody(which)
+        if self._situation.drawn:
+            for index in which.tolist():
+                self._drawn[index] = self._situation.info(index)
 
     def _report_divergence(self, which: NDArray[np.intp], infos: list[dict[str, Any]]) -> None:
         self.diverged += len(which)
@@ -467,6 +610,14 @@ class BatchedVecEnv(VecEnv):
         """Close the renderers; the simulations are freed when nothing refers to them."""
         for renderer in self._renderers:
             renderer.close()
+
+
+def _situation(env: gym.Env[Any, Any], num_envs: int) -> Situation | None:
+    """Return the conditions of so many simulations, as those of one env, or None."""
+    for layer in layers(env):
+        if isinstance(layer, Conditioned):
+            return layer.situation(num_envs)
+    return None
 
 
 def _is_json(item: tuple[str, Any]) -> bool:

@@ -5,22 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import mujoco
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from liquid_control.envs.batched import BatchedVecEnv, task_of
+from liquid_control.envs.conditioned import Conditioned
+from liquid_control.envs.conditions import (
+    ActuatorsLike,
+    BodiesLike,
+    EventsLike,
+    Privileged,
+    SensorsLike,
+    conditions_from,
+)
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.envs.observe_only import Observe, ObserveOnly
-from liquid_control.envs.variable_rate import VariableRate
+from liquid_control.envs.variable_rate import VariableRate, has_rate
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +44,20 @@ def make(
     observe: Observe = "full",
     interval: IntervalLike = None,
     allow_any_interval: bool = False,
+    sensors: SensorsLike = None,
+    actuators: ActuatorsLike = None,
+    bodies: BodiesLike = None,
+    events: EventsLike = None,
+    privileged: Privileged | None = None,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
     seed: int | None = None,
     render_mode: str | None = None,
     **task_kwargs: Any,
 ) -> gym.Env[dict[str, Any], Any]:
-    """Build a MuJoCo task with a variable control rate.
+    """Build a MuJoCo task, or a robot of one's own, with a variable control rate.
 
-    An env that is not a MuJoCo task keeps its own rate and its observation without elapsed time.
+    Any other env keeps its own rate and its observation without elapsed time. A robot of one's own
+    follows the protocol of `StepFor`.
 
     Args:
         task: The task's name in Gymnasium, such as "HalfCheetah-v5".
@@ -50,12 +65,20 @@ def make(
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
         allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
             nominal one.
+        sensors: What happens to observations; this and the next four are described in
+            `conditions_from`. Without them the env is the task as it is.
+        actuators: What happens to actions.
+        bodies: How the robot's body differs from the model.
+        events: What happens in mid-episode.
+        privileged: What critics and teachers observe besides.
+        wrappers: Called in order, each with the env so far, to wrap it: gymnasium's wrappers, or
+            any function from an env to an env.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
 
     Returns:
-        An env wrapped in `VariableRate`.
+        An env wrapped in `VariableRate`, and in `Conditioned` where there are conditions.
 
     Raises:
         ValueError: If the task, the part to observe or the interval is invalid.
@@ -71,8 +94,13 @@ def make(
         raise ValueError(f"unknown task {task!r}: {error}") from error
     if observe != "full":
         env = ObserveOnly(env, observe)
-    if isinstance(env.unwrapped, MujocoEnv) or interval is not None:
+    conditions = conditions_from(sensors, actuators, bodies, events, privileged)
+    if has_rate(env) or interval is not None or conditions:
         env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
+    if conditions:
+        env = Conditioned(env, conditions)
+    for wrapper in wrappers:
+        env = wrapper(env)
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -86,6 +114,12 @@ def make_vec(
     observe: Observe = "full",
     interval: IntervalLike = None,
     allow_any_interval: bool = False,
+    sensors: SensorsLike = None,
+    actuators: ActuatorsLike = None,
+    bodies: BodiesLike = None,
+    events: EventsLike = None,
+    privileged: Privileged | None = None,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
     seed: int | None = None,
     threads: int | None = None,
     **task_kwargs: Any,
@@ -101,6 +135,13 @@ def make_vec(
         observe: As in `make`.
         interval: As in `make`.
         allow_any_interval: As in `make`.
+        sensors: As in `make`. Every env draws its own numbers, which do not depend on how the envs
+            are stepped.
+        actuators: As in `make`.
+        bodies: As in `make`.
+        events: As in `make`.
+        privileged: As in `make`.
+        wrappers: As in `make`. Envs with wrappers are stepped one by one.
         seed: Env i is seeded with seed + i.
         threads: Threads that simulate; None uses one for each processor, 0 steps env by env.
         **task_kwargs: As in `make`.
@@ -121,6 +162,12 @@ def make_vec(
         observe=observe,
         interval=interval,
         allow_any_interval=allow_any_interval,
+        sensors=sensors,
+        actuators=actuators,
+        bodies=bodies,
+        events=events,
+        privileged=privileged,
+        wrappers=wrappers,
         **task_kwargs,
     )
 

@@ -249,6 +249,8 @@ class PerEpisode(Interval):
             raise TypeError(
                 f"PerEpisode takes an Interval such as Uniform(0.01, 0.1), got {self.interval!r}"
             )
+        if isinstance(self.interval, Chosen):
+            raise TypeError("the policy chooses an interval at every decision; use Chosen itself")
 
     def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
         """Draw one interval and repeat it, or draw all in other episodes, (count,) in seconds."""
@@ -266,11 +268,72 @@ class PerEpisode(Interval):
         return self.interval.is_range
 
 
+@dataclass(frozen=True)
+class Chosen(Interval):
+    """Intervals that the policy chooses: an action has one more entry, how long it holds.
+
+    The last entry of an action, from -1 to 1, is the logarithm of the seconds: -1 is `low`, 1 is
+    `high`, and 0 the geometric mean. Every decision costs `cost`, whatever it leads to, which is
+    subtracted from the reward of its step (as the energy of a decision in MOSEAC, Wang & Beltrame
+    2024, arXiv 2402.14961). A horizon shortens the last interval.
+
+    Attributes:
+        low: The shortest interval in seconds.
+        high: The longest interval in seconds; that of `low` leaves the policy no choice.
+        cost: In units of the reward, at least 0.
+    """
+
+    kind = "chosen"
+    low: float
+    high: float
+    cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        _set_seconds(self, "low")
+        _set_seconds(self, "high")
+        _set_number(self, "cost")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} s is above high {self.high} s; swap them")
+        if not 0 <= self.cost < np.inf:
+            raise ValueError(f"cost is a finite number, at least 0, got {self.cost}")
+
+    def schedule(self, rng: np.random.Generator, count: int, nominal: float) -> Seconds:
+        """Raise a TypeError: the policy chooses these intervals."""
+        raise TypeError(
+            "chosen intervals are not drawn; use Chosen itself as the interval, not within another"
+        )
+
+    def bounds(self, nominal: float) -> tuple[float, float]:
+        """Return `low` and `high` in seconds."""
+        return self.low, self.high
+
+    @property
+    def is_range(self) -> bool:
+        """True, unless there is no choice."""
+        return self.low < self.high
+
+    def seconds(self, entries: NDArray[Any]) -> Seconds:
+        """Return the intervals that the last entries of actions choose, clipped to -1 and 1."""
+        share = (np.clip(np.asarray(entries, np.float64), -1.0, 1.0) + 1) / 2
+        seconds: Seconds = self.low * (self.high / self.low) ** share
+        return seconds
+
+
 IntervalLike: TypeAlias = Interval | float | Mapping[str, Any] | None
 
 KINDS: dict[str, type[Interval]] = {
     cls.kind: cls
-    for cls in (Fixed, Uniform, LogUniform, Jitter, DroppedFrames, Endpoints, Trace, PerEpisode)
+    for cls in (
+        Fixed,
+        Uniform,
+        LogUniform,
+        Jitter,
+        DroppedFrames,
+        Endpoints,
+        Trace,
+        PerEpisode,
+        Chosen,
+    )
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from liquid_control.envs.intervals import Interval
+from liquid_control.envs.intervals import Chosen, Interval
 
 FURTHEST = 100
 """Times the nominal interval, or parts of it, beyond which intervals are refused.
@@ -163,6 +163,47 @@ def draw_substeps(
         substeps[last - 1] += substeps[last]
         last -= 1
     return substeps[: last + 1]
+
+
+def chosen_substeps(
+    interval: Chosen,
+    entries: NDArray[Any],
+    nominal: float,
+    timestep: float,
+    elapsed: NDArray[np.int64],
+    horizon: int | None,
+) -> NDArray[np.int64]:
+    """Return the physics steps of the intervals that a policy chooses.
+
+    Args:
+        interval: The rule, already checked by `check_interval`.
+        entries: The last entries of the actions, (num_envs,).
+        nominal: The task's nominal interval in seconds.
+        timestep: Duration of a physics step in seconds.
+        elapsed: Physics steps since the reset, (num_envs,).
+        horizon: Physics steps in the episode, or None for an episode without an end.
+
+    Returns:
+        Substeps, (num_envs,); the horizon ends them as in `draw_substeps`.
+    """
+    substeps = to_substeps(interval.seconds(entries), timestep)
+    substeps = substeps.clip(*substep_bounds(interval, nominal, timestep))
+    if horizon is None:
+        return substeps
+    left = horizon - elapsed
+    after = left - substeps
+    is_last = after * timestep * FURTHEST < nominal * (1 - _RELATIVE_ERROR)
+    chosen: NDArray[np.int64] = np.where(is_last, left, substeps)
+    return chosen
+
+
+def check_chosen(tick: int, elapsed: int, horizon: int | None) -> None:
+    """Refuse a clock, as a file may hold it, that chosen intervals could not have come to."""
+    if not 0 <= tick <= elapsed or (horizon is not None and elapsed > horizon):
+        raise ValueError(
+            f"the saved schedule of intervals does not fit tick {tick}, {elapsed} substeps since "
+            f"the reset, and a horizon of {horizon} substeps"
+        )
 
 
 def check_schedule(

@@ -71,7 +71,7 @@ class TaskEnv(MujocoEnv):
         self.task = task
         self._simulations = Simulations.of(self.model, self.data, task.reads)
         self._check_shapes()
-        shape = self._observe().shape
+        shape = self._get_obs().shape
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)
         if task.layout:
             self.observation_structure = dict(task.layout)
@@ -86,15 +86,15 @@ class TaskEnv(MujocoEnv):
         (terminated,) = task.terminated(simulations)
         if self.render_mode == "human":
             self.render()  # type: ignore[no-untyped-call]
-        return self._observe(), float(reward), bool(terminated), False, {}
+        return self._get_obs(), float(reward), bool(terminated), False, {}
 
     def reset_model(self) -> Array:
         """Draw the initial state of an episode and return its observation."""
         start = self.task.start(self.np_random, self.init_qpos.copy(), self.init_qvel.copy())
         self.set_state(*start)  # type: ignore[no-untyped-call]
-        return self._observe()
+        return self._get_obs()
 
-    def _observe(self) -> Array:
+    def _get_obs(self) -> Array:
         (observation,) = self.task.observation(self._simulations)
         return np.array(observation)
 

@@ -201,6 +201,7 @@ def _activity(
     """Return features, elapsed time, sensory input, activity and time constants of an episode."""
     policy: Any = model.policy
     features, elapsed_time = policy.observe(policy.obs_to_tensor(episode.observations)[0])
+    features = features[:, : getattr(policy, "observed", None)]  # without what is privileged
     # A soft policy receives its own previous actions, rescaled; other policies do not.
     chosen = policy.from_env(episode.actions) if isinstance(policy, SoftLiquidPolicy) else features
     starts = features.new_zeros(len(features), 1)

@@ -28,7 +28,14 @@ from liquid_control.policies.observations import (
 )
 
 PARTS = ("normalizer", "actor", "action_net")
-SETTINGS = ("action_space", "observation_space", "distribution", "nominal_interval", "options")
+SETTINGS = (
+    "action_space",
+    "observation_space",
+    "acting_space",
+    "distribution",
+    "nominal_interval",
+    "options",
+)
 METHODS = ("forward", "observe", "for_env")
 """Of a policy; an instance that has its own ones acts with those."""
 
@@ -135,7 +142,7 @@ class FusedActor:
         encoder = [] if policy.actor.encoder is None else layers_of([policy.actor.encoder])
         head = layers_of([policy.action_net])
         self._before: list[Tensor | None] = [
-            *((None, None) if normalizer is None else (normalizer.shift, normalizer.scale)),
+            *((None, None) if normalizer is None else _shift_and_scale(policy)),
             *(each for weight, bias, _ in encoder for each in (weight, bias)),
         ]
         self._after: list[Tensor | None] = [
@@ -146,7 +153,7 @@ class FusedActor:
         within = self._parameters()
         tensors = [*self._before, *within, *self._after]
         nominal, actions = policy.nominal_interval, policy.action_space
-        self._reader = Reader(policy.observation_space, nominal)
+        self._reader = Reader(policy.acting_space, nominal)
         self._shapes = self._reader.feature_shapes
         self._state_shape = (1, circuit.state_size)
         self._action_shape = actions.shape
@@ -192,7 +199,7 @@ class FusedActor:
                 each.dtype is torch.float32 and each.is_cpu and each.is_contiguous()
                 for each in structure.tensors
             )
-            and _is_vector(policy.observation_space)
+            and _is_vector(policy.acting_space)
         )
         return cls(policy, module) if fits and module is not None else None
 
@@ -261,6 +268,12 @@ class FusedActor:
     @torch.no_grad()
     def _parameters(self) -> Sequence[Tensor | None]:
         return self._program.parameters(self._circuit)
+
+
+def _shift_and_scale(policy: Any) -> tuple[Tensor, Tensor]:
+    """Return how to normalise what the actor observes, as views of the normalizer's memory."""
+    normalizer, observed = policy.normalizer, policy.observed
+    return normalizer.shift[:observed], normalizer.scale[:observed]
 
 
 def _is_vector(space: spaces.Space[Any]) -> bool:

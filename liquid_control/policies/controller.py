@@ -32,8 +32,8 @@ class Controller:
 
     Attributes:
         nominal_interval: seconds; the elapsed time of the first step of an episode.
-        observation_space: of what `step` takes: the policy's without `elapsed_time`, and the only
-            part that is left in the place of a Dict of one.
+        observation_space: of what `step` takes: the policy's without `elapsed_time` and
+            `privileged`, and the only part that is left in the place of a Dict of one.
         action_space: of what `step` returns.
 
     Raises:
@@ -53,7 +53,7 @@ class Controller:
         self.observation_space: spaces.Space[Any] = policy.observation_space
         self._parts: dict[str, spaces.Space[Any]] = {}
         if isinstance(policy.observation_space, spaces.Dict):
-            self._parts = dict(policy.observation_space.spaces)
+            self._parts = dict(policy.acting_space.spaces)  # type: ignore[attr-defined]
             self._parts.pop(ELAPSED_TIME, None)
             self.observation_space = spaces.Dict(self._parts)
             if len(self._parts) == 1:
@@ -67,7 +67,7 @@ class Controller:
         self._action: NDArray[Any] | None = None
         self._now = self._observed = -math.inf  # of the last step, and of the last observation
 
-    def step(self, observation: Any, now: float) -> NDArray[Any]:
+    def step(self, observation: Any, now: float, *, arrived: bool = True) -> NDArray[Any]:
         """Return the action to hold until the next step.
 
         The elapsed time is the time since the previous observation. If the sensors delivered
@@ -79,6 +79,9 @@ class Controller:
             observation: one of `observation_space`, as the agent got them in training; or None.
             now: seconds of a clock that never runs backwards, such as `time.monotonic()`, at which
                 it was measured.
+            arrived: False if the sensors delivered nothing and `observation` takes its place, the
+                previous one again or zeros, as in a training with `envs.Dropout`. The neurons go
+                on, and the elapsed time grows until an observation arrives.
 
         Raises:
             ValueError: the observation has another structure or shape, or is not finite; the time
@@ -97,11 +100,15 @@ class Controller:
             self._now = now
             return self._action.copy()
         first = self._action is None
+        if first and not arrived:
+            raise ValueError("nothing has arrived yet; begin with an observation that has")
         elapsed = self.nominal_interval if first or not self._timed else now - self._observed
         acted = self._act_fused(observation, elapsed, first) or self._act(
             observation, elapsed, first
         )
-        self._now = self._observed = now
+        self._now = now
+        if arrived:
+            self._observed = now
         self._action, self._state = acted
         return self._action.copy()
 

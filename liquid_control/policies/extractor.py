@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal
-from liquid_control.policies.observations import ELAPSED_TIME, check_elapsed_time, feature_count
+from liquid_control.policies.observations import (
+    ELAPSED_TIME,
+    PRIVILEGED,
+    check_elapsed_time,
+    feature_count,
+)
 from liquid_control.policies.options import DEFAULT_WIRING, CircuitOptions
 from liquid_control.policies.second_order import differentiable_twice
 
@@ -60,6 +65,11 @@ class LiquidExtractor(BaseFeaturesExtractor):
     ) -> None:
         windows, length = check_windows(observation_space, type(self).__name__)
         parts = {key: part for key, part in windows.items() if key != EPISODE_START}
+        if PRIVILEGED in parts:
+            raise ValueError(
+                "the observation has a key 'privileged', for critics alone, and SB3's critics see "
+                "what its actors see; use LiquidPPO or LiquidSAC, or leave it out"
+            )
         timed = parts.pop(ELAPSED_TIME, None) is not None
         if timed and nominal_interval is None:
             raise ValueError(

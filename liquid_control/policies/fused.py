@@ -56,8 +56,9 @@ class FusedPolicy:
         starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
         features = policy._normalize(features).contiguous()
         seen = (features, clock(elapsed_time, policy.nominal_interval))
+        of_actor = (policy._for_actor(features).contiguous(), seen[1])
         flow = (elapsed_time.contiguous(), starts.contiguous())
-        self._activity = self._actor.forward(seen, policy.actor_part(state), *flow)
+        self._activity = self._actor.forward(of_actor, policy.actor_part(state), *flow)
         rows = self._activity.flatten(0, 1)
         if self._twin is not None:
             critic = self._twin.forward(seen, state[:, circuit.state_size :], *flow)

@@ -19,7 +19,6 @@ from liquid_control.policies.acting import FusedActor, Structure
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, Signal, TwinCritic, make_critic
-from liquid_control.policies.observations import feature_count
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
@@ -30,8 +29,9 @@ class LiquidPolicy(StatefulPolicy):
 
     Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
     `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons; without it
-    each step lasts one nominal interval. All action spaces of SB3's PPO are supported. All
-    arguments but the spaces and the schedule are JSON-able.
+    each step lasts one nominal interval. The key `privileged` is seen by the critic alone, which
+    has to be "twin" or "mlp" then. All action spaces of SB3's PPO are supported. All arguments but
+    the spaces and the schedule are JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -68,13 +68,18 @@ class LiquidPolicy(StatefulPolicy):
         motor = motor_pool(chosen.wiring, action_parameters(action_space))
         self.options = chosen = chosen.with_motor(motor)
         self.nominal_interval = chosen.nominal_interval
-        features = feature_count(observation_space)
+        features = self.observed + self.privileged
+        if self.privileged and chosen.critic == "shared":
+            raise ValueError(
+                "a critic='shared' sees through the actor's neurons, and nothing privileged; use "
+                "critic='twin' or 'mlp'"
+            )
         layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring)
         twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
 
         self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
-        self.actor = spec.build(features, motor)
+        self.actor = spec.build(self.observed, motor)
         self.critic = make_critic(chosen.critic, features, motor, self.actor_circuit, twin, layers)
         self.distribution = make_distribution(action_space)
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
@@ -126,7 +131,8 @@ class LiquidPolicy(StatefulPolicy):
         Returns:
             actions (batch, ...), and the actor's next state.
         """
-        signal = Signal(self._normalize(features)[None], elapsed_time[None], episode_start[None])
+        seen = self._normalize(self._for_actor(features))
+        signal = Signal(seen[None], elapsed_time[None], episode_start[None])
         activity, state = self.actor(signal, state)
         distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
         return distribution.get_actions(deterministic=deterministic), state
@@ -159,7 +165,8 @@ class LiquidPolicy(StatefulPolicy):
         actions: Tensor,
     ) -> Signal:
         """Return the inputs of the actor's circuit; `actions` are not among them."""
-        return self.actor.encode(Signal(self._normalize(features), elapsed_time, episode_start))
+        seen = self._normalize(self._for_actor(features))
+        return self.actor.encode(Signal(seen, elapsed_time, episode_start))
 
     def evaluate_actions(
         self,
@@ -219,7 +226,7 @@ class LiquidPolicy(StatefulPolicy):
             step.
         """
         signal = Signal(self._normalize(features), elapsed_time, episode_start)
-        activity, actor_state = self.actor(signal, self.actor_part(state))
+        activity, actor_state = self.actor(self._actor_signal(signal), self.actor_part(state))
         critic_state = state[:, self.actor_circuit.state_size :]
         values, critic_state = self.critic(signal, critic_state, activity)
         after = torch.cat([actor_state, critic_state], dim=1)
@@ -247,11 +254,14 @@ class LiquidPolicy(StatefulPolicy):
             returns, (parts + 1, batch, state_size).
         """
         signal = Signal(self._normalize(features), elapsed_time, episode_start)
-        states = self.actor.states(signal, self.actor_part(state), length)
+        states = self.actor.states(self._actor_signal(signal), self.actor_part(state), length)
         if not isinstance(self.critic, TwinCritic):
             return states
         of_critic = state[:, self.actor_circuit.state_size :]
         return torch.cat([states, self.critic.body.states(signal, of_critic, length)], dim=-1)
+
+    def _actor_signal(self, signal: Signal) -> Signal:
+        return signal._replace(features=self._for_actor(signal.features))
 
     def distribution_of(self, motor: Tensor) -> Distribution:
         """Return the distribution of actions given motor activity (batch, motor)."""

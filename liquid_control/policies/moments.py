@@ -63,8 +63,12 @@ class ObservationNormalizer(RunningMoments):
         self._cache()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise with the current moments."""
-        return (features - self.shift).mul_(self.scale).clamp_(-self.clip, self.clip)
+        """Normalise with the current moments; features may lack the last ones, as actors' do."""
+        size = features.shape[-1]
+        shift, scale = self.shift, self.scale
+        if size < len(shift):
+            shift, scale = shift[:size], scale[:size]
+        return (features - shift).mul_(scale).clamp_(-self.clip, self.clip)
 
     def _cache(self) -> None:
         self.shift.copy_(self.mean)

@@ -17,6 +17,8 @@ from stable_baselines3.common.preprocessing import (
 from torch import Tensor
 
 ELAPSED_TIME = "elapsed_time"
+PRIVILEGED = "privileged"
+"""Key of a Dict observation that critics alone see; its features come after the others."""
 OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
 FURTHEST = 100
 """Times the nominal interval, or parts of it, beyond which elapsed times are refused.
@@ -28,7 +30,7 @@ Observation = Tensor | dict[str, Tensor]
 
 
 def feature_count(space: spaces.Space[Any]) -> int:
-    """Return the size of a space's flat features, without the elapsed time.
+    """Return the size of a space's flat features, without the elapsed time, with privileged ones.
 
     Warns if a feature has a name that stands for the elapsed time elsewhere, such as `dt`.
 
@@ -50,9 +52,33 @@ def feature_count(space: spaces.Space[Any]) -> int:
                 f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
                 "vectors; extract features in an observation wrapper"
             )
-    if not parts:
-        raise ValueError("the observation space holds nothing but elapsed_time; add an observation")
+    if not parts.keys() - {PRIVILEGED}:
+        hidden = " and privileged" if parts else ""
+        raise ValueError(
+            f"the observation space holds nothing but elapsed_time{hidden}; add an observation"
+        )
     return sum(get_flattened_obs_dim(part) for part in parts.values())
+
+
+def privileged_count(space: spaces.Space[Any]) -> int:
+    """Return the size of a space's privileged features."""
+    if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
+        return 0
+    return get_flattened_obs_dim(space[PRIVILEGED])
+
+
+def acting_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space of what actors see: without the key `privileged`."""
+    if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
+        return space
+    return spaces.Dict({key: part for key, part in space.spaces.items() if key != PRIVILEGED})
+
+
+def acting_observation(observation: Any) -> Any:
+    """Return an observation without the key `privileged`."""
+    if not isinstance(observation, Mapping) or PRIVILEGED not in observation:
+        return observation
+    return {key: part for key, part in observation.items() if key != PRIVILEGED}
 
 
 def carries_time(space: spaces.Space[Any]) -> bool:
@@ -90,8 +116,9 @@ def split(
     """Split a batch of observations into features and elapsed time.
 
     Args:
-        observation: as SB3 converts it to tensors.
-        space: of a single observation. The parts of a Dict are joined in the order of the space.
+        observation: as SB3 converts it to tensors; the key `privileged` may be missing.
+        space: of a single observation. The parts of a Dict are joined in the order of the space,
+            `privileged` last.
         nominal_interval: seconds; the elapsed time of observations that do not carry it.
 
     Returns:
@@ -101,7 +128,9 @@ def split(
         features = _flat(observation, space)
     else:
         assert isinstance(space, spaces.Dict)
-        parts = [_flat(observation[key], space[key]) for key in space if key != ELAPSED_TIME]
+        names = [key for key in space if key not in (ELAPSED_TIME, PRIVILEGED)]
+        names += [PRIVILEGED] if PRIVILEGED in observation else []
+        parts = [_flat(observation[key], space[key]) for key in names]
         features = torch.cat(parts, dim=1)
         if carries_time(space):
             return features, observation[ELAPSED_TIME].float().flatten()

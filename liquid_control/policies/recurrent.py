@@ -17,7 +17,11 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import Signal
-from liquid_control.policies.observations import Observation, check_structure
+from liquid_control.policies.observations import (
+    Observation,
+    check_structure,
+    privileged_count,
+)
 from liquid_control.policies.options import LiquidPolicyOptions
 
 try:
@@ -73,6 +77,11 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
             raise TypeError(
                 f"LiquidRecurrentPolicy takes no {', '.join(unknown)}; describe its circuits by "
                 f"{', '.join(ARGUMENTS)}, and normalise observations with VecNormalize"
+            )
+        if privileged_count(observation_space):
+            raise ValueError(
+                "the observation has a key 'privileged', for critics alone, and RecurrentPPO acts "
+                "with actor and critic; use LiquidPPO, or leave it out"
             )
         # Skips the parents' constructors, which build LSTMs and heads.
         super(ActorCriticPolicy, self).__init__(observation_space, action_space)

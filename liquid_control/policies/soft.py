@@ -19,7 +19,6 @@ from torch.nn.functional import softplus
 from liquid_control.neurons import Circuit
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
-from liquid_control.policies.observations import feature_count
 from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
 
@@ -35,8 +34,8 @@ class SoftLiquidPolicy(StatefulPolicy):
     action. The inputs of both circuits are the observation and the previous action. Actions are in
     [-1, 1], except that `predict` and `for_env` return them in the environment's bounds.
 
-    Observations are those of `LiquidPolicy`; the action space is a bounded Box. All arguments but
-    the spaces and the schedule are JSON-able.
+    Observations are those of `LiquidPolicy`, of which the critics alone see what is privileged; the
+    action space is a bounded Box. All arguments but the spaces and the schedule are JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -71,11 +70,16 @@ class SoftLiquidPolicy(StatefulPolicy):
             squash_output=True,
         )
         self.action_size = math.prod(action_space.shape)
-        features, motor = feature_count(observation_space), 2 * self.action_size
+        features, motor = self.observed + self.privileged, 2 * self.action_size
         self.options = chosen = chosen.with_motor(motor)
         self.nominal_interval = chosen.nominal_interval
         self.share_encoder = chosen.share_encoder
         seen = features + self.action_size
+        if self.privileged and chosen.share_encoder:
+            raise ValueError(
+                "share_encoder feeds the actor with the critics' encoder, which sees what is "
+                "privileged; leave it False"
+            )
         actor_layers = check_sizes("actor_layers", chosen.actor_layers)
         critic_layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring)
@@ -85,7 +89,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         if chosen.share_encoder:
             body = replace(spec, encoder=()).build(spec.encoder[-1], motor)
         else:
-            body = spec.build(seen, motor)
+            body = spec.build(self.observed + self.action_size, motor)
         self.actor = SoftActor(body, actor_layers, motor)
         self.critic = SoftCritic(
             shared.build(seen, motor), seen, self.action_size, critic_layers, chosen.n_critics
@@ -126,7 +130,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         """Return normalised features and previous actions, which are zero where an episode starts.
 
         Args:
-            features: (time, batch, features), raw.
+            features: (time, batch, features), raw, with privileged ones for critics or without.
             elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             previous_actions: (time, batch, actions).
@@ -156,6 +160,7 @@ class SoftLiquidPolicy(StatefulPolicy):
             actions (batch, actions) in [-1, 1], and the next state.
         """
         size = self.actor.circuit.state_size
+        features = self._for_actor(features)
         now = self.signal(
             features[None], elapsed_time[None], episode_start[None], state[None, :, size:]
         )
@@ -189,6 +194,7 @@ class SoftLiquidPolicy(StatefulPolicy):
     ) -> Signal:
         """Return the inputs of the actor's circuit; actions in [-1, 1]."""
         previous = torch.cat([torch.zeros_like(actions[:1]), actions[:-1]])
+        features = self._for_actor(features)
         return self._encode(self.signal(features, elapsed_time, episode_start, previous))
 
     def _encode(self, signal: Signal) -> Signal:
@@ -210,6 +216,12 @@ class SoftLiquidPolicy(StatefulPolicy):
         encoded = self.critic.body.encode(signal)
         if self.share_encoder:
             signal = encoded._replace(features=encoded.features.detach())
+        elif self.privileged:
+            features, actions = signal.features.split(
+                (self.observed + self.privileged, self.action_size), dim=-1
+            )
+            seen = torch.cat([self._for_actor(features), actions], dim=-1)
+            signal = signal._replace(features=seen)
         actor_activity, own = self.actor.body(signal, own)
         critic_activity, theirs = self.critic.body.run(encoded, theirs)
         return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)

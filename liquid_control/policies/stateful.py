@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
@@ -18,8 +19,12 @@ from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
     Observation,
+    acting_observation,
+    acting_space,
     check_elapsed_time,
     check_structure,
+    feature_count,
+    privileged_count,
     split,
 )
 from liquid_control.policies.options import CircuitOptions
@@ -33,10 +38,16 @@ class StatefulPolicy(BasePolicy):
     `initial_actor_state`. Training unrolls actor and critic together; the state of both circuits,
     (batch, state_size), starts as `initial_actor_critic_state`.
 
+    The key `privileged` of a Dict observation is seen by critics alone. `predict` and `forward`
+    ignore it, and do not need it; training does.
+
     Attributes:
         options: of the constructor, besides the spaces and the schedule.
         normalizer: of the observations, if they are normalised.
         nominal_interval: seconds between two observations at the task's own rate.
+        acting_space: of observations without what is privileged.
+        observed: number of features that the actor sees; those that are privileged come after.
+        privileged: number of features that critics see besides.
     """
 
     options: CircuitOptions
@@ -44,6 +55,12 @@ class StatefulPolicy(BasePolicy):
     normalizer: ObservationNormalizer | None
     _without_state = False  # in the last call of `predict`
     _warned = False
+
+    def __init__(self, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(observation_space, *args, **kwargs)
+        self.acting_space = acting_space(observation_space)
+        self.privileged = privileged_count(observation_space)
+        self.observed = feature_count(observation_space) - self.privileged
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -65,7 +82,7 @@ class StatefulPolicy(BasePolicy):
         """Act for one control step.
 
         Args:
-            features: (batch, features), from `observe`.
+            features: (batch, features), from `observe`, with or without privileged ones.
             elapsed_time: (batch,) seconds.
             state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
@@ -161,6 +178,7 @@ class StatefulPolicy(BasePolicy):
                 or an elapsed time is refused.
         """
         self.watch_state(state, episode_start)
+        observation = acting_observation(observation)
         if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         actor = self.fused_actor()
@@ -183,8 +201,11 @@ class StatefulPolicy(BasePolicy):
     def obs_to_tensor(
         self, observation: NDArray[Any] | dict[str, NDArray[Any]]
     ) -> tuple[Observation, bool]:
-        """Convert an observation to tensors, as SB3 does; a ValueError names a wrong structure."""
-        check_structure(observation, self.observation_space)
+        """Convert an observation to tensors, as SB3 does; a ValueError names a wrong structure.
+
+        What is privileged may be missing.
+        """
+        check_structure(acting_observation(observation), self.acting_space)
         return super().obs_to_tensor(observation)
 
     def watch_state(self, state: Any, episode_start: NDArray[np.bool_] | None) -> None:
@@ -217,6 +238,10 @@ class StatefulPolicy(BasePolicy):
                 "the state that the previous predict returned, or None to start anew"
             )
         return torch.as_tensor(state, device=features.device)
+
+    def _for_actor(self, features: Tensor) -> Tensor:
+        """Return features (..., features) without privileged ones."""
+        return features[..., : self.observed] if features.shape[-1] > self.observed else features
 
     def _normalize(self, features: Tensor) -> Tensor:
         return features if self.normalizer is None else self.normalizer(features)

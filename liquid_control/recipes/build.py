@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC, WorkerVecEnv
 from liquid_control.agents.ray_workers import RayMissing, Unreachable
-from liquid_control.envs import make, make_vec
+from liquid_control.envs import Chosen, Fixed, Interval, interval_from, make, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipes.arguments import check_kwargs
 from liquid_control.recipes.schema import Linear, Recipe
@@ -130,11 +130,24 @@ def _env_arguments(
     check_kwargs(recipe.task, env.kwargs)
     return {
         "observe": env.observe,
-        "interval": env.interval if interval == "trained" else interval,
+        "interval": env.interval if interval == "trained" else _replaced(env.rule, interval),
         "allow_any_interval": env.allow_any_interval,
+        "sensors": env.sensors,
+        "actuators": env.actuators,
+        "bodies": env.bodies,
+        "events": env.events,
+        "privileged": env.privileged,
         "seed": recipe.seed if seed is None else seed,
         **env.kwargs,
     }
+
+
+def _replaced(trained: Interval, interval: IntervalLike) -> IntervalLike:
+    """Return an interval in the place of the trained one, with the same action space."""
+    given = interval_from(interval)
+    if not isinstance(trained, Chosen) or not isinstance(given, Fixed) or given.seconds is None:
+        return interval
+    return Chosen(given.seconds, given.seconds, trained.cost)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.agents.options import DeviceName, PPOOptions, SACOptions, TrainFreq
 from liquid_control.agents.worker_env import check_blocks, default_block
-from liquid_control.envs import Interval, interval_from
+from liquid_control.envs import Interval, conditions_from, interval_from
 from liquid_control.policies.options import (
     CircuitOptions,
     LiquidPolicyOptions,
@@ -71,6 +71,19 @@ def _check_interval(value: Any) -> Any:
     return value
 
 
+def _check_condition(key: str) -> AfterValidator:
+    """Check a key with `conditions_from`, so that its error carries the key's path."""
+
+    def check(value: Any) -> Any:
+        try:
+            conditions_from(**{key: value})
+        except TypeError as error:  # pydantic reports ValueErrors only
+            raise ValueError(str(error)) from error
+        return value
+
+    return AfterValidator(check)
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
@@ -92,6 +105,10 @@ Workers: TypeAlias = Annotated[
 IntervalSpec: TypeAlias = Annotated[
     float | dict[str, JsonValue] | None, AfterValidator(_check_interval)
 ]
+
+
+Part: TypeAlias = dict[str, JsonValue]
+Parts: TypeAlias = Annotated[tuple[Part, ...], Field(strict=False, max_length=100)]
 
 
 class Section(BaseModel):
@@ -131,6 +148,16 @@ class EnvSection(Section):
     """None (nominal), seconds, or a mapping such as {kind: uniform, low: 0.02, high: 0.08}."""
     allow_any_interval: bool = False
     """Accept intervals that are more than 100 times longer or shorter than the nominal one."""
+    sensors: Annotated[Parts, _check_condition("sensors")] = ()
+    """What happens to observations, in order, such as {kind: noise, std: 0.01}."""
+    actuators: Annotated[Parts, _check_condition("actuators")] = ()
+    """What happens to actions, in order, such as {kind: delay, low: 0.0, high: 0.05}."""
+    bodies: Annotated[Part | None, _check_condition("bodies")] = None
+    """How the robot differs from the model, such as {mass: [0.7, 1.3]}."""
+    events: Annotated[Parts, _check_condition("events")] = ()
+    """What happens in mid-episode, such as {kind: push, every: 5.0, impulse: 2.0}."""
+    privileged: Literal["full", "drawn", "all"] | None = None
+    """What critics observe besides; see `liquid_control.envs.conditions_from`."""
     num_envs: Size = 1
     threads: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""

@@ -68,6 +68,7 @@ class SteppedRollout:
             actions=torch.randn(STEPS, ENVS, 2),
             rewards=torch.randn(STEPS, ENVS),
             ended=ended,
+            seconds=torch.full((STEPS, ENVS), torch.nan),
         )
 
     def _end(self, policy: LiquidPolicy, step: int, env: int, state: torch.Tensor) -> None:

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 def labelled(labels: Tensor) -> Transitions:
     """Transitions of which every field holds the labels; there are two features."""
     features = labels[..., None].expand(*labels.shape, 2)
-    return Transitions(features, labels, labels, labels, labels, labels)
+    return Transitions(features, labels, labels, labels, labels, labels, labels)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_every_step_once_in_order_and_with_the_state_before_it(
 
 
 def test_each_field_comes_from_the_field_of_its_name(buffer: SequenceBuffer) -> None:
-    transitions = Transitions(*(torch.full((STEPS, ENVS), float(i)) for i in range(6)))
+    transitions = Transitions(*(torch.full((STEPS, ENVS), float(i)) for i in range(7)))
     columns = (torch.full((STEPS, ENVS), 6.0 + i) for i in range(7))
     buffer.rollout = Rollout(transitions, *columns)
     (minibatch,) = buffer.minibatches(9)

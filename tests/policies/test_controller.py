@@ -94,6 +94,20 @@ def test_without_a_measurement_the_action_is_held_and_time_goes_on() -> None:
     np.testing.assert_array_equal(action, second)
 
 
+def test_what_stands_for_a_lost_observation_lets_the_elapsed_time_grow() -> None:
+    policy, drawn = make_policy(VECTOR), draw(VECTOR, 5, 1)
+    drawn["elapsed_time"][:, 0, 0] = np.array([1, 1, 2, 3, 1]) * NOMINAL
+    drawn["observation"][1:3] = drawn["observation"][0]  # held
+    seen = [at(drawn, step, 0) for step in range(5)]
+    controller = Controller(policy)
+    with pytest.raises(ValueError, match="nothing has arrived yet"):
+        controller.step(seen[0]["observation"], 0.0, arrived=False)
+    for step, expected in enumerate(predicted(policy, seen)):
+        now, arrived = np.float32(step * NOMINAL).item(), step not in (1, 2)
+        action = controller.step(seen[step]["observation"], now, arrived=arrived)
+        np.testing.assert_allclose(action, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 def test_what_is_not_finite_is_refused(value: float) -> None:
     refused(lambda controller: controller.step([0.0, value, 0.0], 1.0), "observation is not finite")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from stable_baselines3.common.utils import LinearSchedule
 
+from liquid_control import envs
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
 from liquid_control.recipes import (
@@ -149,7 +150,7 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("learning_rate=3", ["learning_rate: unknown key", "mean agent.learning_rate?"]),
         (
             "env.quux=3",
-            ["env.quux: unknown key", "known here: address, allow_any_interval, block, engine"],
+            ["env.quux: unknown key", "known here: actuators, address, allow_any_interval, block"],
         ),
         ("policy.use_sde=true", ["policy.use_sde: unknown key"]),
         ("agent.learning_rate={begin: 1, end: 0}", ["agent.learning_rate."]),
@@ -447,3 +448,66 @@ def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
         policy.state_dict().items(), again.state_dict().items(), strict=True
     ):
         assert one.equal(other), name
+
+
+CONDITIONS = """
+env:
+  sensors:
+    - {kind: noise, std: 0.01, bias: [-0.01, 0.01]}
+    - {kind: delay, low: 0.02, high: 0.06}
+    - {kind: dropout, probability: 0.1, hold: false}
+    - {kind: quantize, step: 0.001}
+    - {kind: age}
+  actuators: [{kind: delay, low: 0.04}, {kind: rate_limit, rate: 20}]
+  bodies: {mass: [0.7, 1.3], gain: {slider: [0.5, 1]}}
+  events: [{kind: change, at: [1, 2], gain: 0}, {kind: push, every: 5, impulse: 2, body: cart}]
+  privileged: all
+  num_envs: 2
+"""
+
+
+def test_conditions_of_a_recipe_reach_its_environments_and_its_copy(recipe_file: Path) -> None:
+    recipe_file.write_text(SMALLEST + CONDITIONS)
+    recipe = load_recipe(recipe_file)
+    copy = recipe_file.with_name("copy.yaml")
+    copy.write_text(recipe.to_yaml())
+    assert load_recipe(copy) == recipe
+    parts = envs.conditions_from(
+        recipe.env.sensors,
+        recipe.env.actuators,
+        recipe.env.bodies,
+        recipe.env.events,
+        recipe.env.privileged,
+    )
+    assert parts.sensors[1] == envs.Delay(0.02, 0.06)
+    assert build_robot(recipe).get_wrapper_attr("conditions") == parts
+    assert build_env(recipe).get_attr("conditions") == [parts] * 2
+    model = build_agent(recipe, build_env(recipe))
+    model.learn(64)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.sensors=[{kind: noise, std: -1}]", "env.sensors: sensors[0]: std must be at least 0"),
+        ("env.sensors=[{kind: nose}]", "env.sensors: sensors[0].kind 'nose' is unknown; use one"),
+        ("env.sensors={kind: noise}", "env.sensors: "),
+        ("env.actuators=[{kind: noise, std: 1}]", "env.actuators: actuators[0].kind 'noise' is"),
+        ("env.bodies={mass: [1.3, 0.7]}", "env.bodies: bodies: mass is an empty range"),
+        ("env.bodies={mass: heavy}", "env.bodies: bodies: mass must be a number, got 'heavy'"),
+        (
+            "env.events=[{kind: push, every: 1}]",
+            "env.events: events[0]: 'push' lacks key 'impulse'",
+        ),
+        ("env.privileged=everything", "env.privileged: "),
+        ("env.kwargs.sensors=[]", "env.kwargs.sensors: cannot be given here; set env.sensors"),
+        ("env.bodies={mass: {tail: 2}}", "mass.tail: the model has no body 'tail'"),
+    ],
+)
+def test_a_bad_condition_is_named_with_its_key(
+    recipe_file: Path, override: str, message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        build_env(load_recipe(recipe_file, [override]))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

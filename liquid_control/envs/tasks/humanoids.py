@@ -60,8 +60,9 @@ class Humanoid(_Humanoid):
 
     def before(self, sims: Simulations) -> Array:
         """Return x of the centre of mass."""
-        mass = sims.model.body_mass
-        return sims.xipos[:, :, 0] @ mass / mass.sum()  # type: ignore[no-any-return]
+        mass, x = sims.body_mass, sims.xipos[:, :, 0]
+        weighted: Array = x @ mass if mass.ndim == 1 else (x * mass).sum(axis=1)
+        return weighted / mass.sum(axis=-1)  # type: ignore[no-any-return]
 
     def reward(
         self, sims: Simulations, before: Array, action: NDArray[Any], seconds: Array

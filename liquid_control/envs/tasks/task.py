@@ -31,11 +31,14 @@ class Simulations:
     last physics step was computed.
 
     Attributes:
-        model: The MjModel.
+        model: The MjModel. Where bodies are randomised, it is that of no simulation in particular.
+        body_mass: The masses of bodies, (bodies,), or (simulations, bodies) where they are
+            randomised.
     """
 
     def __init__(self, model: Any, fields: dict[str, Array]) -> None:
         self.model = model
+        self.body_mass: Array = model.body_mass
         self._fields = fields
         self.__dict__ |= fields
 
@@ -56,6 +59,30 @@ class Simulations:
     def bodies(self) -> dict[str, int]:
         """Indices of the bodies, by name."""
         return {self.model.body(body).name: body for body in range(self.model.nbody)}
+
+
+class Earlier(Simulations):
+    """Simulations as they were; fields are copied from rings of earlier values when first read.
+
+    Args:
+        present: The simulations as they are.
+        past: Rings of the values of each field, (simulations, length, ...).
+        rows: Where to read, (simulations,), as if simulations and length were one axis.
+    """
+
+    def __init__(
+        self, present: Simulations, past: dict[str, Array], rows: NDArray[np.intp]
+    ) -> None:
+        self.model, self.body_mass = present.model, present.body_mass
+        self._fields, self._rows = past, rows
+
+    def __getattr__(self, name: str) -> Array:
+        ring = self.__dict__.get("_fields", {}).get(name)
+        if ring is None:
+            return super().__getattr__(name)
+        values: Array = ring.reshape(-1, *ring.shape[2:]).take(self._rows, axis=0)
+        self.__dict__[name] = values
+        return values
 
 
 def field(data: Any, name: str) -> Array:

@@ -1,0 +1,161 @@
+"""A check of envs: elapsed time, units, and integration of the reward over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from numpy.typing import NDArray
+
+from liquid_control.envs.factory import make
+from liquid_control.envs.intervals import Fixed, Uniform
+from liquid_control.envs.step_for import follows_protocol
+from liquid_control.envs.variable_rate import VariableRate, layers
+
+_LONG = 10.0  # seconds; no robot is controlled at a longer interval
+
+
+def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
+    """Check that an env may be controlled at any rate, and raise an error that says why not.
+
+    It has to pass Gymnasium's `check_env`, and follow the protocol of `StepFor` or be a MujocoEnv.
+    Then episodes with the same seed and actions are compared at several rates. What a control step
+    of the nominal interval leads to has to be, within `tolerance`, what steps of single physics
+    steps with the same action lead to: the observation, relative to its change, and the reward.
+
+    Args:
+        env: The name of a task, or an env; it is reset, and given back to its own rate.
+        tolerance: A share of the change of an observation, and of a reward.
+
+    Raises:
+        TypeError: If the env does not follow the protocol.
+        ValueError: If it does, and time, observations or rewards do not fit each other.
+    """
+    stack = make(env) if isinstance(env, str) else env
+    robot = stack.unwrapped
+    if not isinstance(robot, MujocoEnv) and not follows_protocol(robot):
+        raise TypeError(
+            f"{type(robot).__name__} has no nominal_interval with step_for(action, seconds) or "
+            f"substep(action), and is no MujocoEnv; see envs.StepFor"
+        )
+    check_gymnasium(robot, skip_render_check=True)
+    rate = next((layer for layer in layers(stack) if isinstance(layer, VariableRate)), None)
+    rate = rate or VariableRate(stack)
+    if rate.chosen is not None:
+        raise ValueError("check the env with another interval than Chosen, such as None")
+    kept = rate.interval
+    try:
+        _check(rate, type(robot).__name__, tolerance)
+    finally:
+        rate.interval = kept
+
+
+def _check(rate: VariableRate, name: str, tolerance: float) -> None:
+    nominal, timestep = rate.nominal_interval, rate.timestep
+    if nominal > _LONG:
+        raise ValueError(
+            f"nominal_interval of {name} is {nominal:g} seconds; it is in seconds, not milliseconds"
+        )
+    actions = _actions(rate)
+    whole = _Episode(rate, Fixed(nominal), actions, 1)
+    again = _Episode(rate, Fixed(nominal), actions, 1)
+    if whole.difference(again) > 0:
+        raise ValueError(
+            f"{name} differs between two episodes with the same seed and actions; draw all random "
+            f"numbers from self.np_random, and reset everything in reset()"
+        )
+    parts = _Episode(rate, Fixed(timestep), actions, rate.nominal_substeps)
+    if not np.allclose(whole.times, parts.times):
+        raise ValueError(
+            f"{name} lasts {parts.times[-1]} s in physics steps, not {whole.times[-1]}"
+        )
+    if (error := whole.difference(parts)) > tolerance:
+        raise ValueError(
+            f"the observations of {name} differ by {error:.0%} of their change between a step of "
+            f"{nominal:g} s and steps of {timestep:g} s; an action must be held for the seconds "
+            f"asked for, in a simulation of small steps"
+        )
+    scale = max(np.abs(whole.rewards).max(), np.abs(parts.rewards).max())
+    if scale and (error := np.abs(whole.rewards - parts.rewards).max() / scale) > tolerance:
+        raise ValueError(
+            f"the rewards of {name} differ by {error:.0%} between a step of {nominal:g} s and "
+            f"steps of {timestep:g} s, which give {parts.rewards[0]:.4g} for {whole.rewards[0]:.4g}"
+            f"; a reward must be integrated over the seconds of the step"
+        )
+    _check_elapsed_time(rate, name)
+
+
+def _check_elapsed_time(rate: VariableRate, name: str) -> None:
+    """Check the elapsed time at rates that vary, through `step`."""
+    nominal = rate.nominal_interval
+    rate.interval = Uniform(nominal, 3 * nominal)
+    observation, info = rate.reset(seed=0)
+    before = 0.0
+    for action in _actions(rate):
+        observation, _, terminated, truncated, info = rate.step(action)
+        if terminated or truncated:
+            return
+        elapsed = info["physical_time"] - before
+        before = info["physical_time"]
+        if not np.allclose((observation["elapsed_time"][0], info["elapsed_time"]), elapsed):
+            raise ValueError(
+                f"{name} reports {info['elapsed_time']} s after {elapsed} s; leave the keys "
+                f"elapsed_time and physical_time of its info to VariableRate"
+            )
+        if not rate.observation_space.contains(observation):
+            raise ValueError(f"an observation of {name} is not in its space: {observation}")
+
+
+class _Episode:
+    """The beginning of an episode.
+
+    Attributes:
+        observations: At the reset and after each action, (actions + 1, features).
+        rewards: Of each action, (actions,).
+        times: Seconds since the reset after each action, (actions,).
+    """
+
+    def __init__(self, rate: VariableRate, interval: Fixed, actions: Any, pieces: int) -> None:
+        rate.interval = interval
+        observation, info = rate.reset(seed=0)
+        observations = [_vector(observation)]
+        rewards: list[float] = []
+        times: list[float] = []
+        for action in actions:
+            total, ended = 0.0, False
+            for _ in range(pieces):
+                observation, reward, terminated, truncated, info = rate.step(action)
+                total += float(reward)
+                ended = terminated or truncated
+                if ended:
+                    break
+            if ended and rewards:  # the last step may be shorter in pieces
+                break
+            observations.append(_vector(observation))
+            rewards.append(total)
+            times.append(info["physical_time"])
+        self.observations, self.rewards = np.array(observations), np.array(rewards)
+        self.times = np.array(times)
+
+    def difference(self, other: _Episode) -> float:
+        """Return the largest difference of observations, as a share of the largest change."""
+        count = min(len(self.rewards), len(other.rewards))
+        for episode in (self, other):
+            episode.observations = episode.observations[: count + 1]
+            episode.rewards, episode.times = episode.rewards[:count], episode.times[:count]
+        change = np.abs(self.observations - self.observations[0]).max()
+        apart = np.abs(self.observations - other.observations).max()
+        return float(apart / change) if change else float(apart)
+
+
+def _actions(rate: VariableRate) -> list[Any]:
+    rate.action_space.seed(0)
+    return [rate.action_space.sample() for _ in range(3)]
+
+
+def _vector(observation: dict[str, Any]) -> NDArray[np.float64]:
+    parts = [np.ravel(part) for key, part in observation.items() if key != "elapsed_time"]
+    return np.concatenate(parts).astype(np.float64)

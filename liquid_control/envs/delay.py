@@ -1,0 +1,60 @@
+"""A delay of measurements or of commands, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from liquid_control.envs.parts import Part, draw, number
+from liquid_control.envs.substeps import FURTHEST
+
+
+@dataclass(frozen=True)
+class Delay(Part):
+    """Lets measurements or commands arrive later, by seconds that are drawn for each episode.
+
+    Among `sensors`, an observation is what the sensors measured so long ago; until the first
+    measurement has arrived, the observation is that of the reset. Among `actuators`, a command
+    takes effect so much later; until then the actuators have zero, or the bound nearest to it. In
+    both, a delay acts between physics steps: it is rounded to the nearest whole number of these,
+    and shifts by the same seconds at every control rate.
+
+    Attributes:
+        low: The shortest delay in seconds, at least 0.
+        high: The longest delay in seconds; None: every delay is `low`.
+    """
+
+    kind = "delay"
+    low: float
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        number(self, "low", 0.0)
+        if self.high is None:
+            object.__setattr__(self, "high", self.low)
+        number(self, "high", 0.0)
+        if self.low > self.longest:
+            raise ValueError(f"low {self.low} s is above high {self.high} s; swap them")
+
+    @property
+    def longest(self) -> float:
+        """The longest delay in seconds."""
+        assert self.high is not None
+        return self.high
+
+    def most(self, timestep: float) -> int:
+        """Return the most physics steps that a delay lasts."""
+        return round(self.longest / timestep)
+
+    def draw(self, rng: np.random.Generator, timestep: float) -> int:
+        """Draw the delay of an episode, in physics steps of `timestep` seconds."""
+        return round(float(draw(rng, (self.low, self.longest))) / timestep)
+
+    def check(self, nominal: float) -> None:
+        """Raise a ValueError for a delay that cannot be in seconds, given the nominal interval."""
+        if self.longest > FURTHEST * nominal:
+            raise ValueError(
+                f"a delay of {self.longest:g} seconds is more than {FURTHEST} times the nominal "
+                f"interval of {nominal:g} seconds; delays are in seconds, not milliseconds"
+            )

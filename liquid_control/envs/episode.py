@@ -1,0 +1,59 @@
+"""The random numbers of an episode's conditions."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_WORD = 2**64
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode, whose conditions are functions of two numbers.
+
+    The key is the state that the environment's generator has before the task draws the initial
+    state. Nothing is drawn from that generator itself, so that a task has the same initial states
+    and intervals under any conditions. `number` tells episodes apart whose task draws nothing.
+
+    The numbers come from a counter-based generator (Philox, Salmon et al. 2011): any block of any
+    stream can be drawn again at any time, and only these two numbers need to be saved.
+
+    Attributes:
+        key: 128 bits.
+        number: Counted since the environment was seeded, from one.
+    """
+
+    key: int
+    number: int
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, number: int) -> Episode:
+        """Return the episode that begins with the current state of the environment's generator."""
+        state: Any = rng.bit_generator.state["state"]
+        if not isinstance(state, dict) or "state" not in state:
+            raise TypeError(
+                f"the conditions of an environment need a PCG64 generator, as Gymnasium's are; "
+                f"got {type(rng.bit_generator).__name__}"
+            )
+        return cls(int(state["state"]) % _WORD**2, number)
+
+    def stream(self, name: str, block: int = 0) -> np.random.Generator:
+        """Return a generator at the beginning of a block of a stream of random numbers."""
+        key = np.array([self.key % _WORD, self.key // _WORD], np.uint64)
+        counter = np.array([0, block, zlib.crc32(name.encode()), self.number], np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+    def to_array(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the key and the number, (3,), for `from_array`."""
+        words = np.array([self.key % _WORD, self.key // _WORD, self.number], np.uint64)
+        return words.view(np.int64)
+
+    @classmethod
+    def from_array(cls, array: np.ndarray[Any, np.dtype[np.int64]]) -> Episode:
+        """Return the episode that `to_array` has described."""
+        low, high, number = (int(word) for word in array.view(np.uint64))
+        return cls(low + high * _WORD, number)
