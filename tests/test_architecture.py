@@ -21,6 +21,7 @@ FLOORS = {
     "neurons": 2,
     "policies": 3,
     "agents": 4,
+    "export": 4,
     "monitoring": 5,
     "recipes": 6,
     "sweeps": 7,

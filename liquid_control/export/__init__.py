@@ -1,0 +1,1 @@
+"""Policies as files for robots: a description without a framework, and what is made of it."""
