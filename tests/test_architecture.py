@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "liquid_control"
 FLOORS = {
     "wiring": 0,
     "checkpoints": 0,
+    "deploy": 0,
     "kernels": 1,
     "neurons": 2,
     "policies": 3,

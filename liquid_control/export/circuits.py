@@ -311,8 +311,8 @@ def _gru(circuit: GRU) -> Iterator[Statement]:
         if len(echoes.sources):
             yield echoes
         reset, keep, candidate = _timed(circuit, gates, neurons)
-        new = local("new", tanh(candidate + sigmoid(reset) * Entry("echo")))
-        formula = new + sigmoid(keep) * (Entry(ACTIVITY) - new)
+        proposed = local("proposed", tanh(candidate + sigmoid(reset) * Entry("echo")))
+        formula = proposed + sigmoid(keep) * (Entry(ACTIVITY) - proposed)
         yield Map(f"{name} neurons", neurons.start, neurons.stop, ((ACTIVITY, formula),))
 
 

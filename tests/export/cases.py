@@ -65,7 +65,7 @@ def make_policy(
         if kind is SoftLiquidPolicy:
             policy.actor.head[-1].weight.mul_(2)
         else:
-            policy.action_net.weight.mul_(20)
+            policy.action_net.weight.mul_(10)
         if policy.normalizer is not None:
             size = len(policy.normalizer.shift)
             policy.normalizer.update(0.5 + 2 * torch.randn(100, size))
