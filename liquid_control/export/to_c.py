@@ -394,30 +394,35 @@ class _Writer:
 
     def _formula(self, value: Expression, index: str, start: int) -> tuple[str, int]:
         """Return the text of a formula, and the precedence of its outermost operator."""
+        if isinstance(value, Apply):
+            parts = [self._formula(each, index, start) for each in value.arguments]
+            return self._call(value.function, parts)
+        return self._atom(value, index, start), ATOM
+
+    def _atom(self, value: Expression, index: str, start: int) -> str:
         match value:
             case Number(constant):
-                return number(constant), ATOM
+                return number(constant)
             case Scalar(name):
-                return name, ATOM
+                return name
             case Entry(vector, shift):
-                return self._place(vector, start + shift, index), ATOM
+                return self._place(vector, start + shift, index)
             case Item(vector, place):
-                return f"{self._vector(vector)}[{place}]", ATOM
-            case Constant(name, values):
-                if (values == values[0]).all():
-                    return number(values[0]), ATOM
-                return f"{self._table(name, values)}[{index or 0}]", ATOM
+                return f"{self._vector(vector)}[{place}]"
+            case Constant():
+                return self._constant(value, index)
             case Source():
-                return "from", ATOM
+                return "from"
             case Parameter(which):
-                return "weight" if self._is_scalar else f"weight[{which}]", ATOM
-            case Local():
-                return self._names[id(value)], ATOM
-            case Apply(function, arguments):
-                return self._call(
-                    function, [self._formula(each, index, start) for each in arguments]
-                )
-        raise AssertionError(value)
+                return "weight" if self._is_scalar else f"weight[{which}]"
+        assert isinstance(value, Local)
+        return self._names[id(value)]
+
+    def _constant(self, value: Constant, index: str) -> str:
+        first = value.values[0]
+        if (value.values == first).all():
+            return number(first)
+        return f"{self._table(value.name, value.values)}[{index or 0}]"
 
     def _call(self, function: str, arguments: Sequence[tuple[str, int]]) -> tuple[str, int]:
         if function in OPERATORS:

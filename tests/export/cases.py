@@ -62,10 +62,8 @@ def make_policy(
         for name, parameter in policy.named_parameters():
             if not name.endswith(("conductance", "steepness", "capacitance", "leak", "log_std")):
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        if kind is SoftLiquidPolicy:
-            policy.actor.head[-1].weight.mul_(2)
-        else:
-            policy.action_net.weight.mul_(10)
+        if kind is not SoftLiquidPolicy:
+            policy.action_net.weight.mul_(10)  # the initial ones hardly act
         if policy.normalizer is not None:
             size = len(policy.normalizer.shift)
             policy.normalizer.update(0.5 + 2 * torch.randn(100, size))
