@@ -17,6 +17,7 @@ from liquid_control import __version__
 from liquid_control.commands import (
     Doctor,
     Evaluate,
+    Export,
     Inspect,
     Pack,
     Record,
@@ -25,12 +26,25 @@ from liquid_control.commands import (
     Sweep,
     Train,
     Unpack,
+    Verify,
     Watch,
 )
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
 
 Command = (
-    Train | Sweep | Report | Resume | Evaluate | Record | Inspect | Watch | Pack | Unpack | Doctor
+    Train
+    | Sweep
+    | Report
+    | Resume
+    | Evaluate
+    | Record
+    | Inspect
+    | Watch
+    | Pack
+    | Unpack
+    | Export
+    | Verify
+    | Doctor
 )
 
 MODULES = {  # of `liquid_control.commands`, which execute the commands
@@ -44,6 +58,8 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
     Watch: "watch",
     Pack: "pack",
     Unpack: "unpack",
+    Export: "export",
+    Verify: "verify",
     Doctor: "doctor",
 }
 

@@ -6,6 +6,7 @@ Only the arguments are imported here, not what the commands need.
 from liquid_control.commands.arguments import (
     Doctor,
     Evaluate,
+    Export,
     Inspect,
     Pack,
     Record,
@@ -14,12 +15,14 @@ from liquid_control.commands.arguments import (
     Sweep,
     Train,
     Unpack,
+    Verify,
     Watch,
 )
 
 __all__ = [
     "Doctor",
     "Evaluate",
+    "Export",
     "Inspect",
     "Pack",
     "Record",
@@ -28,5 +31,6 @@ __all__ = [
     "Sweep",
     "Train",
     "Unpack",
+    "Verify",
     "Watch",
 ]

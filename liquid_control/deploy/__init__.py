@@ -2,5 +2,6 @@
 
 from liquid_control.deploy.c_policy import CPolicy, compile_c
 from liquid_control.deploy.metadata import Metadata
+from liquid_control.deploy.onnx_policy import OnnxPolicy
 
-__all__ = ["CPolicy", "Metadata", "compile_c"]
+__all__ = ["CPolicy", "Metadata", "OnnxPolicy", "compile_c"]

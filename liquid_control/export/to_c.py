@@ -482,7 +482,7 @@ def _values(description: Description) -> dict[str, Any]:
 
 def comment(text: str) -> str:
     """Return text that cannot end a comment or a line."""
-    return " ".join(text.replace("*/", "* /").replace("/*", "/ *").split())
+    return " ".join(text.replace("*/", "* /").replace("/*", "/ *").splitlines())
 
 
 def _layout(part: Part) -> str:
