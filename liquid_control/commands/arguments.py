@@ -285,7 +285,8 @@ class Export:
     """Export a trained policy as files for robots, which need no Python, and verify them.
 
     The folder has policy.onnx for ONNX Runtime, policy.c and policy.h in C99, policy.json with the
-    facts of the policy, and the hashes of all files. It is written whole or not at all.
+    facts of the policy, its certificate, and the hashes of all files. It is written whole or not at
+    all.
     """
 
     folder: RunFolder
@@ -293,6 +294,10 @@ class Export:
 
     format: Literal["onnx", "c", "all"] = "all"
     """Which files to write."""
+
+    episodes: int = 8
+    """Episodes in each condition of the certificate, which says at which intervals, delays and
+    shares of lost observations the policy keeps its return; 0 leaves it out."""
 
     output: Annotated[Path | None, otherwise("DIR", "the recipe's name")] = None
     """The folder to create."""

@@ -2,8 +2,8 @@
 
 They are branch-free, so that compilers vectorise them, and give the same bits on every machine with
 single-precision arithmetic. Their errors over all floats, in units in the last place of the exact
-result: exp_of at most 1.1 within +-87, beyond which it saturates; tanh_of at most 2.5; sigmoid_of
-at most 2.4 above -87, below which it stays at e^-87.
+result: exp_of at most 1.1 within +-87, beyond which it saturates; tanh_of at most 2.7; sigmoid_of
+at most 2.5 above -87, below which it stays at e^-87.
 """
 
 from __future__ import annotations

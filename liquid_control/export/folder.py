@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from liquid_control.checkpoints import CheckpointError
@@ -22,6 +23,7 @@ from liquid_control.policies.stateful import StatefulPolicy
 
 FORMAT, VERSION = "exported policy", 1
 FACTS, ONNX, C_SOURCE, C_HEADER = "policy.json", "policy.onnx", "policy.c", "policy.h"
+PAGES = ("certificate.md", "certificate.png")
 FILES = {"onnx": (ONNX,), "c": (C_SOURCE, C_HEADER)}
 """Names of the files of each format."""
 
@@ -30,6 +32,7 @@ def export_policy(
     policy: StatefulPolicy,
     folder: Path,
     formats: Sequence[str] = ("onnx", "c"),
+    pages: Mapping[str, bytes] = MappingProxyType({}),
     **facts: Any,
 ) -> dict[str, Agreement]:
     """Write a policy to a new folder, after comparing each file with the policy.
@@ -38,6 +41,7 @@ def export_policy(
         policy: a LiquidPolicy or a SoftLiquidPolicy.
         folder: to be created.
         formats: "onnx", "c" or both.
+        pages: contents of `PAGES` to put beside them.
         **facts: for `metadata_of`, such as `task`.
 
     Returns:
@@ -52,6 +56,7 @@ def export_policy(
         raise FileExistsError(f"{folder} exists; choose another folder")
     files, metadata = build_files(policy, formats, **facts)
     agreements = check_files(files, policy, metadata)
+    files |= pages
     for name, agreement in agreements.items():
         if not agreement.holds:
             raise ExportError(
@@ -115,7 +120,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """
     if not (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} holds no exported policy; it has no {MANIFEST}")
-    names = {name for names in FILES.values() for name in names} | {FACTS, MANIFEST}
+    names = {name for names in FILES.values() for name in names} | {FACTS, MANIFEST, *PAGES}
     found = {path.name: read_file(path) for path in folder.iterdir() if path.name in names}
     try:
         return opened(found, FORMAT, VERSION)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,17 @@ def test_a_run_is_exported_and_verified(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported = tmp_path / "robot"
-    assert cli.main(["export", str(run), "--output", str(exported)]) == 0
+    command = ["export", str(run), "--output", str(exported), "--episodes", "2"]
+    assert cli.main(command) == 0
     printed = capsys.readouterr().out
     assert "onnx: differs from the policy by at most" in printed
     assert f"Exported: {exported}" in printed
     assert "0.02 to 0.08 s in training" in (exported / "policy.h").read_text()
+    facts = json.loads((exported / "policy.json").read_text())
+    assert {cell["delay"] for cell in facts["certificate"]["cells"]} == {0.0, 0.02, 0.04}
+    assert {cell["dropout"] for cell in facts["certificate"]["cells"]} == {0.0, 0.1, 0.3}
+    assert "InvertedPendulum-v5" in (exported / "certificate.md").read_text()
+    assert (exported / "certificate.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main(["verify", str(exported), "--against", str(run), "--quiet"]) == 0
     assert cli.main(["export", str(run), "--output", str(exported)]) == 2
     assert "choose another folder" in capsys.readouterr().err
@@ -52,7 +59,8 @@ def test_a_run_is_exported_and_verified(
 
 def test_one_format_is_exported_alone(run: Path, tmp_path: Path) -> None:
     exported = tmp_path / "robot"
-    command = ["export", str(run), "--output", str(exported), "--format", "c", "--quiet"]
+    command = ["export", str(run), "--output", str(exported), "--format", "c"]
+    command += ["--episodes", "0", "--quiet"]
     assert cli.main(command) == 0
     assert not (exported / "policy.onnx").exists()
     assert cli.main(["verify", str(exported), "--against", str(run), "--quiet"]) == 0
@@ -64,6 +72,6 @@ def test_another_run_is_not_the_exported_one(
     with contextlib.chdir(tmp_path):
         Path("tiny.yaml").write_text(RECIPE + "seed: 5\n")
         assert cli.main(["train", "tiny.yaml", "--folder", "other", "--quiet"]) == 0
-        assert cli.main(["export", str(run), "--output", "robot", "--quiet"]) == 0
+        assert cli.main(["export", str(run), "--output", "robot", "--episodes", "0"]) == 0
         assert cli.main(["verify", "robot", "--against", "other", "--quiet"]) == 2
     assert "not of this policy: onnx" in capsys.readouterr().err

@@ -131,8 +131,8 @@ def test_functions_keep_their_bounds(tmp_path: Path) -> None:
     flags = ("-std=c99", "-O2", "-DSTRIDE=499")
     compilers.run("gcc", *flags, "functions.c", "-lm", "-o", "functions", cwd=tmp_path)
     tanh, sigmoid, exp = map(float, compilers.run(tmp_path / "functions", cwd=tmp_path).split())
-    assert 1 < tanh <= 2.5
-    assert 1 < sigmoid <= 2.4
+    assert 1 < tanh <= 2.7
+    assert 1 < sigmoid <= 2.5
     assert 0.5 <= exp <= 1.1
 
 
