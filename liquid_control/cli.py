@@ -17,6 +17,7 @@ from liquid_control import __version__
 from liquid_control.commands import (
     Doctor,
     Evaluate,
+    Export,
     Inspect,
     New,
     Pack,
@@ -27,6 +28,7 @@ from liquid_control.commands import (
     Sweep,
     Train,
     Unpack,
+    Verify,
     Watch,
 )
 from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
@@ -44,6 +46,8 @@ Command = (
     | Unpack
     | Recipes
     | New
+    | Export
+    | Verify
     | Doctor
 )
 
@@ -60,6 +64,8 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
     Unpack: "unpack",
     Recipes: "recipes",
     New: "new",
+    Export: "export",
+    Verify: "verify",
     Doctor: "doctor",
 }
 

@@ -17,10 +17,12 @@ PACKAGE = Path(__file__).parent.parent / "liquid_control"
 FLOORS = {
     "wiring": 0,
     "checkpoints": 0,
+    "deploy": 0,
     "kernels": 1,
     "neurons": 2,
     "policies": 3,
     "agents": 4,
+    "export": 4,
     "monitoring": 5,
     "recipes": 6,
     "sweeps": 7,

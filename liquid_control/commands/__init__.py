@@ -6,6 +6,7 @@ Only the arguments are imported here, not what the commands need.
 from liquid_control.commands.arguments import (
     Doctor,
     Evaluate,
+    Export,
     Inspect,
     New,
     Pack,
@@ -16,12 +17,14 @@ from liquid_control.commands.arguments import (
     Sweep,
     Train,
     Unpack,
+    Verify,
     Watch,
 )
 
 __all__ = [
     "Doctor",
     "Evaluate",
+    "Export",
     "Inspect",
     "New",
     "Pack",
@@ -32,5 +35,6 @@ __all__ = [
     "Sweep",
     "Train",
     "Unpack",
+    "Verify",
     "Watch",
 ]

@@ -309,6 +309,53 @@ class New:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Export a trained policy as files for robots, which need no Python, and verify them.
+
+    The folder has policy.onnx for ONNX Runtime, policy.c and policy.h in C99, policy.json with the
+    facts of the policy, its certificate, and the hashes of all files. It is written whole or not at
+    all.
+    """
+
+    folder: RunFolder
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+
+    format: Literal["onnx", "c", "all"] = "all"
+    """Which files to write."""
+
+    episodes: int = 8
+    """Episodes in each condition of the certificate, which says at which intervals, delays and
+    shares of lost observations the policy keeps its return; 0 leaves it out."""
+
+    output: Annotated[Path | None, otherwise("DIR", "the recipe's name")] = None
+    """The folder to create."""
+
+    trust: TrustFlags = UNTRUSTED
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check exported files: their hashes, and that they compute what a run's policy computes.
+
+    Both act on 1,000 observations at jittered intervals. Exit code 0: they agree.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """A folder that `export` wrote."""
+
+    against: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """The folder of the run."""
+
+    trust: TrustFlags = UNTRUSTED
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Check this installation and print remedies for problems. Exits with 0 if it can train.
 

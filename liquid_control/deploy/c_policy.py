@@ -1,0 +1,104 @@
+"""A policy in C, compiled to a shared library and called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquid_control.deploy.metadata import Metadata
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+"""Flags under which generated policies compile without a warning."""
+
+MESSAGES = {
+    1: "a number of the observation is not finite, or no value of its kind",
+    2: "the elapsed time is not finite, or out of the bounds of the policy",
+    3: "the arithmetic overflowed",
+}
+
+
+class CPolicy:
+    """A compiled policy and the state of one robot.
+
+    Args:
+        library: from `compile_c`.
+        metadata: of the export.
+    """
+
+    def __init__(self, library: Path, metadata: Metadata) -> None:
+        self.metadata = metadata
+        loaded: Any = ctypes.CDLL(str(library.resolve()))
+        self._reset, self._step = loaded.policy_reset, loaded.policy_step
+        pointer = ctypes.POINTER(ctypes.c_float)
+        self._reset.argtypes, self._reset.restype = [pointer], None
+        self._step.argtypes = [pointer, pointer, ctypes.c_float, pointer]
+        self._step.restype = ctypes.c_int
+        size = metadata.state_size + metadata.action_size
+        self._memory = np.zeros(size, np.float32)
+        self._observation = np.zeros(metadata.observation_size, np.float32)
+        self._action = np.zeros(metadata.action_size, np.float32)
+        self._pointers = [
+            array.ctypes.data_as(pointer)
+            for array in (self._memory, self._observation, self._action)
+        ]
+        self.reset()
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """The state, (state_size,), without the last action."""
+        return self._memory[: self.metadata.state_size]
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._reset(self._pointers[0])
+
+    def step(self, observation: NDArray[Any], elapsed_time: float) -> NDArray[np.float32]:
+        """Return the action (action_size,) for an observation (observation_size,) of raw numbers.
+
+        Args:
+            observation: the numbers of all parts, in order.
+            elapsed_time: seconds; that of the first step is the nominal interval.
+
+        Raises:
+            ValueError: something is not finite or out of bounds; the state is as it was.
+        """
+        with np.errstate(over="ignore"):  # to infinity, which the policy refuses
+            self._observation[:] = observation
+            seconds = float(np.float32(elapsed_time))
+        memory, seen, action = self._pointers
+        code = self._step(memory, seen, seconds, action)
+        if code:
+            raise ValueError(MESSAGES.get(code, f"the policy returned {code}"))
+        return self._action.copy()
+
+
+def compile_c(
+    source: Path, library: Path, *, compiler: str | None = None, flags: Sequence[str] = ("-O2",)
+) -> Path:
+    """Compile policy.c to a shared library; return its path.
+
+    Args:
+        source: policy.c, with policy.h beside it.
+        library: the file to write.
+        compiler: a C compiler; by default the first one that is found of cc, gcc and clang.
+        flags: for the compiler, besides those of a shared library.
+
+    Raises:
+        FileNotFoundError: there is no compiler.
+        RuntimeError: it fails; the message has its first lines.
+    """
+    found = compiler or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if found is None:
+        raise FileNotFoundError("no C compiler is found; install gcc or clang, or use policy.onnx")
+    command = [found, "-std=c99", "-shared", "-fPIC", *flags, str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{found} fails: " + " ".join(done.stderr.split()[:60]))
+    return library

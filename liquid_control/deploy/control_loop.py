@@ -1,0 +1,193 @@
+"""The control loop of a robot around an exported policy."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquid_control.deploy.log import LogWriter
+from liquid_control.deploy.metadata import Metadata
+from liquid_control.deploy.ring import Ring, Row
+
+KEPT = 60.0  # seconds that the ring has
+
+
+class Policy(Protocol):
+    """What `CPolicy` and `OnnxPolicy` have."""
+
+    metadata: Metadata
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """The state, (state_size,)."""
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def step(self, observation: NDArray[Any], elapsed_time: float) -> NDArray[Any]:
+        """Return the action for the raw numbers of an observation."""
+
+
+class ControlLoop:
+    """Acts on one robot: measures the elapsed time, and copes with what the robot delivers.
+
+        with ControlLoop(CPolicy(library, metadata), log=Path("robot.mcap")) as loop:
+            while running:
+                send(loop.step(read_sensors()))
+                sleep_until_next_period()
+
+    The elapsed time is the time since the previous observation. One outside of the intervals of the
+    training is clamped to them, because the policy never saw it, and counted. If an observation is
+    None, or is refused by the policy, the neurons stand still and the action is held or zero.
+
+    Args:
+        policy: the exported policy.
+        missing: what to do without an observation: "hold" the last action, or return "zero", or the
+            bound that is nearest to it.
+        log: an MCAP file to write, or None.
+        clock: seconds that never run backwards.
+
+    Attributes:
+        ring: of the last minute; `Ring` says what it has.
+        events: how often each of these happened: "missing" (no observation), "refused" (one was not
+            finite, or the arithmetic overflowed), "short" and "long" (intervals outside of those of
+            the training), and "interval", "delay" and "dropout", conditions that left the box of
+            the certificate, each with a warning.
+
+    Raises:
+        ValueError: `missing` is something else.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        missing: Literal["hold", "zero"] = "hold",
+        log: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if missing not in ("hold", "zero"):
+            raise ValueError(f"missing must be 'hold' or 'zero', got {missing!r}")
+        self.policy, self.events = policy, Counter[str]()
+        self._clock, self._holds = clock, missing == "hold"
+        self._facts = facts = policy.metadata
+        self._rest = _resting_action(facts)
+        self._none = np.full(facts.observation_size, np.nan, np.float32)
+        self._box: dict[str, tuple[float, float]] = dict((facts.certificate or {}).get("box", {}))
+        shortest = min(facts.trained_interval[0], facts.nominal_interval)
+        rows = math.ceil(KEPT / shortest) + 1
+        self.ring = Ring(rows, facts.observation_size, facts.action_size, facts.state_size)
+        self._log = None if log is None else LogWriter(log, facts)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin an episode with the next step."""
+        self.policy.reset()
+        self._observed: float | None = None
+        self._action: NDArray[Any] = self._rest.copy()
+        self._outside: set[str] = set()
+
+    def step(
+        self, observation: NDArray[Any] | None, *, measured_at: float | None = None
+    ) -> NDArray[Any]:
+        """Return the action to hold until the next step, (action_size,).
+
+        Args:
+            observation: raw numbers of all parts, (observation_size,); None if there is none.
+            measured_at: when it was measured, in seconds of the clock, if the robot says so.
+
+        Raises:
+            ValueError: the observation has another size.
+        """
+        now = self._clock()
+        elapsed, seen = self._elapsed(now), self._none
+        acted = False
+        if observation is None:
+            self.events["missing"] += 1
+        else:
+            seen = np.asarray(observation, np.float32).ravel()
+            if len(seen) != self._facts.observation_size:
+                raise ValueError(
+                    f"an observation has {self._facts.observation_size} numbers, got {len(seen)}"
+                )
+            acted = self._act(seen, elapsed)
+        if acted:
+            self._observed = now
+        elif not self._holds:
+            self._action = self._rest.copy()
+        delay = 0.0 if measured_at is None else now - measured_at
+        latency = self._clock() - now
+        row = Row(now, elapsed, latency, delay, acted, seen, self._action, self.policy.state)
+        self.ring.append(row)
+        if self._log is not None:
+            self._log.write(row)
+        self._watch()
+        return self._action.copy()
+
+    def close(self) -> None:
+        """Finish the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _elapsed(self, now: float) -> float:
+        """Return the seconds since the previous observation."""
+        return self._facts.nominal_interval if self._observed is None else now - self._observed
+
+    def _act(self, observation: NDArray[Any], elapsed: float) -> bool:
+        """Act on an observation; return whether the policy took it."""
+        low, high = self._facts.trained_interval
+        within = elapsed
+        if self._facts.is_timed and self._observed is not None:
+            within = min(max(elapsed, low), high)
+            if not math.isclose(within, elapsed, rel_tol=1e-6):
+                self.events["short" if elapsed < low else "long"] += 1
+        try:
+            self._action = self.policy.step(observation, within)
+        except ValueError:
+            self.events["refused"] += 1
+            return False
+        return True
+
+    def _watch(self) -> None:
+        """Warn if a condition leaves the box of the certificate."""
+        for name, value in self.ring.conditions().items():
+            low, high = self._box.get(name, (-math.inf, math.inf))
+            if low <= value <= high:
+                self._outside.discard(name)
+            elif name not in self._outside:
+                self._outside.add(name)
+                self.events[name] += 1
+                warnings.warn(
+                    f"{name}: {value:.3g} over the last minute is outside of the certificate's "
+                    f"{low:.3g} to {high:.3g}",
+                    stacklevel=3,
+                )
+
+
+def _resting_action(facts: Metadata) -> NDArray[np.float32]:
+    """Return zero, or the bound that is nearest to it."""
+    rest = np.zeros(facts.action_size, np.float32)
+    if facts.action["kind"] == "box":
+        rest = np.clip(rest, facts.action["low"], facts.action["high"]).astype(np.float32)
+    return rest

@@ -1,0 +1,145 @@
+"""Logs of robots as MCAP files, which Foxglove opens.
+
+A log has one topic, `/step`, of JSON messages with the fields of `Row`, and the facts of the policy
+as metadata. A thread writes them, so that the disk never delays an action.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liquid_control.deploy.metadata import Metadata
+from liquid_control.deploy.ring import Row
+
+TOPIC = "/step"
+FACTS = "liquid_control"
+MOST = 10_000  # rows that wait for the disk; further ones are dropped
+VECTORS = Row._fields[5:]
+SCHEMA = {
+    "title": "step of a control loop",
+    "type": "object",
+    "properties": {
+        **{name: {"type": "number"} for name in Row._fields[:4]},
+        "acted": {"type": "boolean"},
+        **{name: {"type": "array", "items": {"type": ["number", "null"]}} for name in VECTORS},
+    },
+}
+
+
+class LogWriter:
+    """Writes a log.
+
+    Args:
+        path: of the file.
+        facts: of the policy.
+
+    Attributes:
+        dropped: rows that were not written, because the disk was too slow.
+
+    Raises:
+        ImportError: mcap is missing.
+    """
+
+    def __init__(self, path: Path, facts: Metadata) -> None:
+        from mcap.writer import Writer  # an extra
+
+        self.dropped = 0
+        self._file = path.open("wb")
+        self._writer = Writer(self._file)
+        self._writer.start(profile="", library="liquid_control")
+        schema = self._writer.register_schema(
+            name="liquid_control.Step", encoding="jsonschema", data=json.dumps(SCHEMA).encode()
+        )
+        self._channel = self._writer.register_channel(
+            topic=TOPIC, message_encoding="json", schema_id=schema
+        )
+        self._writer.add_metadata(FACTS, {"policy": facts.to_json()})
+        self._rows: SimpleQueue[Row | None] = SimpleQueue()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, row: Row) -> None:
+        """Write a row soon.
+
+        Raises:
+            OSError: an earlier row could not be written.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._rows.qsize() >= MOST:
+            self.dropped += 1
+            return
+        vectors = {name: getattr(row, name).copy() for name in VECTORS}  # their owners reuse them
+        self._rows.put(row._replace(**vectors))
+
+    def close(self) -> None:
+        """Write what waits, and finish the file.
+
+        Raises:
+            OSError: a row could not be written.
+        """
+        self._rows.put(None)
+        self._thread.join()
+        try:
+            if self._error is not None:
+                raise self._error
+            self._writer.finish()
+        finally:
+            self._file.close()
+
+    def _work(self) -> None:
+        try:
+            while (row := self._rows.get()) is not None:
+                nanoseconds = round(row.now * 1e9)
+                self._writer.add_message(
+                    self._channel, log_time=nanoseconds, publish_time=nanoseconds, data=_json(row)
+                )
+        except Exception as error:  # is raised by the next `write`
+            self._error = error
+
+
+def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
+    """Return the facts of the policy in a log, and its rows by their names in `Row`.
+
+    Raises:
+        ImportError: mcap is missing.
+        ValueError: it is no log of a control loop.
+    """
+    from mcap.exceptions import McapError
+    from mcap.reader import make_reader
+
+    try:
+        with path.open("rb") as file:
+            reader = make_reader(file)
+            rows = [
+                json.loads(message.data) for _, _, message in reader.iter_messages(topics=[TOPIC])
+            ]
+            facts = [each for each in reader.iter_metadata() if each.name == FACTS]
+    except McapError as error:
+        raise ValueError(f"{path} is no MCAP file, or not a whole one: {error}") from error
+    if not rows or not facts:
+        raise ValueError(f"{path} is no log of a control loop: it has no steps")
+    columns = {
+        name: np.array([row[name] for row in rows], np.float32 if name in VECTORS else None)
+        for name in Row._fields
+    }
+    return Metadata.from_json(facts[0].metadata["policy"]), columns
+
+
+def _json(row: Row) -> bytes:
+    fields: dict[str, Any] = {
+        name: getattr(row, name) for name in Row._fields if name not in VECTORS
+    }
+    for name in VECTORS:
+        # NaN is no JSON; a missing number is null.
+        values = getattr(row, name).astype(float).tolist()
+        fields[name] = [value if value == value else None for value in values]
+    return json.dumps(fields, allow_nan=False).encode()

@@ -1,0 +1,79 @@
+"""What an exported policy says about itself, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Facts of an exported policy, which its files carry.
+
+    Attributes:
+        task: its name.
+        neurons: name of the neurons, such as "cfc".
+        neuron_names: of the first numbers of the state.
+        observation: its parts in order, each with name, kind, shape and sizes.
+        action: kind, shape, sizes, low and high.
+        state_size: numbers in the state; zeros begin an episode.
+        motor_size: numbers in the motor activity.
+        noise: numbers of noise that each step takes, and their kind.
+        nominal_interval: seconds.
+        is_timed: whether the policy takes the elapsed time.
+        shortest: elapsed times must be longer, in seconds.
+        longest: elapsed times must be shorter, in seconds; None for no bound.
+        trained_interval: shortest and longest interval of the training, in seconds.
+        recipe_sha256: hash of the recipe.
+        versions: of what made the export.
+        certificate: in which conditions the policy keeps its return, if it was measured.
+    """
+
+    task: str
+    neurons: str
+    neuron_names: tuple[str, ...]
+    observation: tuple[Mapping[str, Any], ...]
+    action: Mapping[str, Any]
+    state_size: int
+    motor_size: int
+    noise: Mapping[str, Any]
+    nominal_interval: float
+    is_timed: bool
+    shortest: float
+    longest: float | None
+    trained_interval: tuple[float, float]
+    recipe_sha256: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    certificate: Mapping[str, Any] | None = None
+
+    @property
+    def observation_size(self) -> int:
+        """How many numbers an observation has."""
+        return sum(math.prod(part["shape"]) for part in self.observation)
+
+    @property
+    def action_size(self) -> int:
+        """How many numbers an action has."""
+        return math.prod(self.action["shape"])
+
+    def to_json(self) -> str:
+        """Return the facts as JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            content = json.loads(text)
+            for name in ("neuron_names", "observation", "trained_interval"):
+                content[name] = tuple(content[name])
+            return cls(**content)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"the metadata of the policy cannot be read: {error}") from error

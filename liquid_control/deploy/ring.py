@@ -1,0 +1,84 @@
+"""The last steps of a control loop, in memory that is allocated once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Row(NamedTuple):
+    """One step.
+
+    Attributes:
+        now: seconds of the loop's clock.
+        elapsed: seconds since the previous observation, not clamped.
+        latency: seconds that the step took.
+        delay: seconds since the observation was measured; 0 if that is unknown.
+        acted: whether the policy took an observation.
+        observation: raw numbers; NaN if there was none.
+        action: that was returned.
+        state: of the policy, after the step.
+    """
+
+    now: float
+    elapsed: float
+    latency: float
+    delay: float
+    acted: bool
+    observation: NDArray[Any]
+    action: NDArray[Any]
+    state: NDArray[Any]
+
+
+class Ring:
+    """The last rows, and their mean conditions, which cost the same however many rows there are.
+
+    Args:
+        rows: how many are kept.
+        observation: numbers of an observation.
+        action: numbers of an action.
+        state: numbers of the state.
+    """
+
+    def __init__(self, rows: int, observation: int, action: int, state: int) -> None:
+        self._numbers = np.zeros((rows, 5))
+        self._vectors = [
+            np.zeros((rows, size), np.float32) for size in (observation, action, state)
+        ]
+        self._sums = np.zeros(5)
+        self._next = self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, row: Row) -> None:
+        """Put a row in the place of the oldest one."""
+        index = self._next
+        self._sums -= self._numbers[index]
+        self._numbers[index] = row[:5]
+        self._sums += self._numbers[index]
+        for vectors, values in zip(self._vectors, row[5:], strict=True):
+            vectors[index] = values
+        self._next = (index + 1) % len(self._numbers)
+        if self._next == 0:  # sums of many differences drift
+            self._sums = self._numbers.sum(axis=0)
+        self._count = min(self._count + 1, len(self._numbers))
+
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Return the rows by their names in `Row`, the oldest first."""
+        order = (self._next - self._count + np.arange(self._count)) % len(self._numbers)
+        numbers = zip(Row._fields[:5], self._numbers[order].T, strict=True)
+        vectors = zip(Row._fields[5:], (each[order] for each in self._vectors), strict=True)
+        return {**dict(numbers), **dict(vectors)}
+
+    def conditions(self) -> dict[str, float]:
+        """Return mean interval and delay in seconds, and the share of steps without observation."""
+        _, elapsed, _, delay, acted = self._sums
+        taken = max(acted, 1.0)
+        return {
+            "interval": elapsed / self._count,
+            "delay": delay / taken,
+            "dropout": 1 - acted / self._count,
+        }

@@ -1,0 +1,182 @@
+"""Whether an exported policy computes what the policy in PyTorch computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from liquid_control.deploy import Metadata
+from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.observations import ELAPSED_TIME
+from liquid_control.policies.stateful import StatefulPolicy
+
+TOLERANCE = 1e-6
+"""Largest error of an action, relative to its range; numbers are in single precision."""
+
+STEPS = 1000
+RESETS = 0.01  # share of the steps that begin an episode
+STRETCH = 2.0  # intervals are that much shorter and longer than those of the training
+
+
+class Exported(Protocol):
+    """What a policy that was loaded from a file has."""
+
+    metadata: Metadata
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def step(self, observation: NDArray[Any], elapsed_time: float) -> NDArray[Any]:
+        """Return the action for the raw numbers of an observation."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of a recording.
+
+    Attributes:
+        numbers: of the observation, all parts in order.
+        elapsed_time: seconds.
+        starts: whether an episode starts.
+    """
+
+    numbers: NDArray[np.float32]
+    elapsed_time: float
+    starts: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an exported policy is from the original over a recording.
+
+    Attributes:
+        steps: of the recording.
+        error: the largest of any action, relative to its range; of discrete actions, the share
+            that differs.
+        tolerance: that is accepted.
+    """
+
+    steps: int
+    error: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether both agree; not if an action is NaN."""
+        return self.error <= self.tolerance
+
+
+def record(
+    policy: StatefulPolicy, metadata: Metadata, steps: int = STEPS, seed: int = 0
+) -> Sequence[Moment]:
+    """Return random observations as the policy saw them in training, at jittered intervals.
+
+    Args:
+        policy: whose normaliser has the moments of the observations.
+        metadata: its facts.
+        steps: to record.
+        seed: of all that is random.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = metadata.trained_interval
+    longest = np.inf if metadata.longest is None else metadata.longest
+    bounds = np.log(
+        [
+            max(low / STRETCH, 1.01 * metadata.shortest),
+            min(high * STRETCH, 0.99 * longest),
+        ]
+    )
+    moments = []
+    for step in range(steps):
+        starts = step == 0 or bool(rng.random() < RESETS)
+        jittered = float(np.float32(np.exp(rng.uniform(*bounds))))
+        elapsed = metadata.nominal_interval if starts or not metadata.is_timed else jittered
+        moments.append(Moment(_numbers(policy, metadata, rng), elapsed, starts))
+    return moments
+
+
+def compare(policy: StatefulPolicy, exported: Exported, moments: Sequence[Moment]) -> Agreement:
+    """Run both policies over a recording."""
+    kind = exported.metadata.action["kind"]
+    actions = list(_actions(policy, moments))
+    rows = []
+    for moment in moments:
+        if moment.starts:
+            exported.reset()
+        rows.append(exported.step(moment.numbers, moment.elapsed_time))
+    expected, found = np.array(actions, np.float64), np.array(rows, np.float64)
+    if kind != "box":
+        return Agreement(len(moments), float((expected != found).any(axis=1).mean()), 0.0)
+    space = policy.action_space
+    assert isinstance(space, spaces.Box)
+    span = space.high.astype(np.float64).ravel() - space.low.ravel()
+    used = np.maximum(1.0, np.abs(expected).max(axis=0))
+    span = np.where(np.isfinite(span), span, used)
+    return Agreement(len(moments), float(np.max(np.abs(expected - found) / span)), TOLERANCE)
+
+
+def _actions(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:
+    """Act in PyTorch."""
+    state = None
+    for moment in moments:
+        observation = _observation(policy.observation_space, moment)
+        action, state = policy.predict(
+            observation, state, np.array([moment.starts]), deterministic=True
+        )
+        yield np.ravel(action)
+
+
+def _observation(space: spaces.Space[Any], moment: Moment) -> Any:
+    """Return raw numbers as an observation of a space."""
+    if not isinstance(space, spaces.Dict):
+        return _part(space, moment.numbers)
+    parts, first = {}, 0
+    for name, part in space.spaces.items():
+        if name == ELAPSED_TIME:
+            parts[name] = np.full(part.shape or (), moment.elapsed_time, np.float32)
+            continue
+        size = int(np.prod(part.shape or ()))
+        parts[name] = _part(part, moment.numbers[first : first + size])
+        first += size
+    return parts
+
+
+def _part(space: spaces.Space[Any], numbers: NDArray[np.float32]) -> NDArray[Any]:
+    return numbers.reshape(space.shape or ()).astype(space.dtype)
+
+
+def _numbers(
+    policy: StatefulPolicy, metadata: Metadata, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw the numbers of an observation."""
+    parts: list[NDArray[Any]] = []
+    feature = 0
+    for part in metadata.observation:
+        size = int(np.prod(part["shape"]))
+        if part["sizes"]:
+            parts.append(rng.integers(0, part["sizes"]))
+            feature += sum(part["sizes"])
+            continue
+        if part["kind"] == "multi_binary":
+            parts.append(rng.integers(0, 2, size))
+        else:
+            parts.append(_normal(policy.normalizer, feature, size, rng))
+        feature += size
+    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+
+
+def _normal(
+    normalizer: ObservationNormalizer | None, first: int, size: int, rng: np.random.Generator
+) -> NDArray[Any]:
+    drawn = rng.normal(size=size)
+    if normalizer is None:
+        return drawn
+    mean, variance = (
+        each[first : first + size].cpu().numpy() for each in (normalizer.mean, normalizer.variance)
+    )
+    return np.asarray(mean + np.sqrt(variance) * drawn)

@@ -1,0 +1,498 @@
+"""Generates a policy in C99 that needs no other library, and no memory but what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from liquid_control.export.c_functions import FUNCTIONS, functions_text
+from liquid_control.export.description import (
+    Action,
+    ArgMax,
+    Assign,
+    Dense,
+    Description,
+    ExportError,
+    Map,
+    Part,
+    Repeat,
+    Statement,
+    Sum,
+)
+from liquid_control.export.expressions import (
+    Apply,
+    Constant,
+    Entry,
+    Expression,
+    Item,
+    Local,
+    Number,
+    Parameter,
+    Scalar,
+    Source,
+    walk,
+)
+
+WIDTH = 96  # of lines with tables
+OPERATORS = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
+ATOM = 3  # precedence of what needs no parentheses
+CALLS = {"abs": "magnitude", "min": "at_most", "max": "at_least"}
+COMPARISONS = {"equal": "==", "greater": ">"}
+FIELDS = {
+    "x": "activity of the neurons",
+    "cell": "memory of the neurons",
+    "previous_action": "in [-1, 1]",
+    "action": "the last one",
+}
+"""Comments for the vectors of the state."""
+
+TEMPLATES = Environment(
+    loader=PackageLoader("liquid_control.export", ""),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+@dataclass(frozen=True)
+class CSources:
+    """A policy in C.
+
+    Attributes:
+        header: text of policy.h.
+        source: text of policy.c.
+        flash: bytes of constants.
+        state: bytes of a robot's state.
+        stack: bytes of vectors during a step.
+    """
+
+    header: str
+    source: str
+    flash: int
+    state: int
+    stack: int
+
+
+def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
+    """Generate policy.h and policy.c.
+
+    Args:
+        description: of a policy without noise.
+        facts: lines of text for the header, such as the name of the task.
+
+    Raises:
+        ExportError: the description takes noise as an input.
+    """
+    if description.is_sampled:
+        raise ExportError("policies in C take no noise; describe one with sampled=False")
+    writer = _Writer(description)
+    body = writer.step()
+    functions = writer.functions | {"all_finite"}
+    if any(part.sizes for part in description.parts):
+        functions.add("is_index")
+    state = 4 * (description.state_size + description.action.size)
+    sizes = {
+        "flash": sum(table.bytes for table in writer.tables.values()),
+        "state": state,
+        "stack": state + 4 * sum(description.vectors[name] for name in writer.work),
+    }
+    elapsed = "elapsed_seconds" if description.is_timed else "POLICY_NOMINAL_INTERVAL"
+    values = {
+        **_values(description),
+        **sizes,
+        "facts": list(map(comment, facts)),
+        "functions": functions_text(functions),
+        "tables": ["\n".join(table.text()) for table in writer.tables.values()],
+        "work": [(name, description.vectors[name]) for name in writer.work],
+        "elapsed": elapsed if any("elapsed_time" in line for line in body) else None,
+        "body": "\n".join(body),
+    }
+    header, source = (
+        TEMPLATES.get_template(name).render(values) for name in ("policy.h.jinja", "policy.c.jinja")
+    )
+    return CSources(header, source, **sizes)
+
+
+def number(value: float) -> str:
+    """Return a literal that is exactly a single-precision number, whatever the locale."""
+    text = f"{np.float32(value):.9g}"
+    return text + ("f" if "." in text or "e" in text else ".0f")
+
+
+class _Table:
+    """A constant array of numbers."""
+
+    def __init__(self, name: str, values: NDArray[Any]) -> None:
+        self.name, self.values = name, values
+        if values.dtype == np.float32:
+            self.type = "float"
+        elif values.dtype == np.int8:
+            self.type = "int8_t"
+        else:
+            largest = int(values.max(initial=0))
+            self.type = "uint8_t" if largest < 1 << 8 else "uint16_t"
+            if largest >= 1 << 16:
+                raise ExportError(f"{name} has more than {1 << 16} entries, which C cannot index")
+
+    @property
+    def bytes(self) -> int:
+        width = {"float": 4, "int8_t": 1, "uint8_t": 1, "uint16_t": 2}[self.type]
+        return int(self.values.size) * width
+
+    def text(self) -> Iterator[str]:
+        shape = "".join(f"[{size}]" for size in self.values.shape)
+        yield f"static const {self.type} {self.name}{shape} = {{"
+        rows = self.values.reshape(-1, self.values.shape[-1]) if self.values.ndim > 1 else None
+        if self.values.ndim == 1:
+            yield from _wrapped([self._literal(value) for value in self.values])
+        elif self.values.ndim == 2:
+            assert rows is not None
+            literals = ["{" + ", ".join(map(self._literal, row)) + "}" for row in rows]
+            yield from _wrapped(literals)
+        else:
+            for matrix in self.values:
+                yield "    {"
+                for row in matrix:
+                    lines = list(_wrapped([self._literal(value) for value in row]))
+                    yield from ("    {", *lines, "    },")
+                yield "    },"
+        yield "};"
+
+    def _literal(self, value: Any) -> str:
+        return number(value) if self.type == "float" else str(int(value))
+
+
+def _wrapped(literals: Sequence[str]) -> Iterator[str]:
+    line = "   "
+    for literal in literals:
+        if len(line) + len(literal) > WIDTH:
+            yield line
+            line = "   "
+        line += f" {literal},"
+    yield line
+
+
+class _Writer:
+    """Writes the statements of a step, and collects the tables and functions that they need."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+        self.tables: dict[str, _Table] = {}
+        self.functions: set[str] = set()
+        self.work: dict[str, None] = {}  # vectors that are not part of the state, in order
+        self._depth = 1
+        self._title = ""
+
+    def step(self) -> list[str]:
+        """Return the lines of all statements."""
+        return [line for each in self.description.statements for line in self._statement(each)]
+
+    def _statement(self, statement: Statement) -> Iterator[str]:
+        match statement:
+            case Assign(scalar, value):
+                yield self._line(f"const float {scalar} = {self._text(value, '', 0)};")
+            case Map():
+                yield from self._titled(statement.title)
+                yield from self._map(statement)
+            case Sum():
+                yield from self._titled(statement.title)
+                dense = _dense_sources(statement)
+                yield from self._sum(statement) if dense is None else self._full(statement, dense)
+            case Dense():
+                yield from self._titled(statement.title)
+                yield from self._dense(statement)
+            case ArgMax():
+                yield from self._titled(statement.title)
+                yield from self._arg_max(statement)
+            case Repeat(title, times, body):
+                yield from self._titled(title)
+                yield self._line(
+                    f"for (int step_number = 0; step_number < {times}; ++step_number) {{"
+                )
+                self._depth += 1
+                for each in body:
+                    yield from self._statement(each)
+                self._depth -= 1
+                yield self._line("}")
+
+    def _titled(self, title: str) -> Iterator[str]:
+        if title != self._title:
+            yield self._line(f"/* {title} */")
+        self._title = title
+
+    def _line(self, text: str, deeper: int = 0) -> str:
+        return "    " * (self._depth + deeper) + text
+
+    def _loop(self, count: int, variable: str = "i") -> str:
+        return f"for (int {variable} = 0; {variable} < {count}; ++{variable}) {{"
+
+    def _map(self, each: Map) -> Iterator[str]:
+        count = each.stop - each.start
+        index = "i" if count > 1 else ""
+        self._names: dict[int, str] = {}
+        lines: list[str] = []
+        values: list[str] = []
+        for target, value in each.results:
+            lines += self._locals(value, index, each.start)
+            text = self._text(value, index, each.start)
+            if len(each.results) > 1 and not isinstance(value, Local):
+                lines.append(f"const float new_{target} = {text};")
+                text = f"new_{target}"
+            values.append(text)
+        for (target, _), text in zip(each.results, values, strict=True):
+            lines.append(f"{self._place(target, each.start, index)} = {text};")
+        if index:
+            yield self._line(self._loop(count))
+            yield from (self._line(line, 1) for line in lines)
+            yield self._line("}")
+        elif len(lines) > 1:
+            yield self._line("{")
+            yield from (self._line(line, 1) for line in lines)
+            yield self._line("}")
+        else:
+            yield from map(self._line, lines)
+
+    def _locals(self, value: Expression, index: str, start: int) -> Iterator[str]:
+        """Declare the named parts of a formula that were not declared before."""
+        for part in walk(value):
+            if isinstance(part, Local) and id(part) not in self._names:
+                text = self._text(part.value, index, start)
+                taken = set(self._names.values())
+                name = next(
+                    name
+                    for name in (part.name, *(f"{part.name}_{n}" for n in range(2, 99)))
+                    if name not in taken
+                )
+                self._names[id(part)] = name
+                yield f"const float {name} = {text};"
+
+    def _sum(self, each: Sum) -> Iterator[str]:
+        """Sparse synapses, target by target."""
+        starts = self._table(f"{each.name}_starts", each.starts)
+        sources = self._table(f"{each.name}_sources", each.sources)
+        weights = each.parameters.T if len(each.parameters) > 1 else each.parameters[0]
+        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(weights))
+        self._names = {}
+        sums = len(each.targets)
+        yield self._line(self._loop(len(each.starts) - 1, "n"))
+        initial = ", ".join(
+            self._initial(each, target, index) for index, target in enumerate(each.targets)
+        )
+        yield self._line(f"float sum[{sums}] = {{{initial}}};", 1)
+        first, last = f"{starts}[n]", f"{starts}[n + 1]"
+        yield self._line(f"for (int k = {first}; k < {last}; ++k) {{", 1)
+        yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 2)
+        if each.is_linear and sums > 1:  # an inner loop is what compilers turn into vectors
+            yield self._line(self._loop(sums, "j"), 2)
+            yield self._line(f"sum[j] += {weight}[k][j] * from;", 3)
+            yield self._line("}", 2)
+        else:
+            yield from (self._line(line, 2) for line in self._contributions(each, weight))
+        yield self._line("}", 1)
+        for index, target in enumerate(each.targets):
+            yield self._line(f"{self._place(target, each.start, 'n')} = sum[{index}];", 1)
+        yield self._line("}")
+
+    def _contributions(self, each: Sum, weight: str) -> Iterator[str]:
+        """What one synapse adds to the sums."""
+        self._is_scalar = len(each.parameters) == 1
+        kind = "float weight" if self._is_scalar else "float *const weight"
+        yield f"const {kind} = {weight}[k];"
+        for index, (_, value) in enumerate(each.contributions):
+            yield from self._locals(value, "", 0)
+            yield f"sum[{index}] += {self._text(value, '', 0)};"
+
+    def _full(self, each: Sum, span: slice) -> Iterator[str]:
+        """Synapses from every source in a range to every target: no lists, and vectorised."""
+        count = len(each.starts) - 1
+        size = self.description.size(each.source)
+        weight = self._table(f"{each.name}_weights", each.matrix(size)[span])
+        yield self._line(self._loop(count, "n"))
+        for index, target in enumerate(each.targets):
+            place = self._place(target, each.start, "n")
+            yield self._line(f"{place} = {self._initial(each, target, index)};", 1)
+        yield self._line("}")
+        yield self._line(self._loop(span.stop - span.start, "k"))
+        yield self._line(f"const float from = {self._place(each.source, span.start, 'k')};", 1)
+        yield self._line(self._loop(count, "n"), 1)
+        for index, target in enumerate(each.targets):
+            place = self._place(target, each.start, "n")
+            yield self._line(f"{place} += {weight}[k][{index}][n] * from;", 2)
+        yield self._line("}", 1)
+        yield self._line("}")
+
+    def _initial(self, each: Sum, target: str, index: int) -> str:
+        if each.initial is None:
+            return self._place(target, each.start, "n")
+        if not each.initial.any():
+            return "0.0f"
+        table = self._table(f"{each.name}_bias", np.ascontiguousarray(each.initial.T))
+        return f"{table}[n][{index}]"
+
+    def _dense(self, each: Dense) -> Iterator[str]:
+        outputs, inputs = each.weight.shape
+        bias = self._table(f"{each.name}_bias", each.bias)
+        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(each.weight.T))
+        target = self._vector(each.target)
+        yield self._line(self._loop(outputs, "n"))
+        yield self._line(f"{target}[n] = {bias}[n];", 1)
+        yield self._line("}")
+        yield self._line(self._loop(inputs, "k"))
+        yield self._line(f"const float from = {self._vector(each.source)}[k];", 1)
+        yield self._line(self._loop(outputs, "n"), 1)
+        yield self._line(f"{target}[n] += {weight}[k][n] * from;", 2)
+        yield self._line("}", 1)
+        yield self._line("}")
+
+    def _arg_max(self, each: ArgMax) -> Iterator[str]:
+        source, last = self._vector(each.source), each.stop
+        yield self._line("{")
+        yield self._line(f"int best = {each.start};", 1)
+        yield self._line(f"for (int i = {each.start + 1}; i < {last}; ++i) {{", 1)
+        yield self._line(f"best = {source}[i] > {source}[best] ? i : best;", 2)
+        yield self._line("}", 1)
+        place = f"{self._vector(each.target)}[{each.index}]"
+        offset = f" - {each.start}" if each.start else ""
+        chosen = f"(best{offset})" if offset else "best"
+        yield self._line(f"{place} = (float){chosen};", 1)
+        yield self._line("}")
+
+    def _vector(self, name: str) -> str:
+        """Return how a vector is called in C."""
+        if name == "observation":
+            return name
+        if name == "action" or name in self.description.states:
+            return f"next.{name}"
+        self.work.setdefault(name)
+        return name
+
+    def _place(self, vector: str, start: int, index: str) -> str:
+        at = " + ".join(part for part in (str(start) if start or not index else "", index) if part)
+        return f"{self._vector(vector)}[{at}]"
+
+    def _table(self, name: str, values: NDArray[Any]) -> str:
+        """Return the name of a table with these values, which is added if there is none."""
+        number_of_name = 1
+        while True:
+            unique = name if number_of_name == 1 else f"{name}_{number_of_name}"
+            known = self.tables.get(unique)
+            if known is None:
+                self.tables[unique] = _Table(unique, values)
+                return unique
+            if known.values.shape == values.shape and (known.values == values).all():
+                return unique
+            number_of_name += 1
+
+    def _text(self, value: Expression, index: str, start: int) -> str:
+        return self._formula(value, index, start)[0]
+
+    def _formula(self, value: Expression, index: str, start: int) -> tuple[str, int]:
+        """Return the text of a formula, and the precedence of its outermost operator."""
+        if isinstance(value, Apply):
+            parts = [self._formula(each, index, start) for each in value.arguments]
+            return self._call(value.function, parts)
+        return self._atom(value, index, start), ATOM
+
+    def _atom(self, value: Expression, index: str, start: int) -> str:
+        match value:
+            case Number(constant):
+                return number(constant)
+            case Scalar(name):
+                return name
+            case Entry(vector, shift):
+                return self._place(vector, start + shift, index)
+            case Item(vector, place):
+                return f"{self._vector(vector)}[{place}]"
+            case Constant():
+                return self._constant(value, index)
+            case Source():
+                return "from"
+            case Parameter(which):
+                return "weight" if self._is_scalar else f"weight[{which}]"
+        assert isinstance(value, Local)
+        return self._names[id(value)]
+
+    def _constant(self, value: Constant, index: str) -> str:
+        first = value.values[0]
+        if (value.values == first).all():
+            return number(first)
+        return f"{self._table(value.name, value.values)}[{index or 0}]"
+
+    def _call(self, function: str, arguments: Sequence[tuple[str, int]]) -> tuple[str, int]:
+        if function in OPERATORS:
+            sign, rank = OPERATORS[function]
+            (left, left_rank), (right, right_rank) = arguments
+            left = left if left_rank >= rank else f"({left})"
+            # Floating-point sums are not associative, so the right side keeps its parentheses.
+            right = right if right_rank > rank else f"({right})"
+            return f"{left} {sign} {right}", rank
+        texts = [text for text, _ in arguments]
+        if function in COMPARISONS:
+            return f"({texts[0]} {COMPARISONS[function]} {texts[1]} ? 1.0f : 0.0f)", ATOM
+        name = CALLS.get(function, f"{function}_of")
+        assert name in FUNCTIONS
+        self.functions.add(name)
+        return f"{name}({', '.join(texts)})", ATOM
+
+
+def _dense_sources(each: Sum) -> slice | None:
+    """Return the sources of a sum if each of them has a synapse to each target, else None."""
+    first, stop = int(each.sources.min()), int(each.sources.max()) + 1
+    full = (stop - first) * (len(each.starts) - 1)
+    return slice(first, stop) if each.is_linear and len(each.sources) == full else None
+
+
+def _values(description: Description) -> dict[str, Any]:
+    """Return what the templates say about a description."""
+    action = description.action
+    indices, index = [], 0
+    for part in description.parts:
+        indices += [
+            (index + offset, size, comment(part.name)) for offset, size in enumerate(part.sizes)
+        ]
+        index += part.size
+    resting = [0.0] * action.size
+    if action.kind == "box":  # zero, or the bound that is nearest to it
+        resting = [
+            min(max(0.0, low), high) for low, high in zip(action.low, action.high, strict=True)
+        ]
+    results = [*description.states.items(), ("action", action.size)]
+    return {
+        "observation_size": description.observation_size,
+        "action_size": action.size,
+        "neurons": description.states["x"],
+        "nominal": number(description.nominal_interval),
+        "shortest": number(description.shortest),
+        "longest": number(min(description.longest, float(np.finfo(np.float32).max))),
+        "layout": "; ".join(map(_layout, description.parts)),
+        "action_layout": _action_layout(action),
+        "fields": [(name, size, FIELDS.get(name, name)) for name, size in results],
+        "multiply_adds": description.multiply_adds,
+        "indices": indices,
+        "resting": [(i, number(value)) for i, value in enumerate(resting) if value],
+        "results": results,
+    }
+
+
+def comment(text: str) -> str:
+    """Return text that cannot end a comment or a line."""
+    return " ".join(text.replace("*/", "* /").replace("/*", "/ *").splitlines())
+
+
+def _layout(part: Part) -> str:
+    values = f", from 0 to below {', '.join(map(str, part.sizes))}" if part.sizes else ""
+    return comment(f"{part.name} ({part.size}{values})")
+
+
+def _action_layout(action: Action) -> str:
+    if action.kind == "box":
+        return f"{action.size} numbers within the bounds of the task"
+    if action.kind == "multi_binary":
+        return f"{action.size} numbers, each 0 or 1"
+    return f"{action.size} whole numbers from 0 to below {', '.join(map(str, action.sizes))}"

@@ -1,0 +1,232 @@
+"""The control loop: time, missing observations, warnings, memory and logs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liquid_control.deploy import ControlLoop, Metadata, read_log
+
+FACTS = Metadata(
+    task="Test-v0",
+    neurons="cfc",
+    neuron_names=("a", "b"),
+    observation=({"name": "observation", "kind": "box", "shape": [3], "sizes": []},),
+    action={"kind": "box", "shape": [2], "sizes": [], "low": [-1.0, 0.5], "high": [1.0, 2.0]},
+    state_size=2,
+    motor_size=1,
+    noise={"size": 0, "kind": "normal"},
+    nominal_interval=0.05,
+    is_timed=True,
+    shortest=0.0005,
+    longest=5.0,
+    trained_interval=(0.02, 0.1),
+)
+
+
+class Clock:
+    """Time that tests set."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Recorder:
+    """A policy that returns the elapsed time, and counts its steps in its state."""
+
+    def __init__(self, metadata: Metadata = FACTS) -> None:
+        self.metadata = metadata
+        self.elapsed: list[float] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self.state = np.zeros(2, np.float32)
+
+    def step(self, observation: Any, elapsed_time: float) -> Any:
+        if not np.isfinite(observation).all():
+            raise ValueError("not finite")
+        self.elapsed.append(elapsed_time)
+        self.state += 1
+        return np.float32([elapsed_time, 1.0])
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def loop(clock: Clock) -> Iterator[ControlLoop]:
+    with ControlLoop(Recorder(), clock=clock) as made:
+        yield made
+
+
+SEEN = np.float32([1, 2, 3])
+
+
+def test_it_measures_the_time_since_the_previous_observation(
+    loop: ControlLoop, clock: Clock
+) -> None:
+    loop.step(SEEN)
+    clock.now += 0.03
+    loop.step(SEEN)
+    clock.now += 0.03
+    loop.step(None)
+    clock.now += 0.04
+    loop.step(SEEN)
+    loop.reset()
+    clock.now += 0.06
+    loop.step(SEEN)
+    assert loop.policy.elapsed == pytest.approx([0.05, 0.03, 0.07, 0.05])  # type: ignore[attr-defined]
+    assert loop.events == {"missing": 1}
+
+
+def test_intervals_are_clamped_to_those_of_the_training_and_counted(
+    loop: ControlLoop, clock: Clock
+) -> None:
+    for gap in (0.0, 0.001, 3.0, 0.1):
+        clock.now += gap
+        loop.step(SEEN)
+    assert loop.policy.elapsed == pytest.approx([0.05, 0.02, 0.1, 0.1])  # type: ignore[attr-defined]
+    assert loop.events == {"short": 1, "long": 1}
+    np.testing.assert_allclose(loop.ring.rows()["elapsed"], [0.05, 0.001, 3.0, 0.1])
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("hold", [0.05, 1.0]), ("zero", [0.0, 0.5])])
+def test_without_a_usable_observation_it_holds_or_rests(
+    missing: Any, expected: list[float], clock: Clock
+) -> None:
+    loop = ControlLoop(Recorder(), missing=missing, clock=clock)
+    np.testing.assert_allclose(loop.step(None), [0.0, 0.5])  # there is nothing to hold yet
+    loop.step(SEEN)
+    state = loop.policy.state.copy()
+    for unusable in (None, np.float32([1, np.nan, 3])):
+        clock.now += 0.05
+        np.testing.assert_allclose(loop.step(unusable), expected)
+        np.testing.assert_array_equal(loop.policy.state, state)
+    assert loop.events == {"missing": 2, "refused": 1}
+    with pytest.raises(ValueError, match="an observation has 3 numbers, got 2"):
+        loop.step(SEEN[:2])
+    with pytest.raises(ValueError, match="missing must be"):
+        ControlLoop(Recorder(), missing="panic")  # type: ignore[arg-type]
+
+
+def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(clock: Clock) -> None:
+    box = {"interval": (0.03, 0.07), "delay": (0.0, 0.02), "dropout": (0.0, 0.3)}
+    policy = Recorder(replace(FACTS, certificate={"box": box}))
+    loop = ControlLoop(policy, clock=clock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(10):
+            clock.now += 0.05
+            loop.step(SEEN, measured_at=clock.now - 0.01)
+    steps = partial(_step_often, loop, clock)
+    with pytest.warns(UserWarning, match=r"dropout: 0\.\d+ over the last minute is outside"):
+        steps(6, 0.01, None, 0.0)
+    assert loop.events["dropout"] == 1
+    with pytest.warns(UserWarning, match="delay"):
+        steps(10, 0.05, SEEN, 0.1)
+
+
+def _step_often(
+    loop: ControlLoop, clock: Clock, count: int, gap: float, seen: Any, delay: float
+) -> None:
+    for _ in range(count):
+        clock.now += gap
+        loop.step(seen, measured_at=clock.now - delay)
+
+
+def test_the_ring_has_the_last_rows_and_their_means(clock: Clock) -> None:
+    loop = ControlLoop(Recorder(), clock=clock)
+    rows = len(loop.ring._numbers)
+    assert rows == 60 / 0.02 + 1
+    rng = np.random.default_rng(0)
+    gaps = rng.uniform(0.02, 0.1, rows + 500)
+    for gap in gaps:
+        clock.now += gap
+        loop.step(SEEN)
+    kept = loop.ring.rows()
+    assert len(loop.ring) == rows
+    np.testing.assert_allclose(kept["elapsed"], gaps[-rows:])
+    assert (np.diff(kept["now"]) > 0).all()
+    assert loop.ring.conditions()["interval"] == pytest.approx(gaps[-rows:].mean())
+    assert loop.ring.conditions()["dropout"] == pytest.approx(0.0)
+
+
+def test_memory_does_not_grow(clock: Clock) -> None:
+    loop = ControlLoop(Recorder(), clock=clock)
+    loop.policy.elapsed = type("Forgets", (list,), {"append": lambda *_: None})()  # type: ignore[attr-defined]
+
+    def act(steps: int) -> None:
+        for _ in range(steps):
+            clock.now += 0.05
+            loop.step(SEEN)
+
+    act(2000)
+    tracemalloc.start()
+    act(100)
+    before, _ = tracemalloc.get_traced_memory()
+    act(5000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 10_000
+
+
+def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    path = tmp_path / "robot.mcap"
+    buffer = SEEN.copy()  # that the robot reuses
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for step in range(50):
+            clock.now += 0.05
+            buffer += 1
+            loop.step(None if step % 10 == 9 else buffer)
+        ring = loop.ring.rows()
+    facts, rows = read_log(path)
+    assert facts == FACTS
+    assert rows.keys() == ring.keys()
+    for name, values in rows.items():
+        np.testing.assert_allclose(values, ring[name], rtol=1e-6, err_msg=name)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="MCAP file"):
+        read_log(path)
+
+
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, clock: Clock) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    loop = ControlLoop(Recorder(), clock=clock, log=tmp_path / "robot.mcap")
+    assert loop._log is not None
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space")
+
+    loop._log._writer.add_message = fail
+    loop.step(SEEN)
+    with pytest.raises(OSError, match="no space"):
+        loop.close()
+
+
+def test_it_is_imported_quickly_and_without_pytorch() -> None:
+    code = """
+import sys, time
+start = time.process_time()
+import liquid_control.deploy
+print(time.process_time() - start, *(name for name in ("torch", "gymnasium", "onnxruntime",
+    "stable_baselines3", "liquid_control.policies") if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *names = done.stdout.split()
+    assert names == []
+    assert float(seconds) < 0.3

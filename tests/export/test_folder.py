@@ -1,0 +1,171 @@
+"""Exports are written whole or not at all, and altered files and other policies are found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
+
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.export import ExportError, export_policy, folder, verify_folder
+from liquid_control.export.agreement import TOLERANCE, Agreement
+from liquid_control.export.folder import build_files, check_files
+
+from . import cases, compilers
+
+
+def test_an_export_is_verified_and_read_again(tmp_path: Path) -> None:
+    policy = cases.make_policy(encoder=[6])
+    path = tmp_path / "exported"
+    written = export_policy(policy, path, task="Test-v0", trained_interval=(0.02, 0.1))
+    assert {each.name for each in path.iterdir()} == {
+        "manifest.json",
+        "policy.c",
+        "policy.h",
+        "policy.json",
+        "policy.onnx",
+    }
+    assert all(each.holds and each.steps == 1000 for each in written.values())
+    assert verify_folder(path, policy) == written
+    facts = json.loads((path / "policy.json").read_text())
+    assert facts["task"] == "Test-v0"
+    assert facts["trained_interval"] == [0.02, 0.1]
+    assert "task       Test-v0" in (path / "policy.h").read_text()
+
+
+def test_the_same_policy_gives_the_same_files() -> None:
+    policy = cases.make_policy(encoder=[6])
+    assert build_files(policy, ("onnx", "c"))[0] == build_files(policy, ("onnx", "c"))[0]
+
+
+@pytest.mark.parametrize("name", ["policy.c", "policy.h", "policy.onnx", "policy.json"])
+def test_an_altered_file_is_refused(name: str, tmp_path: Path) -> None:
+    policy = cases.make_policy()
+    export_policy(policy, tmp_path / "it")
+    path = tmp_path / "it" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+        verify_folder(tmp_path / "it", policy)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=f"not those of its manifest: {name}"):
+        verify_folder(tmp_path / "it", policy)
+
+
+def test_a_folder_without_an_export_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no exported policy"):
+        verify_folder(tmp_path, cases.make_policy())
+
+
+def test_nothing_is_written_unless_everything_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = cases.make_policy(encoder=[4])
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        export_policy(policy, tmp_path / "kept")
+    assert not list((tmp_path / "kept").iterdir())
+    wrong = {"c": Agreement(1000, 1e-3, TOLERANCE)}
+    monkeypatch.setattr(folder, "check_files", lambda *_: wrong)
+    with pytest.raises(ExportError, match=r"nothing is written: policy in c differs .* by 0.001"):
+        export_policy(policy, tmp_path / "new")
+    policy.actor.encoder[1] = torch.nn.ELU()
+    with pytest.raises(ExportError, match="the encoder"):
+        export_policy(policy, tmp_path / "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"kept"}
+
+
+def test_nan_does_not_agree() -> None:
+    assert not Agreement(1000, float("nan"), TOLERANCE).holds
+
+
+@compilers.HOST
+def test_a_change_of_any_parameter_of_the_policy_is_found() -> None:
+    """One number of each tensor that acts is changed in turn, in the policy that is compared."""
+    policy = cases.make_policy(encoder=[6])
+    files, metadata = build_files(policy, ("onnx",))
+    acting = [each for each in policy.named_parameters() if not each[0].startswith("critic")]
+    assert len(acting) > 5
+    for name, parameter in acting:
+        if name == "log_std":
+            continue
+        flat = parameter.data.view(-1)
+        index = int(flat.abs().argmax())
+        kept = flat[index].item()
+        flat[index] += 0.02
+        assert not check_files(files, policy, metadata, steps=100)["onnx"].holds, name
+        flat[index] = kept
+    assert check_files(files, policy, metadata)["onnx"].holds
+
+
+def wirings(inputs: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Wirings of every kind for some inputs."""
+    sizes = st.integers(4, 20)
+    ncp = st.builds(
+        lambda neurons, seed: {
+            "kind": "auto_ncp",
+            "neurons": neurons + 6,
+            "motor": 3,
+            "seed": seed,
+        },
+        sizes,
+        st.integers(0, 99),
+    )
+    random = st.builds(
+        lambda neurons, sparsity, seed: {
+            "kind": "sparse_random",
+            "neurons": neurons,
+            "motor": 3,
+            "sparsity": sparsity,
+            "seed": seed,
+        },
+        sizes,
+        st.floats(0.0, 0.6),
+        st.integers(0, 99),
+    )
+    dense = st.builds(lambda neurons: {"kind": "dense", "neurons": neurons, "motor": 3}, sizes)
+    return st.one_of(ncp, random, dense)
+
+
+NEURONS = ["cfc", "cfc, no gate", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "lstm", "gru"]
+
+
+@compilers.HOST
+@settings(max_examples=15)
+@given(data=st.data())
+def test_random_policies_agree(data: st.DataObject) -> None:
+    """Random wirings, neurons, encoders, observations and actions, in both formats."""
+    encoder = data.draw(st.lists(st.integers(3, 12), max_size=2)) or None
+    name = data.draw(st.sampled_from(NEURONS))
+    features = data.draw(st.integers(1, 9))
+    space = spaces.Dict(
+        {
+            "observation": spaces.Box(-np.inf, np.inf, (features,)),
+            "elapsed_time": spaces.Box(0.0, np.inf, (1,)),
+        }
+    )
+    policy = cases.make_policy(
+        observations=data.draw(st.sampled_from([space, cases.MIXED, cases.VECTOR])),
+        actions=data.draw(st.sampled_from([cases.ACTIONS, spaces.Discrete(3)])),
+        wiring=data.draw(wirings(features)),
+        encoder=encoder,
+        normalize_observations=data.draw(st.booleans()),
+        seed=data.draw(st.integers(0, 999)),
+        **cases.CIRCUITS[name],
+    )
+    files, metadata = build_files(policy, ("onnx", "c"), trained_interval=(0.02, 0.1))
+    found = check_files(files, policy, metadata, steps=200)
+    assert found.keys() == {"onnx", "c"}
+    for agreement in found.values():
+        assert agreement.holds, agreement
