@@ -28,7 +28,7 @@ test-slow: $(READY) ## run the slow tests: whole trainings, high-accuracy refere
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 docs: $(READY) ## build the documentation site into build/site, readable offline
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open build/site/index.html"
 
 # AddressSanitizer's library must be loaded first, followed by the C++ library, whose exceptions it

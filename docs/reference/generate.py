@@ -121,6 +121,10 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def _number(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
 def _yaml(value: Any) -> str:
     return json.dumps(value).replace('"', "")
 
@@ -153,12 +157,12 @@ def _values(value: Mapping[str, Any], schema: Any) -> str:
         "null": "`null`",
     }.get(kind, "a value")
     bounds = {
-        "minimum": "at least {:g}",
-        "exclusiveMinimum": "above {:g}",
-        "maximum": "at most {:g}",
-        "exclusiveMaximum": "below {:g}",
+        "minimum": "at least {:,}",
+        "exclusiveMinimum": "above {:,}",
+        "maximum": "at most {:,}",
+        "exclusiveMaximum": "below {:,}",
     }
-    limits = [text.format(value[name]) for name, text in bounds.items() if name in value]
+    limits = [text.format(_number(value[name])) for name, text in bounds.items() if name in value]
     return ", ".join([words, *limits])
 
 
