@@ -33,18 +33,23 @@ def run_command(command: Command) -> int:
     def pass_on(number: int, frame: FrameType | None) -> None:
         process.terminate()
 
-    handler: Any = None
+    before: dict[int, Any] = {}
     with suppress(ValueError):  # not the main thread, which alone can handle signals
-        handler = signal.signal(signal.SIGTERM, pass_on)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a driver in the background does
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return process.wait()
+        while True:  # Ray interrupts between system calls alone, so none may last
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=1.0)
     except BaseException:
         process.terminate()
         process.wait()
         raise
     finally:
-        if handler is not None:
-            signal.signal(signal.SIGTERM, handler)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 class Requeued:
