@@ -434,7 +434,7 @@ class BatchedVecEnv(VecEnv):
         values = sensing.observe(which, self._ticks, now, self._part(seen))
         seconds = sensing.elapsed(which, now, intervals.astype(np.int64)) * self._timestep
         elapsed_time = seconds.astype(np.float32)[:, None]
-        observations = {"observation": values, "elapsed_time": elapsed_time}
+        observations: Observations = {"observation": values, "elapsed_time": elapsed_time}
         return observations | self._known(which, full)
 
     def _first(self, which: NDArray[np.intp]) -> Observations:
