@@ -418,23 +418,23 @@ class BatchedVecEnv(VecEnv):
     def _observations(self, intervals: NDArray[np.int32]) -> Observations:
         """Return what is seen after a step that lasted so many substeps, as new arrays."""
         situation, now = self._situation, self._substeps_since_reset
-        full = self._observe(self.physics.simulations)
         if situation is None:
             seconds = intervals * self._timestep
             return {
-                "observation": self._part(full),
+                "observation": self._part(self._observe(self.physics.simulations)),
                 "elapsed_time": seconds.astype(np.float32)[:, None],
             }
-        which, sensing, values = self._all, situation.sensing, self._part(full)
-        if sensing.longest_delay:
-            past = self.physics.earlier(sensing.measured(which, now))
-            values = self._part(self._observe(past))
-        values = sensing.observe(which, self._ticks, now, values)
+        which, sensing = self._all, situation.sensing
+        is_late, tells_all = sensing.longest_delay > 0, self._privileged in ("full", "all")
+        full = seen = np.empty((self.num_envs, 0))
+        if tells_all or not is_late:
+            full = seen = self._observe(self.physics.simulations)
+        if is_late:
+            seen = self._observe(self.physics.earlier(sensing.measured(which, now)))
+        values = sensing.observe(which, self._ticks, now, self._part(seen))
         seconds = sensing.elapsed(which, now, intervals.astype(np.int64)) * self._timestep
-        observations = {
-            "observation": values.copy() if values is full else values,
-            "elapsed_time": seconds.astype(np.float32)[:, None],
-        }
+        elapsed_time = seconds.astype(np.float32)[:, None]
+        observations: Observations = {"observation": values, "elapsed_time": elapsed_time}
         return observations | self._known(which, full)
 
     def _first(self, which: NDArray[np.intp]) -> Observations:

@@ -22,8 +22,8 @@ from liquid_control.envs.substeps import FURTHEST
 Array: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
 
-_BLOCK = 128  # observations of which the random numbers are drawn at once, at most
-_NUMBERS = 4096  # about as many numbers are in a block of long observations
+_BLOCK = 512  # observations of which the random numbers are drawn at once, at most
+_NUMBERS = 2048  # about as many numbers are in a block of long observations
 
 
 @dataclass(frozen=True)
