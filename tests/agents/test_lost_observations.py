@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from liquid_control import LiquidPPO, LiquidSAC, envs
+from liquid_control import LiquidPPO, LiquidSAC, WorkerVecEnv, envs
 
 NOMINAL = 0.04
 POLICY = {"wiring": {"kind": "dense", "neurons": 4}}
@@ -89,3 +90,33 @@ def test_sac_discounts_by_the_true_interval_and_shows_the_neurons_what_was_seen(
     starts = np.array([each["episode_start"].numpy() for each in stored])[1:].astype(bool)
     np.testing.assert_array_equal(now[~starts], np.array(seen)[:-1][~starts])
     assert (now[~starts] > np.array(true)[:-1][~starts] + 1e-6).any()
+
+
+def in_blocks() -> WorkerVecEnv:
+    """Environments at a fixed interval that lose observations, where workers have them."""
+    dropout = [envs.Dropout(0.5)]
+    make = partial(envs.make_vec, "InvertedPendulum-v5", interval=NOMINAL, sensors=dropout)
+    return WorkerVecEnv(partial(make, threads=1), 2, block=2, seed=0)
+
+
+def test_workers_return_the_true_interval_to_ppo() -> None:
+    options: dict[str, Any] = {"n_steps": 64, "batch_size": 64, "n_epochs": 1, "seed": 0}
+    model = LiquidPPO("LiquidPolicy", in_blocks(), policy_kwargs=POLICY, device="cpu", **options)
+    model.learn(128)
+    rollout = model.rollout_buffer.rollout
+    np.testing.assert_allclose(rollout.duration.numpy(), 1, rtol=1e-6)
+    assert rollout.transitions.elapsed_time.max() > 1.5 * NOMINAL
+
+
+def test_workers_return_the_true_interval_to_sac() -> None:
+    options: dict[str, Any] = {"batch_size": 16, "sequence_length": 4, "burn_in": 2, "seed": 0}
+    options |= {"learning_starts": 1000, "buffer_size": 1000, "train_freq": 32}
+    model = LiquidSAC("LiquidPolicy", in_blocks(), policy_kwargs=POLICY, device="cpu", **options)
+    stored: list[dict[str, torch.Tensor]] = []
+    model.replay_buffer.add = lambda *_, **columns: stored.append(columns)  # type: ignore
+    model.learn(128)
+    duration, seen = (
+        np.array([each[name].numpy() for each in stored]) for name in ("duration", "elapsed_time")
+    )
+    np.testing.assert_allclose(duration, 1, rtol=1e-6)
+    assert seen.max() > 1.5 * NOMINAL
