@@ -2,9 +2,9 @@
 
 `liquid-control` runs in this process: trainings have few steps, and evaluations one short episode.
 A command that stands on several pages runs once. Of what needs a display, and of what takes long in
-tests that are not slow, the arguments are parsed; likewise of benchmarks. C is compiled, without a
-warning, and run. What installs, waits for
-a browser or needs a cluster is named in `ELSEWHERE` and not run.
+tests that are not slow, the arguments are parsed; likewise of benchmarks. C is compiled without a
+warning, and run. What installs, waits for a browser or needs a cluster is named in `ELSEWHERE` and
+not run.
 """
 
 from __future__ import annotations
