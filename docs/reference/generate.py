@@ -145,9 +145,9 @@ def _values(value: Mapping[str, Any], schema: Any) -> str:
     kind = value.get("type")
     if kind == "array":
         items = _values(value["items"], schema)
-        return "a list of " + items.replace("a whole number", "whole numbers").replace(
-            "a number", "numbers"
-        )
+        for one in ("a whole number", "a number", "a mapping"):
+            items = items.replace(one, one.removeprefix("a ") + "s")
+        return "a list of " + items
     words = {
         "integer": "a whole number",
         "number": "a number",

@@ -2,17 +2,20 @@
 
 `liquid-control` runs in this process: trainings have few steps, and evaluations one short episode.
 A command that stands on several pages runs once. Of what needs a display, and of what takes long in
-tests that are not slow, the arguments are parsed; likewise of benchmarks. What installs, waits for
-a browser or needs a cluster is named in `ELSEWHERE` and not run.
+tests that are not slow, the arguments are parsed; likewise of benchmarks. C is compiled without a
+warning, and run. What installs, waits for a browser or needs a cluster is named in `ELSEWHERE` and
+not run.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ import pytest
 import tyro
 
 from liquid_control import cli
+from liquid_control.recipes.library import find
 from liquid_control.recipes.text import parse_yaml
 from tests.docs.blocks import ROOT
 
@@ -34,7 +38,14 @@ TINY_SAC = ["agent.learning_starts=64", "agent.batch_size=64", "agent.total_time
 TINY_SAC += ["agent.buffer_size=20000"]
 NEEDS_A_DISPLAY = {"watch"}
 TAKES_LONG = {"inspect", "report", "sweep"}
-LASTING = {"pack", "resume", "unpack"}  # verbs that later commands of a page build on
+LASTING = {
+    "export",
+    "new",
+    "pack",
+    "resume",
+    "unpack",
+    "verify",
+}  # verbs that later commands of a page build on
 ELSEWHERE = {  # programs that are not run: what installs, what serves, what needs a cluster
     "apt",
     "brew",
@@ -93,6 +104,9 @@ def run(words: list[str], *, slow: bool) -> None:
         check_extras(arguments)
     elif program == "python":
         python(arguments)
+    elif program == "cc":
+        subprocess.run([*words, "-Wall", "-Wextra", "-Werror"], check=True)
+        subprocess.run([Path(words[words.index("-o") + 1]).resolve()], check=True)
     elif program == "tensorboard":
         from tensorboard.program import TensorBoard
 
@@ -128,7 +142,7 @@ def _existing(word: str) -> str:
 def _small(verb: str, given: list[str]) -> list[str]:
     """Return the arguments of a verb with small numbers."""
     if verb == "train":
-        recipe = parse_yaml(Path(given[1]).read_text(), given[1])
+        recipe = parse_yaml(find(Path(given[1])).read_text(), given[1])
         sac = recipe["agent"].get("algorithm") == "sac"
         return [*given, "--set", *TINY, *(TINY_SAC if sac else TINY_PPO)]
     if verb == "sweep":
@@ -140,7 +154,7 @@ def _small(verb: str, given: list[str]) -> list[str]:
     if verb == "resume":  # the run is finished, so that it is extended in any case
         given = [re.sub(r"(total_timesteps=)\S+", r"\g<1>192", word) for word in given]
         return given if "--set" in given else [*given, "--set", "agent.total_timesteps=128"]
-    if verb in ("evaluate", "inspect"):
+    if verb in ("evaluate", "export", "inspect"):
         given = [*_without(given, "--episodes"), "--episodes", "1"]
     if verb == "inspect":
         given = [*_without(given, "--lesion-episodes"), "--lesion-episodes", "0"]
@@ -163,14 +177,19 @@ def _without(given: list[str], *names: str) -> list[str]:
 
 def _parse_only(start) -> None:
     """Call a program that stops once its arguments are parsed."""
-    parse = tyro.cli
 
-    def stop(*arguments, **options):
-        parse(*arguments, **options)
-        raise ParsedError
+    def stopping(parse):
+        def stop(*arguments, **options):
+            parse(*arguments, **options)
+            raise ParsedError
+
+        return stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tyro, "cli", stop)
+        patch.setattr(tyro, "cli", stopping(tyro.cli))
+        patch.setattr(
+            argparse.ArgumentParser, "parse_args", stopping(argparse.ArgumentParser.parse_args)
+        )
         start()
 
 

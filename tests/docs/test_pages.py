@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,8 @@ def check_recipe(keys: dict[str, object]) -> None:
 @pytest.mark.usefixtures("page_folder")
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name_of)
 def test_the_blocks_of_a_page_run(page: Path) -> None:
+    if any(block.language == "c" for block in blocks_of(page)) and not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
     run_page(page, slow=False)
 
 
@@ -124,6 +127,9 @@ def test_command_lines_and_code_stand_in_blocks_that_are_run(page: Path) -> None
         "sh\nliquid-control train no_such_recipe.yaml\n",
         "sh\nliquid-control evaluate RUN --no-such-flag\n",
         "sh\npython benchmarks/training.py --no-such-flag\n",
+        "sh\npython benchmarks/cluster.py --no-such-flag\n",
+        "sh\nliquid-control verify no_such_folder --against RUN\n",
+        "sh\ncc no_such_file.c -o program\n",
         "sh\nmake no-such-target\n",
         'sh\npip install "liquid-control[no_such_extra]"\n',
         "sh\nno-such-program\n",

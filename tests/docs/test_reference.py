@@ -76,7 +76,13 @@ def test_every_key_of_a_recipe_is_described() -> None:
 def test_every_verb_is_described_with_its_arguments() -> None:
     text = PARTS["commands"]()
     assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == list(cli.MODULES.values())
-    for flag in ("RECIPE", "--set KEY=VALUE ...", "--lesion-episodes", "--import MODULE"):
+    for flag in (
+        "RECIPE",
+        "--set KEY=VALUE ...",
+        "--lesion-episodes",
+        "--import MODULE",
+        "--against RUN",
+    ):
         assert f"<dt><code>{flag}" in text
     assert "<dd></dd>" not in text
 
