@@ -202,8 +202,8 @@ def test_evaluation_never_sees_a_seed_of_the_training(monkeypatch: pytest.Monkey
         seeds.append(range(first, first + (num_envs or recipe.env.num_envs)))
         return build_env(recipe, num_envs=num_envs, **kwargs)
 
-    for module in (training, run_loader):
-        monkeypatch.setattr(module, "build_env", spy)
+    monkeypatch.setattr(training, "build_training_env", spy)
+    monkeypatch.setattr(run_loader, "build_env", spy)
     train("--quiet", "--seed", "5")
     trained_on, *evaluations = seeds
     assert len(evaluations) == 4  # as trained, and at three fixed rates
