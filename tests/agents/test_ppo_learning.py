@@ -53,6 +53,7 @@ def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
     assert mean_return(Forgetful(model), Recall) < 0.75
 
 
+@pytest.mark.slow
 def test_a_cue_is_remembered_with_a_slow_recurrence() -> None:
     model = train(
         Recall,

@@ -194,6 +194,7 @@ def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path
     assert_same(agent, again)
 
 
+@pytest.mark.slow
 def test_sixty_four_workers_are_as_good_as_none() -> None:
     make = _by_count(partial(make_vec_env, "CartPole-v1"))
     InProcess.deaths.update({(40, "collect"): 1, (63, "collect"): 2})

@@ -14,7 +14,7 @@ from liquid_control import cli
 from tests.commands.test_runs import fails as fails
 
 ROOT = Path(__file__).parents[2]
-TINY = ["agent.total_timesteps=4096", "evaluation.episodes=2", "monitoring.every=null"]
+TINY = ["agent.total_timesteps=2048", "evaluation.episodes=2", "monitoring.every=null"]
 
 
 def test_the_commands_of_a_new_project_work(

@@ -199,7 +199,9 @@ def test_sensors_act_in_the_order_given() -> None:
 # Saved and resumed ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", [1, 4, 17])
+@pytest.mark.parametrize(
+    "when", [4, *(pytest.param(when, marks=pytest.mark.slow) for when in (1, 17))]
+)
 @pytest.mark.parametrize("name", ["HalfCheetah-v5", "Ant-v5"])
 def test_batched_envs_made_anew_go_on_bit_for_bit(name: str, when: int) -> None:
     arguments = {"interval": envs.Uniform(0.02, 0.11), "max_episode_steps": 12}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from gymnasium import spaces
 
@@ -43,6 +44,8 @@ CIRCUITS: Mapping[str, Mapping[str, Any]] = {
     "lstm": {"neurons": "lstm"},
     "gru": {"neurons": "gru"},
 }
+SLOW = {"ltc, euler", "ltc, rk4, memory", "ctrnn, rk4", "ctrnn, memory", "cfc, pure"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CIRCUITS]
 WIRING = {"kind": "auto_ncp", "neurons": 16, "motor": 4}
 
 
@@ -110,6 +113,10 @@ SOFT: Mapping[str, Mapping[str, Any]] = {
     "soft, head": {"actor_layers": [8]},
     "soft, ltc": {"neurons": "ltc"},
 }
+SOFT_NAMES = [
+    pytest.param(name, marks=() if name in {"soft", "soft, encoder"} else pytest.mark.slow)
+    for name in SOFT
+]
 
 
 def soft_policy(**options: Any) -> Any:

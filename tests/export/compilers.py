@@ -25,9 +25,13 @@ def missing(program: str) -> pytest.MarkDecorator:
 HOST = missing("gcc")
 COMPILERS = [
     pytest.param(["gcc", "-std=c99", "-O3"], marks=missing("gcc"), id="gcc"),
-    pytest.param(["clang", "-std=c99", "-O1"], marks=missing("clang"), id="clang"),
-    pytest.param(["g++", "-x", "c++", "-O0"], marks=missing("g++"), id="g++"),
-    pytest.param(["clang++", "-x", "c++", "-O0"], marks=missing("clang++"), id="clang++"),
+    pytest.param(
+        ["clang", "-std=c99", "-O1"], marks=[missing("clang"), pytest.mark.slow], id="clang"
+    ),
+    pytest.param(["g++", "-x", "c++", "-O0"], marks=[missing("g++"), pytest.mark.slow], id="g++"),
+    pytest.param(
+        ["clang++", "-x", "c++", "-O0"], marks=[missing("clang++"), pytest.mark.slow], id="clang++"
+    ),
 ]
 
 

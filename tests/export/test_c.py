@@ -37,7 +37,7 @@ def errors(policy: Any, compiled: Any, steps: int = STEPS) -> Any:
 
 
 @compilers.HOST
-@pytest.mark.parametrize("name", cases.CIRCUITS)
+@pytest.mark.parametrize("name", cases.NAMES)
 def test_every_kind_of_neuron_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
     policy = cases.make_policy(encoder=[8], **cases.CIRCUITS[name])
     compiled = compilers.compiled(describe_policy(policy), tmp_path)
@@ -45,7 +45,7 @@ def test_every_kind_of_neuron_agrees_with_pytorch(name: str, tmp_path: Path) -> 
 
 
 @compilers.HOST
-@pytest.mark.parametrize("name", cases.SOFT)
+@pytest.mark.parametrize("name", cases.SOFT_NAMES)
 def test_every_soft_policy_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
     policy = cases.soft_policy(**cases.SOFT[name])
     compiled = compilers.compiled(describe_policy(policy), tmp_path)

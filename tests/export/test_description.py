@@ -40,7 +40,7 @@ def agrees(policy: Any, tolerance: float = 1e-5) -> None:
         np.testing.assert_allclose(interpreter.state, state[0], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", cases.CIRCUITS)
+@pytest.mark.parametrize("name", cases.NAMES)
 @pytest.mark.parametrize("encoder", [None, [7]], ids=["bare", "encoder"])
 def test_every_kind_of_neuron_is_described(name: str, encoder: Any) -> None:
     agrees(cases.make_policy(encoder=encoder, **cases.CIRCUITS[name]))

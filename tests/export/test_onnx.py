@@ -47,14 +47,14 @@ def errors(policy: Any, steps: int = STEPS) -> Any:
     return worst
 
 
-@pytest.mark.parametrize("name", cases.CIRCUITS)
+@pytest.mark.parametrize("name", cases.NAMES)
 def test_every_kind_of_neuron_agrees_with_pytorch(name: str) -> None:
     steps = 200 if name.split(", ")[-1] in {"euler", "memory", "rk4"} else STEPS
     policy = cases.make_policy(encoder=[8], **cases.CIRCUITS[name])
     assert np.all(errors(policy, steps) <= TOLERANCE)
 
 
-@pytest.mark.parametrize("name", cases.SOFT)
+@pytest.mark.parametrize("name", cases.SOFT_NAMES)
 def test_every_soft_policy_agrees_with_pytorch(name: str) -> None:
     assert np.all(errors(cases.soft_policy(**cases.SOFT[name])) <= TOLERANCE)
 
