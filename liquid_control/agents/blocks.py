@@ -208,7 +208,7 @@ class Host:
             torch.set_num_threads(threads)
 
     def _with(self, weights: Weights) -> StatefulPolicy:
-        """Return a policy with these weights, on the processor whatever device the learner has."""
+        """Return a policy with these weights, on the CPU, whichever device the learner uses."""
         kind, arguments, arrays = weights
         if self._policy is None or self._arguments != (kind, arguments):
             with torch.random.fork_rng(devices=[]):  # constructing a policy draws weights
