@@ -29,7 +29,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from table import print_table
 
 from liquid_control import LiquidSAC, WorkerVecEnv, envs
-from liquid_control.agents.blocks import Host, Request, Weights
+from liquid_control.collectors.blocks import Host, Request, Weights
 from liquid_control.recipes import Recipe, build_agent, load_recipe
 
 MACHINES = (1, 8, 64, 512)

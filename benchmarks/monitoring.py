@@ -19,7 +19,7 @@ import tyro
 from stable_baselines3.common.logger import configure
 from table import print_table
 
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import new_run
 from liquid_control.commands.training import watchers
 from liquid_control.monitoring.tensorboard.scalars import monitoring_seconds

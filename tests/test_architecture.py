@@ -21,14 +21,15 @@ FLOORS = {
     "kernels": 1,
     "neurons": 2,
     "policies": 3,
-    "agents": 4,
+    "collectors": 4,
     "export": 4,
-    "monitoring": 5,
-    "recipes": 6,
-    "sweeps": 7,
-    "commands": 8,
-    "cli": 9,
-    "__main__": 10,
+    "agents": 5,
+    "monitoring": 6,
+    "recipes": 7,
+    "sweeps": 8,
+    "commands": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 SIDE = "envs"  # no floor: it imports none of the others, and only JOINERS import it
 JOINERS = {"recipes", "commands", "cli"}

@@ -17,34 +17,29 @@ from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from liquid_control.agents.acting import act, observe
-from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import (
-    check_update,
-    check_weights,
-    undone_on_error,
-)
-from liquid_control.agents.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import (
-    EpisodeEnd,
-    find_episode_ends,
-    finish_rollout,
-    unroll_sequences,
-)
+from liquid_control.agents.rollout import finish_rollout, unroll_sequences
 from liquid_control.agents.sequences import (
     Minibatch,
     SequenceBuffer,
-    Transitions,
     default_batch,
     default_length,
 )
 from liquid_control.agents.surrogate import Losses, surrogate
-from liquid_control.agents.worker_env import WorkerVecEnv
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
+from liquid_control.collectors.acting import act, observe
+from liquid_control.collectors.faults import report_faults
+from liquid_control.collectors.finite_checks import (
+    check_update,
+    check_weights,
+    undone_on_error,
+)
+from liquid_control.collectors.nominal_interval import with_intervals, with_time_in_seconds
+from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
+from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.learning import SurrogateOptions
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.fused import FusedPolicy

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
-from liquid_control.agents.finite_checks import check_column
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
-from liquid_control.agents.sequences import Rollout, Transitions
+from liquid_control.agents.sequences import Rollout
+from liquid_control.collectors.finite_checks import check_column
+from liquid_control.collectors.transitions import EpisodeEnd, Place, Transitions, gather
 from liquid_control.policies import LiquidPolicy
-from liquid_control.policies.stateful import StatefulPolicy
-
-
-class EpisodeEnd(NamedTuple):
-    """The step at which an episode of a rollout ended, and its terminal observation."""
-
-    step: int
-    env: int
-    truncated: bool
-    observation: Any
-
-
-def find_episode_ends(
-    step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]
-) -> list[EpisodeEnd]:
-    """Return the episodes that ended at one step of SB3's environments."""
-    return [
-        EpisodeEnd(
-            step,
-            env,
-            infos[env].get("TimeLimit.truncated", False),
-            infos[env]["terminal_observation"],
-        )
-        for env in np.flatnonzero(dones).tolist()
-    ]
 
 
 class Unrolled(NamedTuple):
@@ -162,19 +135,6 @@ def finish_rollout(
     )
 
 
-Place = tuple[Tensor, Tensor]
-"""Indices of steps and of environments, (count,) each."""
-
-
-def gather(
-    policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
-) -> tuple[Place, tuple[Tensor, Tensor]]:
-    """Return where episodes ended, and the features and elapsed time of their last observations."""
-    step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
-    observations = [each.observation for each in ends]
-    return (step, env), policy.split(obs_as_tensor(_stack(observations), policy.device))
-
-
 def _terminal_values(
     policy: LiquidPolicy,
     transitions: Transitions,
@@ -212,10 +172,3 @@ def _terminal_values(
         followed_by(transitions.episode_start, torch.zeros_like(step, dtype=torch.bool)),
     )
     return values[end]
-
-
-def _stack(observations: list[Any]) -> Any:
-    """Stack single observations to a batch."""
-    if isinstance(observations[0], dict):
-        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
-    return np.stack(observations)

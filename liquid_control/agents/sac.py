@@ -31,29 +31,33 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from liquid_control.agents.acting import observe
-from liquid_control.agents.faults import report_faults
-from liquid_control.agents.finite_checks import (
+from liquid_control.agents.options import SACOptions
+from liquid_control.agents.replay import SequenceReplay, Sequences
+from liquid_control.agents.returns import per_step
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.checkpoints.fields import check_known
+from liquid_control.checkpoints.saved_agent import SavedAgent
+from liquid_control.checkpoints.training_state import Groups
+from liquid_control.collectors.acting import observe
+from liquid_control.collectors.faults import report_faults
+from liquid_control.collectors.finite_checks import (
     check_step,
     check_update,
     check_weights,
     undone_on_error,
 )
-from liquid_control.agents.nominal_interval import (
+from liquid_control.collectors.nominal_interval import (
     seconds_of_steps,
     with_intervals,
     with_time_in_seconds,
 )
-from liquid_control.agents.options import SACOptions
-from liquid_control.agents.replay import SequenceReplay, Sequences
-from liquid_control.agents.returns import per_step
-from liquid_control.agents.rollout import EpisodeEnd, find_episode_ends, gather
-from liquid_control.agents.sequences import Transitions
-from liquid_control.agents.worker_env import WorkerVecEnv
-from liquid_control.checkpoints import CheckpointError
-from liquid_control.checkpoints.fields import check_known
-from liquid_control.checkpoints.saved_agent import SavedAgent
-from liquid_control.checkpoints.training_state import Groups
+from liquid_control.collectors.transitions import (
+    EpisodeEnd,
+    Transitions,
+    find_episode_ends,
+    gather,
+)
+from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}

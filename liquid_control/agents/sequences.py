@@ -10,35 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from liquid_control.collectors.transitions import Transitions
+
 LONGEST_DEFAULT, SHORTEST_USEFUL = 16, 16
 LARGEST_BATCH, SMALLEST_BATCH = 64, 32  # control steps of a minibatch, by default
-
-
-class Transitions(NamedTuple):
-    """What acting collects: control steps of B environments.
-
-    Attributes:
-        features: (T, B, features), raw.
-        elapsed_time: (T, B) seconds.
-        episode_start: (T, B), nonzero where an episode starts.
-        actions: (T, B, ...).
-        rewards: (T, B).
-        ended: (T, B), true where the step was the last of its episode.
-        seconds: (T, B) that the step lasted; NaN where the environment does not say, and it is the
-            elapsed time of the observation that followed.
-    """
-
-    features: Tensor
-    elapsed_time: Tensor
-    episode_start: Tensor
-    actions: Tensor
-    rewards: Tensor
-    ended: Tensor
-    seconds: Tensor
-
-    def to(self, device: torch.device) -> Transitions:
-        """Return them on a device."""
-        return Transitions(*(column.to(device) for column in self))
 
 
 class Rollout(NamedTuple):

@@ -18,7 +18,7 @@ from torch import nn
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import Evaluation
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.run_folder import Run
 from liquid_control.envs.substeps import substep_bounds
 from liquid_control.kernels import extension

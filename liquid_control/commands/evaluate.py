@@ -7,8 +7,8 @@ from pathlib import Path
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED, Evaluation, evaluate_rates
-from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import replacing
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Evaluate
 from liquid_control.commands.display import results
 from liquid_control.commands.run_folder import new_evaluation, plot_of, write_json

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Export, Trust
 from liquid_control.commands.run_folder import Run
 from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots

@@ -8,8 +8,8 @@ from rich.progress import Progress
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
-from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import write_text
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Inspect
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, new_evaluation

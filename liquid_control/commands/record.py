@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.durable import replacing
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Record
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.commands.terminal import say

@@ -8,13 +8,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
-from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.logs import cut as cut_logs
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.display import command, plan, summary, training_progress
 from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, set_aside_evaluation

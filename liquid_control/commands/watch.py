@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liquid_control.agents.nominal_interval import nominal_interval
+from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Watch
 from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
 from liquid_control.monitoring.film import viewer

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC, WorkerVecEnv
-from liquid_control.agents.ray_workers import RayMissing, Unreachable
+from liquid_control.collectors.ray_workers import RayMissing, Unreachable
 from liquid_control.envs import Chosen, Fixed, Interval, interval_from, make, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipes.arguments import check_kwargs

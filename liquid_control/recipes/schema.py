@@ -42,7 +42,7 @@ from pydantic import (
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.agents.options import DeviceName, PPOOptions, SACOptions, TrainFreq
-from liquid_control.agents.worker_env import check_blocks, default_block
+from liquid_control.collectors.worker_env import check_blocks, default_block
 from liquid_control.envs import Interval, conditions_from, interval_from
 from liquid_control.policies.options import (
     CircuitOptions,

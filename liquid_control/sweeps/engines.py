@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from liquid_control.agents.ray_workers import RayMissing, Unreachable, connect
+from liquid_control.collectors.ray_workers import RayMissing, Unreachable, connect
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut, one_line
 from liquid_control.sweeps.worker import Command, Requeued, run_command

@@ -12,13 +12,9 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import (
-    EpisodeEnd,
-    find_episode_ends,
-    finish_rollout,
-    unroll_sequences,
-)
-from liquid_control.agents.sequences import Rollout, Transitions
+from liquid_control.agents.rollout import finish_rollout, unroll_sequences
+from liquid_control.agents.sequences import Rollout
+from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from tests.policies.conftest import ACTIONS, NOMINAL, make_policy
 
 STEPS, LENGTH, ENVS = 24, 8, 5

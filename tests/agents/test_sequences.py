@@ -13,9 +13,9 @@ from liquid_control.agents.sequences import (
     Minibatch,
     Rollout,
     SequenceBuffer,
-    Transitions,
     default_length,
 )
+from liquid_control.collectors.transitions import Transitions
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 CPU = torch.device("cpu")

@@ -22,8 +22,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control import LiquidPPO, LiquidSAC, WorkerVecEnv, envs
-from liquid_control.agents.finite_checks import NotFinite
-from liquid_control.agents.ray_workers import RayMissing
+from liquid_control.collectors.finite_checks import NotFinite
+from liquid_control.collectors.ray_workers import RayMissing
 
 pytestmark = pytest.mark.slow
 

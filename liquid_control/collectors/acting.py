@@ -12,9 +12,9 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from liquid_control.agents.finite_checks import check_each, check_observation
-from liquid_control.agents.nominal_interval import seconds_of_steps
-from liquid_control.agents.sequences import Transitions
+from liquid_control.collectors.finite_checks import check_each, check_observation
+from liquid_control.collectors.nominal_interval import seconds_of_steps
+from liquid_control.collectors.transitions import Transitions
 from liquid_control.policies.stateful import StatefulPolicy
 
 

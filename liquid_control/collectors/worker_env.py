@@ -19,7 +19,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from liquid_control.agents.blocks import (
+from liquid_control.checkpoints import env_state
+from liquid_control.checkpoints.fields import Arrays
+from liquid_control.collectors.blocks import (
     Host,
     MakeEnvs,
     Packed,
@@ -30,11 +32,8 @@ from liquid_control.agents.blocks import (
     pack,
     unpack,
 )
-from liquid_control.agents.ray_workers import Lost, RayEngine
-from liquid_control.agents.rollout import EpisodeEnd
-from liquid_control.agents.sequences import Transitions
-from liquid_control.checkpoints import env_state
-from liquid_control.checkpoints.fields import Arrays
+from liquid_control.collectors.ray_workers import Lost, RayEngine
+from liquid_control.collectors.transitions import EpisodeEnd, Transitions
 from liquid_control.policies.stateful import StatefulPolicy
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from liquid_control.agents.acting import act
-from liquid_control.agents.finite_checks import NotFinite
-from liquid_control.agents.rollout import EpisodeEnd, find_episode_ends
 from liquid_control.checkpoints import env_state
 from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
+from liquid_control.collectors.acting import act
+from liquid_control.collectors.finite_checks import NotFinite
+from liquid_control.collectors.transitions import EpisodeEnd, find_episode_ends
 from liquid_control.policies.stateful import StatefulPolicy
 
 MakeEnvs: TypeAlias = Callable[..., VecEnv]

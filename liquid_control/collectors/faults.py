@@ -17,8 +17,8 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 
-from liquid_control.agents.finite_checks import NotFinite
 from liquid_control.checkpoints.durable import write_text
+from liquid_control.collectors.finite_checks import NotFinite
 
 DEAD = (EOFError, BrokenPipeError, ConnectionResetError)
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.finite_checks import NotFinite
+from liquid_control.collectors.finite_checks import NotFinite
 
 SMALL: dict[type[Any], dict[str, Any]] = {
     LiquidPPO: {"n_steps": 32, "batch_size": 32, "n_epochs": 1},

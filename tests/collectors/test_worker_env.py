@@ -25,15 +25,20 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from liquid_control import LiquidPPO, LiquidSAC, WorkerVecEnv, envs
-from liquid_control.agents import worker_env
-from liquid_control.agents.acting import act
-from liquid_control.agents.blocks import Host, pack, unpack
-from liquid_control.agents.finite_checks import NotFinite
-from liquid_control.agents.ray_workers import Lost
-from liquid_control.agents.worker_env import MOST_LOSSES, LocalEngine, LocalWorker, default_block
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
+from liquid_control.collectors import worker_env
+from liquid_control.collectors.acting import act
+from liquid_control.collectors.blocks import Host, pack, unpack
+from liquid_control.collectors.finite_checks import NotFinite
+from liquid_control.collectors.ray_workers import Lost
+from liquid_control.collectors.worker_env import (
+    MOST_LOSSES,
+    LocalEngine,
+    LocalWorker,
+    default_block,
+)
 
 TASK = "InvertedPendulum-v5"
 NUM_ENVS, BLOCK, SEED = 8, 2, 3

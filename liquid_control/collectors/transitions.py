@@ -1,0 +1,85 @@
+"""What acting collects: control steps, and the ends of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
+
+from liquid_control.policies.stateful import StatefulPolicy
+
+
+class Transitions(NamedTuple):
+    """What acting collects: control steps of B environments.
+
+    Attributes:
+        features: (T, B, features), raw.
+        elapsed_time: (T, B) seconds.
+        episode_start: (T, B), nonzero where an episode starts.
+        actions: (T, B, ...).
+        rewards: (T, B).
+        ended: (T, B), true where the step was the last of its episode.
+        seconds: (T, B) that the step lasted; NaN where the environment does not say, and it is the
+            elapsed time of the observation that followed.
+    """
+
+    features: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
+    actions: Tensor
+    rewards: Tensor
+    ended: Tensor
+    seconds: Tensor
+
+    def to(self, device: torch.device) -> Transitions:
+        """Return them on a device."""
+        return Transitions(*(column.to(device) for column in self))
+
+
+class EpisodeEnd(NamedTuple):
+    """The step at which an episode of a rollout ended, and its terminal observation."""
+
+    step: int
+    env: int
+    truncated: bool
+    observation: Any
+
+
+def find_episode_ends(
+    step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]
+) -> list[EpisodeEnd]:
+    """Return the episodes that ended at one step of SB3's environments."""
+    return [
+        EpisodeEnd(
+            step,
+            env,
+            infos[env].get("TimeLimit.truncated", False),
+            infos[env]["terminal_observation"],
+        )
+        for env in np.flatnonzero(dones).tolist()
+    ]
+
+
+Place = tuple[Tensor, Tensor]
+"""Indices of steps and of environments, (count,) each."""
+
+
+def gather(
+    policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
+) -> tuple[Place, tuple[Tensor, Tensor]]:
+    """Return where episodes ended, and the features and elapsed time of their last observations."""
+    step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
+    observations = [each.observation for each in ends]
+    return (step, env), policy.split(obs_as_tensor(_stack(observations), policy.device))
+
+
+def _stack(observations: list[Any]) -> Any:
+    """Stack single observations to a batch."""
+    if isinstance(observations[0], dict):
+        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
+    return np.stack(observations)
