@@ -1,0 +1,389 @@
+"""Returns of circuits and of SB3's agents at equal settings, over tasks, observations and rates.
+
+    python benchmarks/comparison.py --tasks Hopper-v5 Walker2d-v5 --seeds 201 202 203 204 205
+    python benchmarks/comparison.py --observe positions --agents LiquidPPO:lstm RecurrentPPO:lstm
+    python benchmarks/comparison.py --rates varying --no-clock
+    python benchmarks/comparison_figures.py
+
+Agents on policy train in 16 environments of 128 steps with minibatches of 64, 10 epochs, and
+`log_std_init` -1; their learning rate falls to zero. LiquidPPO learns from sequences of 16 steps,
+with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO have
+VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP over
+four stacked observations. LiquidSAC makes 4 updates of 1024 control steps after each step of its 16
+environments, with critics of 128-128; SB3's SAC has its defaults, an update for every control step.
+
+Each training runs in a process with one thread, and its row is appended to a table. Trainings that
+are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
+the learning rate: give every agent that is compared the same seeds and `--learning-rates`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from comparison_rows import POINTS, Observe, Rates, Result, Training, append, read, reported
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecExtractDictObs,
+    VecFrameStack,
+    VecNormalize,
+)
+from table import print_table
+
+from liquid_control import LiquidPPO, LiquidSAC, envs
+from liquid_control.agents.evaluation import evaluate
+
+UNSEEN = 2**31  # far above every seed of a training
+EPISODES = 20
+NUM_ENVS = 16
+STACKED = 4
+RATIOS = {"quarter": 0.25, "half": 0.5, "nominal": 1.0, "double": 2.0, "fourfold": 4.0}
+NOISE, LOST = (10, 30, 100), (10, 30, 50)  # per cent
+
+NCP = {
+    "kind": "ncp",
+    "inter": 24,
+    "command": 34,
+    "motor": 32,
+    "sensory_fanout": 12,
+    "inter_fanout": 17,
+    "recurrent_command_synapses": 578,
+    "motor_fanin": 17,
+}
+DENSE = {"kind": "dense", "neurons": 64, "motor": 64}
+CIRCUITS: dict[str, dict[str, Any]] = {
+    "cfc": {"neurons": "cfc", "wiring": NCP},
+    "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
+    "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
+    "dense": {"neurons": "cfc", "wiring": DENSE},
+    "lstm": {"neurons": "lstm", "wiring": DENSE},
+    "gru": {"neurons": "gru", "wiring": DENSE},
+}
+THEIRS = ("PPO:mlp", "PPO:stack", "RecurrentPPO:lstm", "SAC:mlp", "SAC:stack")
+AGENTS = tuple(f"{ours}:{name}" for ours in ("LiquidPPO", "LiquidSAC") for name in CIRCUITS)
+AGENTS += THEIRS
+
+
+@dataclass
+class Arguments:
+    """Returns of circuits and of SB3's agents at equal settings."""
+
+    tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")
+    """Gymnasium's MuJoCo tasks."""
+
+    observe: Observe = "full"
+    """Part of the observation that agents get."""
+
+    rates: Rates = "nominal"
+    """The nominal interval, or intervals from half to twice as long, constant in half of the
+    episodes."""
+
+    clock: bool = True
+    """Whether agents observe the elapsed time."""
+
+    agents: tuple[str, ...] = ("LiquidPPO:cfc", "PPO:mlp")
+    """Algorithms and policies."""
+
+    learning_rates: tuple[float, ...] = (3e-4,)
+    """Learning rates of every agent."""
+
+    seeds: tuple[int, ...] = (201, 202, 203, 204, 205)
+    """Seeds of the trainings."""
+
+    steps: int = 1_000_000
+    """Control steps of a training."""
+
+    jobs: int = 1
+    """Number of parallel trainings."""
+
+    table: Path = Path("docs/results/results.csv")
+    """Table of the results, to which rows are appended."""
+
+    models: Path | None = None
+    """Folder in which trained agents are saved."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.agents) - set(AGENTS):
+            raise SystemExit(f"unknown agents {sorted(unknown)}; there are {', '.join(AGENTS)}")
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A task, its nominal interval and its physics step in seconds."""
+
+    task: str
+    nominal: float
+    timestep: float
+
+    @classmethod
+    def of(cls, task: str) -> Robot:
+        """Measure a task."""
+        env = envs.make(task)
+        timestep = env.unwrapped.model.opt.timestep  # type: ignore[attr-defined]
+        robot = cls(task, env.get_wrapper_attr("nominal_interval"), timestep)
+        env.close()
+        return robot
+
+    def interval(self, ratio: float) -> float:
+        """Return the interval of whole physics steps next to a ratio of the nominal one."""
+        steps = max(1, round(ratio * self.nominal / self.timestep))
+        return float(steps * self.timestep)
+
+    def varying(self) -> envs.PerEpisode:
+        """Return intervals from half to twice the nominal one, at a constant rate half the time."""
+        return envs.PerEpisode(envs.Uniform(self.interval(0.5), self.interval(2.0)), share=0.5)
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """Return the environments' arguments by the column of the results."""
+        return {
+            **{f"at_{name}": {"interval": self.interval(r)} for name, r in RATIOS.items()},
+            **{
+                f"noise_{each}": {"sensors": [envs.Noise(each / 100, relative=True)]}
+                for each in NOISE
+            },
+            **{f"lost_{each}": {"sensors": [envs.Dropout(each / 100)]} for each in LOST},
+        }
+
+
+class Curve(BaseCallback):
+    """Mean returns of training episodes after equal shares of the steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.returns: list[int] = []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps * POINTS >= self.steps * (len(self.returns) + 1):
+            self.returns.append(round(trained_return(self.model)))
+        return True
+
+
+def trained_return(model: BaseAlgorithm) -> float:
+    """Return the mean of the last 100 training episodes, 0 before one has ended."""
+    assert model.ep_info_buffer is not None
+    return float(np.mean([each["r"] for each in model.ep_info_buffer] or [0.0]))
+
+
+def robots(training: Training, count: int, seed: int, **conditions: Any) -> VecEnv:
+    """Return environments, with observations as the agent takes them."""
+    env = envs.make_vec(
+        training.task, count, observe=training.observe, seed=seed, threads=1, **conditions
+    )
+    if not training.clock:
+        env = VecExtractDictObs(env, "observation")
+    return VecFrameStack(env, STACKED) if training.policy == "stack" else env
+
+
+def normalised(training: Training, env: VecEnv) -> VecEnv:
+    """Return what normalises observations and rewards of SB3's agents on policy."""
+    return VecNormalize(env) if training.algorithm in ("PPO", "RecurrentPPO") else env
+
+
+def create(training: Training, env: VecEnv) -> BaseAlgorithm:
+    """Return an untrained agent."""
+    on_policy: dict[str, Any] = {
+        "n_steps": 128,
+        "batch_size": 64,
+        "learning_rate": LinearSchedule(training.learning_rate, 0.0, 1.0),
+    }
+    shared: dict[str, Any] = {"seed": training.seed, "device": "cpu"}
+    kind = "MultiInput" if training.clock else "Mlp"
+    layers: dict[str, Any] = {"net_arch": [64, 64], "log_std_init": -1.0}
+    match training.algorithm:
+        case "PPO":
+            return PPO(f"{kind}Policy", env, policy_kwargs=layers, **on_policy, **shared)
+        case "RecurrentPPO":
+            layers |= {"net_arch": [64], "lstm_hidden_size": 64}
+            return RecurrentPPO(
+                f"{kind}LstmPolicy", env, policy_kwargs=layers, **on_policy, **shared
+            )
+        case "SAC":
+            rate = training.learning_rate
+            return SAC(f"{kind}Policy", env, learning_rate=rate, gradient_steps=-1, **shared)
+    circuit = {"encoder": [64], **CIRCUITS[training.policy]}
+    if training.algorithm == "LiquidSAC":
+        return LiquidSAC(
+            "LiquidPolicy",
+            env,
+            learning_rate=training.learning_rate,
+            learning_starts=5000,
+            gradient_steps=4,
+            policy_kwargs={"critic_layers": [128, 128], **circuit},
+            **shared,
+        )
+    circuit |= {"critic": "mlp", "critic_layers": [64, 64], "log_std_init": -1.0}
+    return LiquidPPO(
+        "LiquidPolicy", env, sequence_length=16, policy_kwargs=circuit, **on_policy, **shared
+    )
+
+
+def train(training: Training, models: Path | None) -> Result:
+    """Train one agent, and measure it."""
+    torch.set_num_threads(1)
+    robot = Robot.of(training.task)
+    usual = {"interval": robot.varying()} if training.rates == "varying" else {}
+    env = normalised(training, robots(training, NUM_ENVS, training.seed, **usual))
+    model = create(training, env)
+    curve = Curve(training.steps)
+    start = time.process_time()
+    model.learn(training.steps, callback=curve)
+    seconds = time.process_time() - start
+    if models is not None:
+        name = f"{training.task}-{training.observe}-{training.rates}-{training.clock}"
+        model.save(models / f"{name}-{training.algorithm}-{training.policy}-{training.seed}.zip")
+
+    unseen = unseen_robots(training, env, usual)
+    final = evaluate(model, unseen)
+    measured = {
+        column: round(evaluate(model, unseen_robots(training, env, usual | conditions)).mean, 1)
+        for column, conditions in robot.conditions().items()
+    }
+    return Result(
+        **vars(training),
+        **measured,
+        **sizes(model),
+        commit=commit(),
+        training_return=round(trained_return(model), 1),
+        deterministic_return=round(final.mean, 1),
+        deviation=round(final.deviation, 1),
+        curve=tuple(curve.returns),
+        cpu_seconds=round(seconds),
+        microseconds=round(1e6 * seconds_per_decision(model, unseen), 1),
+    )
+
+
+def unseen_robots(training: Training, env: VecEnv, conditions: Mapping[str, Any]) -> VecEnv:
+    """Return environments of an evaluation, with the moments of observations of the training."""
+    unseen = robots(training, EPISODES, UNSEEN, **conditions)
+    if isinstance(env, VecNormalize):
+        unseen = VecNormalize(unseen, training=False, norm_reward=False)
+        unseen.obs_rms = env.obs_rms
+    return unseen
+
+
+def sizes(model: BaseAlgorithm) -> dict[str, int]:
+    """Return the actor's parameters, and the synapses of its circuit if it has one."""
+    policy: Any = model.policy
+    others = ("critic", "value", "vf", "target")
+    actor = [
+        parameter.numel()
+        for name, parameter in policy.named_parameters()
+        if not any(part in name for part in others)
+    ]
+    found = {"parameters": sum(actor)}
+    if isinstance(model, LiquidPPO | LiquidSAC):
+        found["synapses"] = policy.actor_circuit.wiring.synapse_count
+    return found
+
+
+def seconds_per_decision(model: BaseAlgorithm, env: VecEnv) -> float:
+    """Return processor time of `predict` for one robot, the shortest of several loops."""
+    observation: Any = env.reset()
+    one = (
+        {name: part[:1] for name, part in observation.items()}
+        if isinstance(observation, dict)
+        else observation[:1]
+    )
+    state, begins = None, np.zeros(1, dtype=bool)
+    _, state = model.predict(one, None, np.ones(1, dtype=bool), deterministic=True)
+    loops = []
+    for _ in range(10):
+        start = time.process_time()
+        for _ in range(100):
+            _, state = model.predict(one, state, begins, deterministic=True)
+        loops.append((time.process_time() - start) / 100)
+    return min(loops)
+
+
+def commit() -> str:
+    """Return the commit of this file."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def summary(results: Iterable[Result]) -> list[list[str]]:
+    """Return the table's cells: means over seeds, and their ratio to those of SB3's PPO."""
+    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for each in results:
+        clock = "" if each.clock or each.rates == "nominal" else "no clock"
+        groups[each.task, each.observe, each.rates, clock, f"{each.steps:,}", each.agent].append(
+            each
+        )
+    means = {
+        key: [
+            float(np.mean([getattr(each, name) for each in group]))
+            for name in ("training_return", "deterministic_return")
+        ]
+        for key, group in groups.items()
+    }
+    rows = []
+    for key, (trained, deterministic) in sorted(means.items()):
+        control = means.get((*key[:-1], "PPO:mlp"))
+        ratio = "" if control is None else f"{trained / control[0]:.2f}"
+        seeds = str(len(groups[key]))
+        rows.append([*key, seeds, f"{trained:,.0f}", f"{deterministic:,.0f}", ratio])
+    return rows
+
+
+def main(arguments: Arguments) -> None:
+    """Train what is not in the table yet, and print the table."""
+    done = {each.training for each in read(arguments.table)}
+    wanted = [
+        Training(
+            task,
+            arguments.observe,
+            arguments.rates,
+            arguments.clock,
+            *agent.split(":"),
+            learning_rate=rate,
+            seed=seed,
+            steps=arguments.steps,
+        )
+        for seed, task, rate, agent in product(
+            arguments.seeds, arguments.tasks, arguments.learning_rates, arguments.agents
+        )
+    ]
+    missing = [each for each in wanted if each not in done]
+    if arguments.models is not None:
+        arguments.models.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        for finished in as_completed(
+            [pool.submit(train, each, arguments.models) for each in missing]
+        ):
+            append(arguments.table, finished.result())
+            print(finished.result(), flush=True)
+    header = (
+        "task",
+        "observe",
+        "rates",
+        "",
+        "steps",
+        "agent",
+        "seeds",
+        "training",
+        "deterministic",
+        "over PPO:mlp",
+    )
+    print_table(header, summary(reported(read(arguments.table))))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
