@@ -1,0 +1,283 @@
+"""Tables and figures of the comparison of agents, from its table of results alone.
+
+    python benchmarks/comparison_figures.py
+
+Writes the figures beside the page, and the tables into it. Means are interquartile means over
+seeds, with 95 % intervals of a stratified bootstrap (Agarwal et al. 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from comparison_rows import POINTS, Result, read, reported
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from picture import COLOURS
+
+from liquid_control.sweeps.references import reference_of
+from liquid_control.sweeps.statistics import Estimate, curve, estimate_iqm, iqm
+
+FOLDER = Path("docs/results")
+BEGIN, END = "<!-- begin of what benchmarks/comparison_figures.py writes -->", "<!-- end -->"
+MARKERS = "osD^vPX*<>"
+
+RATIOS = {
+    "at_quarter": 0.25,
+    "at_half": 0.5,
+    "at_nominal": 1.0,
+    "at_double": 2.0,
+    "at_fourfold": 4.0,
+}
+NOISE = {"deterministic_return": 0.0, "noise_10": 0.1, "noise_30": 0.3, "noise_100": 1.0}
+LOST = {"deterministic_return": 0.0, "lost_10": 10.0, "lost_30": 30.0, "lost_50": 50.0}
+
+
+@dataclass
+class Arguments:
+    """Draw the comparison again from its table."""
+
+    table: Path = FOLDER / "results.csv"
+    """Table of the results."""
+
+    page: Path = FOLDER / "comparison.md"
+    """Page whose tables are replaced."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the agents of one panel have in common."""
+
+    task: str
+    observe: str
+    rates: str
+    steps: int
+
+    @classmethod
+    def of(cls, row: Result) -> Scenario:
+        return cls(row.task, row.observe, row.rates, row.steps)
+
+    @property
+    def title(self) -> str:
+        """Its name in figures."""
+        return f"{self.task}, {self.observe}, {self.rates} rate{'s' * (self.rates != 'nominal')}"
+
+
+Groups = dict[Scenario, dict[str, list[Result]]]
+
+
+def grouped(rows: Iterable[Result]) -> Groups:
+    """Return the rows by scenario and name of the agent, in the order of both."""
+    groups: Groups = {}
+    for row in sorted(rows, key=lambda row: (row.observe, row.rates, row.task, row.agent)):
+        name = row.agent if row.clock or row.rates == "nominal" else f"{row.agent}, no clock"
+        groups.setdefault(Scenario.of(row), {}).setdefault(name, []).append(row)
+    return groups
+
+
+def estimate(rows: Sequence[Result], column: str) -> Estimate:
+    """Return the interquartile mean of a column with its interval, over the rows that have it."""
+    return estimate_iqm([known(rows, (column,))[:, 0]])
+
+
+def middle(rows: Sequence[Result], column: str) -> float:
+    """Return the interquartile mean of a column; NaN if no row has it."""
+    values = known(rows, (column,))[:, 0]
+    return float(iqm(values)) if len(values) else math.nan
+
+
+def known(rows: Sequence[Result], columns: Iterable[str]) -> NDArray[np.float64]:
+    """Return the columns (rows, columns) of the rows that have them all."""
+    names = list(columns)
+    values = [[getattr(row, name) for name in names] for row in rows]
+    complete = [each for each in values if None not in each]
+    return np.array(complete, dtype=float).reshape(-1, len(names))
+
+
+class Pictures:
+    """Figures of all scenarios, in which an agent always has the same colour and marker."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        names = sorted({name for agents in groups.values() for name in agents})
+        self.styles = {
+            name: (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
+            for place, name in enumerate(names)
+        }
+
+    def returns(self) -> Figure:
+        """Draw the deterministic return of every agent: seeds, mean, and interval."""
+        figure, panels = self._panels(row_height=0.5 + 0.22 * len(self.styles))
+        for axes, agents in zip(panels, self.groups.values(), strict=True):
+            for place, (name, rows) in enumerate(agents.items()):
+                colour, marker = self.styles[name]
+                seeds = [row.deterministic_return for row in rows]
+                each = estimate(rows, "deterministic_return")
+                axes.plot(seeds, [place] * len(seeds), "|", color=colour, alpha=0.6)
+                axes.hlines(place, each.low, each.high, color=colour, linewidth=2)
+                axes.plot(each.value, place, marker, color=colour)
+            axes.set_yticks(range(len(agents)), [f"{n} ({len(r)})" for n, r in agents.items()])
+            axes.set_ylim(len(agents) - 0.5, -0.5)
+            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.set_xlabel("return (seeds in parentheses)")
+        return figure
+
+    def curves(self) -> Figure:
+        """Draw the learning curves."""
+        figure, panels = self._panels()
+        for axes, (scenario, agents) in zip(panels, self.groups.items(), strict=True):
+            steps = np.arange(1, POINTS + 1) * scenario.steps / POINTS / 1e6
+            for name, rows in agents.items():
+                curves = [row.curve for row in rows if len(row.curve) == POINTS]
+                self._band(axes, name, steps, np.array(curves, dtype=float).reshape(-1, POINTS))
+            axes.set_xlabel("control steps (millions)")
+            _from_zero(axes)
+        self._legend(figure)
+        return figure
+
+    def conditions(self, columns: dict[str, float], label: str, *, log: bool = False) -> Figure:
+        """Draw the return under conditions that differ from those of the training."""
+        figure, panels = self._panels()
+        for axes, agents in zip(panels, self.groups.values(), strict=True):
+            for name, rows in agents.items():
+                self._band(axes, name, np.array(list(columns.values())), known(rows, columns))
+            if log:
+                axes.set_xscale("log", base=2)
+                axes.set_xticks(list(columns.values()), [f"{each:g}" for each in columns.values()])
+            axes.set_xlabel(label)
+            _from_zero(axes)
+        self._legend(figure)
+        return figure
+
+    def _band(
+        self, axes: Axes, name: str, x: NDArray[np.float64], returns: NDArray[np.float64]
+    ) -> None:
+        """Draw returns (seeds, points) as a mean and its interval; nothing without a seed."""
+        if not len(returns):
+            return
+        colour, marker = self.styles[name]
+        means, low, high = curve(returns)
+        axes.plot(x, means, marker=marker, markersize=4, color=colour)
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.set_ylabel("return")
+
+    def _panels(self, row_height: float = 2.6) -> tuple[Figure, list[Axes]]:
+        columns = min(2, len(self.groups))
+        rows = math.ceil(len(self.groups) / columns)
+        figure = Figure(figsize=(8.0, row_height * rows + 0.6), layout="constrained")
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in panels[len(self.groups) :]:
+            axes.remove()
+        for axes, scenario in zip(panels, self.groups, strict=False):
+            axes.set_title(scenario.title, loc="left", fontsize=10)
+            axes.grid(alpha=0.3)
+        return figure, panels[: len(self.groups)]
+
+    def _legend(self, figure: Figure) -> None:
+        handles = [
+            Line2D([], [], color=colour, marker=marker, label=name)
+            for name, (colour, marker) in self.styles.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+
+def _from_zero(axes: Axes) -> None:
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def table(groups: Groups) -> list[str]:
+    """Return a table of all scenarios and agents, in Markdown."""
+    header = (
+        "task, observation, rates",
+        "agent",
+        "seeds",
+        "training",
+        "deterministic",
+        "score",
+        "worst rate",
+        "noise 0.3",
+        "30 % lost",
+        "parameters",
+        "minutes",
+        "µs",
+    )
+    lines = [f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
+    for scenario, agents in groups.items():
+        for name, rows in agents.items():
+            final = estimate(rows, "deterministic_return")
+            reference = reference_of(scenario.task)
+            cells = (
+                scenario.title,
+                name,
+                str(len(rows)),
+                _interval(estimate(rows, "training_return")),
+                _interval(final),
+                "" if reference is None else f"{reference.normalise(np.array(final.value)):.2f}",
+                _number(min(middle(rows, column) for column in RATIOS)),
+                *(_number(middle(rows, name)) for name in ("noise_30", "lost_30", "parameters")),
+                _number(middle(rows, "cpu_seconds") / 60, 1),
+                _number(middle(rows, "microseconds")),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _interval(each: Estimate) -> str:
+    if math.isnan(each.low):
+        return _number(each.value)
+    return f"{_number(each.value)} ({_number(each.low)} to {_number(each.high)})"
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def main(arguments: Arguments) -> None:
+    """Draw the figures, and replace the tables of the page."""
+    rows = reported(read(arguments.table))
+    if not rows:
+        raise SystemExit(f"{arguments.table} has no rows to report; run benchmarks/comparison.py")
+    before, _, rest = arguments.page.read_text("utf-8").partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{arguments.page} lacks the lines {BEGIN!r} and {END!r}")
+
+    groups = grouped(rows)
+    pictures = Pictures(groups)
+    figures = {
+        "returns": ("Deterministic returns of all agents", pictures.returns()),
+        "curves": ("Learning curves of all agents", pictures.curves()),
+        "rates": (
+            "Return against the control interval",
+            pictures.conditions(RATIOS, "interval / nominal interval", log=True),
+        ),
+        "noise": (
+            "Return against noise of the sensors",
+            pictures.conditions(NOISE, "noise (running deviations of each sensor)"),
+        ),
+        "lost": (
+            "Return against lost observations",
+            pictures.conditions(LOST, "lost observations (%)"),
+        ),
+    }
+    lines = [BEGIN, "", *table(groups), ""]
+    for name, (title, figure) in figures.items():
+        file = f"comparison_{name}.png"
+        figure.savefig(arguments.page.parent / file, dpi=110, metadata={"Software": None})
+        lines += [f"![{title}]({file})", ""]
+    arguments.page.write_text(before + "\n".join([*lines, END]) + after, "utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
