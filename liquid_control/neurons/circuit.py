@@ -211,9 +211,9 @@ class Circuit(nn.Module, ABC):
     ) -> Tensor | None:
         """Return each neuron's time constant in each step of a sequence, given its inputs.
 
-        For LTC and CT-RNN it is one over the decay at the beginning of the step. A CfC neuron has a
-        gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it is
-        1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
+        For LTC, CT-RNN and LRC it is one over the decay at the beginning of the step. A CfC neuron
+        has a gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it
+        is 1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
 
         Args:
             inputs: (time, batch, sensory), as for `activity`.

@@ -318,7 +318,7 @@ def test_a_default_name_has_only_letters_digits_and_marks(recipe_file: Path) -> 
 
 
 @pytest.mark.parametrize("critic", ["twin", "mlp", "shared"])
-@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lstm", "gru"])
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"])
 def test_the_estimate_of_weights_is_a_bound(recipe_file: Path, neurons: str, critic: str) -> None:
     sizes = ["policy.wiring={kind: dense, neurons: 64}", "policy.encoder=[32]"]
     recipe = load_recipe(
