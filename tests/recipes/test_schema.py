@@ -436,7 +436,8 @@ def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
     resolved = load_recipe(path)
     missing = {name for name, value in resolved.policy if value is None}
     others = {"actor_layers", "n_critics", "share_encoder"} if algorithm == "ppo" else set()
-    others |= {"critic", "log_std_init"} if algorithm == "sac" else set()
+    of_ppo = {"critic", "log_std_init", "image_layers", "image_features"}
+    others |= of_ppo if algorithm == "sac" else set()
     assert missing == others | {
         "critic_wiring",
         "neuron_kwargs",
