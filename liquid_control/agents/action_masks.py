@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from liquid_control.agents.worker_env import WorkerVecEnv
 from liquid_control.policies.masks import choices
 from liquid_control.policies.observations import ACTION_MASK, OBSERVATION
 
@@ -64,9 +65,18 @@ class VecActionMasks(VecEnvWrapper):
 
 
 def with_action_masks(env: VecEnv) -> VecEnv:
-    """Return the environments with masks in their observations, if they have a method for them."""
+    """Return the environments with masks in their observations, if they have a method for them.
+
+    Raises:
+        ValueError: they are on workers, or as `VecActionMasks` raises it.
+    """
     space = env.observation_space
     has_key = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
     if has_key or not env.has_attr(METHOD):
         return env
+    if isinstance(env, WorkerVecEnv):
+        raise ValueError(
+            f"environments on workers cannot be asked for {METHOD}(); put the mask into their "
+            f"observations, as the key {ACTION_MASK!r} of a Dict"
+        )
     return VecActionMasks(env)
