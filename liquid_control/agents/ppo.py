@@ -183,6 +183,22 @@ class LiquidPPO(SavedAgent, PPO):
             return self.policy.predict(observation, state, episode_start, deterministic)
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
 
+    def set_plasticity(self, plasticity: str) -> None:
+        """Choose what goes on learning, and start the optimizer anew; see `LiquidPolicy`.
+
+        "readout" keeps what was learnt, and adapts to a robot that has changed by few weights. It
+        is saved with the agent.
+
+            model = LiquidPPO.load("agent", env=changed_robot)
+            model.set_plasticity("readout")
+            model.learn(100_000)
+
+        Raises:
+            ValueError: it is neither "full" nor "readout".
+        """
+        self.policy.set_plasticity(plasticity)
+        self.policy_kwargs["neuron_kwargs"] = self.policy.options.neuron_kwargs
+
     def _setup_model(self) -> None:
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
         if self.batch_size % self.sequence_length:

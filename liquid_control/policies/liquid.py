@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -21,7 +22,13 @@ from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.images import Images, images_among
 from liquid_control.policies.masks import mask_logits
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, Signal, TwinCritic, make_critic
+from liquid_control.policies.networks import (
+    CircuitSpec,
+    EncodedCircuit,
+    Signal,
+    TwinCritic,
+    make_critic,
+)
 from liquid_control.policies.observations import image_spaces, without_mask
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
@@ -95,14 +102,35 @@ class LiquidPolicy(StatefulPolicy):
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
+        self.optimizer = self._new_optimizer(lr_schedule(1))
+
+    def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
         circuits = [module for module in self.modules() if isinstance(module, Circuit)]
-        self.optimizer = RecurrentAdam(
+        return RecurrentAdam(
             [weight for weight in self.parameters() if weight.requires_grad],
             chain.from_iterable(circuit.memory_synapses() for circuit in circuits),
             chain.from_iterable(circuit.step_lengths() for circuit in circuits),
-            lr=lr_schedule(1),
+            lr=learning_rate,
             **self.optimizer_kwargs,
         )
+
+    def set_plasticity(self, plasticity: str) -> None:
+        """Choose what goes on learning: "full", or "readout" for what reads the circuits alone.
+
+        With "readout" the circuits' synapses, and encoders ahead of them, keep their weights;
+        output mappings, the action head with its deviation, and the critic's head learn. The
+        optimizer starts anew. A policy that is built with `neuron_kwargs={"plasticity": "readout"}` is the
+        same.
+
+        Raises:
+            ValueError: it is neither of the two.
+        """
+        for body in self.modules():
+            if isinstance(body, EncodedCircuit):
+                body.set_plasticity(plasticity)
+        neuron_kwargs = {**(self.options.neuron_kwargs or {}), "plasticity": plasticity}
+        self.options = replace(self.options, neuron_kwargs=neuron_kwargs)
+        self.optimizer = self._new_optimizer(self.optimizer.param_groups[0]["lr"])
 
     @property
     def actor_circuit(self) -> Circuit:

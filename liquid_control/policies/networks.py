@@ -114,10 +114,17 @@ class EncodedCircuit(nn.Module):
         self.encoder = encoder
         self.circuit = circuit
         self.time_scale = time_scale
-        if circuit.plasticity == "readout":
-            for frozen in (encoder, images):
-                if frozen is not None:
-                    frozen.requires_grad_(False)
+        self._apply_plasticity()
+
+    def set_plasticity(self, plasticity: str) -> None:
+        """Freeze the circuit and what is ahead of it, or let them learn; see `Circuit`."""
+        self.circuit.set_plasticity(plasticity)
+        self._apply_plasticity()
+
+    def _apply_plasticity(self) -> None:
+        for ahead in (self.encoder, self.images):
+            if ahead is not None:
+                ahead.requires_grad_(self.circuit.plasticity == "full")
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the activity (time, batch, neurons) and the state after the last step."""
