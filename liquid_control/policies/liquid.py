@@ -119,7 +119,7 @@ class LiquidPolicy(StatefulPolicy):
 
         With "readout" the circuits' synapses, and encoders ahead of them, keep their weights;
         output mappings, the action head with its deviation, and the critic's head learn. The
-        optimizer starts anew. A policy that is built with `neuron_kwargs={"plasticity": "readout"}` is the
+        optimizer starts anew. A policy that is built with the neurons' option `plasticity` is the
         same.
 
         Raises:

@@ -373,7 +373,7 @@ def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
     [
         ("task=NoSuchTask-v5", "unknown task 'NoSuchTask-v5'"),
         ("task=CartPole-v1", "CartPole-v1 has no MuJoCo physics"),
-        ("task=HalfCheetah-v2", "task and env: The mujoco v2 and v3"),
+        ("task=HalfCheetah-v1", "task and env: Environment version v1 for `HalfCheetah`"),
         ("task=no_such_module:Robot-v0", "No module named 'no_such_module'"),
         ("task=..robots:Robot-v0", "task and env: "),
         ("env.kwargs={wheels: 3}", "wheels"),
