@@ -6,7 +6,7 @@
 Trains LiquidPPO on a task, then weakens all motors for good, and goes on learning: with
 `plasticity="readout"`, with all weights, and not at all. Reports returns on unseen episodes of the
 changed robot after each round, and the control steps until they are back at a share of the return
-before the change. Each row is a seed; nothing is said of what was not reached.
+before the change. Each row is a seed.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ class Arguments:
 
     learning_rate: float = 3e-4
     """After the change; before, it falls from this to zero."""
+
+    kinds: tuple[str, ...] = KINDS
+    """What goes on learning."""
 
     seeds: tuple[int, ...] = (0,)
     """Of trainings and episodes."""
@@ -124,7 +127,7 @@ def of_seed(arguments: Arguments, seed: int) -> list[list[str]]:
     with TemporaryDirectory() as folder:
         model.save(path := Path(folder, "agent.zip"))
         env.close()
-        for kind in KINDS:
+        for kind in arguments.kinds:
             course = after_change(path, kind, arguments, seed)
             goal = arguments.share * before
             steps = next((f"{steps:,}" for steps, mean in course if mean >= goal), "not reached")
