@@ -45,9 +45,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_a_table_and_a_figure_for_each_test(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "stress.yaml").write_text(STRESS)
     command = ["evaluate", str(trained), "--stress", str(tmp_path / "stress.yaml"), "--quiet"]
-    assert cli.main(command) == 0
-    assert cli.main([*command, "--episodes", "2"]) == 0  # beside the first
-    first, second = sorted((trained / "stress").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert cli.main([*command, "--episodes", "2"]) == 0
+    (first,) = (trained / "stress").iterdir()
     assert {path.name for path in first.iterdir()} == {
         "stress.csv",
         "noise.png",
@@ -64,13 +63,12 @@ def test_it_writes_a_table_and_a_figure_for_each_test(trained: Path, tmp_path: P
             for window in ("before", "soon after", "later")
         ),
     ]
-    assert {row["episodes"] for row in rows} == {"3"}
+    assert {row["episodes"] for row in rows} == {"2"}
     means = {(row["test"], row["value"], row["window"]): float(row["mean"]) for row in rows}
     assert all(np.isfinite(mean) for mean in means.values())
     # Until the motor fails, episodes are the same.
     before = [means["motor fails", what, "before"] for what in ("changed", "not changed")]
     assert before[0] == before[1] > 0
-    assert len(list(csv.DictReader((second / "stress.csv").open()))) == len(rows)
 
 
 def test_a_condition_takes_the_place_of_the_recipes_own_of_that_kind(tmp_path: Path) -> None:
