@@ -55,6 +55,7 @@ SLOW = {
     "ctrnn, rk4",
     "ctrnn, memory",
     "cfc, pure",
+    "lrc",
     "lrc, rk4, memory",
 }
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CIRCUITS]
