@@ -22,7 +22,7 @@ from table import print_table
 from timing import Turns, in_turns
 from torch import Tensor, nn
 
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import auto_ncp, dense
 
 SENSORY, NEURONS, MOTOR = 24, 64, 8
@@ -51,6 +51,7 @@ def our_circuits() -> dict[str, Circuit]:
         "dense CfC": CfC(full),
         "NCP-LTC, 6 steps": LTC(wired, ode_steps=6),
         "NCP-CT-RNN": CTRNN(wired),
+        "NCP-LRC, 6 steps": LRC(wired, ode_steps=6),
         "NCP-LSTM": LSTM(wired),
         "dense LSTM": LSTM(full),
         "dense GRU": GRU(full),

@@ -8,7 +8,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -31,6 +33,7 @@ from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import act, observe
+from liquid_control.collectors.action_masks import with_action_masks
 from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.finite_checks import (
     check_update,
@@ -159,7 +162,37 @@ class LiquidPPO(SavedAgent, PPO):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        return with_time_in_seconds(PPO._wrap_env(env, verbose, monitor_wrapper))
+        wrapped = with_time_in_seconds(PPO._wrap_env(env, verbose, monitor_wrapper))
+        return with_action_masks(wrapped)
+
+    def predict(  # type: ignore[override]  # as in sb3-contrib's MaskablePPO
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: NDArray[np.float32] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Act on observations; arguments and results as in `LiquidPolicy.predict`."""
+        if action_masks is None:  # a policy of one's own may not take masks
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
+    def set_plasticity(self, plasticity: str) -> None:
+        """Choose what goes on learning, and start the optimizer anew; see `LiquidPolicy`.
+
+        "readout" keeps what was learnt, and adapts to a robot that has changed by few weights. It
+        is saved with the agent.
+
+            model = LiquidPPO.load("agent", env=changed_robot)
+            model.set_plasticity("readout")
+            model.learn(100_000)
+
+        Raises:
+            ValueError: it is neither "full" nor "readout".
+        """
+        self.policy.set_plasticity(plasticity)
+        self.policy_kwargs["neuron_kwargs"] = self.policy.options.neuron_kwargs
 
     def _setup_model(self) -> None:
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
@@ -287,9 +320,8 @@ class LiquidPPO(SavedAgent, PPO):
                         kl = statistics["approx_kl"][-1]
                         print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                     break
-        if self.policy.normalizer is not None:
-            # Only between iterations, so that the first epoch starts at ratios of exactly one.
-            self.policy.normalizer.update(self.rollout_buffer.rollout.transitions.features)
+        # Only between iterations, so that the first epoch starts at ratios of exactly one.
+        self.policy.update_normalizer(self.rollout_buffer.rollout.transitions.features)
         self._recompute_states()
         self._log_training(statistics)
 

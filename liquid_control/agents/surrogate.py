@@ -80,7 +80,8 @@ def surrogate(
         return Losses(*results.unbind()), fused_backward
 
     parameters.requires_grad_(), values.requires_grad_()
-    distribution = policy.distribution.proba_distribution(parameters)
+    mask = policy.mask_of(minibatch.features.flatten(0, 1))
+    distribution = policy.distribution_with(parameters, mask)
     log_prob = distribution.log_prob(minibatch.actions.flatten(0, 1)).view_as(minibatch.values)
     entropy = distribution.entropy()
     loss, losses = _surrogate(values.view_as(log_prob), log_prob, entropy, minibatch, options)

@@ -175,6 +175,11 @@ class Evaluate:
     seed: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Seed of the episodes; for any seed, they differ from those of the training."""
 
+    stress: Annotated[Path | None, otherwise("FILE", "none")] = None
+    """In the place of control rates, try what this YAML file lists: noise, dropout, delay,
+    actuator_delay (values of each), and changes of the robot in mid-episode. Writes a CSV file and
+    a figure for each of them into the run's folder `stress`."""
+
     trust: TrustFlags = UNTRUSTED
 
     quiet: Quiet = False

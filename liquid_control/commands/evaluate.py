@@ -11,11 +11,13 @@ from liquid_control.checkpoints.durable import replacing
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Evaluate
 from liquid_control.commands.display import results
-from liquid_control.commands.run_folder import new_evaluation, plot_of, write_json
+from liquid_control.commands.run_folder import new_evaluation, new_stress, plot_of, write_json
 from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
+from liquid_control.commands.stress import put_under_stress
 from liquid_control.commands.terminal import console, say
 from liquid_control.monitoring import figures
-from liquid_control.recipes import Recipe, build_env
+from liquid_control.recipes import CommandError, Recipe, build_env
+from liquid_control.recipes.stress import load_stress
 
 
 def execute(arguments: Evaluate) -> int:
@@ -27,8 +29,18 @@ def execute(arguments: Evaluate) -> int:
     }
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     run, recipe = open_run(arguments.folder, overrides, arguments.trust)
+    stress = None if arguments.stress is None else load_stress(arguments.stress)
+    if stress is not None and arguments.ratios is not None:
+        raise CommandError("--ratios and --stress are two evaluations; give one of them at a time")
     env = build_env(recipe)
     agent = restore(recipe, run, env)
+    if stress is not None:
+        env.close()
+        if arguments.episodes is not None:
+            stress = stress.model_copy(update={"episodes": arguments.episodes})
+        folder = new_stress(run, datetime.now())
+        put_under_stress(recipe, agent, stress, folder, quiet=arguments.quiet)
+        return 0
     path = new_evaluation(run, datetime.now())
     examine(recipe, agent, path, nominal_interval(env), quiet=arguments.quiet)
     env.close()

@@ -57,6 +57,11 @@ class Run:
         return self.folder / "evaluations"
 
     @property
+    def stress(self) -> Path:
+        """The folder of evaluations under conditions and changes, a folder for each."""
+        return self.folder / "stress"
+
+    @property
     def videos(self) -> Path:
         """The folder of films of the robot and its neurons."""
         return self.folder / "videos"
@@ -101,6 +106,11 @@ def new_evaluation(run: Run, moment: datetime) -> Path:
     """Return a path for the results of an evaluation that no other has: evaluations/date-time."""
     paths = (run.evaluations / f"{name}.json" for name in _names(moment))
     return next(path for path in paths if not path.exists())
+
+
+def new_stress(run: Run, moment: datetime) -> Path:
+    """Return a folder for an evaluation under stress that no other has: stress/date-time."""
+    return next(path for name in _names(moment) if not (path := run.stress / name).exists())
 
 
 def set_aside_evaluation(run: Run) -> None:

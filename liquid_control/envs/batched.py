@@ -171,6 +171,7 @@ class BatchedVecEnv(VecEnv):
         self._all = np.arange(num_envs)
         names = self._situation.drawn if self._situation is not None else {}
         self._drawn: list[dict[str, float]] = [{} for _ in range(num_envs)] if names else []
+        self._pushed = np.zeros((num_envs, 0))  # when each was pushed last, as in `_drawn`
         self._created = time.time()
         self.diverged = 0
 
@@ -234,6 +235,7 @@ class BatchedVecEnv(VecEnv):
         self._state_before[...] = self.physics.memory["state"]
         self._substeps = substeps
         unstable = self._advance(controls, substeps)
+        self._note_pushes(self._substeps_since_reset + substeps)
 
         rewards = task.reward(simulations, before, controls, seconds)
         rewards = rewards * (substeps / self._nominal_substeps)
@@ -415,6 +417,17 @@ class BatchedVecEnv(VecEnv):
             left -= until
         return unstable
 
+    def _note_pushes(self, now: NDArray[np.int64]) -> None:
+        """Note who was pushed in a control step that ended after so many physics steps."""
+        if self._situation is None or not self._situation.timeline.past.size:
+            return
+        timeline = self._situation.timeline
+        timeline.await_pushes(now)
+        times = timeline.past[:, :, 0]
+        for index in np.flatnonzero((times != self._pushed).any(axis=1)).tolist():
+            self._drawn[index] = self._situation.info(index)
+        self._pushed = times.copy()
+
     def _observations(self, intervals: NDArray[np.int32]) -> Observations:
         """Return what is seen after a step that lasted so many substeps, as new arrays."""
         situation, now = self._situation, self._substeps_since_reset
@@ -522,6 +535,7 @@ class BatchedVecEnv(VecEnv):
         if self._situation.drawn:
             for index in which.tolist():
                 self._drawn[index] = self._situation.info(index)
+            self._pushed = self._situation.timeline.past[:, :, 0].copy()
 
     def _report_divergence(self, which: NDArray[np.intp], infos: list[dict[str, Any]]) -> None:
         self.diverged += len(which)

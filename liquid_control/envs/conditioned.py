@@ -144,6 +144,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._now, self._tick = self._rate.substeps_since_reset, self._tick + 1
         now, sensing = np.array([self._now]), situation.sensing
+        situation.timeline.await_pushes(now)
         values = np.asarray(observation["observation"], np.float64)
         if len(self._past):
             values = self._past[sensing.measured(_ONE, now)[0] % len(self._past)]

@@ -16,6 +16,7 @@ from liquid_control.envs.parts import Part, Range, as_range, draw, number_or_ran
 from liquid_control.envs.substeps import UNLIMITED_COUNT
 
 Array: TypeAlias = NDArray[np.float64]
+PAST = ("at", "x", "y")  # of the last push, in `info["drawn"]`
 LAST = int(np.iinfo(np.int32).max)  # a physics step that no episode reaches
 
 
@@ -87,12 +88,14 @@ class Timeline:
             first 4096 pushes.
 
     Attributes:
+        past: When and how each simulation was pushed last, (num_envs, pushes, entries of `PAST`).
         next: The physics step since the reset before which `happen` is due, (num_envs,).
         pushed: The body of each `Push`, (pushes,).
         at: The physics step since the reset of its next push, (num_envs, pushes).
         force: The force during that step, (num_envs, pushes, 3).
-        drawn: What was drawn for the episodes under way, (num_envs,) each, by name, and whether it
-            has happened.
+        drawn: What was drawn for the episodes under way, (num_envs,) each, by name: of a `Change`
+            from the reset on, and whether it has happened; of a `Push` the last one, seconds since
+            the reset and newton seconds, zeros before the first.
 
     Raises:
         ValueError: If a name is unknown, or pushes follow each other faster than physics steps.
@@ -124,6 +127,11 @@ class Timeline:
                 )
             self._pushes.append((event, stream))
         self.drawn = {name: array for each in self._changes for name, array in each.drawn.items()}
+        places = [index for index, event in enumerate(events) if isinstance(event, Push)]
+        self.past = np.zeros((num_envs, len(places), len(PAST)))
+        for number, index in enumerate(places):
+            for entry, name in enumerate(PAST):
+                self.drawn[f"events.{index}.{name}"] = self.past[:, number, entry]
         self.pushed = np.array([_body(model, push) for push, _ in self._pushes], np.int32)
         count = len(self._pushes)
         self.at = np.full((num_envs, count), LAST, np.int32)
@@ -143,7 +151,10 @@ class Timeline:
         self._await(index, now)
 
     def await_pushes(self, now: NDArray[np.int64]) -> None:
-        """Put the next pushes in the place of those that have been, given the present steps."""
+        """Put the next pushes in the place of those that have been, given the present steps.
+
+        It is called before and after each control step.
+        """
         if len(self._pushes):
             for index in np.flatnonzero((self.at < now[:, None]).any(axis=1)).tolist():
                 self._await(index, now.item(index))
@@ -160,6 +171,10 @@ class Timeline:
         """Find the next pushes from a step on, and when `happen` is due."""
         for number, (steps, forces) in enumerate(self._coming[index]):
             place = int(np.searchsorted(steps, now))
+            self.past[index, number] = 0.0
+            if place > 0:
+                impulse = self._timestep * forces[place - 1, :2]
+                self.past[index, number] = (steps[place - 1] * self._timestep, *impulse)
             self.at[index, number] = steps[place] if place < len(steps) else LAST
             if place < len(steps):
                 self.force[index, number] = forces[place]

@@ -42,8 +42,9 @@ from liquid_control.export.expressions import (
     sigmoid,
     tanh,
 )
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.neurons.continuous import ContinuousCircuit
+from liquid_control.neurons.lrc import _Synapses
 from liquid_control.neurons.ltc import _Conductances
 from liquid_control.neurons.memory import Memory
 from liquid_control.neurons.synapses import SynapseList, Synapses
@@ -414,10 +415,38 @@ def _ltc(circuit: LTC) -> Iterator[Statement]:
     )
 
 
+def _lrc(circuit: LRC) -> Iterator[Statement]:
+    everyone = slice(0, circuit.wiring.neuron_count)
+    rest = torch.stack([circuit.bias[0], softplus(circuit.leak), circuit.bias[1]])
+
+    def bank(title: str, name: str, vector: str, of: _Synapses, targets: Sequence[str]) -> Sum:
+        opening = local("opening", sigmoid(Parameter(0) * Source() + Parameter(1)))
+        weighed = (Parameter(2) * opening, Parameter(3) * opening, Parameter(4) * Source())
+        contributions = list(zip(targets, weighed, strict=True))
+        return synapses(title, name, vector, of, array(of.numbers()), contributions, everyone)
+
+    names = ("drive", "forget", "elastance")
+    felt = [f"sensed_{name}" for name in names]
+    sensory = bank("from inputs to all neurons", "sensory", INPUTS, circuit.sensory, felt)
+    yield from summed([sensory], array(rest))
+
+    def sums(vector: str) -> list[Statement]:
+        title, of = "from neurons to all neurons", circuit.recurrent
+        recurrent = bank(title, "recurrent", vector, of, names)
+        return list(summed([recurrent], np.zeros((3, everyone.stop), np.float32)))
+
+    drive, forget, elastance = (Entry(f"sensed_{name}") + Entry(name) for name in names)
+    per_time = constant("per_time", array(torch.exp(-circuit.log_tau)))
+    rate = local("rate", per_time * sigmoid(elastance))
+    reversal = constant("reversal", array(circuit.reversal))
+    yield from _integrate(circuit, sums, rate * reversal * tanh(drive), rate * sigmoid(forget))
+
+
 CIRCUITS: Mapping[type[Circuit], Callable[..., Iterator[Statement]]] = {
     CfC: _cfc,
     LTC: _ltc,
     CTRNN: _ctrnn,
+    LRC: _lrc,
     LSTM: _lstm,
     GRU: _gru,
 }

@@ -76,6 +76,16 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         )
     _refuse_hooks(policy)
     assert isinstance(policy, LiquidPolicy | SoftLiquidPolicy)
+    if policy.masked:
+        raise ExportError(
+            "a policy with the key 'action_mask' cannot be exported; train without it, or mask the "
+            "actions in an environment that replaces those that are not allowed"
+        )
+    if getattr(policy, "images", None) is not None:
+        raise ExportError(
+            "a policy that observes images cannot be exported; extract features in an observation "
+            "wrapper, and export the policy that takes those"
+        )
     circuit = policy.actor_circuit
     action = describe_action(policy.action_space, sampled=sampled)
     parts = tuple(describe_parts(policy.observation_space))

@@ -8,14 +8,16 @@ from liquid_control.neurons.baselines import GRU, LSTM
 from liquid_control.neurons.cfc import CfC
 from liquid_control.neurons.circuit import Circuit
 from liquid_control.neurons.ctrnn import CTRNN
+from liquid_control.neurons.lrc import LRC
 from liquid_control.neurons.ltc import LTC
 
 NEURONS: dict[str, type[Circuit]] = {
     "cfc": CfC,
     "ltc": LTC,
     "ctrnn": CTRNN,
+    "lrc": LRC,
     "lstm": LSTM,
     "gru": GRU,
 }
 
-__all__ = ["CTRNN", "GRU", "LSTM", "LTC", "NEURONS", "CfC", "Circuit"]
+__all__ = ["CTRNN", "GRU", "LRC", "LSTM", "LTC", "NEURONS", "CfC", "Circuit"]

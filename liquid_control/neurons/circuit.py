@@ -211,9 +211,9 @@ class Circuit(nn.Module, ABC):
     ) -> Tensor | None:
         """Return each neuron's time constant in each step of a sequence, given its inputs.
 
-        For LTC and CT-RNN it is one over the decay at the beginning of the step. A CfC neuron has a
-        gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it is
-        1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
+        For LTC, CT-RNN and LRC it is one over the decay at the beginning of the step. A CfC neuron
+        has a gate where the exact solution decays exponentially: for the gate sigmoid(a t + b) it
+        is 1 / |a|, and for exp(-t (|w| + |g|)), of mode "pure", 1 / (|w| + |g|).
 
         Args:
             inputs: (time, batch, sensory), as for `activity`.
@@ -336,12 +336,21 @@ class Circuit(nn.Module, ABC):
         """Any parameter, for its device and dtype."""
         return next(self.parameters())
 
+    def set_plasticity(self, plasticity: str) -> None:
+        """Set the option `plasticity`; an optimizer has to be built anew.
+
+        Raises:
+            ValueError: it is neither "full" nor "readout".
+        """
+        check_option("plasticity", plasticity, PLASTICITIES)
+        self.plasticity = plasticity
+        self._apply_plasticity()
+
     def _apply_plasticity(self) -> None:
         """Freeze parameters according to `plasticity`; called once the parameters exist."""
-        if self.plasticity == "readout":
-            self.requires_grad_(False)
-            if self.output_mapping is not None:
-                self.output_mapping.requires_grad_(True)
+        self.requires_grad_(self.plasticity == "full")
+        if self.output_mapping is not None:
+            self.output_mapping.requires_grad_(True)
 
     def _check(
         self,

@@ -1,6 +1,6 @@
 """One step of an ordinary differential equation that is affine in the state's own decay.
 
-Both continuous neuron models have the form dx/dt = drive(x) - decay(x) x, so a solver needs only
+The continuous neuron models have the form dx/dt = drive(x) - decay(x) x, so a solver needs only
 a function from the state to that pair. Inputs are constant during the step.
 """
 

@@ -183,14 +183,16 @@ class FusedActor:
     def of(cls, policy: Any, structure: Structure) -> FusedActor | None:
         """Return the actor of a policy with that structure; None where PyTorch acts.
 
-        It does for hooks, for parts that the kernels do not have, for other devices and dtypes, and
-        for observations that are not made of Boxes of floating-point numbers.
+        It does for hooks, for parts that the kernels do not have, for other devices and dtypes, for
+        masks of actions, and for observations that are not made of Boxes of floating-point numbers.
         """
         module = extension.load()
         fits = (
             module is not None
             and not is_traced()
             and not structure.hooked
+            and not policy.masked
+            and policy.images is None
             and not any(name in vars(policy) for name in METHODS)
             and isinstance(policy.normalizer, ObservationNormalizer | None)
             and runs_in_kernels(policy.actor)

@@ -26,6 +26,7 @@ def runs_in_kernels(part: nn.Module) -> bool:
         compiled = compile_circuit(circuit) if circuit.backend == "auto" else None
         return (
             compiled is not None
+            and part.images is None
             and (circuit.input_mapping is None or compiled.program.maps_inputs)
             and (part.encoder is None or runs_in_kernels(part.encoder))
         )

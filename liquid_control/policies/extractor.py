@@ -35,7 +35,7 @@ class LiquidExtractor(BaseFeaturesExtractor):
 
     Args:
         observation_space: of windows: a Dict with `episode_start` and optionally `elapsed_time`.
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
+        neurons: "cfc", "ltc", "ctrnn", "lrc", "lstm" or "gru".
         wiring: `kind` and arguments of a wiring; the sensory count is filled in. `motor` is the
             number of features, 16 by default.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.

@@ -54,7 +54,7 @@ class FusedPolicy:
         """
         policy, circuit = self.policy, self.policy.actor_circuit
         starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
-        features = policy._normalize(features).contiguous()
+        features = policy._normalize(policy.for_critic(features)).contiguous()
         seen = (features, clock(elapsed_time, policy.nominal_interval))
         of_actor = (policy._for_actor(features).contiguous(), seen[1])
         flow = (elapsed_time.contiguous(), starts.contiguous())
@@ -143,6 +143,12 @@ def _obstacles(policy: LiquidPolicy) -> Iterator[str]:
         yield "a module or a parameter has hooks"
     if not (runs_in_kernels(policy.critic.head) and runs_in_kernels(policy.action_net)):
         yield "the kernels do not have a layer of its action head or its critic"
+    yield from _obstacles_in_bodies(policy)
+
+
+def _obstacles_in_bodies(policy: LiquidPolicy) -> Iterator[str]:
+    if policy.images is not None:
+        yield "the kernels do not have its encoder of images"
     bodies = [each for each in policy.modules() if isinstance(each, EncodedCircuit)]
     if not all(map(runs_in_kernels, bodies)):
         yield "the kernels do not have its circuit, or a layer of its encoder"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,14 +12,24 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import FusedActor, Structure
 from liquid_control.policies.distributions import make_distribution
+from liquid_control.policies.images import Images, images_among
+from liquid_control.policies.masks import mask_logits
 from liquid_control.policies.moments import ObservationNormalizer
-from liquid_control.policies.networks import CircuitSpec, Signal, TwinCritic, make_critic
+from liquid_control.policies.networks import (
+    CircuitSpec,
+    EncodedCircuit,
+    Signal,
+    TwinCritic,
+    make_critic,
+)
+from liquid_control.policies.observations import image_spaces, without_mask
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
@@ -30,7 +41,9 @@ class LiquidPolicy(StatefulPolicy):
     Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
     `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons; without it
     each step lasts one nominal interval. The key `privileged` is seen by the critic alone, which
-    has to be "twin" or "mlp" then. All action spaces of SB3's PPO are supported. All arguments but
+    has to be "twin" or "mlp" then. Images go through convolutions of their own for actor and
+    critic. The key `action_mask` says which discrete actions are allowed, as masks of sb3-contrib's
+    MaskablePPO do. All action spaces of SB3's PPO are supported. All arguments but
     the spaces and the schedule are JSON-able.
 
     Args:
@@ -45,6 +58,7 @@ class LiquidPolicy(StatefulPolicy):
         ValueError: an option has a value that cannot work, or the spaces are not supported.
     """
 
+    takes_images = True
     optimizer: RecurrentAdam
     _fused: tuple[Structure, FusedActor | None] | None = None
 
@@ -75,24 +89,48 @@ class LiquidPolicy(StatefulPolicy):
                 "critic='twin' or 'mlp'"
             )
         layers = check_sizes("critic_layers", chosen.critic_layers)
-        spec = CircuitSpec.of(chosen, chosen.wiring)
-        twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
+        self.images = images = self._images(chosen)
+        spec = CircuitSpec.of(chosen, chosen.wiring, images)
+        twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring, images)
 
-        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
+        vectors = features - (0 if images is None else images.size)
+        normalizes = chosen.normalize_observations and vectors > 0
+        self.normalizer = ObservationNormalizer(vectors) if normalizes else None
         self.actor = spec.build(self.observed, motor)
         self.critic = make_critic(chosen.critic, features, motor, self.actor_circuit, twin, layers)
         self.distribution = make_distribution(action_space)
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
         self.state_size = self.actor_circuit.state_size + self.critic.state_size
+        self.optimizer = self._new_optimizer(lr_schedule(1))
+
+    def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
         circuits = [module for module in self.modules() if isinstance(module, Circuit)]
-        self.optimizer = RecurrentAdam(
+        return RecurrentAdam(
             [weight for weight in self.parameters() if weight.requires_grad],
             chain.from_iterable(circuit.memory_synapses() for circuit in circuits),
             chain.from_iterable(circuit.step_lengths() for circuit in circuits),
-            lr=lr_schedule(1),
+            lr=learning_rate,
             **self.optimizer_kwargs,
         )
+
+    def set_plasticity(self, plasticity: str) -> None:
+        """Choose what goes on learning: "full", or "readout" for what reads the circuits alone.
+
+        With "readout" the circuits' synapses, and encoders ahead of them, keep their weights;
+        output mappings, the action head with its deviation, and the critic's head learn. The
+        optimizer starts anew. A policy that is built with the neurons' option `plasticity` is the
+        same.
+
+        Raises:
+            ValueError: it is neither of the two.
+        """
+        for body in self.modules():
+            if isinstance(body, EncodedCircuit):
+                body.set_plasticity(plasticity)
+        neuron_kwargs = {**(self.options.neuron_kwargs or {}), "plasticity": plasticity}
+        self.options = replace(self.options, neuron_kwargs=neuron_kwargs)
+        self.optimizer = self._new_optimizer(self.optimizer.param_groups[0]["lr"])
 
     @property
     def actor_circuit(self) -> Circuit:
@@ -134,7 +172,8 @@ class LiquidPolicy(StatefulPolicy):
         seen = self._normalize(self._for_actor(features))
         signal = Signal(seen[None], elapsed_time[None], episode_start[None])
         activity, state = self.actor(signal, state)
-        distribution = self.distribution_of(self.actor_circuit.readout(activity[0]))
+        motor = self.actor_circuit.readout(activity[0])
+        distribution = self.distribution_of(motor, self.mask_of(features))
         return distribution.get_actions(deterministic=deterministic), state
 
     def acting_state_dict(self) -> dict[str, Tensor]:
@@ -190,7 +229,8 @@ class LiquidPolicy(StatefulPolicy):
             (time, batch), and the state after the last step.
         """
         latent, values, state = self.unroll(features, elapsed_time, state, episode_start)
-        distribution = self.distribution_of(latent.flatten(0, 1))
+        mask = self.mask_of(features.flatten(0, 1))
+        distribution = self.distribution_of(latent.flatten(0, 1), mask)
         log_prob = distribution.log_prob(actions.flatten(0, 1)).view_as(values)
         entropy = distribution.entropy()
         return values, log_prob, None if entropy is None else entropy.view_as(values), state
@@ -225,7 +265,8 @@ class LiquidPolicy(StatefulPolicy):
             motor activity (time, batch, motor), values (time, batch), and the state after the last
             step.
         """
-        signal = Signal(self._normalize(features), elapsed_time, episode_start)
+        seen = self._normalize(self.for_critic(features))
+        signal = Signal(seen, elapsed_time, episode_start)
         activity, actor_state = self.actor(self._actor_signal(signal), self.actor_part(state))
         critic_state = state[:, self.actor_circuit.state_size :]
         values, critic_state = self.critic(signal, critic_state, activity)
@@ -253,7 +294,8 @@ class LiquidPolicy(StatefulPolicy):
             the states before each `length` steps and after the last one, those that `unroll`
             returns, (parts + 1, batch, state_size).
         """
-        signal = Signal(self._normalize(features), elapsed_time, episode_start)
+        seen = self._normalize(self.for_critic(features))
+        signal = Signal(seen, elapsed_time, episode_start)
         states = self.actor.states(self._actor_signal(signal), self.actor_part(state), length)
         if not isinstance(self.critic, TwinCritic):
             return states
@@ -263,12 +305,46 @@ class LiquidPolicy(StatefulPolicy):
     def _actor_signal(self, signal: Signal) -> Signal:
         return signal._replace(features=self._for_actor(signal.features))
 
-    def distribution_of(self, motor: Tensor) -> Distribution:
-        """Return the distribution of actions given motor activity (batch, motor)."""
-        return self.distribution_with(self.action_net(motor))
+    def update_normalizer(self, features: Tensor) -> None:
+        """Update the moments of the observations with features (..., features), if there are any.
 
-    def distribution_with(self, parameters: Tensor) -> Distribution:
-        """Return the distribution of actions given its parameters (batch, ...)."""
+        Those of images and masks are not normalised.
+        """
+        if self.normalizer is not None:
+            self.normalizer.update(_joined(self._parts(self.for_critic(features))[::2]))
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        if self.images is None or self.normalizer is None:
+            return super()._normalize(features)
+        vectors, images, privileged = self._parts(features)
+        normal = self.normalizer(_joined((vectors, privileged)))
+        first = self.images.first
+        return torch.cat([normal[..., :first], images, normal[..., first:]], dim=-1)
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split features without a mask into vectors, images and what is privileged."""
+        first, size = (features.shape[-1], 0)
+        if self.images is not None:
+            first, size = self.images.first, self.images.size
+        vectors, images, privileged = features.tensor_split((first, first + size), dim=-1)
+        return vectors, images, privileged
+
+    def _images(self, options: LiquidPolicyOptions) -> Images | None:
+        found = list(image_spaces(without_mask(self.observation_space)).values())
+        first = self.observed - sum(map(get_flattened_obs_dim, found))
+        return images_among(found, first, options.image_layers, options.image_features)
+
+    def distribution_of(self, motor: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Return the distribution of actions given motor activity (batch, motor).
+
+        `mask`, (batch, masked), is nonzero where an action is allowed.
+        """
+        return self.distribution_with(self.action_net(motor), mask)
+
+    def distribution_with(self, parameters: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Return the distribution of actions given its parameters (batch, ...), and a mask."""
+        if mask is not None:
+            parameters = mask_logits(parameters, mask, self.action_space)
         if self.log_std is None:
             return self.distribution.proba_distribution(parameters)
         return self.distribution.proba_distribution(parameters, self.log_std)
@@ -288,6 +364,14 @@ class LiquidPolicy(StatefulPolicy):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return (
+        torch.cat(parts, dim=-1)
+        if all(part.shape[-1] for part in parts)
+        else max(parts, key=lambda part: part.shape[-1])
+    )
 
 
 def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from liquid_control.neurons import NEURONS, Circuit
+from liquid_control.policies.images import ImageEncoder, Images
 from liquid_control.policies.options import CircuitOptions, check_sizes
 from liquid_control.wiring import make_wiring
 
@@ -47,6 +48,7 @@ class CircuitSpec:
         encoder: sizes of the encoder's layers; the last one is the number of sensory neurons.
         time_scale: the circuit's unit of time in seconds, unless the options set another.
         options: further arguments of the neurons.
+        images: those among the features, if there are any.
     """
 
     neurons: str
@@ -54,9 +56,12 @@ class CircuitSpec:
     encoder: tuple[int, ...]
     time_scale: float
     options: Mapping[str, Any]
+    images: Images | None = None
 
     @classmethod
-    def of(cls, options: CircuitOptions, wiring: Mapping[str, Any]) -> CircuitSpec:
+    def of(
+        cls, options: CircuitOptions, wiring: Mapping[str, Any], images: Images | None = None
+    ) -> CircuitSpec:
         """Return a policy's circuit with one of its wirings."""
         return cls(
             options.neurons,
@@ -64,12 +69,15 @@ class CircuitSpec:
             check_sizes("encoder", options.encoder),
             options.nominal_interval,
             options.neuron_kwargs or {},
+            images,
         )
 
     def build(self, features: int, motor: int) -> EncodedCircuit:
         """Build the circuit; `motor` counts only where the wiring leaves the number open."""
         if self.neurons not in NEURONS:
             raise ValueError(f"neurons must be one of {', '.join(NEURONS)}, got {self.neurons!r}")
+        if self.images is not None:
+            features = self.images.left(features)
         sensory = self.encoder[-1] if self.encoder else features
         wiring = make_wiring(self.wiring, sensory=sensory, motor=motor)
         if wiring.sensory_count != sensory:
@@ -83,22 +91,40 @@ class CircuitSpec:
         except TypeError as error:
             raise TypeError(f"neuron_kwargs of {self.neurons} neurons: {error}") from error
         encoder = mlp((features + 1, *self.encoder)) if self.encoder else None
-        return EncodedCircuit(encoder, circuit, self.time_scale)
+        images = None if self.images is None else self.images.build()
+        return EncodedCircuit(encoder, circuit, self.time_scale, images)
 
 
 class EncodedCircuit(nn.Module):
     """A circuit behind an optional feed-forward encoder, whose outputs are the sensory neurons.
 
-    The elapsed time is an input of the encoder, beside the features.
+    The elapsed time is an input of the encoder, beside the features. Images are replaced by what
+    convolutions make of them first.
     """
 
-    def __init__(self, encoder: nn.Sequential | None, circuit: Circuit, time_scale: float) -> None:
+    def __init__(
+        self,
+        encoder: nn.Sequential | None,
+        circuit: Circuit,
+        time_scale: float,
+        images: ImageEncoder | None = None,
+    ) -> None:
         super().__init__()
+        self.images = images
         self.encoder = encoder
         self.circuit = circuit
         self.time_scale = time_scale
-        if encoder is not None and circuit.plasticity == "readout":
-            encoder.requires_grad_(False)
+        self._apply_plasticity()
+
+    def set_plasticity(self, plasticity: str) -> None:
+        """Freeze the circuit and what is ahead of it, or let them learn; see `Circuit`."""
+        self.circuit.set_plasticity(plasticity)
+        self._apply_plasticity()
+
+    def _apply_plasticity(self) -> None:
+        for ahead in (self.encoder, self.images):
+            if ahead is not None:
+                ahead.requires_grad_(self.circuit.plasticity == "full")
 
     def forward(self, signal: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the activity (time, batch, neurons) and the state after the last step."""
@@ -113,6 +139,8 @@ class EncodedCircuit(nn.Module):
 
     def encode(self, signal: Signal) -> Signal:
         """Replace the features by the inputs of the sensory neurons."""
+        if self.images is not None:
+            signal = signal._replace(features=self.images(signal.features))
         if self.encoder is None:
             return signal
         return signal._replace(features=self.encoder(with_clock(signal, self.time_scale)))
@@ -190,13 +218,22 @@ class MlpCritic(Critic):
     """
 
     def __init__(
-        self, features: int, actor: Circuit, time_scale: float, layers: Sequence[int]
+        self,
+        features: int,
+        actor: Circuit,
+        time_scale: float,
+        layers: Sequence[int],
+        images: Images | None = None,
     ) -> None:
-        super().__init__(features + 1 + actor.wiring.neuron_count, layers)
+        seen = features if images is None else images.left(features)
+        super().__init__(seen + 1 + actor.wiring.neuron_count, layers)
         self.time_scale = time_scale
+        self.images = None if images is None else images.build()
 
     def forward(self, signal: Signal, state: Tensor, actor: Tensor) -> tuple[Tensor, Tensor]:
         """Return values given the observation and the actor's neurons."""
+        if self.images is not None:
+            signal = signal._replace(features=self.images(signal.features))
         seen = torch.cat([with_clock(signal, self.time_scale), actor.detach()], dim=-1)
         return self.head(seen).squeeze(-1), state
 
@@ -218,4 +255,4 @@ def make_critic(
         return TwinCritic(spec.build(features, motor), layers)
     if kind == "shared":
         return SharedCritic(actor, layers)
-    return MlpCritic(features, actor, spec.time_scale, layers)
+    return MlpCritic(features, actor, spec.time_scale, layers, spec.images)

@@ -17,8 +17,12 @@ from stable_baselines3.common.preprocessing import (
 from torch import Tensor
 
 ELAPSED_TIME = "elapsed_time"
+OBSERVATION = "observation"
+"""Key of what a Dict carries beside such keys, where it was an array."""
 PRIVILEGED = "privileged"
 """Key of a Dict observation that critics alone see; its features come after the others."""
+ACTION_MASK = "action_mask"
+"""Key of a Dict observation that says which discrete actions are allowed; see `masks`."""
 OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
 FURTHEST = 100
 """Times the nominal interval, or parts of it, beyond which elapsed times are refused.
@@ -29,13 +33,18 @@ _RELATIVE_ERROR = 1e-6  # of elapsed times, which are in single precision
 Observation = Tensor | dict[str, Tensor]
 
 
-def feature_count(space: spaces.Space[Any]) -> int:
+def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
     """Return the size of a space's flat features, without the elapsed time, with privileged ones.
 
     Warns if a feature has a name that stands for the elapsed time elsewhere, such as `dt`.
 
+    Args:
+        space: of single observations.
+        images: whether it may hold images.
+
     Raises:
-        ValueError: the space holds images or no features, or elapsed_time is not one number.
+        ValueError: the space holds images that it may not hold, or no features, or elapsed_time is
+            not one number.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     if carries_time(space):
@@ -47,10 +56,11 @@ def feature_count(space: spaces.Space[Any]) -> int:
             stacklevel=2,
         )
     for key, part in parts.items():
-        if is_image_space(part):
+        if is_image_space(part) and (not images or key == PRIVILEGED):
             raise ValueError(
                 f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
-                "vectors; extract features in an observation wrapper"
+                "vectors; LiquidPPO has an encoder of images for what actors see, and elsewhere an "
+                "observation wrapper has to extract features"
             )
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""
@@ -67,11 +77,24 @@ def privileged_count(space: spaces.Space[Any]) -> int:
     return get_flattened_obs_dim(space[PRIVILEGED])
 
 
+def image_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
+    """Return the images of an observation by their keys, in the order of its features."""
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    return {key: part for key, part in parts.items() if is_image_space(part)}
+
+
 def acting_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """Return the space of what actors see: without the key `privileged`."""
     if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
         return space
     return spaces.Dict({key: part for key, part in space.spaces.items() if key != PRIVILEGED})
+
+
+def without_mask(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space of observations without the key `action_mask`."""
+    if not isinstance(space, spaces.Dict) or ACTION_MASK not in space.spaces:
+        return space
+    return spaces.Dict({key: part for key, part in space.spaces.items() if key != ACTION_MASK})
 
 
 def acting_observation(observation: Any) -> Any:
@@ -100,14 +123,18 @@ def check_structure(observation: Any, space: spaces.Space[Any]) -> None:
             "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
             "(observation, info), a VecEnv's the observation alone"
         )
-    given = observation.keys() if isinstance(observation, Mapping) else None
-    expected = space.spaces.keys() if isinstance(space, spaces.Dict) else None
-    if given != expected:
+    given = list(observation) if isinstance(observation, Mapping) else None
+    expected = list(space.spaces) if isinstance(space, spaces.Dict) else None
+    if _apart_from_mask(given) != _apart_from_mask(expected):
         takes, got = (
             "an array" if keys is None else f"a dict of {', '.join(keys)}"
             for keys in (expected, given)
         )
         raise ValueError(f"predict takes observations of the environment, {takes}; got {got}")
+
+
+def _apart_from_mask(keys: list[str] | None) -> set[str] | None:
+    return None if keys is None else {*keys} - {ACTION_MASK}
 
 
 def split(
@@ -118,7 +145,8 @@ def split(
     Args:
         observation: as SB3 converts it to tensors; the key `privileged` may be missing.
         space: of a single observation. The parts of a Dict are joined in the order of the space,
-            `privileged` last.
+            images after vectors, then `privileged` and `action_mask`. Without that key every
+            action is allowed.
         nominal_interval: seconds; the elapsed time of observations that do not carry it.
 
     Returns:
@@ -128,9 +156,14 @@ def split(
         features = _flat(observation, space)
     else:
         assert isinstance(space, spaces.Dict)
-        names = [key for key in space if key not in (ELAPSED_TIME, PRIVILEGED)]
-        names += [PRIVILEGED] if PRIVILEGED in observation else []
+        seen = [key for key in space if key not in (ELAPSED_TIME, PRIVILEGED, ACTION_MASK)]
+        seen.sort(key=lambda key: is_image_space(space[key]))
+        names = [*seen, *([PRIVILEGED] if PRIVILEGED in observation else [])]
         parts = [_flat(observation[key], space[key]) for key in names]
+        if ACTION_MASK in space.spaces:
+            given, size = observation.get(ACTION_MASK), get_flattened_obs_dim(space[ACTION_MASK])
+            everything = parts[0].new_ones(len(parts[0]), size)
+            parts.append(everything if given is None else _flat(given, space[ACTION_MASK]))
         features = torch.cat(parts, dim=1)
         if carries_time(space):
             return features, observation[ELAPSED_TIME].float().flatten()

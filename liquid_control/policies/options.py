@@ -90,7 +90,7 @@ class CircuitOptions(Options):
     """Options of every policy; all of them are JSON-able.
 
     Attributes:
-        neurons: "cfc", "ltc", "ctrnn", "lstm" or "gru".
+        neurons: "cfc", "ltc", "ctrnn", "lrc", "lstm" or "gru".
         wiring: `kind` and arguments of a wiring; sensory and motor count are filled in where it
             leaves them open.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
@@ -140,6 +140,9 @@ class LiquidPolicyOptions(CircuitOptions):
             `critic_wiring` needs "twin".
         critic_layers: sizes of tanh layers between the neurons and the value.
         log_std_init: logarithm of the initial standard deviation of continuous actions.
+        image_layers: filters, kernel size and stride of the convolutions over each image, for actor
+            and critic each; by default those of SB3's NatureCNN.
+        image_features: tanh units into which the convolutions lead, for each image.
 
     Raises:
         ValueError: an option has a value that cannot work.
@@ -150,6 +153,8 @@ class LiquidPolicyOptions(CircuitOptions):
     critic: str = "mlp"
     critic_layers: Sequence[int] | None = (64, 64)
     log_std_init: Annotated[float, Ge(-20), Le(20)] = 0.0
+    image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+    image_features: PositiveInt = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -197,7 +197,8 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
             state,
             by_time(episode_starts),
         )
-        distribution = self.liquid.distribution_of(motor.transpose(0, 1).flatten(0, 1))
+        rows = motor.transpose(0, 1).flatten(0, 1)
+        distribution = self.liquid.distribution_of(rows, self.liquid.mask_of(features))
         hidden = state.unsqueeze(0)
         return distribution, values.T.reshape(-1, 1), (hidden, hidden)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import FusedActor
+from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
@@ -26,6 +27,7 @@ from liquid_control.policies.observations import (
     feature_count,
     privileged_count,
     split,
+    without_mask,
 )
 from liquid_control.policies.options import CircuitOptions
 
@@ -48,7 +50,10 @@ class StatefulPolicy(BasePolicy):
         acting_space: of observations without what is privileged.
         observed: number of features that the actor sees; those that are privileged come after.
         privileged: number of features that critics see besides.
+        masked: number of entries of the mask of actions, which come last; zero without one.
     """
+
+    takes_images = False
 
     options: CircuitOptions
     nominal_interval: float
@@ -60,7 +65,9 @@ class StatefulPolicy(BasePolicy):
         super().__init__(observation_space, *args, **kwargs)
         self.acting_space = acting_space(observation_space)
         self.privileged = privileged_count(observation_space)
-        self.observed = feature_count(observation_space) - self.privileged
+        self.masked = mask_size(observation_space, self.action_space)
+        found = feature_count(without_mask(observation_space), images=self.takes_images)
+        self.observed = found - self.privileged
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -139,10 +146,13 @@ class StatefulPolicy(BasePolicy):
         The elapsed time (batch,) of observations that do not carry it is the nominal interval.
 
         Raises:
-            ValueError: an elapsed time is refused, see `check_elapsed_time`.
+            ValueError: an elapsed time is refused, see `check_elapsed_time`, or a mask of actions
+                allows none.
         """
         features, elapsed_time = self.split(observation)
         self.check_elapsed_time(elapsed_time)
+        if (mask := self.mask_of(features)) is not None:
+            check_mask(mask, self.action_space)
         return features, elapsed_time
 
     def split(self, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -160,6 +170,7 @@ class StatefulPolicy(BasePolicy):
         state: NDArray[np.float32] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
+        action_masks: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Act on a single observation or on a batch, one of each environment.
 
@@ -169,16 +180,20 @@ class StatefulPolicy(BasePolicy):
                 warning says once if it is None again in the next call, in mid-episode.
             episode_start: (batch,), true where an episode starts; None: nowhere.
             deterministic: take the most likely action.
+            action_masks: (masked,) or (batch, masked), nonzero where an action is allowed, in the
+                place of the observation's key `action_mask`; as in sb3-contrib's MaskablePPO.
 
         Returns:
             actions within the action space, and the state for the next call.
 
         Raises:
             ValueError: the observation is not one of the environment, the state does not fit it,
-                or an elapsed time is refused.
+                an elapsed time is refused, or a mask has another shape or allows no action.
         """
         self.watch_state(state, episode_start)
         observation = acting_observation(observation)
+        if self.masked or action_masks is not None:
+            observation = with_mask(observation, action_masks, self.acting_space, self.masked)
         if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         actor = self.fused_actor()
@@ -240,8 +255,16 @@ class StatefulPolicy(BasePolicy):
         return torch.as_tensor(state, device=features.device)
 
     def _for_actor(self, features: Tensor) -> Tensor:
-        """Return features (..., features) without privileged ones."""
+        """Return features (..., features) without privileged ones, and without a mask."""
         return features[..., : self.observed] if features.shape[-1] > self.observed else features
+
+    def for_critic(self, features: Tensor) -> Tensor:
+        """Return features (..., features), privileged ones among them, without a mask."""
+        return features[..., : self.observed + self.privileged] if self.masked else features
+
+    def mask_of(self, features: Tensor) -> Tensor | None:
+        """Return the mask of actions in features (..., features), nonzero where one is allowed."""
+        return features[..., -self.masked :] if self.masked else None
 
     def _normalize(self, features: Tensor) -> Tensor:
         return features if self.normalizer is None else self.normalizer(features)

@@ -135,6 +135,7 @@ IN_YAML: dict[Any, Any] = {
     DeviceName: Device,
     Mapping[str, Any]: dict[str, JsonValue],
     Sequence[int]: Sizes,
+    Sequence[Sequence[int]]: Annotated[tuple[Sizes, ...], Field(strict=False, max_length=100)],
     Schedule: Linear,
 }
 NOT_IN_YAML = (torch.device, TrainFreq)

@@ -23,7 +23,7 @@ MOST_WEIGHTS = 2**26
 MOST_ODE_STEPS = 1000
 NUMBER = 4  # bytes
 PER_WEIGHT = 16 * NUMBER  # gradient, moments, indices, and deviations while it is built
-GATES = 4  # the most weights per synapse of a neuron model; a memory has as many
+GATES = 5  # the most weights per synapse of a neuron model, or of a memory
 
 
 def check_sizes(recipe: Recipe, env: VecEnv) -> None:
@@ -37,7 +37,7 @@ def check_sizes(recipe: Recipe, env: VecEnv) -> None:
             f"policy.neuron_kwargs.ode_steps: at most {MOST_ODE_STEPS} solver steps in a control "
             f"step, got {steps}"
         )
-    features, actions = feature_count(env.observation_space), _size(env.action_space)
+    features, actions = feature_count(env.observation_space, images=True), _size(env.action_space)
     weights, activity = policy_size(recipe, features, actions)
     circuit = "policy.wiring, policy.encoder and layers"
     if weights > MOST_WEIGHTS:

@@ -44,6 +44,7 @@ def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options
         ("cfc", 3072),
         ("lstm", 3072),
         pytest.param("ltc", 24_576, marks=pytest.mark.slow),
+        pytest.param("lrc", 6144, marks=pytest.mark.slow),
     ],
 )
 def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
@@ -73,7 +74,10 @@ def test_a_cue_is_remembered_across_sequences() -> None:
     assert mean_return(model, Recall) > 0.95
 
 
-@pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "neurons",
+    ["cfc", *(pytest.param(each, marks=pytest.mark.slow) for each in ("lstm", "lrc"))],
+)
 def test_elapsed_time_is_used(neurons: str) -> None:
     assert mean_return(train(Clock, neurons, 4096), Clock) > 0.9
 

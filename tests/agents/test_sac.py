@@ -291,7 +291,7 @@ class TestUpdate:
     @pytest.mark.parametrize(
         "circuit",
         [
-            *({"neurons": neurons} for neurons in ("cfc", "ltc", "ctrnn", "lstm", "gru")),
+            *({"neurons": neurons} for neurons in ("cfc", "ltc", "ctrnn", "lrc", "lstm", "gru")),
             {"neuron_kwargs": {"memory": "lstm"}, "wiring": {"kind": "dense", "neurons": 6}},
             {"neuron_kwargs": {"plasticity": "readout"}, "encoder": [7]},
             {"encoder": [7], "share_encoder": True},

@@ -213,7 +213,6 @@ class TestOptions:
             (sac, {"replay_buffer_class": HerReplayBuffer}, ValueError, "a replay of its own"),
             (sac, {"optimize_memory_usage": True}, ValueError, "stores each observation once"),
             (sac, {"n_steps": 3}, ValueError, "learns from one step at a time"),
-            (ppo, {"env": FakeImageEnv()}, ValueError, "is an image .* circuits take vectors"),
             (sac, {"env": FakeImageEnv(discrete=False)}, ValueError, "circuits take vectors"),
             (ppo, {"policy_kwargs": {"net_arch": [8]}}, TypeError, "net_arch"),
             (sac, {"policy_kwargs": {"activation_fn": torch.nn.Tanh}}, TypeError, "activation_fn"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
 
-NEURONS = ("cfc", "ltc", "ctrnn", "lstm", "gru")
+NEURONS = ("cfc", "ltc", "ctrnn", "lrc", "lstm", "gru")
 SMALL: dict[type[Any], dict[str, Any]] = {
     LiquidPPO: {"n_steps": 16, "batch_size": 16, "n_epochs": 1},
     LiquidSAC: {"learning_starts": 16, "batch_size": 16, "sequence_length": 4, "burn_in": 2},

@@ -14,6 +14,7 @@ from sybil.evaluators.python import pad
 
 from liquid_control import cli
 from liquid_control.recipes import recipe_from
+from liquid_control.recipes.stress import Stress
 from liquid_control.recipes.text import parse_yaml
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of
 from tests.docs.commands import TINY, TINY_PPO, command_lines, run, working_directory
@@ -75,6 +76,8 @@ def run_block(block: Block, page: Path, namespace: dict[str, object], *, slow: b
     elif block.language == "sh":
         for words in command_lines(block.source):
             run(words, slow=slow)
+    elif block.language == "yaml" and block.source.startswith("# stress.yaml"):
+        Stress.model_validate(parse_yaml(block.source, str(page)))
     elif block.language == "yaml":
         check_recipe(parse_yaml(block.source, str(page)))
     else:

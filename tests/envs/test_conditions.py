@@ -688,6 +688,42 @@ def test_a_push_is_an_impulse_sideways(puck: str, interval: float, threads: int)
     assert len(np.unique(np.round(turns, 9))) == np.size(turns) >= 20
 
 
+@BOTH
+@pytest.mark.parametrize("interval", [0.05, 0.35, envs.Uniform(0.01, 0.3)], ids=str)
+def test_the_last_push_is_told(puck: str, interval: Any, threads: int) -> None:
+    """After each control step, and zeros after a reset; they add up to the momentum of the body."""
+    events = [
+        envs.Change(at=0.5, gain=0.5),
+        envs.Push(every=(0.06, 0.2), impulse=(1.0, 4.0), body="puck"),
+    ]
+    options = {"privileged": "drawn", "interval": interval, "threads": threads}
+    venv = build(puck, count=3, events=events, **options)
+    venv.reset()
+    names = ["events.1.at", "events.1.x", "events.1.y"]
+    nothing = np.zeros(3)
+    last, momentum, pushed = np.zeros((3, 3)), np.zeros((3, 2)), 0
+    for _ in range(60):
+        observations, _, dones, infos = venv.step(np.zeros((3, 1), np.float32))
+        for index, info in enumerate(infos):
+            now = np.array([info["drawn"][name] for name in names])
+            end = info["terminal_observation"] if dones[index] else None
+            seen = observations if end is None else {key: [part] * 3 for key, part in end.items()}
+            np.testing.assert_array_equal(seen["privileged"][index], [*info["drawn"].values()])
+            assert now[0] < info["physical_time"]
+            if now[0] > last[index, 0]:
+                momentum[index] += now[1:]
+                pushed += 1
+            if interval == 0.05:  # at most one push in a step
+                velocity = seen["observation"][index][2:]
+                np.testing.assert_allclose(2.0 * velocity, momentum[index], atol=1e-9)
+            last[index] = now
+            if dones[index]:
+                last[index], momentum[index] = nothing, 0.0
+                told = venv.reset_infos[index]["drawn"]
+                np.testing.assert_array_equal([told[name] for name in names], nothing)
+    assert pushed > 30
+
+
 # Privileged -----------------------------------------------------------------------------------
 
 

@@ -41,10 +41,23 @@ CIRCUITS: Mapping[str, Mapping[str, Any]] = {
     "ctrnn": {"neurons": "ctrnn"},
     "ctrnn, rk4": {"neurons": "ctrnn", "neuron_kwargs": {"solver": "rk4", "ode_steps": 30}},
     "ctrnn, memory": {"neurons": "ctrnn", "neuron_kwargs": {"memory": "lstm"}},
+    "lrc": {"neurons": "lrc"},
+    "lrc, rk4, memory": {
+        "neurons": "lrc",
+        "neuron_kwargs": {"solver": "rk4", "memory": "lstm", "ode_steps": 40},
+    },
     "lstm": {"neurons": "lstm"},
     "gru": {"neurons": "gru"},
 }
-SLOW = {"ltc, euler", "ltc, rk4, memory", "ctrnn, rk4", "ctrnn, memory", "cfc, pure"}
+SLOW = {
+    "ltc, euler",
+    "ltc, rk4, memory",
+    "ctrnn, rk4",
+    "ctrnn, memory",
+    "cfc, pure",
+    "lrc",
+    "lrc, rk4, memory",
+}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CIRCUITS]
 WIRING = {"kind": "auto_ncp", "neurons": 16, "motor": 4}
 

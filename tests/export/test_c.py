@@ -127,7 +127,7 @@ def test_bad_input_keeps_the_last_action_and_state(tmp_path: Path) -> None:
 
 @compilers.HOST
 def test_any_elapsed_time_is_taken_where_the_policy_allows_it(tmp_path: Path) -> None:
-    for neurons in ("cfc", "ltc", "ctrnn", "lstm", "gru"):
+    for neurons in ("cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"):
         (tmp_path / neurons).mkdir()
         policy = cases.make_policy(neurons=neurons, allow_any_interval=True)
         compiled = compilers.compiled(describe_policy(policy), tmp_path / neurons)

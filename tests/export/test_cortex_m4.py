@@ -17,7 +17,7 @@ from . import cases, compilers
 BOARD = Path(__file__).parent / "cortex_m4"
 CPU = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
 STEPS = 50
-NEURONS = ("cfc", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "lstm", "gru")
+NEURONS = ("cfc", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "lrc", "lstm", "gru")
 
 needs_arm = compilers.missing("arm-none-eabi-gcc")
 needs_qemu = compilers.missing("qemu-system-arm")

@@ -79,7 +79,7 @@ def test_layers_that_are_coupled_backwards_are_described(neurons: str) -> None:
     agrees(cases.make_policy(neurons=neurons, wiring={"kind": "tap_withdrawal"}, encoder=encoder))
 
 
-@pytest.mark.parametrize("neurons", ["cfc", "gru", "lstm", "ltc", "ctrnn"])
+@pytest.mark.parametrize("neurons", ["cfc", "gru", "lstm", "ltc", "ctrnn", "lrc"])
 def test_layers_without_synapses_are_described(neurons: str) -> None:
     sensory, recurrent = np.zeros((5, 6), np.int8), np.zeros((6, 6), np.int8)
     sensory[0, 2] = 1

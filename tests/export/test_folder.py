@@ -138,7 +138,7 @@ def wirings(inputs: int) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(ncp, random, dense)
 
 
-NEURONS = ["cfc", "cfc, no gate", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "lstm", "gru"]
+NEURONS = ["cfc", "cfc, no gate", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "lrc", "lstm", "gru"]
 
 
 @compilers.HOST

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
 from liquid_control import kernels
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring, auto_ncp, dense, ncp, sparse_random, tap_withdrawal
 
 KINDS: dict[str, Callable[..., Circuit]] = {
@@ -29,6 +29,7 @@ KINDS: dict[str, Callable[..., Circuit]] = {
     "cfc-pure-memory": lambda wiring, **options: CfC(wiring, mode="pure", memory="lstm", **options),
     "ltc": LTC,
     "ctrnn": CTRNN,
+    "lrc": LRC,
     "lstm": LSTM,
     "gru": GRU,
 }
@@ -245,7 +246,7 @@ def circuits(draw: st.DrawFn, kind: str) -> Circuit:
         "input_mapping": draw(MAPPINGS),
         "output_mapping": draw(MAPPINGS),
     }
-    if kind in ("ltc", "ctrnn"):
+    if kind in ("ltc", "ctrnn", "lrc"):
         options["ode_steps"] = draw(st.sampled_from((1, 2, 3, 6)))
     return build(kind, draw(WIRINGS), draw(st.integers(0, 999)), **options)
 

@@ -111,7 +111,7 @@ def test_one_step_of_one_sample(kind: str, dtype: torch.dtype, data: st.DataObje
     )
 
 
-@pytest.mark.parametrize("kind", ["ltc", "ctrnn"])
+@pytest.mark.parametrize("kind", ["ltc", "ctrnn", "lrc"])
 def test_more_solver_steps_than_vectors_in_a_chunk(kind: str) -> None:
     circuit = build(kind, ode_steps=70)
     case = sequence(circuit, 5, 3)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liquid_control import kernels
 from liquid_control.kernels import extension
-from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, LRC, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring
 from tests.kernels.cases import (
     KINDS,
@@ -42,6 +42,8 @@ UNKNOWN: dict[str, Callable[[Wiring], Circuit]] = {
     "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler"),
     "ctrnn-rk4": lambda wiring: CTRNN(wiring, solver="rk4"),
     "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm"),
+    "lrc-euler": lambda wiring: LRC(wiring, solver="euler"),
+    "lrc-memory": lambda wiring: LRC(wiring, memory="lstm"),
     "subclass": Doubled,
 }
 

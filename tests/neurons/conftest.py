@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from liquid_control.kernels import extension
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring, auto_ncp, dense
 
 SENSORY, NEURONS, MOTOR = 3, 10, 2
@@ -27,11 +27,13 @@ BUILDERS: dict[str, Callable[[Wiring], Circuit]] = {
     "ctrnn": CTRNN,
     "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler", ode_steps=8),
     "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm", ode_steps=2),
+    "lrc": LRC,
+    "lrc-memory": lambda wiring: LRC(wiring, memory="lstm", ode_steps=2),
     "lstm": LSTM,
     "gru": GRU,
 }
 # Kinds that the kernels leave to PyTorch.
-UNFUSED = {"ltc-rk4", "ltc-memory", "ctrnn-euler", "ctrnn-memory"}
+UNFUSED = {"ltc-rk4", "ltc-memory", "ctrnn-euler", "ctrnn-memory", "lrc-memory"}
 WIRINGS: dict[str, Wiring] = {
     "ncp": auto_ncp(SENSORY, NEURONS, MOTOR, sparsity=0.4, seed=3),
     "dense": dense(SENSORY, NEURONS, MOTOR, seed=3),
@@ -45,7 +47,7 @@ CASES = [
     for kind in BUILDERS
     for wiring in WIRINGS
     if path == "reference" or kind not in UNFUSED
-    if wiring == "ncp" or kind in ("cfc-default", "ltc", "ctrnn", "lstm", "gru")
+    if wiring == "ncp" or kind in ("cfc-default", "ltc", "ctrnn", "lrc", "lstm", "gru")
 ]
 
 

@@ -11,7 +11,7 @@ from torch.autograd.functional import jacobian
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring, dense
 from tests.neurons.conftest import BUILDERS, NEURONS, SENSORY, WIRINGS
 
@@ -61,6 +61,7 @@ SLOPES = {  # of a neuron at rest by its strength, in one time scale
     "lstm": (LSTM, 0.25),
     "gru": (GRU, 0.5),
     "ctrnn": (lambda wiring: CTRNN(wiring, solver="euler", ode_steps=1), 1.0),
+    "lrc": (lambda wiring: LRC(wiring, solver="euler", ode_steps=1), 0.5),
 }
 
 
@@ -74,6 +75,12 @@ def test_strength_is_the_slope_of_a_neuron_at_rest(model: str) -> None:
             circuit.reversal.copy_(torch.randn(NEURONS))
         if model == "ctrnn":
             circuit.log_tau.zero_()
+        if model == "lrc":  # with half open synapses and elastance, and without a drive
+            circuit.log_tau.zero_()
+            for synapses in (circuit.sensory, circuit.recurrent):
+                synapses.threshold.zero_()
+            drives = (each.resting()[0] for each in (circuit.sensory, circuit.recurrent))
+            circuit.bias[0] = -sum(drives)
 
     def step(inputs: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         return circuit.activity(inputs[None, None], state[None])[0][0, 0]
@@ -82,7 +89,7 @@ def test_strength_is_the_slope_of_a_neuron_at_rest(model: str) -> None:
     from_inputs, from_state = jacobian(step, rest)
     sensory, recurrent = circuit.synapse_strengths()
     assert_close(from_inputs.T, slope * sensory)
-    if model not in ("lstm", "gru"):  # whose gates also keep the neuron's own state
+    if model not in ("lstm", "gru", "lrc"):  # which also keep the neuron's own state
         assert_close(from_state.T, slope * recurrent)
 
 
@@ -105,7 +112,9 @@ def test_strengths_are_where_the_wiring_has_synapses(circuit: Circuit) -> None:
         assert torch.equal(strengths != 0, torch.tensor(polarity != 0))
 
 
-@pytest.mark.parametrize("model", ["cfc-default", "cfc-no_gate", "cfc-memory", "ltc", "ctrnn"])
+@pytest.mark.parametrize(
+    "model", ["cfc-default", "cfc-no_gate", "cfc-memory", "ltc", "ctrnn", "lrc"]
+)
 def test_strengths_start_with_the_polarity_of_the_wiring(model: str, wiring: Wiring) -> None:
     polarities = (wiring.sensory, wiring.recurrent)
     found = BUILDERS[model](wiring).synapse_strengths()

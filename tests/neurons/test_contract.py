@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from liquid_control.neurons import CTRNN, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, LRC, LTC, CfC, Circuit
 from liquid_control.wiring import Wiring, auto_ncp, dense
 from tests.neurons.conftest import MOTOR, NEURONS, SENSORY
 
@@ -84,7 +84,7 @@ def test_sequences_of_different_length_and_rate_in_one_batch(circuit: Circuit, s
 
 def test_time_scale_is_a_unit_of_time(wiring: Wiring, sequence) -> None:
     inputs, elapsed, _ = sequence(4, 2)
-    for model in (CfC, LTC, CTRNN):
+    for model in (CfC, LTC, CTRNN, LRC):
         seconds = model(wiring, time_scale=0.05).double()
         scales = model(wiring, time_scale=1.0).double()
         scales.load_state_dict(seconds.state_dict())
@@ -199,7 +199,7 @@ def test_layers_without_recurrence_need_no_loop() -> None:
     assert len(CfC(auto_ncp(3, 12, 2), memory="lstm").blocks) == 1
 
 
-@pytest.mark.parametrize("model", [CfC, LTC, CTRNN])
+@pytest.mark.parametrize("model", [CfC, LTC, CTRNN, LRC])
 def test_readout_plasticity_trains_the_readout_alone(model: type[Circuit], wiring: Wiring) -> None:
     circuit = model(wiring, plasticity="readout", output_mapping="affine", memory="lstm")
     trainable = {name for name, p in circuit.named_parameters() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""LTC and CT-RNN against their differential equations, and the properties of their solvers."""
+"""LTC, CT-RNN and LRC against their differential equations, and the properties of their solvers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
-from liquid_control.neurons import CTRNN, LTC, Circuit
+from liquid_control.neurons import CTRNN, LRC, LTC, Circuit
 from liquid_control.wiring import auto_ncp
 
 WIRING = auto_ncp(3, 10, 2, sparsity=0.4, seed=3)
@@ -52,6 +52,24 @@ def ctrnn_slope(circuit: CTRNN, x: np.ndarray, inputs: np.ndarray) -> np.ndarray
     return (np.tanh(target) - x) / np.exp(value["log_tau"])
 
 
+def lrc_slope(circuit: LRC, x: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The LRC equation written out, one synapse at a time."""
+    value = {name: parameter.detach().numpy() for name, parameter in circuit.named_parameters()}
+    drive, elastance = value["bias"].copy()
+    forget = softplus(circuit.leak).detach().numpy().copy()
+    for kind, heard in (("sensory", inputs), ("recurrent", x)):
+        conductances = softplus(getattr(circuit, kind).conductance).detach().numpy()
+        of = {name: value[f"{kind}.{name}"] for name in ("steepness", "threshold", "drive")}
+        for synapse, (source, target) in enumerate(np.argwhere(getattr(circuit.wiring, kind))):
+            argument = of["steepness"][synapse] * heard[source] + of["threshold"][synapse]
+            opening = 1 / (1 + math.exp(-argument))
+            drive[target] += of["drive"][synapse] * opening
+            forget[target] += conductances[synapse] * opening
+            elastance[target] += value[f"{kind}.elastance"][synapse] * heard[source]
+    pull = value["reversal"] * np.tanh(drive) - x / (1 + np.exp(-forget))
+    return pull / (1 + np.exp(-elastance)) / np.exp(value["log_tau"])
+
+
 def exact(circuit: Circuit, slope, state: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """State after SECONDS under a constant input, by an adaptive high-order solver."""
     solution = solve_ivp(
@@ -66,7 +84,9 @@ def exact(circuit: Circuit, slope, state: torch.Tensor, inputs: torch.Tensor) ->
 
 
 @pytest.mark.parametrize("solver", ORDERS)
-@pytest.mark.parametrize(("model", "slope"), [(LTC, ltc_slope), (CTRNN, ctrnn_slope)])
+@pytest.mark.parametrize(
+    ("model", "slope"), [(LTC, ltc_slope), (CTRNN, ctrnn_slope), (LRC, lrc_slope)]
+)
 def test_error_falls_with_the_order_of_the_solver(model, slope, solver: str) -> None:
     torch.manual_seed(0)
     state = 0.5 * torch.randn(1, 10, dtype=torch.float64)
@@ -87,7 +107,7 @@ def test_error_falls_with_the_order_of_the_solver(model, slope, solver: str) -> 
 
 
 @pytest.mark.parametrize("solver", ORDERS)
-@pytest.mark.parametrize("model", [LTC, CTRNN])
+@pytest.mark.parametrize("model", [LTC, CTRNN, LRC])
 def test_zero_elapsed_time_leaves_the_state_unchanged(model, solver: str) -> None:
     state = torch.randn(4, 10)
     inputs = torch.randn(1, 4, 3)
@@ -119,7 +139,7 @@ def test_ltc_states_stay_within_their_reversal_potentials(
     assert all(torch.isfinite(p.grad).all() for p in circuit.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("model", [LTC, CTRNN])
+@pytest.mark.parametrize("model", [LTC, CTRNN, LRC])
 def test_time_constants_start_near_the_time_scale_and_are_in_seconds(model) -> None:
     circuit, unit = model(WIRING, time_scale=0.05), model(WIRING)
     assert 0.05 / 10 < circuit.time_constants.median() < 0.05 * 4

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from liquid_control.neurons import CTRNN, GRU, LSTM, LTC, CfC, Circuit
+from liquid_control.neurons import CTRNN, GRU, LRC, LSTM, LTC, CfC, Circuit
 from liquid_control.neurons.circuit import SLOWEST
 from liquid_control.neurons.lesion import at_rest
 from liquid_control.neurons.memory import lstm_update
@@ -43,14 +43,15 @@ def test_leaky_neurons_have_the_time_constants_they_were_given(
 
 
 @pytest.mark.parametrize("memory", [None, "lstm"])
+@pytest.mark.parametrize("model", [LTC, LRC])
 def test_liquid_time_constants_are_those_of_the_solver_steps(
-    wiring: Wiring, sequence: Sequences, memory: str | None
+    wiring: Wiring, sequence: Sequences, memory: str | None, model: type[Circuit]
 ) -> None:
     """A semi-implicit step of length h goes from x to y = (x + h drive) / (1 + h decay).
 
     Three lengths of the same step, one of them zero, tell x, drive and decay.
     """
-    circuit = build(LTC, wiring, memory=memory, ode_steps=1)
+    circuit = build(model, wiring, memory=memory, ode_steps=1)
     inputs, elapsed, starts = sequence(STEPS, BATCH)
     activity, _ = circuit.activity(inputs, None, SECOND * elapsed, starts)
     taus = circuit.effective_time_constants(inputs, activity, starts)
@@ -130,7 +131,7 @@ def _sums(
 
 def test_inputs_change_the_time_constant_of_liquid_neurons_alone(wiring: Wiring) -> None:
     inputs = torch.randn(4, 1, SENSORY).double()
-    for model, liquid in ((LTC, True), (CfC, True), (CTRNN, False)):
+    for model, liquid in ((LTC, True), (LRC, True), (CfC, True), (CTRNN, False)):
         circuit = build(model, wiring)
         taus = circuit.effective_time_constants(inputs, circuit.activity(inputs)[0])
         assert taus is not None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from liquid_control.neurons import CfC, Circuit
+from liquid_control.neurons import LRC, CfC, Circuit
 from liquid_control.neurons.lesion import at_rest
 from liquid_control.neurons.synapses import SynapseList, Synapses
 from liquid_control.wiring import Wiring, auto_ncp
@@ -62,6 +62,9 @@ def _muted(circuit: Circuit, neuron: int) -> Circuit:
             own = synapses.sources == neuron
             if isinstance(synapses, Synapses):
                 synapses.weight[:, own] = 0
+            elif isinstance(circuit, LRC):  # the sigmoid keeps its value at zero
+                synapses.steepness[own] = 0
+                synapses.elastance[own] = 0
             else:  # a sigmoid so flat that it is constant, with its value at zero
                 flat = 1e-10
                 synapses.midpoint[own] *= synapses.steepness[own] / flat

@@ -85,7 +85,15 @@ def extractor_on(space: spaces.Space[Any], **options: Any) -> LiquidExtractor:
 
 @pytest.mark.parametrize(
     ("neurons", "encoder"),
-    [("cfc", None), ("ltc", None), ("ctrnn", None), ("lstm", None), ("gru", None), ("cfc", [6])],
+    [
+        ("cfc", None),
+        ("ltc", None),
+        ("ctrnn", None),
+        ("lrc", None),
+        ("lstm", None),
+        ("gru", None),
+        ("cfc", [6]),
+    ],
 )
 def test_features_of_windows_are_those_of_the_stateful_circuit(
     neurons: str, encoder: list[int] | None
@@ -154,7 +162,7 @@ def test_without_elapsed_time_a_step_lasts_the_circuits_unit() -> None:
     assert_close(timeless(seen), clockwork(nominal))
 
 
-@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lstm", "gru"])
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"])
 def test_gradients_have_gradients(neurons: str) -> None:
     """The curvature along a direction, which TRPO asks for, is the change of the gradient."""
     space = windows()

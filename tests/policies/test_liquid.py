@@ -338,8 +338,11 @@ CLOCK = TIMED["elapsed_time"]
         ({"critic": "big"}, "critic must be one of twin, shared, mlp, got 'big'"),
         ({"wiring": {"kind": "mesh"}}, "unknown kind of wiring 'mesh'"),
         ({"wiring": {"kind": "tap_withdrawal"}}, r"4 sensory .* but 64 .* encoder=\[4\]"),
-        ({"observations": IMAGE}, "is an image"),
-        ({"observations": spaces.Dict({"eye": IMAGE, "joints": PLAIN})}, "'eye' is an image"),
+        ({"observations": IMAGE}, "images must have their channels first"),
+        (
+            {"observations": spaces.Dict({"privileged": IMAGE, "a": PLAIN})},
+            "'privileged' is an image",
+        ),
         ({"observations": spaces.Dict({"elapsed_time": CLOCK})}, "nothing but elapsed_time"),
         (
             {"observations": spaces.Dict({"joints": PLAIN, "elapsed_time": PLAIN})},

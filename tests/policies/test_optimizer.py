@@ -68,12 +68,12 @@ def test_parameters_may_have_longer_steps(weights: nn.Parameter, clipped: bool) 
     torch.testing.assert_close(moved[:, 1:], torch.full((2, 2), -0.1 * 3 * 3))
 
 
-def test_ltc_asks_for_longer_steps_of_large_parameters_and_others_for_none() -> None:
+def test_ltc_and_lrc_ask_for_longer_steps_of_large_parameters_and_others_for_none() -> None:
     for name, neurons in NEURONS.items():
         circuit = neurons(ncp(5, 6, 4, 3, 2, 2, 7, 2))
         names = {id(parameter): name for name, parameter in circuit.named_parameters()}
         found = {names[id(parameter)]: length for parameter, length in circuit.step_lengths()}
-        kinds = ("conductance", "steepness") if name == "ltc" else ()
+        kinds = ("conductance", "steepness") if name in ("ltc", "lrc") else ()
         assert found == {
             f"{group}.{kind}": STEP_LENGTH for group in ("sensory", "recurrent") for kind in kinds
         }

@@ -318,7 +318,7 @@ def test_a_default_name_has_only_letters_digits_and_marks(recipe_file: Path) -> 
 
 
 @pytest.mark.parametrize("critic", ["twin", "mlp", "shared"])
-@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lstm", "gru"])
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"])
 def test_the_estimate_of_weights_is_a_bound(recipe_file: Path, neurons: str, critic: str) -> None:
     sizes = ["policy.wiring={kind: dense, neurons: 64}", "policy.encoder=[32]"]
     recipe = load_recipe(
@@ -373,7 +373,7 @@ def test_the_agent_has_the_recipes_numbers(recipe_file: Path) -> None:
     [
         ("task=NoSuchTask-v5", "unknown task 'NoSuchTask-v5'"),
         ("task=CartPole-v1", "CartPole-v1 has no MuJoCo physics"),
-        ("task=HalfCheetah-v2", "task and env: The mujoco v2 and v3"),
+        ("task=HalfCheetah-v1", "task and env: Environment version v1 for `HalfCheetah`"),
         ("task=no_such_module:Robot-v0", "No module named 'no_such_module'"),
         ("task=..robots:Robot-v0", "task and env: "),
         ("env.kwargs={wheels: 3}", "wheels"),
@@ -436,7 +436,8 @@ def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
     resolved = load_recipe(path)
     missing = {name for name, value in resolved.policy if value is None}
     others = {"actor_layers", "n_critics", "share_encoder"} if algorithm == "ppo" else set()
-    others |= {"critic", "log_std_init"} if algorithm == "sac" else set()
+    of_ppo = {"critic", "log_std_init", "image_layers", "image_features"}
+    others |= of_ppo if algorithm == "sac" else set()
     assert missing == others | {
         "critic_wiring",
         "neuron_kwargs",

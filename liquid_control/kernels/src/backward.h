@@ -134,7 +134,7 @@ class Backward {
             if (bundle.near.size() == 1) {
                 d_source_step<Synapse, Vector, 1>(bundle, tile_.weights.backward, tile_.value,
                                                   tile_.grad, chunk_.sums, layer, i);
-            } else if constexpr (!std::is_same_v<Synapse, Conductance>) {
+            } else if constexpr (!Synapse::opens) {
                 d_source_step<Synapse, Vector, kTile>(bundle, tile_.weights.backward, tile_.value,
                                                       tile_.grad, chunk_.sums, layer, i);
             }

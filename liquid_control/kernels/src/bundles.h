@@ -130,7 +130,7 @@ void d_weights_along(const Bundle& bundle, int m, std::size_t first, std::size_t
     using Wide = Lanes<T, kWidest<T>>;
     // As many synapses at a time as registers hold.
     constexpr int most = std::max(1, kTile / Synapse::parameters / (by_source ? 2 : 1));
-    constexpr int count = std::is_same_v<Synapse, Conductance> ? 2 : std::min(4, most);
+    constexpr int count = Synapse::opens ? 2 : std::min(4, most);
     const std::size_t wide = length / Wide::width * Wide::width;
     const int apart = static_cast<int>(bundle.near.size());
     const auto add = [&](auto synapses, std::size_t j) {

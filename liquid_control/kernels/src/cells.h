@@ -179,4 +179,37 @@ struct Liquid {
     }
 };
 
+/// LRC, dx/dt = r sigmoid(w) (E tanh(u) - sigmoid(f) x) under the semi-implicit step; the sums are
+/// u, f and w, own parameters are the reversal E and the rate r.
+struct LiquidCapacitance {
+    static constexpr int sums = 3, saved = 3, saved_with_time = 3, own = 2;
+    static constexpr Past past = Past::activity;
+
+    template <class X>
+    static LIQUID_INLINE X forward(const X* sums, X& past, X step, const X* own, X* saved) {
+        saved[0] = tanh(sums[0]);
+        saved[1] = sigmoid(sums[1]);
+        saved[2] = sigmoid(sums[2]);
+        const X length = step * own[1] * saved[2];
+        return past = (past + length * own[0] * saved[0]) / (X(1) + length * saved[1]);
+    }
+    template <class X>
+    static LIQUID_INLINE void backward(X d_now, X now, X, const X* saved, X step, const X* own,
+                                       X* d_sums, X& d_past, X* d_time, X* d_own) {
+        const X target = saved[0], leak = saved[1], elastance = saved[2];
+        const X length = step * own[1] * elastance;
+        d_past = d_now / (X(1) + length * leak);
+        const X d_drive = d_past * length;
+        const X d_length = d_past * (own[0] * target - leak * now);
+        d_sums[0] = d_drive * own[0] * (X(1) - target * target);
+        d_sums[1] = (X(0) - d_drive) * now * leak * (X(1) - leak);
+        d_sums[2] = d_length * length * (X(1) - elastance);
+        d_own[0] += d_drive * target;
+        d_own[1] += d_length * step * elastance;
+        if (d_time) {
+            *d_time += d_length * own[1] * elastance;
+        }
+    }
+};
+
 }  // namespace liquid

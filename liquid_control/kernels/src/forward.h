@@ -181,7 +181,7 @@ class Forward {
             }
             if (near == 1) {
                 add_step<Synapse, Vector, 1>(bundle, tile_.weights.forward, tile_.value, rows, i);
-            } else if constexpr (most > 1 && !std::is_same_v<Synapse, Conductance>) {
+            } else if constexpr (most > 1 && !Synapse::opens) {
                 add_step<Synapse, Vector, most>(bundle, tile_.weights.forward, tile_.value, rows,
                                                 i);
             }

@@ -9,7 +9,7 @@
 
 namespace liquid {
 
-enum class Kind { cfc_default, cfc_no_gate, cfc_pure, lstm, gru, ctrnn, ltc };
+enum class Kind { cfc_default, cfc_no_gate, cfc_pure, lstm, gru, ctrnn, ltc, lrc };
 
 /// The kind that programs.py calls `name`; throws std::out_of_range for any other name.
 inline Kind kind_of(const std::string& name) {
@@ -19,7 +19,8 @@ inline Kind kind_of(const std::string& name) {
                                                    {"lstm", Kind::lstm},
                                                    {"gru", Kind::gru},
                                                    {"ctrnn", Kind::ctrnn},
-                                                   {"ltc", Kind::ltc}};
+                                                   {"ltc", Kind::ltc},
+                                                   {"lrc", Kind::lrc}};
     return kinds.at(name);
 }
 
@@ -51,8 +52,10 @@ LIQUID_INLINE auto with_model(Kind kind, Function function) {
             return function(Model<GatedRecurrent, Linear<3, 4, 3>, Linear<3, 4, 2>>{});
         case Kind::ctrnn:
             return function(Model<Leaky, Linear<1>>{});
-        default:
+        case Kind::ltc:
             return function(Model<Liquid, Conductance>{});
+        default:
+            return function(Model<LiquidCapacitance, Elastance>{});
     }
 }
 

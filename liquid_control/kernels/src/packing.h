@@ -32,9 +32,9 @@ T* pack(const Plan& plan, const std::vector<int>& order, const T* flat, T* to) {
     for (std::size_t i = 0; i < order.size(); ++i) {
         to[i] = flat[order[i]];
     }
-    if (plan.conductances) {
+    if (plan.opening > 0) {
         for (std::size_t i = 0; i < order.size(); ++i) {
-            to[i] = Conductance::prepare(static_cast<int>(i % Conductance::parameters), to[i]);
+            to[i] = Conductance::prepare(static_cast<int>(i % plan.opening), to[i]);
         }
     }
     return to + order.size();

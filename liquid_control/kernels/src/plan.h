@@ -88,6 +88,7 @@ struct Plan {
     int inputs, hidden, visible, neurons, substeps;
     int cells = 0, rows = 0, saved_rows = 0, own = 0, own_start = 0;
     bool conductances = false, clocked = false;  // clocked: a synapse leads from the elapsed time
+    int opening = 0;  // numbers of a synapse, if it computes a sigmoid of its source
     std::vector<Layer> layers;
     std::vector<Block> blocks;
     std::vector<Bank> banks;
@@ -133,6 +134,9 @@ struct Plan {
                 rows += layer.size() * Cell::sums;
                 saved_rows += layer.size() * Cell::saved_with_time;
                 own = std::max(own, Cell::own);
+                if (decltype(model)::Outside::opens) {
+                    opening = decltype(model)::Outside::parameters;
+                }
                 if (Cell::past == Past::cell) {
                     if (layer.first != cells) {
                         throw std::invalid_argument("neurons with a cell must come first");
@@ -214,7 +218,7 @@ struct Plan {
             with_model(layer.kind, [&](auto model) {
                 using Cell = typename decltype(model)::Cell;
                 constexpr int parameters = decltype(model)::Outside::parameters;
-                const int tile = conductances ? 1 : kTile;
+                const int tile = opening ? 1 : kTile;
                 layer.sensory = bundle(sensory[l], parameters, 1, forward);
                 layer.upstream = bundle(upstream[l], parameters, 1, forward);
                 layer.within =

@@ -16,9 +16,9 @@ class Solo {
     using X = Lanes<T, kWidest<T>>;
 
   public:
-    /// Whether it can replace tiles. LTCs are left to them: packed conductances are faster.
+    /// Whether it can replace tiles. They compute sigmoids of synapses faster.
     static bool fits(const Plan& plan, const Call<T>& call) {
-        return call.time == 1 && call.batch == 1 && !call.kept && !plan.conductances;
+        return call.time == 1 && call.batch == 1 && !call.kept && plan.opening == 0;
     }
 
     /// `packed` may be null.
@@ -115,7 +115,7 @@ class Solo {
             const T* bias = parameters_[layer.bias] + layer.bias_first + s * layer.bias_apart;
             std::copy_n(bias, layer.size(), rows[s]);
         }
-        if constexpr (!std::is_same_v<typename Model::Outside, Conductance>) {
+        if constexpr (!Model::Outside::opens) {
             if (packed_) {
                 add<typename Model::Outside>(layer.sensory, layer.first, rows);
                 add<typename Model::Outside>(layer.upstream, layer.first, rows);

@@ -14,6 +14,7 @@ namespace liquid {
 template <int weights, int all = weights, int skipped = all>
 struct Linear {
     static constexpr int sums = all, parameters = weights;
+    static constexpr bool opens = false;  // whether it computes a sigmoid of the source
 
     /// The sum that a weight adds to.
     static constexpr int sum_of(int weight) { return weight < skipped ? weight : weight + 1; }
@@ -49,6 +50,7 @@ struct Linear {
 /// one number into the target's drive and one into its decay; in this order.
 struct Conductance {
     static constexpr int sums = 2, parameters = 4;
+    static constexpr bool opens = true;
 
     template <class T>
     static T prepare(int which, T parameter) {
@@ -80,6 +82,28 @@ struct Conductance {
         d_p[2] += open * d_sums[0];
         d_p[3] += open * d_sums[1];
         return slope * X(p[0] * (T(-1) / kLog2E<T>));
+    }
+};
+
+/// A synapse of an LRC (Farsang et al. 2024): like `Conductance`, and one more number, times the
+/// source itself, into the elastance of the target.
+struct Elastance {
+    static constexpr int sums = 3, parameters = 5;
+    static constexpr bool opens = true;
+
+    template <class X, class T>
+    static LIQUID_INLINE void add(X source, const T* p, int stride, X* sum) {
+        Conductance::add(source, p, stride, sum);
+        sum[2] += source * X(p[4 * stride]);
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X d_source(X source, const T* p, int stride, const X* d_sums) {
+        return Conductance::d_source(source, p, stride, d_sums) + d_sums[2] * X(p[4 * stride]);
+    }
+    template <class X, class T>
+    static LIQUID_INLINE X d_weights(X source, const T* p, const X* d_sums, X* d_p) {
+        d_p[4] += source * d_sums[2];
+        return Conductance::d_weights(source, p, d_sums, d_p) + d_sums[2] * X(p[4]);
     }
 };
 

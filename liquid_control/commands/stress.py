@@ -1,0 +1,168 @@
+"""The evaluation of a trained robot under conditions of rising severity and under changes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from rich.table import Table
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from liquid_control.agents.evaluation import evaluate
+from liquid_control.agents.stress import WINDOWS, courses, in_windows
+from liquid_control.checkpoints.durable import replacing
+from liquid_control.commands.run_loader import unseen_robots
+from liquid_control.commands.terminal import console, say
+from liquid_control.monitoring.figures import confidence_band
+from liquid_control.monitoring.figures.stress import change as change_figure
+from liquid_control.monitoring.figures.stress import sweep as sweep_figure
+from liquid_control.recipes import Recipe
+from liquid_control.recipes.stress import Stress, changed, under
+
+Array = NDArray[np.float64]
+MakeRobots = Callable[[Recipe], VecEnv]
+
+
+class Row(NamedTuple):
+    """A line of the table: what was tried, and what came of it.
+
+    Attributes:
+        test: the key of the stress file, or the name of a change.
+        value: the severity; "changed" or "not changed".
+        window: the part of the episode, "all" for the whole of it.
+        unit: "return" or "return per second".
+        returns: (episodes,).
+    """
+
+    test: str
+    value: str
+    window: str
+    unit: str
+    returns: Array
+
+    def cells(self) -> list[str]:
+        """The line in the CSV file."""
+        known = self.returns[np.isfinite(self.returns)]
+        low, high = confidence_band(known)
+        mean = float(known.mean()) if len(known) else np.nan
+        numbers = (mean, low, high, float(known.std()) if len(known) else np.nan)
+        words = (self.test, self.value, self.window, self.unit, str(len(known)))
+        return [*words, *(f"{number:.6g}" for number in numbers)]
+
+
+HEADER = ("test", "value", "window", "unit", "episodes", "mean", "low_95", "high_95", "deviation")
+
+
+class Results(NamedTuple):
+    """What one agent earns.
+
+    Attributes:
+        sweeps: returns (episodes,) at each value, by condition.
+        changes: returns per second (windows, episodes) with and without, by change.
+    """
+
+    sweeps: Mapping[str, Mapping[float, Array]]
+    changes: Mapping[str, tuple[Array, Array]]
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the lines of the table."""
+        for test, returns in self.sweeps.items():
+            for value, found in returns.items():
+                yield Row(test, f"{value:g}", "all", "return", found)
+        for test, pair in self.changes.items():
+            for what, rates in zip(("changed", "not changed"), pair, strict=True):
+                for window, found in zip(WINDOWS, rates, strict=True):
+                    yield Row(test, what, window, "return per second", found)
+
+
+def put_under_stress(
+    recipe: Recipe, agent: BaseAlgorithm, stress: Stress, folder: Path, *, quiet: bool
+) -> Results:
+    """Evaluate a robot as a stress file says; print the results, and write them into a folder."""
+    results = stressed(recipe, agent, stress, quiet=quiet)
+    table = Table(*HEADER)
+    for row in results.rows():
+        table.add_row(*row.cells())
+    console.print(table)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        write_results(partial, {recipe.name: results}, stress, recipe.task)
+    say(f"Results and figures: {folder}")
+    return results
+
+
+def stressed(
+    recipe: Recipe,
+    agent: BaseAlgorithm,
+    stress: Stress,
+    *,
+    make_robots: MakeRobots | None = None,
+    quiet: bool = True,
+) -> Results:
+    """Return what an agent earns under each condition and change of a stress file.
+
+    Args:
+        recipe: of its training; its own conditions stay, but for the one that is tried.
+        agent: an SB3 algorithm, recurrent or not.
+        stress: the file.
+        make_robots: from a recipe to environments with unseen episodes; the recipe's by default.
+        quiet: show no progress.
+    """
+    make = make_robots or (lambda each: unseen_robots(each, stress.episodes))
+    tests = [(sweep.name, value) for sweep in stress.sweeps for value in sweep.values]
+    sweeps: dict[str, dict[float, Array]] = {}
+    for name, value in track(tests, "conditions", disable=quiet):
+        robots = make(under(recipe, name, value))
+        try:
+            sweeps.setdefault(name, {})[value] = evaluate(agent, robots).returns
+        finally:
+            robots.close()
+    changes = {
+        name: _before_and_after(recipe, agent, change, stress.after, make)
+        for name, change in track([*stress.changes.items()], "changes", disable=quiet)
+    }
+    return Results(sweeps, changes)
+
+
+def _before_and_after(
+    recipe: Recipe, agent: BaseAlgorithm, change: Mapping[str, Any], after: float, make: MakeRobots
+) -> tuple[Array, Array]:
+    """Return returns per second with a change and without, in the same episodes."""
+    found = []
+    for each in (dict(change), None):
+        robots = make(changed(recipe, each))
+        try:
+            (steps,) = robots.get_attr("horizon_substeps", indices=[0])
+            (timestep,) = robots.get_attr("timestep", indices=[0])
+            found.append(courses(agent, robots))
+        finally:
+            robots.close()
+    moments = np.array([course.drawn["events.0.at"] for course in found[0]])
+    longest = max(course.ends[-1] for each in found for course in each)
+    horizon = longest if steps is None else steps * timestep
+    with_change, without = (in_windows(each, moments, after, horizon) for each in found)
+    return with_change, without
+
+
+def write_results(folder: Path, results: Mapping[str, Results], stress: Stress, task: str) -> None:
+    """Write stress.csv, and a figure for each condition and change, of one agent or of several."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("agent", *HEADER))
+    for name, each in results.items():
+        lines.writerows([name, *row.cells()] for row in each.rows())
+    (folder / "stress.csv").write_text(text.getvalue(), "utf-8")
+    for sweep in stress.sweeps:
+        curves = {name: each.sweeps[sweep.name] for name, each in results.items()}
+        sweep_figure(curves, sweep.label, task).savefig(folder / f"{sweep.name}.png", dpi=150)
+    for test in stress.changes:
+        rates = {name: each.changes[test] for name, each in results.items()}
+        figure = change_figure(rates, WINDOWS, f"{task}: {test}")
+        figure.savefig(folder / f"change-{test.replace(' ', '_')}.png", dpi=150)

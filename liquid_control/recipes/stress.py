@@ -1,0 +1,118 @@
+"""What a trained robot is put through: conditions of rising severity, and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, ValidationError
+
+from liquid_control.envs import conditions_from
+from liquid_control.recipes.schema import Part, Recipe, Section, Size
+from liquid_control.recipes.text import RecipeError, explain, parse_yaml, read_text, short
+
+Values: TypeAlias = Annotated[
+    tuple[NonNegativeFloat, ...], Field(strict=False, min_length=1, max_length=100)
+]
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$", max_length=60)]
+
+
+class Sweep(NamedTuple):
+    """One condition of rising severity.
+
+    Attributes:
+        name: its key in a stress file.
+        values: in the order of the file.
+        label: of the axis.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    label: str
+
+
+# The key in a stress file: the key of a recipe, the part's kind and its argument, and the axis.
+CONDITIONS = {
+    "noise": ("sensors", "noise", "std", "noise of observations, standard deviation"),
+    "dropout": ("sensors", "dropout", "probability", "share of observations that are lost"),
+    "delay": ("sensors", "delay", "low", "delay of observations (s)"),
+    "actuator_delay": ("actuators", "delay", "low", "delay of actions (s)"),
+}
+
+
+def _check_change(value: Any) -> Any:
+    """Check a change, so that its error carries the key's path."""
+    try:
+        conditions_from(events=[{"kind": "change", **value}])
+    except TypeError as error:  # pydantic reports ValueErrors only
+        raise ValueError(str(error)) from error
+    return value
+
+
+Change: TypeAlias = Annotated[Part, AfterValidator(_check_change)]
+
+
+class Stress(Section):
+    """A stress file; see `liquid-control evaluate --stress`."""
+
+    episodes: Size = 20
+    """Episodes at each value."""
+    noise: Values | None = None
+    """Standard deviations of `Noise` in the observations."""
+    dropout: Values | None = None
+    """Probabilities of `Dropout`."""
+    delay: Values | None = None
+    """Seconds of `Delay` of the observations."""
+    actuator_delay: Values | None = None
+    """Seconds of `Delay` of the actions."""
+    changes: Annotated[dict[Name, Change], Field(default={}, max_length=20)]
+    """Arguments of `Change` by a name, such as {motor fails: {at: 5, gain: {bthigh: 0}}}."""
+    after: PositiveFloat = 2.0
+    """Seconds after a change that are reported on their own."""
+
+    @property
+    def sweeps(self) -> Iterator[Sweep]:
+        """The conditions that the file sweeps."""
+        for name, (*_, label) in CONDITIONS.items():
+            if (values := getattr(self, name)) is not None:
+                yield Sweep(name, values, label)
+
+
+def load_stress(path: Path) -> Stress:
+    """Read a stress file.
+
+    Raises:
+        RecipeError: it is missing or is not YAML, has an unknown key or an invalid value, or is
+            empty.
+    """
+    data = parse_yaml(read_text(path), str(path))
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a stress file is a mapping of keys, got {short(data)}")
+    try:
+        stress = Stress.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {explain(error, data, Stress)}") from error
+    if not stress.changes and not any(stress.sweeps):
+        keys = ", ".join((*CONDITIONS, "changes"))
+        raise RecipeError(f"{path}: nothing to evaluate; give at least one of {keys}")
+    return stress
+
+
+def under(recipe: Recipe, name: str, value: float) -> Recipe:
+    """Return a recipe with one of `CONDITIONS` in the place of its own of that kind, 0 without."""
+    key, kind, argument, _ = CONDITIONS[name]
+    others = [part for part in getattr(recipe.env, key) if part.get("kind") != kind]
+    parts = [*others, {"kind": kind, argument: value}] if value else others
+    return _with(recipe, key, parts)
+
+
+def changed(recipe: Recipe, change: Part | None) -> Recipe:
+    """Return a recipe in whose episodes the robot changes so, as event 0, or not at all."""
+    others = [event for event in recipe.env.events if event.get("kind") != "change"]
+    changes = [] if change is None else [{"kind": "change", **change}]
+    return _with(recipe, "events", [*changes, *others])
+
+
+def _with(recipe: Recipe, key: str, parts: Any) -> Recipe:
+    return recipe.model_copy(update={"env": recipe.env.model_copy(update={key: tuple(parts)})})
