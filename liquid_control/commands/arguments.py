@@ -356,6 +356,40 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Run the log of a robot through its policy: neurons, actions, and a film of both.
+
+    Writes replay.csv, a row for each step with the recorded and the recomputed actions and the
+    activity of each neuron; activity.png and actions.png; film.mp4; and, with --lesions,
+    lesions.csv. The folder is written whole or not at all.
+    """
+
+    log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")]
+    """An MCAP file that `deploy.ControlLoop` wrote."""
+
+    run: RunFolder
+    """The folder of the run whose policy acted."""
+
+    start: float = 0.0
+    """First second of the film and the figures."""
+
+    seconds: float = 10.0
+    """Their duration."""
+
+    lesions: Annotated[tuple[str, ...], otherwise("NEURON ...", "none")] = ()
+    """Neurons to hold at rest, one after the other, such as motor_0, or all: how far actions move
+    on the observations of the log."""
+
+    output: Annotated[Path | None, otherwise("DIR", "the log's name")] = None
+    """The folder to create."""
+
+    trust: TrustFlags = UNTRUSTED
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Check this installation and print remedies for problems. Exits with 0 if it can train.
 

@@ -30,6 +30,8 @@ class Metadata:
         recipe_sha256: hash of the recipe.
         versions: of what made the export.
         certificate: in which conditions the policy keeps its return, if it was measured.
+        policy_sha256: hash of the policy's weights, before they were rounded to `weights`.
+        weights: how the file has them: "float32", "int8" or "int4".
     """
 
     task: str
@@ -48,6 +50,8 @@ class Metadata:
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] | None = None
+    policy_sha256: str | None = None
+    weights: str = "float32"
 
     @property
     def observation_size(self) -> int:
@@ -58,6 +62,11 @@ class Metadata:
     def action_size(self) -> int:
         """How many numbers an action has."""
         return math.prod(self.action["shape"])
+
+    def clamped(self, elapsed_time: float) -> float:
+        """Return seconds within the intervals of the training, which the policy gets."""
+        low, high = self.trained_interval
+        return min(max(elapsed_time, low), high)
 
     def to_json(self) -> str:
         """Return the facts as JSON."""

@@ -102,36 +102,46 @@ def record(
 
 def compare(policy: StatefulPolicy, exported: Exported, moments: Sequence[Moment]) -> Agreement:
     """Run both policies over a recording."""
-    kind = exported.metadata.action["kind"]
-    actions = list(_actions(policy, moments))
     rows = []
     for moment in moments:
         if moment.starts:
             exported.reset()
         rows.append(exported.step(moment.numbers, moment.elapsed_time))
-    expected, found = np.array(actions, np.float64), np.array(rows, np.float64)
-    if kind != "box":
-        return Agreement(len(moments), float((expected != found).any(axis=1).mean()), 0.0)
-    space = policy.action_space
-    assert isinstance(space, spaces.Box)
+    errors = errors_of(policy.action_space, np.stack([*act(policy, moments)]), np.stack(rows))
+    if not isinstance(policy.action_space, spaces.Box):
+        return Agreement(len(moments), float(errors.any(axis=1).mean()), 0.0)
+    return Agreement(len(moments), float(errors.max()), TOLERANCE)
+
+
+def errors_of(
+    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return how far actions (steps, numbers) are apart, relative to the range of each number.
+
+    The range is that of the space, or what is used of one without bounds. Numbers of a discrete
+    kind are 1 apart if they differ.
+    """
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    if not isinstance(space, spaces.Box):
+        return (expected != found).astype(np.float64)
     span = space.high.astype(np.float64).ravel() - space.low.ravel()
     used = np.maximum(1.0, np.abs(expected).max(axis=0))
     span = np.where(np.isfinite(span), span, used)
-    return Agreement(len(moments), float(np.max(np.abs(expected - found) / span)), TOLERANCE)
+    return np.asarray(np.abs(expected - found) / span, np.float64)
 
 
-def _actions(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:
-    """Act in PyTorch."""
+def act(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:
+    """Yield the most likely action of the policy in PyTorch at each moment, (action_size,)."""
     state = None
     for moment in moments:
-        observation = _observation(policy.observation_space, moment)
+        observation = observation_of(policy.acting_space, moment)
         action, state = policy.predict(
             observation, state, np.array([moment.starts]), deterministic=True
         )
         yield np.ravel(action)
 
 
-def _observation(space: spaces.Space[Any], moment: Moment) -> Any:
+def observation_of(space: spaces.Space[Any], moment: Moment) -> Any:
     """Return raw numbers as an observation of a space."""
     if not isinstance(space, spaces.Dict):
         return _part(space, moment.numbers)

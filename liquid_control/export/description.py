@@ -240,6 +240,7 @@ class Description:
         motor: the vector of motor activity, which the action head takes.
         is_sampled: whether actions are sampled with noise as an input.
         neuron_names: of the first vector of the state.
+        policy_sha256: hash of the weights with which the policy acts.
     """
 
     neurons: str
@@ -255,6 +256,7 @@ class Description:
     motor: str
     is_sampled: bool
     neuron_names: tuple[str, ...] = field(default=())
+    policy_sha256: str = ""
 
     @property
     def observation_size(self) -> int:

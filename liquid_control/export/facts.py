@@ -63,6 +63,7 @@ def metadata_of(
         recipe_sha256=recipe_sha256,
         versions={"python": platform.python_version(), **_versions()},
         certificate=certificate,
+        policy_sha256=description.policy_sha256 or None,
     )
 
 

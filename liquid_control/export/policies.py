@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ from liquid_control.policies.observations import (
     carries_time,
 )
 from liquid_control.policies.soft import LOG_STD
+from liquid_control.policies.stateful import StatefulPolicy
 
 OBSERVATION, ACTION, NOISE, FEATURES = "observation", "action", "noise", "features"
 PREVIOUS, MOTOR, HEAD = "previous_action", "motor", "head"
@@ -114,7 +116,17 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         motor=MOTOR,
         is_sampled=sampled,
         neuron_names=circuit.wiring.neuron_names,
+        policy_sha256=hash_of(policy),
     )
+
+
+def hash_of(policy: StatefulPolicy) -> str:
+    """Return the SHA-256 of the weights with which a policy acts, the same on every machine."""
+    found = sha256()
+    for name, tensor in sorted(policy.acting_state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)};".encode())
+        found.update(tensor.detach().cpu().numpy().astype("<f8").tobytes())
+    return found.hexdigest()
 
 
 def describe_parts(space: spaces.Space[Any]) -> Iterator[Part]:

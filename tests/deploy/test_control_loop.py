@@ -199,9 +199,68 @@ def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
     assert rows.keys() == ring.keys()
     for name, values in rows.items():
         np.testing.assert_allclose(values, ring[name], rtol=1e-6, err_msg=name)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="MCAP file"):
+
+
+def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    from mcap.writer import Writer
+
+    path = tmp_path / "robot.mcap"
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for _ in range(20):
+            clock.now += 0.05
+            loop.step(SEEN)
+    whole = path.read_bytes()
+    for length in [0, 4, *range(8, len(whole), len(whole) // 12), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="no MCAP file, or not a whole one"):
+            read_log(path)
+    with pytest.raises(FileNotFoundError):
+        read_log(tmp_path / "none.mcap")
+
+    def write(facts: str | None, *messages: bytes, topic: str = "/step") -> None:
+        with path.open("wb") as file:
+            writer = Writer(file)
+            writer.start()
+            schema = writer.register_schema("other", "jsonschema", b"{}")
+            channel = writer.register_channel(topic, "json", schema)
+            if facts is not None:
+                writer.add_metadata("liquid_control", {"policy": facts})
+            for message in messages:
+                writer.add_message(channel, 0, message, 0)
+            writer.finish()
+
+    row = b'{"now": 1, "elapsed": 1, "latency": 0, "delay": 0, "acted": true, "starts": true, '
+    row += b'"observation": [1, 2, 3], "action": [0, 1], "state": [0, null]}'
+    facts = FACTS.to_json()
+    write(facts, row)
+    assert np.isnan(read_log(path)[1]["state"][0, 1])
+    for wrong, reason in [
+        ((None, row), "it has no steps"),
+        ((facts,), "it has no steps"),
+        (("{}", row), "cannot be read"),
+        ((facts, b"{}"), "no log of a control loop: 'now'"),
+        ((facts, b"not json"), "no log of a control loop"),
+        ((facts, row, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no log of a control loop"),
+        ((facts, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no 3 numbers of observation in each"),
+    ]:
+        write(*wrong)
+        with pytest.raises(ValueError, match=reason):
+            read_log(path)
+    write(facts, row, topic="/other")
+    with pytest.raises(ValueError, match="it has no steps"):
         read_log(path)
+
+
+def test_the_log_says_where_episodes_start(loop: ControlLoop, clock: Clock) -> None:
+    for seen in (None, SEEN, None, SEEN):
+        clock.now += 0.05
+        loop.step(seen)
+    loop.reset()
+    for seen in (SEEN, SEEN):
+        clock.now += 0.05
+        loop.step(seen)
+    assert loop.ring.rows()["starts"].tolist() == [1, 1, 0, 0, 1, 0]
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, clock: Clock) -> None:
