@@ -127,7 +127,8 @@ def errors_of(
     span = space.high.astype(np.float64).ravel() - space.low.ravel()
     used = np.maximum(1.0, np.abs(expected).max(axis=0))
     span = np.where(np.isfinite(span), span, used)
-    return np.asarray(np.abs(expected - found) / span, np.float64)
+    errors: NDArray[np.float64] = np.abs(expected - found) / span
+    return errors
 
 
 def act(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:

@@ -64,6 +64,7 @@ def metadata_of(
         versions={"python": platform.python_version(), **_versions()},
         certificate=certificate,
         policy_sha256=description.policy_sha256 or None,
+        weights=description.weights,
     )
 
 

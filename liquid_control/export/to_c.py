@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from liquid_control.export.expressions import (
     Source,
     walk,
 )
+from liquid_control.export.quantization import BITS, codes
 
 WIDTH = 96  # of lines with tables
 OPERATORS = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
@@ -50,6 +51,16 @@ FIELDS = {
     "action": "the last one",
 }
 """Comments for the vectors of the state."""
+
+WEIGHTS = {
+    "float32": "floats",
+    "int8": "int8 with a float scale for each neuron and gate",
+    "int4": "of 4 bits with a float scale for each neuron and gate",
+}
+"""What the header says about them."""
+
+AROUND = {"shift", "scale", "places", "low", "high", "range"}
+"""Constants of the normaliser and the actions, which are not the circuit's."""
 
 TEMPLATES = Environment(
     loader=PackageLoader("liquid_control.export", ""),
@@ -68,6 +79,7 @@ class CSources:
         header: text of policy.h.
         source: text of policy.c.
         flash: bytes of constants.
+        circuit: bytes of those of the circuit: without the normaliser, the encoder and the head.
         state: bytes of a robot's state.
         stack: bytes of vectors during a step.
     """
@@ -75,6 +87,7 @@ class CSources:
     header: str
     source: str
     flash: int
+    circuit: int
     state: int
     stack: int
 
@@ -99,6 +112,7 @@ def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
     state = 4 * (description.state_size + description.action.size)
     sizes = {
         "flash": sum(table.bytes for table in writer.tables.values()),
+        "circuit": sum(writer.tables[name].bytes for name in writer.of_circuit),
         "state": state,
         "stack": state + 4 * sum(description.vectors[name] for name in writer.work),
     }
@@ -168,6 +182,44 @@ class _Table:
         return number(value) if self.type == "float" else str(int(value))
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A table of weights.
+
+    Attributes:
+        name: of the table.
+        shape: of the weights.
+        bits: of each: 32 for floats.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+
+    def at(self, *indices: str | int) -> str:
+        """Return the text of one weight, as a float."""
+        if self.bits == 4:
+            place = str(indices[0])
+            for size, index in zip(self.shape[1:], indices[1:], strict=True):
+                place = f"({place} * {size} + {index})"
+            return f"weight_at({self.name}, {place})"
+        text = self.name + "".join(f"[{index}]" for index in indices)
+        return text if self.bits == 32 else f"(float){text}"
+
+
+def packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return whole numbers of four bits, two in a byte, the first in the lower bits."""
+    flat = np.append(values.ravel(), np.int8(0)) if values.size % 2 else values.ravel()
+    bits = flat.astype(np.uint8) & 15
+    both: NDArray[np.uint8] = bits[::2] | (bits[1::2] << 4)
+    return both
+
+
+def _plus(first: str, second: str) -> str:
+    """Return the text of a sum, without a zero at its beginning."""
+    return second if first == "0.0f" else f"{first} + {second}"
+
+
 def _wrapped(literals: Sequence[str]) -> Iterator[str]:
     line = "   "
     for literal in literals:
@@ -186,6 +238,7 @@ class _Writer:
         self.tables: dict[str, _Table] = {}
         self.functions: set[str] = set()
         self.work: dict[str, None] = {}  # vectors that are not part of the state, in order
+        self.of_circuit: set[str] = set()  # names of tables
         self._depth = 1
         self._title = ""
 
@@ -194,6 +247,7 @@ class _Writer:
         return [line for each in self.description.statements for line in self._statement(each)]
 
     def _statement(self, statement: Statement) -> Iterator[str]:
+        self._is_circuit = isinstance(statement, Sum)
         match statement:
             case Assign(scalar, value):
                 yield self._line(f"const float {scalar} = {self._text(value, '', 0)};")
@@ -276,34 +330,46 @@ class _Writer:
         """Sparse synapses, target by target."""
         starts = self._table(f"{each.name}_starts", each.starts)
         sources = self._table(f"{each.name}_sources", each.sources)
-        weights = each.parameters.T if len(each.parameters) > 1 else each.parameters[0]
-        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(weights))
+        values = each.parameters if each.scales is None else codes(each)
+        weights = self._weights(each.name, values.T if len(values) > 1 else values[0])
+        scale = self._scale(each)
         self._names = {}
         sums = len(each.targets)
         yield self._line(self._loop(len(each.starts) - 1, "n"))
-        initial = ", ".join(
-            self._initial(each, target, index) for index, target in enumerate(each.targets)
+        initial = [self._initial(each, target, index) for index, target in enumerate(each.targets)]
+        late = each.is_linear and bool(scale)  # the sum is scaled, in the place of each synapse
+        yield self._line(
+            f"float sum[{sums}] = {{{', '.join(['0.0f'] * sums if late else initial)}}};", 1
         )
-        yield self._line(f"float sum[{sums}] = {{{initial}}};", 1)
         first, last = f"{starts}[n]", f"{starts}[n + 1]"
         yield self._line(f"for (int k = {first}; k < {last}; ++k) {{", 1)
         yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 2)
         if each.is_linear and sums > 1:  # an inner loop is what compilers turn into vectors
             yield self._line(self._loop(sums, "j"), 2)
-            yield self._line(f"sum[j] += {weight}[k][j] * from;", 3)
+            yield self._line(f"sum[j] += {weights.at('k', 'j')} * from;", 3)
             yield self._line("}", 2)
         else:
-            yield from (self._line(line, 2) for line in self._contributions(each, weight))
+            lines = self._contributions(each, weights, "" if late else scale)
+            yield from (self._line(line, 2) for line in lines)
         yield self._line("}", 1)
         for index, target in enumerate(each.targets):
-            yield self._line(f"{self._place(target, each.start, 'n')} = sum[{index}];", 1)
+            total = f"sum[{index}]"
+            if late:
+                total = _plus(initial[index], f"{scale}[n][{index}] * {total}")
+            yield self._line(f"{self._place(target, each.start, 'n')} = {total};", 1)
         yield self._line("}")
 
-    def _contributions(self, each: Sum, weight: str) -> Iterator[str]:
-        """What one synapse adds to the sums."""
-        self._is_scalar = len(each.parameters) == 1
-        kind = "float weight" if self._is_scalar else "float *const weight"
-        yield f"const {kind} = {weight}[k];"
+    def _contributions(self, each: Sum, weights: _Weights, scale: str) -> Iterator[str]:
+        """What one synapse adds to the sums; `scale` is that of each parameter, if there is one."""
+        count = len(each.parameters)
+        self._is_scalar = count == 1
+        if self._is_scalar:
+            yield f"const float weight = {weights.at('k')};"
+        elif each.scales is None:
+            yield f"const float *const weight = {weights.name}[k];"
+        else:
+            values = [f"{scale}[n][{index}] * {weights.at('k', index)}" for index in range(count)]
+            yield f"const float weight[{count}] = {{{', '.join(values)}}};"
         for index, (_, value) in enumerate(each.contributions):
             yield from self._locals(value, "", 0)
             yield f"sum[{index}] += {self._text(value, '', 0)};"
@@ -312,7 +378,10 @@ class _Writer:
         """Synapses from every source in a range to every target: no lists, and vectorised."""
         count = len(each.starts) - 1
         size = self.description.size(each.source)
-        weight = self._table(f"{each.name}_weights", each.matrix(size)[span])
+        values = each if each.scales is None else replace(each, parameters=codes(each))
+        matrix = values.matrix(size)[span]
+        weights = self._weights(each.name, matrix if each.scales is None else matrix.astype(np.int8))
+        scale = self._scale(each)
         yield self._line(self._loop(count, "n"))
         for index, target in enumerate(each.targets):
             place = self._place(target, each.start, "n")
@@ -323,7 +392,9 @@ class _Writer:
         yield self._line(self._loop(count, "n"), 1)
         for index, target in enumerate(each.targets):
             place = self._place(target, each.start, "n")
-            yield self._line(f"{place} += {weight}[k][{index}][n] * from;", 2)
+            weight = weights.at("k", index, "n")
+            weight = f"{scale}[n][{index}] * {weight}" if scale else weight
+            yield self._line(f"{place} += {weight} * from;", 2)
         yield self._line("}", 1)
         yield self._line("}")
 
@@ -338,17 +409,36 @@ class _Writer:
     def _dense(self, each: Dense) -> Iterator[str]:
         outputs, inputs = each.weight.shape
         bias = self._table(f"{each.name}_bias", each.bias)
-        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(each.weight.T))
+        weights = self._weights(each.name, (each.weight if each.scales is None else codes(each)).T)
         target = self._vector(each.target)
         yield self._line(self._loop(outputs, "n"))
-        yield self._line(f"{target}[n] = {bias}[n];", 1)
+        yield self._line(f"{target}[n] = {bias + '[n]' if each.scales is None else '0.0f'};", 1)
         yield self._line("}")
         yield self._line(self._loop(inputs, "k"))
         yield self._line(f"const float from = {self._vector(each.source)}[k];", 1)
         yield self._line(self._loop(outputs, "n"), 1)
-        yield self._line(f"{target}[n] += {weight}[k][n] * from;", 2)
+        yield self._line(f"{target}[n] += {weights.at('k', 'n')} * from;", 2)
         yield self._line("}", 1)
         yield self._line("}")
+        if each.scales is not None:
+            scale = self._table(f"{each.name}_scales", each.scales)
+            yield self._line(self._loop(outputs, "n"))
+            yield self._line(f"{target}[n] = {bias}[n] + {scale}[n] * {target}[n];", 1)
+            yield self._line("}")
+
+    def _weights(self, name: str, values: NDArray[Any]) -> _Weights:
+        """Add the table of weights: floats, or whole numbers of eight bits or four."""
+        bits = 32 if values.dtype == np.float32 else BITS[self.description.weights]
+        if bits == 4:
+            self.functions.add("weight_at")
+        table = packed(values) if bits == 4 else np.ascontiguousarray(values)
+        return _Weights(self._table(f"{name}_weights", table), values.shape, bits)
+
+    def _scale(self, each: Sum) -> str:
+        """Return the name of the scales of rounded weights, (entries, parameters)."""
+        if each.scales is None:
+            return ""
+        return self._table(f"{each.name}_scales", np.ascontiguousarray(each.scales.T))
 
     def _arg_max(self, each: ArgMax) -> Iterator[str]:
         source, last = self._vector(each.source), each.stop
@@ -383,9 +473,10 @@ class _Writer:
             unique = name if number_of_name == 1 else f"{name}_{number_of_name}"
             known = self.tables.get(unique)
             if known is None:
-                self.tables[unique] = _Table(unique, values)
-                return unique
+                self.tables[unique] = known = _Table(unique, values)
             if known.values.shape == values.shape and (known.values == values).all():
+                if self._is_circuit:
+                    self.of_circuit.add(unique)
                 return unique
             number_of_name += 1
 
@@ -422,6 +513,7 @@ class _Writer:
         first = value.values[0]
         if (value.values == first).all():
             return number(first)
+        self._is_circuit = value.name not in AROUND
         return f"{self._table(value.name, value.values)}[{index or 0}]"
 
     def _call(self, function: str, arguments: Sequence[tuple[str, int]]) -> tuple[str, int]:
@@ -474,6 +566,7 @@ def _values(description: Description) -> dict[str, Any]:
         "action_layout": _action_layout(action),
         "fields": [(name, size, FIELDS.get(name, name)) for name, size in results],
         "multiply_adds": description.multiply_adds,
+        "weights": WEIGHTS[description.weights],
         "indices": indices,
         "resting": [(i, number(value)) for i, value in enumerate(resting) if value],
         "results": results,
