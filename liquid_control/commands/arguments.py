@@ -323,6 +323,13 @@ class Export:
     format: Literal["onnx", "c", "all"] = "all"
     """Which files to write."""
 
+    quantize: Annotated[
+        Literal["int8", "int4"] | None, otherwise("{int8,int4}", "weights in single precision")
+    ] = None
+    """Round the weights in C to 8 or 4 bits, with a float scale for each neuron and gate. ONNX then
+    has the rounded weights as floats. The certificate is that of the rounded policy; what rounding
+    costs is measured, and stands in all files."""
+
     episodes: int = 8
     """Episodes in each condition of the certificate, which says at which intervals, delays and
     shares of lost observations the policy keeps its return; 0 leaves it out."""

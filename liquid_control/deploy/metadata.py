@@ -32,6 +32,8 @@ class Metadata:
         certificate: in which conditions the policy keeps its return, if it was measured.
         policy_sha256: hash of the policy's weights, before they were rounded to `weights`.
         weights: how the file has them: "float32", "int8" or "int4".
+        rounding: what rounding weights costs: "error", the largest of any action relative to its
+            range, "mean_error", and, if measured, the nominal "return" and "float_return".
     """
 
     task: str
@@ -52,6 +54,7 @@ class Metadata:
     certificate: Mapping[str, Any] | None = None
     policy_sha256: str | None = None
     weights: str = "float32"
+    rounding: Mapping[str, float] | None = None
 
     @property
     def observation_size(self) -> int:

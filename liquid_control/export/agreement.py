@@ -59,11 +59,14 @@ class Agreement:
         error: the largest of any action, relative to its range; of discrete actions, the share
             that differs.
         tolerance: that is accepted.
+        rounding: how far rounded weights move the actions themselves, which `error` does not count;
+            0 for weights in single precision.
     """
 
     steps: int
     error: float
     tolerance: float
+    rounding: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -100,17 +103,24 @@ def record(
     return moments
 
 
-def compare(policy: StatefulPolicy, exported: Exported, moments: Sequence[Moment]) -> Agreement:
-    """Run both policies over a recording."""
+def run(exported: Exported, moments: Sequence[Moment]) -> NDArray[Any]:
+    """Return the actions of an exported policy over a recording, (steps, action_size)."""
     rows = []
     for moment in moments:
         if moment.starts:
             exported.reset()
         rows.append(exported.step(moment.numbers, moment.elapsed_time))
-    errors = errors_of(policy.action_space, np.stack([*act(policy, moments)]), np.stack(rows))
-    if not isinstance(policy.action_space, spaces.Box):
-        return Agreement(len(moments), float(errors.any(axis=1).mean()), 0.0)
-    return Agreement(len(moments), float(errors.max()), TOLERANCE)
+    return np.stack(rows)
+
+
+def agreement(
+    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any], rounding: float = 0.0
+) -> Agreement:
+    """Return how far actions are apart, (steps, action_size) both."""
+    errors = errors_of(space, expected, found)
+    if not isinstance(space, spaces.Box):
+        return Agreement(len(found), float(errors.any(axis=1).mean()), 0.0, rounding)
+    return Agreement(len(found), float(errors.max()), TOLERANCE, rounding)
 
 
 def errors_of(
@@ -122,12 +132,14 @@ def errors_of(
     kind are 1 apart if they differ.
     """
     expected, found = expected.astype(np.float64), found.astype(np.float64)
+    errors: NDArray[np.float64]
     if not isinstance(space, spaces.Box):
-        return (expected != found).astype(np.float64)
+        errors = np.not_equal(expected, found).astype(np.float64)
+        return errors
     span = space.high.astype(np.float64).ravel() - space.low.ravel()
     used = np.maximum(1.0, np.abs(expected).max(axis=0))
     span = np.where(np.isfinite(span), span, used)
-    errors: NDArray[np.float64] = np.abs(expected - found) / span
+    errors = np.abs(expected - found) / span
     return errors
 
 

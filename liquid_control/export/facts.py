@@ -20,6 +20,7 @@ def metadata_of(
     trained_interval: tuple[float, float] | None = None,
     recipe_sha256: str | None = None,
     certificate: Mapping[str, Any] | None = None,
+    rounding: Mapping[str, float] | None = None,
 ) -> Metadata:
     """Return the facts of a policy.
 
@@ -30,6 +31,7 @@ def metadata_of(
             nominal one.
         recipe_sha256: hash of the recipe.
         certificate: see `certificate`.
+        rounding: see `Metadata`.
     """
     action, nominal = description.action, description.nominal_interval
     return Metadata(
@@ -65,6 +67,7 @@ def metadata_of(
         certificate=certificate,
         policy_sha256=description.policy_sha256 or None,
         weights=description.weights,
+        rounding=rounding,
     )
 
 

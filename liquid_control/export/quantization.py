@@ -44,11 +44,13 @@ def quantized(description: Description, weights: str) -> Description:
 def codes(each: Sum | Dense) -> NDArray[np.int8]:
     """Return the whole numbers of rounded weights, in the shape of the weights."""
     assert each.scales is not None
+    found: NDArray[np.int8]
     if isinstance(each, Dense):
-        found = each.weight / each.scales[:, None]
+        found = np.rint(each.weight / each.scales[:, None]).astype(np.int8)
     else:
-        found = each.parameters / np.repeat(each.scales, np.diff(each.starts), axis=1)
-    return np.rint(found).astype(np.int8)
+        scales = np.repeat(each.scales, np.diff(each.starts), axis=1)
+        found = np.rint(each.parameters / scales).astype(np.int8)
+    return found
 
 
 def without_scales(description: Description) -> Description:

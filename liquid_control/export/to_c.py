@@ -23,6 +23,7 @@ from liquid_control.export.description import (
     Repeat,
     Statement,
     Sum,
+    as_floats,
 )
 from liquid_control.export.expressions import (
     Apply,
@@ -54,8 +55,8 @@ FIELDS = {
 
 WEIGHTS = {
     "float32": "floats",
-    "int8": "int8 with a float scale for each neuron and gate",
-    "int4": "of 4 bits with a float scale for each neuron and gate",
+    "int8": "8 bits, and a float as scale for each neuron and gate",
+    "int4": "4 bits, and a float as scale for each neuron and gate",
 }
 """What the header says about them."""
 
@@ -211,8 +212,7 @@ def packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Return whole numbers of four bits, two in a byte, the first in the lower bits."""
     flat = np.append(values.ravel(), np.int8(0)) if values.size % 2 else values.ravel()
     bits = flat.astype(np.uint8) & 15
-    both: NDArray[np.uint8] = bits[::2] | (bits[1::2] << 4)
-    return both
+    return np.asarray(bits[::2] | (bits[1::2] << 4), np.uint8)
 
 
 def _plus(first: str, second: str) -> str:
@@ -378,9 +378,11 @@ class _Writer:
         """Synapses from every source in a range to every target: no lists, and vectorised."""
         count = len(each.starts) - 1
         size = self.description.size(each.source)
-        values = each if each.scales is None else replace(each, parameters=codes(each))
+        values = each if each.scales is None else replace(each, parameters=as_floats(codes(each)))
         matrix = values.matrix(size)[span]
-        weights = self._weights(each.name, matrix if each.scales is None else matrix.astype(np.int8))
+        weights = self._weights(
+            each.name, matrix if each.scales is None else matrix.astype(np.int8)
+        )
         scale = self._scale(each)
         yield self._line(self._loop(count, "n"))
         for index, target in enumerate(each.targets):

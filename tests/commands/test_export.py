@@ -69,6 +69,22 @@ def test_one_format_is_exported_alone(run: Path, tmp_path: Path) -> None:
     assert cli.main(["verify", str(exported), "--against", str(run), "--quiet"]) == 0
 
 
+def test_weights_are_rounded_and_the_cost_is_measured(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = tmp_path / "robot"
+    command = ["export", str(run), "--output", str(exported), "--format", "c"]
+    assert cli.main([*command, "--quantize", "int8", "--episodes", "1"]) == 0
+    assert "rounded weights move it by" in capsys.readouterr().out
+    facts = json.loads((exported / "policy.json").read_text())
+    assert facts["weights"] == "int8"
+    assert 0 < facts["rounding"]["mean_error"] < facts["rounding"]["error"] < 0.1
+    assert facts["rounding"]["return"] == facts["certificate"]["nominal_return"]
+    assert "static const int8_t" in (exported / "policy.c").read_text()
+    assert "Weights are rounded to int8" in (exported / "certificate.md").read_text()
+    assert cli.main(["verify", str(exported), "--against", str(run), "--quiet"]) == 0
+
+
 def test_another_run_is_not_the_exported_one(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
