@@ -19,6 +19,7 @@ from liquid_control.deploy.metadata import Metadata
 from liquid_control.deploy.ring import Ring, Row
 
 KEPT = 60.0  # seconds that the ring has
+ENOUGH = 10  # steps from which conditions are known
 
 
 class Policy(Protocol):
@@ -171,6 +172,8 @@ class ControlLoop:
 
     def _watch(self) -> None:
         """Warn if a condition leaves the box of the certificate."""
+        if len(self.ring) < ENOUGH:
+            return
         for name, value in self.ring.conditions().items():
             low, high = self._box.get(name, (-math.inf, math.inf))
             if low <= value <= high:

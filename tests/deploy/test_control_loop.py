@@ -8,7 +8,6 @@ import tracemalloc
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,29 +122,77 @@ def test_without_a_usable_observation_it_holds_or_rests(
         ControlLoop(Recorder(), missing="panic")  # type: ignore[arg-type]
 
 
-def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(clock: Clock) -> None:
-    box = {"interval": (0.03, 0.07), "delay": (0.0, 0.02), "dropout": (0.0, 0.3)}
-    policy = Recorder(replace(FACTS, certificate={"box": box}))
-    loop = ControlLoop(policy, clock=clock)
+BOX = {"interval": (0.03, 0.07), "delay": (0.0, 0.02), "dropout": (0.0, 0.3)}
+
+
+@pytest.fixture
+def boxed(clock: Clock) -> ControlLoop:
+    return ControlLoop(Recorder(replace(FACTS, certificate={"box": BOX})), clock=clock)
+
+
+def act(
+    loop: ControlLoop, clock: Clock, count: int, gap: float, delay: float = 0.0, lost: int = 0
+) -> None:
+    """Take observations at an interval, each followed by some that are lost."""
+    for _ in range(count):
+        for seen in [SEEN, *[None] * lost]:
+            clock.now += gap
+            loop.step(seen, measured_at=clock.now - delay)
+
+
+@pytest.mark.parametrize(
+    ("name", "gap", "delay", "lost"),
+    [
+        ("interval", 0.09, 0, 0),
+        ("interval", 0.021, 0, 0),
+        ("delay", 0.05, 0.1, 0),
+        ("dropout", 0.05, 0, 2),
+    ],
+)
+def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(
+    boxed: ControlLoop, clock: Clock, name: str, gap: float, delay: float, lost: int
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for _ in range(10):
-            clock.now += 0.05
-            loop.step(SEEN, measured_at=clock.now - 0.01)
-    steps = partial(_step_often, loop, clock)
-    with pytest.warns(UserWarning, match=r"dropout: 0\.\d+ over the last minute is outside"):
-        steps(6, 0.01, None, 0.0)
-    assert loop.events["dropout"] == 1
-    with pytest.warns(UserWarning, match="delay"):
-        steps(10, 0.05, SEEN, 0.1)
+        act(boxed, clock, 20, 0.05, 0.01)
+    with pytest.warns(UserWarning, match=rf"{name}: 0\.\d+ over the last minute is outside of the"):
+        act(boxed, clock, 60, gap, delay, lost)
+    outside = set(BOX) & boxed.events.keys()
+    assert outside == {name}
+    assert boxed.events[name] == 1
+    with warnings.catch_warnings():  # it is said once, until the robot is back
+        warnings.simplefilter("error")
+        act(boxed, clock, 2, gap, delay)
+    act(boxed, clock, 2000, 0.05)
+    with pytest.warns(UserWarning, match=name):
+        act(boxed, clock, 3000, gap, delay, lost)
+    assert boxed.events[name] == 2
 
 
-def _step_often(
-    loop: ControlLoop, clock: Clock, count: int, gap: float, seen: Any, delay: float
+def test_losses_and_pauses_between_episodes_are_no_long_interval(
+    boxed: ControlLoop, clock: Clock
 ) -> None:
-    for _ in range(count):
-        clock.now += gap
-        loop.step(seen, measured_at=clock.now - delay)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(200):
+            clock.now += 0.06
+            boxed.step(None if step % 4 == 3 else SEEN)
+            if step % 20 == 19:
+                boxed.reset()
+                clock.now += 30.0
+    conditions = boxed.ring.conditions()
+    assert conditions["interval"] == pytest.approx(0.06)
+    assert conditions["dropout"] == pytest.approx(0.25)
+
+
+def test_the_first_steps_are_too_few_for_a_warning(boxed: ControlLoop, clock: Clock) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        boxed.step(None)
+        act(boxed, clock, 1, 0.4)
+        act(boxed, clock, 7, 0.03)
+    with pytest.warns(UserWarning, match="interval"):
+        act(boxed, clock, 1, 0.03)
 
 
 def test_the_ring_has_the_last_rows_and_their_means(clock: Clock) -> None:
