@@ -15,9 +15,10 @@ from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Export, Trust
 from liquid_control.commands.run_folder import Run
-from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
+from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robot, unseen_robots
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import CPolicy
+from liquid_control.envs.units import action_units, joint_names, observation_units
 from liquid_control.export import ExportError, describe_policy, export_policy
 from liquid_control.export.agreement import Agreement, act, errors_of, record, run
 from liquid_control.export.certificate import (
@@ -30,6 +31,7 @@ from liquid_control.export.certificate import (
     page,
     sensors_of,
 )
+from liquid_control.export.facts import Signals
 from liquid_control.export.folder import FILES
 from liquid_control.export.in_c import InC, compiled
 from liquid_control.export.quantization import quantized
@@ -75,6 +77,7 @@ def execute(arguments: Export) -> int:
             pages,
             arguments.quantize or "float32",
             rounding=rounding,
+            signals=signals_of(recipe),
             certificate=None if certificate is None else certificate.to_dict(),
             task=recipe.task,
             trained_interval=trained,
@@ -132,6 +135,22 @@ def measure_in(
         return measure_returns(acting, robots)
     finally:
         robots.close()
+
+
+def signals_of(recipe: Recipe) -> Signals:
+    """Return names and units of a recipe's observations and actions."""
+    robot = unseen_robot(recipe)
+    try:
+        names = tuple(robot.get_wrapper_attr("observation_names"))
+        return Signals(
+            names,
+            observation_units(robot, names),
+            tuple(robot.get_wrapper_attr("action_names")),
+            action_units(robot),
+            joint_names(robot),
+        )
+    finally:
+        robot.close()
 
 
 def load(folder: Path, trust: Trust) -> tuple[Run, Recipe, LiquidPPO | LiquidSAC, float]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -108,10 +109,21 @@ def build_files(
             f"intervals  {low:g} to {high:g} s in training; nominal: {nominal:g} s",
             f"recipe     {metadata.recipe_sha256}" if metadata.recipe_sha256 else "",
             *_cost(metadata.rounding or {}),
+            *_named("observed", metadata.observation[0]),
+            *_named("action", metadata.action),
         ]
-        sources = to_c(description, [line for line in lines if line])
+        sources = to_c(description, [line for line in lines if line], metadata.trained_interval)
         files[C_SOURCE], files[C_HEADER] = sources.source.encode(), sources.header.encode()
     return files, metadata
+
+
+def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines with the names and units of numbers, where they are known."""
+    names = signal.get("element_names", [])
+    units = signal.get("units", [""] * len(names))
+    texts = [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
+    if texts:
+        yield from wrap(f"{title:11}{', '.join(texts)}", 96, subsequent_indent=" " * 11)
 
 
 def _cost(rounding: Mapping[str, float]) -> Iterator[str]:

@@ -93,12 +93,18 @@ class CSources:
     stack: int
 
 
-def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
+def to_c(
+    description: Description,
+    facts: Sequence[str] = (),
+    trained_interval: tuple[float, float] | None = None,
+) -> CSources:
     """Generate policy.h and policy.c.
 
     Args:
         description: of a policy without noise.
         facts: lines of text for the header, such as the name of the task.
+        trained_interval: shortest and longest interval of the training, in seconds; by default the
+            nominal one.
 
     Raises:
         ExportError: the description takes noise as an input.
@@ -117,11 +123,13 @@ def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
         "state": state,
         "stack": state + 4 * sum(description.vectors[name] for name in writer.work),
     }
+    trained = trained_interval or (description.nominal_interval,) * 2
     elapsed = "elapsed_seconds" if description.is_timed else "POLICY_NOMINAL_INTERVAL"
     values = {
         **_values(description),
         **sizes,
         "facts": list(map(comment, facts)),
+        "trained": [number(each) for each in trained],
         "functions": functions_text(functions),
         "tables": ["\n".join(table.text()) for table in writer.tables.values()],
         "work": [(name, description.vectors[name]) for name in writer.work],

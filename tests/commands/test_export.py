@@ -45,7 +45,11 @@ def test_a_run_is_exported_and_verified(
     printed = capsys.readouterr().out
     assert "onnx: differs from the policy by at most" in printed
     assert f"Exported: {exported}" in printed
-    assert "0.02 to 0.08 s in training" in (exported / "policy.h").read_text()
+    header = (exported / "policy.h").read_text()
+    assert "0.02 to 0.08 s in training" in header
+    assert "observed   slider (m), hinge (rad)" in header
+    assert "action     slide (100 N)" in header
+    assert "#define POLICY_TRAINED_LONGEST 0.079999" in header
     facts = json.loads((exported / "policy.json").read_text())
     assert {cell["delay"] for cell in facts["certificate"]["cells"]} == {0.0, 0.02, 0.04}
     assert {cell["dropout"] for cell in facts["certificate"]["cells"]} == {0.0, 0.1, 0.3}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from liquid_control.export.facts import metadata_of
+from liquid_control.export.facts import Signals, metadata_of
 from liquid_control.export.policies import describe_policy
 
 from . import cases
@@ -139,6 +139,26 @@ def test_the_file_says_what_it_is() -> None:
     properties = {each.key: each.value for each in model.metadata_props}
     assert properties["action_scale"] == "1,1.25,1.5"
     assert properties["observation_names"] == "observation"
+
+
+def test_names_and_units_are_those_that_other_tools_read() -> None:
+    description = describe_policy(cases.make_policy())
+    signals = Signals(
+        tuple("abcde"), ("m", "rad", "", "", "1"), tuple("xyz"), ("N",) * 3, ("j", "k")
+    )
+    model = to_onnx(description, metadata_of(description, signals=signals))
+    found = {each.key: each.value for each in model.metadata_props}
+    assert found["joint_names"] == "j,k"
+    assert found["observation.element_names"] == "a,b,c,d,e"
+    assert found["observation.units"] == "m,rad,,,1"
+    assert found["action.element_names"] == "x,y,z"
+    assert found["action.units"] == "N,N,N"
+    facts = OnnxPolicy(model.SerializeToString()).metadata
+    assert facts.joint_names == ("j", "k")
+    assert facts.observation[0]["units"] == ["m", "rad", "", "", "1"]
+    few = metadata_of(description, signals=Signals(("a",), ("m",), ("x",)))
+    assert "units" not in few.observation[0]  # those of another observation
+    assert "element_names" not in few.action
 
 
 def test_bad_input_leaves_the_state_as_it_was() -> None:
