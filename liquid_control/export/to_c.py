@@ -42,6 +42,8 @@ from liquid_control.export.quantization import BITS, codes
 
 WIDTH = 96  # of lines with tables
 OPERATORS = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
+BLOCK = 8  # functions that are computed at once
+GROUP = 128  # synapses whose functions are kept on the stack
 ATOM = 3  # precedence of what needs no parentheses
 CALLS = {"abs": "magnitude", "min": "at_most", "max": "at_least"}
 COMPARISONS = {"equal": "==", "greater": ">"}
@@ -121,7 +123,8 @@ def to_c(
         "flash": sum(table.bytes for table in writer.tables.values()),
         "circuit": sum(writer.tables[name].bytes for name in writer.of_circuit),
         "state": state,
-        "stack": state + 4 * sum(description.vectors[name] for name in writer.work),
+        "stack": state
+        + 4 * (writer.functions_at_once + sum(description.vectors[name] for name in writer.work)),
     }
     trained = trained_interval or (description.nominal_interval,) * 2
     elapsed = "elapsed_seconds" if description.is_timed else "POLICY_NOMINAL_INTERVAL"
@@ -246,6 +249,7 @@ class _Writer:
         self.tables: dict[str, _Table] = {}
         self.functions: set[str] = set()
         self.work: dict[str, None] = {}  # vectors that are not part of the state, in order
+        self.functions_at_once = 0
         self.of_circuit: set[str] = set()  # names of tables
         self._depth = 1
         self._title = ""
@@ -264,8 +268,13 @@ class _Writer:
                 yield from self._map(statement)
             case Sum():
                 yield from self._titled(statement.title)
-                dense = _dense_sources(statement)
-                yield from self._sum(statement) if dense is None else self._full(statement, dense)
+                dense, gate = _dense_sources(statement), _gate(statement)
+                if dense is not None:
+                    yield from self._full(statement, dense)
+                elif gate is not None:
+                    yield from self._gated(statement, gate)
+                else:
+                    yield from self._sum(statement)
             case Dense():
                 yield from self._titled(statement.title)
                 yield from self._dense(statement)
@@ -367,8 +376,70 @@ class _Writer:
             yield self._line(f"{self._place(target, each.start, 'n')} = {total};", 1)
         yield self._line("}")
 
+    def _gated(self, each: Sum, gate: Local) -> Iterator[str]:
+        """Sparse synapses that share a function, which is computed for many of them at once.
+
+        Targets are taken in groups with few synapses, so that the stack stays small, and the
+        function in blocks of a fixed length, which compilers turn into vectors.
+        """
+        starts = self._table(f"{each.name}_starts", each.starts)
+        sources = self._table(f"{each.name}_sources", each.sources)
+        bounds = _groups(each.starts)
+        groups = self._table(f"{each.name}_groups", bounds)
+        values = each.parameters if each.scales is None else codes(each)
+        weights = self._weights(each.name, values.T)
+        scale = self._scale(each)
+        most = -(-int(np.diff(each.starts[bounds]).max(initial=1)) // BLOCK) * BLOCK
+        self.functions_at_once = max(self.functions_at_once, most)
+        assert isinstance(gate.value, Apply)
+        (argument,) = gate.value.arguments
+        self._names = {}
+        weight = list(self._weight_of(each, weights, scale))
+        each_target = f"for (int n = {groups}[group]; n < {groups}[group + 1]; ++n) {{"
+        each_synapse = f"for (int k = {starts}[n]; k < {starts}[n + 1]; ++k) {{"
+        yield self._line(self._loop(len(bounds) - 1, "group"))
+        yield self._line(f"const int first = {starts}[{groups}[group]];", 1)
+        yield self._line(f"float {gate.name}[{most}];", 1)
+        yield self._line("int count = 0;", 1)
+        yield self._line(each_target, 1)
+        yield self._line(each_synapse, 2)
+        yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 3)
+        yield from (self._line(line, 3) for line in weight)
+        yield self._line(f"{gate.name}[count++] = {self._text(argument, '', 0)};", 3)
+        yield self._line("}", 2)
+        yield self._line("}", 1)
+        yield self._line(f"for (; count % {BLOCK} != 0; ++count) {{", 1)
+        yield self._line(f"{gate.name}[count] = 0.0f;", 2)
+        yield self._line("}", 1)
+        yield self._line(f"for (int k = 0; k < count; k += {BLOCK}) {{", 1)
+        yield self._line(self._loop(BLOCK, "j"), 2)
+        text, _ = self._call(gate.value.function, [(f"{gate.name}[k + j]", ATOM)])
+        yield self._line(f"{gate.name}[k + j] = {text};", 3)
+        yield self._line("}", 2)
+        yield self._line("}", 1)
+        yield self._line(each_target, 1)
+        initial = [self._initial(each, target, index) for index, target in enumerate(each.targets)]
+        yield self._line(f"float sum[{len(initial)}] = {{{', '.join(initial)}}};", 2)
+        yield self._line(each_synapse, 2)
+        yield from (self._line(line, 3) for line in weight)
+        self._names[id(gate)] = f"{gate.name}[k - first]"
+        for index, (_, value) in enumerate(each.contributions):
+            yield self._line(f"sum[{index}] += {self._text(value, '', 0)};", 3)
+        yield self._line("}", 2)
+        for index, target in enumerate(each.targets):
+            yield self._line(f"{self._place(target, each.start, 'n')} = sum[{index}];", 2)
+        yield self._line("}", 1)
+        yield self._line("}")
+
     def _contributions(self, each: Sum, weights: _Weights, scale: str) -> Iterator[str]:
         """What one synapse adds to the sums; `scale` is that of each parameter, if there is one."""
+        yield from self._weight_of(each, weights, scale)
+        for index, (_, value) in enumerate(each.contributions):
+            yield from self._locals(value, "", 0)
+            yield f"sum[{index}] += {self._text(value, '', 0)};"
+
+    def _weight_of(self, each: Sum, weights: _Weights, scale: str) -> Iterator[str]:
+        """Declare the parameters of a synapse."""
         count = len(each.parameters)
         self._is_scalar = count == 1
         if self._is_scalar:
@@ -378,9 +449,6 @@ class _Writer:
         else:
             values = [f"{scale}[n][{index}] * {weights.at('k', index)}" for index in range(count)]
             yield f"const float weight[{count}] = {{{', '.join(values)}}};"
-        for index, (_, value) in enumerate(each.contributions):
-            yield from self._locals(value, "", 0)
-            yield f"sum[{index}] += {self._text(value, '', 0)};"
 
     def _full(self, each: Sum, span: slice) -> Iterator[str]:
         """Synapses from every source in a range to every target: no lists, and vectorised."""
@@ -541,6 +609,30 @@ class _Writer:
         assert name in FUNCTIONS
         self.functions.add(name)
         return f"{name}({', '.join(texts)})", ATOM
+
+
+def _gate(each: Sum) -> Local | None:
+    """Return the function of one argument that all contributions share, if that is all they do."""
+    found = {
+        id(part): part
+        for _, value in each.contributions
+        for part in walk(value)
+        if isinstance(part, Local)
+    }
+    if len(found) != 1 or len(each.parameters) == 1:
+        return None
+    (gate,) = found.values()
+    is_function = isinstance(gate.value, Apply) and len(gate.value.arguments) == 1
+    return gate if is_function else None
+
+
+def _groups(starts: NDArray[Any]) -> NDArray[np.int64]:
+    """Return bounds of groups of targets, each with at most `GROUP` synapses, or one target."""
+    bounds = [0]
+    for target in range(1, len(starts)):
+        if starts[target] - starts[bounds[-1]] > GROUP and target - 1 > bounds[-1]:
+            bounds.append(target - 1)
+    return np.array([*bounds, len(starts) - 1])
 
 
 def _dense_sources(each: Sum) -> slice | None:

@@ -469,10 +469,10 @@ class _Graph:
 
 def _bounds(value: Apply) -> tuple[Expression, float, float] | None:
     """Return what is clipped, and the bounds, if they are the same for all entries."""
-    if value.function != "min" or not isinstance(value.arguments[0], Apply):
+    if value.function != "min":
         return None
     above, high = value.arguments
-    if above.function != "max":
+    if not isinstance(above, Apply) or above.function != "max":
         return None
     found = []
     for bound in (above.arguments[1], high):

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from liquid_control.export.description import Dense, ExportError, Sum, flat
 from liquid_control.export.policies import describe_policy
 from liquid_control.export.quantization import codes, quantized, without_scales
-from liquid_control.export.to_c import number, packed, to_c
+from liquid_control.export.to_c import GROUP, _groups, number, packed, to_c
 
 from . import cases, compilers
 
@@ -332,6 +332,26 @@ def test_weights_are_rounded_to_the_nearest_multiple_of_their_scale() -> None:
         quantized(quantized(description, "int8"), "int4")
     with pytest.raises(ExportError, match="int8 or int4, got 'int2'"):
         quantized(description, "int2")
+
+
+def test_groups_of_targets_have_few_synapses_or_one_target() -> None:
+    rng = np.random.default_rng(0)
+    for most in (3, 40, 400):
+        starts = np.concatenate([[0], np.cumsum(rng.integers(0, most, 50))])
+        bounds = _groups(starts)
+        assert (bounds[0], bounds[-1]) == (0, 50)
+        assert (np.diff(bounds) > 0).all()
+        synapses = np.diff(starts[bounds])
+        assert ((synapses <= GROUP) | (np.diff(bounds) == 1)).all()
+        assert ((synapses[:-1] + synapses[1:] > GROUP) | (most > GROUP)).all()  # none is needless
+
+
+@compilers.HOST
+def test_neurons_with_many_synapses_agree_with_pytorch(tmp_path: Path) -> None:
+    wiring = {"kind": "sparse_random", "neurons": 30, "motor": 3, "sparsity": 0.1}
+    policy = cases.make_policy(neurons="ltc", wiring=wiring, encoder=[150])
+    compiled = compilers.compiled(describe_policy(policy), tmp_path)
+    assert np.all(errors(policy, compiled, 200) <= TOLERANCE)
 
 
 def test_four_bits_are_packed_in_pairs() -> None:
