@@ -48,9 +48,11 @@ class Ring:
     """
 
     def __init__(self, rows: int, observation: int, action: int, state: int) -> None:
-        self._numbers = np.zeros((rows, NUMBERS + 2))  # and the time since the last step, if any
+        # `full` writes all of it, so that no step waits for memory; `zeros` only reserves it.
+        # The last two numbers are the time since the last step, and whether there was one.
+        self._numbers = np.full((rows, NUMBERS + 2), 0.0)
         self._vectors = [
-            np.zeros((rows, size), np.float32) for size in (observation, action, state)
+            np.full((rows, size), 0.0, np.float32) for size in (observation, action, state)
         ]
         self._sums = np.zeros(NUMBERS + 2)
         self._last: tuple[float, bool] | None = None  # time of the last step, and whether it starts
