@@ -80,7 +80,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
     assert isinstance(policy, LiquidPolicy | SoftLiquidPolicy)
     circuit = policy.actor_circuit
     action = describe_action(policy.action_space, sampled=sampled)
-    parts = tuple(describe_parts(policy.observation_space))
+    parts = tuple(describe_parts(policy.acting_space))
     states = {ACTIVITY: circuit.wiring.neuron_count}
     if circuit.state_size > circuit.wiring.neuron_count:
         states[CELL] = circuit.wiring.neuron_count
@@ -107,7 +107,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         parts=parts,
         action=action,
         nominal_interval=policy.nominal_interval,
-        is_timed=carries_time(policy.observation_space),
+        is_timed=carries_time(policy.acting_space),
         shortest=shortest,
         longest=longest,
         states=states,
@@ -257,7 +257,7 @@ class _Network:
                 yield Map(part.name, start, start + width, ((FEATURES, raw),))
             start, index = start + width, index + part.size
         if normalizer is not None:
-            shift, scale = array(normalizer.shift), array(normalizer.scale)
+            shift, scale = array(normalizer.shift)[:start], array(normalizer.scale)[:start]
             scaled = (Entry(FEATURES) - constant("shift", shift)) * constant("scale", scale)
             bounded = clip(scaled, -normalizer.clip, normalizer.clip)
             yield Map("normalised observation", 0, start, ((FEATURES, bounded),))

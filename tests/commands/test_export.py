@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -147,6 +148,25 @@ def test_a_log_is_replayed(
     assert (folder / "film.mp4").stat().st_size > 1000
     assert cli.main(command) == 2
     assert "choose another folder" in capsys.readouterr().err
+
+
+def test_a_replay_and_an_export_are_written_whole_or_not_at_all(
+    run: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("liquid_control.monitoring.film.to_mp4", full)
+    assert cli.main(["replay", str(log), str(run), "--seconds", "0.2"]) == 2
+    write = Path.write_bytes
+
+    def nearly_full(path: Path, data: bytes) -> int:
+        return full() or 0 if path.name == "policy.onnx" else write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", nearly_full)
+    assert cli.main(["export", str(run), "--output", "robot", "--episodes", "0"]) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_replayed_is_named(

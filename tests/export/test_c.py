@@ -53,6 +53,25 @@ def test_every_soft_policy_agrees_with_pytorch(name: str, tmp_path: Path) -> Non
     assert np.all(errors(policy, compiled) <= TOLERANCE)
 
 
+@compilers.HOST
+@pytest.mark.parametrize("kind", ["liquid", "soft"])
+def test_what_critics_alone_see_is_not_exported(kind: str, tmp_path: Path) -> None:
+    space = spaces.Dict({**cases.TIMED.spaces, "privileged": spaces.Box(-1, 1, (3,))})
+    make = cases.make_policy if kind == "liquid" else cases.soft_policy
+    policy = make(observations=space, encoder=[6])
+    description = describe_policy(policy)
+    assert [part.name for part in description.parts] == ["observation"]
+    compiled = compilers.compiled(description, tmp_path)
+    state, span = None, policy.action_space.high - policy.action_space.low
+    for observation, elapsed, start in cases.record(policy, 100):
+        del observation["privileged"]
+        action, state = policy.predict(observation, state, np.array([start]), deterministic=True)
+        if start:
+            compiled.reset()
+        acted = compiled.step(cases.flat(observation), elapsed)
+        assert np.all(np.abs(acted - action.ravel()) <= TOLERANCE * span)
+
+
 DISCRETE = [spaces.Discrete(5), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(4)]
 
 
@@ -366,5 +385,6 @@ def test_comments_cannot_end_early_and_noise_is_refused() -> None:
     policy = cases.make_policy()
     sources = to_c(describe_policy(policy), facts=["a task */ int main; /*"])
     assert "a task * / int main; / *" in sources.header
+    assert "floats in the byte order of the machine" in sources.header
     with pytest.raises(ExportError, match="no noise"):
         to_c(describe_policy(policy, sampled=True))

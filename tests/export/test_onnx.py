@@ -183,6 +183,34 @@ def test_bad_input_leaves_the_state_as_it_was() -> None:
         np.testing.assert_array_equal(exported.state, state)
 
 
+def test_denormals_and_the_first_step_after_a_reset() -> None:
+    policy = cases.make_policy(normalize_observations=False)
+    exported = OnnxPolicy(model_of(policy).SerializeToString())
+    tiny = {"observation": np.full(5, 1e-41, np.float32), "elapsed_time": np.float32([0.05])}
+    action, _ = policy.predict(tiny, None, np.array([True]), deterministic=True)
+    np.testing.assert_allclose(exported.step(np.full(5, 1e-41), 0.05), action, atol=2e-6)
+    recording = [(cases.flat(seen), elapsed) for seen, elapsed, _ in cases.record(policy, 20)]
+    exported.reset()
+    first = [exported.step(*each) for each in recording]
+    exported.reset()
+    np.testing.assert_array_equal([exported.step(*each) for each in recording], first)
+
+
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "gru"])
+def test_any_elapsed_time_is_taken_where_the_policy_allows_it(neurons: str) -> None:
+    policy = cases.make_policy(neurons=neurons, allow_any_interval=True)
+    exported = OnnxPolicy(model_of(policy).SerializeToString())
+    observation, _, _ = cases.record(policy, 1)[0]
+    for elapsed in (1e-30, 1e-42, 1e9):
+        timed = {**observation, "elapsed_time": np.float32([elapsed])}
+        action, state = policy.predict(timed, None, np.array([True]), deterministic=True)
+        exported.reset()
+        np.testing.assert_allclose(exported.step(cases.flat(timed), elapsed), action, atol=3e-6)
+        np.testing.assert_allclose(exported.state, state[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="elapsed time"):
+        exported.step(cases.flat(observation), 0.0)
+
+
 def test_a_changed_weight_is_found() -> None:
     policy = cases.make_policy(encoder=[8])
     model = model_of(policy)
