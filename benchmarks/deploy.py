@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ from liquid_control import LiquidPolicy
 from liquid_control.deploy import ControlLoop, CPolicy, OnnxPolicy, compile_c
 from liquid_control.export.facts import metadata_of
 from liquid_control.export.policies import describe_policy
+from liquid_control.export.quantization import BITS, quantized
 from liquid_control.export.to_c import to_c
 from liquid_control.export.to_onnx import IR_VERSION, OPSET, to_onnx
 from liquid_control.policies import Controller
@@ -160,6 +162,16 @@ def sides(neurons: str, folder: Path, arguments: Arguments) -> dict[str, Callabl
     program = folder / "timer"
     command = [arguments.compiler, "-std=c99", "-O2", "policy.c", "timer.c", "-o", "timer"]
     subprocess.run(command, cwd=folder, check=True)
+    rounded = {}
+    for weights in BITS:
+        place = folder / weights
+        place.mkdir()
+        texts = to_c(quantized(description, weights))
+        for name, text in {"policy.c": texts.source, "policy.h": texts.header}.items():
+            (place / name).write_text(text)
+        (place / "timer.c").write_text(TIMER)
+        subprocess.run(command, cwd=place, check=True)
+        rounded[f"C, {weights}, circuit of {texts.circuit:,} bytes"] = place / "timer"
     library = compile_c(folder / "policy.c", folder / "policy.so", compiler=arguments.compiler)
     in_c = CPolicy(library, metadata)
     onnx = OnnxPolicy(to_onnx(description, metadata).SerializeToString())
@@ -176,7 +188,7 @@ def sides(neurons: str, folder: Path, arguments: Arguments) -> dict[str, Callabl
         "episode_start": np.zeros((1, 1), np.float32),
     }
 
-    def in_program() -> list[float]:
+    def in_program(program: Path = program) -> list[float]:
         done = subprocess.run(
             [program, str(20 * arguments.steps)], capture_output=True, text=True, check=True
         )
@@ -190,7 +202,10 @@ def sides(neurons: str, folder: Path, arguments: Arguments) -> dict[str, Callabl
         "Controller, compiled kernels": lambda: controller.step(double, next(ticks) * INTERVAL),
     }
     functions = {name: lambda act=act: timed(act, arguments.steps) for name, act in acts.items()}
-    return {f"C, {arguments.compiler} -O2": in_program, **functions}
+    programs = {f"C, {arguments.compiler} -O2, circuit of {sources.circuit:,} bytes": program}
+    programs |= rounded
+    timers = {name: lambda path=path: in_program(path) for name, path in programs.items()}
+    return {**timers, **functions}
 
 
 def load() -> None:
@@ -212,7 +227,9 @@ def realtime(seconds: float, neurons: str, folder: Path) -> None:
     with ControlLoop(policy, log=folder / "log.mcap") as loop:
         for _ in range(int(RATE)):  # fills caches
             loop.step(seen)
-        due = time.monotonic()
+        due, before = time.monotonic(), getrusage(RUSAGE_SELF).ru_maxrss
+        latency.clear()
+        jitter.clear()
         for _ in range(int(seconds * RATE)):
             due += 1 / RATE
             time.sleep(max(0.0, due - time.monotonic()))
@@ -221,6 +238,7 @@ def realtime(seconds: float, neurons: str, folder: Path) -> None:
             latency.append(time.monotonic() - start)
             jitter.append(start - due)
         events, dropped = dict(loop.events), loop._log.dropped if loop._log else 0
+        grown = getrusage(RUSAGE_SELF).ru_maxrss - before
     beside.terminate()
     rows = []
     for name, values in (("latency", latency), ("jitter", jitter)):
@@ -229,6 +247,8 @@ def realtime(seconds: float, neurons: str, folder: Path) -> None:
     print()
     print_table((f"{seconds:g} s at {RATE:g} Hz", "p50, us", "p99, us", "p99.9, us"), rows)
     print(f"\nevents: {events or 'none'}; rows that the log dropped: {dropped}")
+    measured = len(latency) * 64 // 1024  # two lists of floats
+    print(f"memory: {grown:,} KiB more at the end, of which these figures take {measured:,}")
 
 
 def main(arguments: Arguments) -> None:

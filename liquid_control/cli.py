@@ -23,6 +23,7 @@ from liquid_control.commands import (
     Pack,
     Recipes,
     Record,
+    Replay,
     Report,
     Resume,
     Sweep,
@@ -48,6 +49,7 @@ Command = (
     | New
     | Export
     | Verify
+    | Replay
     | Doctor
 )
 
@@ -66,6 +68,7 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
     New: "new",
     Export: "export",
     Verify: "verify",
+    Replay: "replay",
     Doctor: "doctor",
 }
 

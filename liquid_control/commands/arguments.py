@@ -328,6 +328,13 @@ class Export:
     format: Literal["onnx", "c", "all"] = "all"
     """Which files to write."""
 
+    quantize: Annotated[
+        Literal["int8", "int4"] | None, otherwise("{int8,int4}", "weights in single precision")
+    ] = None
+    """Round the weights in C to 8 or 4 bits, with a float scale for each neuron and gate. ONNX then
+    has the rounded weights as floats. The certificate is that of the rounded policy; what rounding
+    costs is measured, and stands in all files."""
+
     episodes: int = 8
     """Episodes in each condition of the certificate, which says at which intervals, delays and
     shares of lost observations the policy keeps its return; 0 leaves it out."""
@@ -353,6 +360,40 @@ class Verify:
 
     against: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """The folder of the run."""
+
+    trust: TrustFlags = UNTRUSTED
+
+    quiet: Quiet = False
+    """Print problems only."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Run the log of a robot through its policy: neurons, actions, and a film of both.
+
+    Writes replay.csv, a row for each step with the recorded and the recomputed actions and the
+    activity of each neuron; activity.png and actions.png; film.mp4; and, with --lesions,
+    lesions.csv. The folder is written whole or not at all.
+    """
+
+    log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")]
+    """An MCAP file that `deploy.ControlLoop` wrote."""
+
+    run: RunFolder
+    """The folder of the run whose policy acted."""
+
+    start: float = 0.0
+    """First second of the film and the figures."""
+
+    seconds: float = 10.0
+    """Their duration."""
+
+    lesions: Annotated[tuple[str, ...], otherwise("NEURON ...", "none")] = ()
+    """Neurons to hold at rest, one after the other, such as motor_0, or all: how far actions move
+    on the observations of the log."""
+
+    output: Annotated[Path | None, otherwise("DIR", "the log's name")] = None
+    """The folder to create."""
 
     trust: TrustFlags = UNTRUSTED
 

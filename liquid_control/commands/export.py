@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,26 @@ from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Export, Trust
 from liquid_control.commands.run_folder import Run
-from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
+from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robot, unseen_robots
 from liquid_control.commands.terminal import note, say
+from liquid_control.deploy import CPolicy
+from liquid_control.envs.units import action_units, joint_names, observation_units
 from liquid_control.export import ExportError, describe_policy, export_policy
-from liquid_control.export.agreement import Agreement
+from liquid_control.export.agreement import Agreement, act, errors_of, record, run
 from liquid_control.export.certificate import (
+    Acting,
     Certificate,
     Condition,
     certify,
     figure,
     measure_returns,
     page,
+    sensors_of,
 )
+from liquid_control.export.facts import Signals
 from liquid_control.export.folder import FILES
+from liquid_control.export.in_c import InC, compiled
+from liquid_control.export.quantization import quantized
 from liquid_control.recipes import CommandError, Recipe, build_env
 
 DELAYS = (0.0, 0.5, 1.0)  # in nominal intervals
@@ -36,18 +44,30 @@ FORMATS = {"onnx": ("onnx",), "c": ("c",), "all": tuple(FILES)}
 
 def execute(arguments: Export) -> int:
     """Execute the command; return the exit code."""
-    run, recipe, agent, nominal = load(arguments.folder, arguments.trust)
+    trained_run, recipe, agent, nominal = load(arguments.folder, arguments.trust)
     folder = arguments.output or Path(f"{recipe.name}-{recipe.seed}-export")
     low, high = recipe.env.rule.bounds(nominal)
     if folder.exists():  # before the certificate, which takes minutes
         raise CommandError(f"{folder} exists; choose another folder")
-    certificate, pages = None, {}
+    certificate, rounding, pages = None, None, {}
+    trained = float(low), float(high)
     try:
-        describe_policy(agent.policy)  # refuses what cannot be exported
-        if arguments.episodes > 0:
-            certificate = measure(recipe, agent, nominal, arguments)
+        description = describe_policy(agent.policy)  # refuses what cannot be exported
+        with TemporaryDirectory() as temporary:
+            acting: Acting = agent.policy
+            if arguments.quantize is not None:
+                rounded = quantized(description, arguments.quantize)
+                in_c = compiled(rounded, Path(temporary), trained_interval=trained)
+                acting, rounding = InC(in_c), cost_of_rounding(agent, in_c)
+            if arguments.episodes > 0:
+                certificate = measure(recipe, acting, nominal, arguments)
+            if certificate is not None and rounding is not None:
+                exact = measure_in(recipe, agent.policy, arguments, Condition(nominal, 0.0, 0.0))
+                rounding |= {"return": certificate.nominal, "float_return": float(exact.mean())}
+        if certificate is not None:
+            text = page(certificate, recipe.task, nominal, rounding, arguments.quantize or "")
             pages = {
-                "certificate.md": page(certificate, recipe.task, nominal).encode(),
+                "certificate.md": text.encode(),
                 "certificate.png": figure(certificate, recipe.task),
             }
         agreements = export_policy(
@@ -55,13 +75,18 @@ def execute(arguments: Export) -> int:
             folder,
             FORMATS[arguments.format],
             pages,
+            arguments.quantize or "float32",
+            rounding=rounding,
+            signals=signals_of(recipe),
             certificate=None if certificate is None else certificate.to_dict(),
             task=recipe.task,
-            trained_interval=(float(low), float(high)),
-            recipe_sha256=sha256(run.config.read_bytes()).hexdigest(),
+            trained_interval=trained,
+            recipe_sha256=sha256(trained_run.config.read_bytes()).hexdigest(),
         )
     except (ExportError, FileExistsError) as error:
         raise CommandError(str(error)) from error
+    except FileNotFoundError as error:
+        raise CommandError(f"--quantize measures what rounding costs in C: {error}") from error
     except ImportError as error:
         raise CommandError(
             f"{error.name} is missing; pip install 'liquid-control[export]', or give --format c"
@@ -71,9 +96,15 @@ def execute(arguments: Export) -> int:
     return 0
 
 
-def measure(
-    recipe: Recipe, agent: LiquidPPO | LiquidSAC, nominal: float, arguments: Export
-) -> Certificate:
+def cost_of_rounding(agent: LiquidPPO | LiquidSAC, rounded: CPolicy) -> dict[str, float]:
+    """Return how far rounded weights move actions, relative to their range."""
+    moments = record(agent.policy, rounded.metadata)
+    exact = np.stack([*act(agent.policy, moments)])
+    errors = errors_of(agent.policy.action_space, exact, run(rounded, moments))
+    return {"error": float(errors.max()), "mean_error": float(errors.mean())}
+
+
+def measure(recipe: Recipe, acting: Acting, nominal: float, arguments: Export) -> Certificate:
     """Measure the certificate, with a bar of its progress."""
     intervals = {float(each) for each in rates(recipe, nominal).values() if each != "trained"}
     intervals.add(nominal)
@@ -83,14 +114,43 @@ def measure(
         bar = bars.add_task("certificate", total=conditions)
 
         def returns(condition: Condition) -> NDArray[np.float64]:
-            env = unseen_robots(recipe, arguments.episodes, condition.interval)
             try:
-                return measure_returns(agent.policy, env, condition)
+                return measure_in(recipe, acting, arguments, condition)
             finally:
-                env.close()
                 bars.advance(bar)
 
         return certify(returns, sorted(intervals), delays, DROPOUTS, nominal)
+
+
+def measure_in(
+    recipe: Recipe, acting: Acting, arguments: Export, condition: Condition
+) -> NDArray[np.float64]:
+    """Return the returns of episodes in a condition, (episodes,)."""
+    sensors = (*recipe.env.sensors, *sensors_of(condition))
+    env = recipe.env.model_copy(update={"sensors": sensors})
+    robots = unseen_robots(
+        recipe.model_copy(update={"env": env}), arguments.episodes, condition.interval
+    )
+    try:
+        return measure_returns(acting, robots)
+    finally:
+        robots.close()
+
+
+def signals_of(recipe: Recipe) -> Signals:
+    """Return names and units of a recipe's observations and actions."""
+    robot = unseen_robot(recipe)
+    try:
+        names = tuple(robot.get_wrapper_attr("observation_names"))
+        return Signals(
+            names,
+            observation_units(robot, names),
+            tuple(robot.get_wrapper_attr("action_names")),
+            action_units(robot),
+            joint_names(robot),
+        )
+    finally:
+        robot.close()
 
 
 def load(folder: Path, trust: Trust) -> tuple[Run, Recipe, LiquidPPO | LiquidSAC, float]:
@@ -112,6 +172,7 @@ def report(agreements: Mapping[str, Agreement], formats: tuple[str, ...]) -> Non
         say(
             f"{name}: differs from the policy by at most {found.error:.2g} of the actions' range "
             f"in {found.steps:,} steps"
+            + (f"; rounded weights move it by {found.rounding:.2g}" if found.rounding else "")
         )
     for name in formats:
         if name not in agreements:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from liquid_control.commands.arguments import Verify
 from liquid_control.commands.export import load, report
 from liquid_control.commands.terminal import FAILED, problems
-from liquid_control.export.folder import C_SOURCE, ONNX, check_files, read_facts, read_files
+from liquid_control.export.folder import ONNX, check_files, read_facts, read_files
+from liquid_control.export.in_c import C_SOURCE
 from liquid_control.recipes import CommandError
 
 

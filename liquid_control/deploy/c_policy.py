@@ -17,6 +17,9 @@ from liquid_control.deploy.metadata import Metadata
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 """Flags under which generated policies compile without a warning."""
 
+COMPILERS = ("cc", "gcc", "clang")
+"""The first one that is found is used."""
+
 MESSAGES = {
     1: "a number of the observation is not finite, or no value of its kind",
     2: "the elapsed time is not finite, or out of the bounds of the policy",
@@ -94,7 +97,7 @@ def compile_c(
         FileNotFoundError: there is no compiler.
         RuntimeError: it fails; the message has its first lines.
     """
-    found = compiler or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    found = compiler or next(filter(shutil.which, COMPILERS), None)
     if found is None:
         raise FileNotFoundError("no C compiler is found; install gcc or clang, or use policy.onnx")
     command = [found, "-std=c99", "-shared", "-fPIC", *flags, str(source), "-o", str(library)]

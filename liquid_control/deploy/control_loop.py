@@ -19,6 +19,7 @@ from liquid_control.deploy.metadata import Metadata
 from liquid_control.deploy.ring import Ring, Row
 
 KEPT = 60.0  # seconds that the ring has
+ENOUGH = 10  # steps from which conditions are known
 
 
 class Policy(Protocol):
@@ -110,7 +111,7 @@ class ControlLoop:
         """
         now = self._clock()
         elapsed, seen = self._elapsed(now), self._none
-        acted = False
+        acted, starts = False, self._observed is None
         if observation is None:
             self.events["missing"] += 1
         else:
@@ -126,7 +127,8 @@ class ControlLoop:
             self._action = self._rest.copy()
         delay = 0.0 if measured_at is None else now - measured_at
         latency = self._clock() - now
-        row = Row(now, elapsed, latency, delay, acted, seen, self._action, self.policy.state)
+        state = self.policy.state
+        row = Row(now, elapsed, latency, delay, acted, starts, seen, self._action, state)
         self.ring.append(row)
         if self._log is not None:
             self._log.write(row)
@@ -156,12 +158,11 @@ class ControlLoop:
 
     def _act(self, observation: NDArray[Any], elapsed: float) -> bool:
         """Act on an observation; return whether the policy took it."""
-        low, high = self._facts.trained_interval
         within = elapsed
         if self._facts.is_timed and self._observed is not None:
-            within = min(max(elapsed, low), high)
+            within = self._facts.clamped(elapsed)
             if not math.isclose(within, elapsed, rel_tol=1e-6):
-                self.events["short" if elapsed < low else "long"] += 1
+                self.events["short" if elapsed < within else "long"] += 1
         try:
             self._action = self.policy.step(observation, within)
         except ValueError:
@@ -171,6 +172,8 @@ class ControlLoop:
 
     def _watch(self) -> None:
         """Warn if a condition leaves the box of the certificate."""
+        if len(self.ring) < ENOUGH:
+            return
         for name, value in self.ring.conditions().items():
             low, high = self._box.get(name, (-math.inf, math.inf))
             if low <= value <= high:

@@ -7,7 +7,9 @@ as metadata. A thread writes them, so that the disk never delays an action.
 from __future__ import annotations
 
 import json
+import struct
 import threading
+import zlib
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,18 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.deploy.metadata import Metadata
-from liquid_control.deploy.ring import Row
+from liquid_control.deploy.ring import NUMBERS, Row
 
 TOPIC = "/step"
 FACTS = "liquid_control"
 MOST = 10_000  # rows that wait for the disk; further ones are dropped
-VECTORS = Row._fields[5:]
+VECTORS = Row._fields[NUMBERS:]
+FLAGS = ("acted", "starts")
+KINDS: dict[str, Any] = {
+    name: np.float32 if name in VECTORS else np.bool_ if name in FLAGS else np.float64
+    for name in Row._fields
+}
+"""Of the columns of a log."""
+
 SCHEMA = {
     "title": "step of a control loop",
     "type": "object",
     "properties": {
         **{name: {"type": "number"} for name in Row._fields[:4]},
-        "acted": {"type": "boolean"},
+        **{name: {"type": "boolean"} for name in FLAGS},
         **{name: {"type": "array", "items": {"type": ["number", "null"]}} for name in VECTORS},
     },
 }
@@ -111,27 +120,35 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
 
     Raises:
         ImportError: mcap is missing.
+        OSError: the file cannot be opened.
         ValueError: it is no log of a control loop.
     """
     from mcap.exceptions import McapError
     from mcap.reader import make_reader
 
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             reader = make_reader(file)
-            rows = [
-                json.loads(message.data) for _, _, message in reader.iter_messages(topics=[TOPIC])
-            ]
-            facts = [each for each in reader.iter_metadata() if each.name == FACTS]
-    except McapError as error:
-        raise ValueError(f"{path} is no MCAP file, or not a whole one: {error}") from error
-    if not rows or not facts:
+            messages = [each.data for _, _, each in reader.iter_messages(topics=[TOPIC])]
+            texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
+        except (McapError, OSError, UnicodeDecodeError, struct.error, zlib.error) as error:
+            reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
+            raise ValueError(f"{path} is no MCAP file, or not a whole one: {reason}") from error
+    if not messages or not texts:
         raise ValueError(f"{path} is no log of a control loop: it has no steps")
-    columns = {
-        name: np.array([row[name] for row in rows], np.float32 if name in VECTORS else None)
-        for name in Row._fields
-    }
-    return Metadata.from_json(facts[0].metadata["policy"]), columns
+    try:
+        facts = Metadata.from_json(texts[0]["policy"])
+        rows = [json.loads(each) for each in messages]
+        columns = {name: np.array([row[name] for row in rows], KINDS[name]) for name in KINDS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no log of a control loop: {error}") from error
+    sizes = (facts.observation_size, facts.action_size, facts.state_size)
+    for name, size in zip(VECTORS, sizes, strict=True):
+        if columns[name].shape != (len(rows), size):
+            raise ValueError(
+                f"{path} is no log of its policy: it has no {size} numbers of {name} in each step"
+            )
+    return facts, columns
 
 
 def _json(row: Row) -> bytes:

@@ -17,8 +17,9 @@ class Metadata:
         task: its name.
         neurons: name of the neurons, such as "cfc".
         neuron_names: of the first numbers of the state.
-        observation: its parts in order, each with name, kind, shape and sizes.
-        action: kind, shape, sizes, low and high.
+        observation: its parts in order, each with name, kind, shape and sizes, and, where they are
+            known, element_names and units of its numbers.
+        action: kind, shape, sizes, low and high, and likewise element_names and units.
         state_size: numbers in the state; zeros begin an episode.
         motor_size: numbers in the motor activity.
         noise: numbers of noise that each step takes, and their kind.
@@ -30,6 +31,11 @@ class Metadata:
         recipe_sha256: hash of the recipe.
         versions: of what made the export.
         certificate: in which conditions the policy keeps its return, if it was measured.
+        joint_names: that actions drive, as the simulated robot has them, where that is known.
+        policy_sha256: hash of the policy's weights, before they were rounded to `weights`.
+        weights: how the file has them: "float32", "int8" or "int4".
+        rounding: what rounding weights costs: "error", the largest of any action relative to its
+            range, "mean_error", and, if measured, the nominal "return" and "float_return".
     """
 
     task: str
@@ -48,6 +54,10 @@ class Metadata:
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] | None = None
+    joint_names: tuple[str, ...] = ()
+    policy_sha256: str | None = None
+    weights: str = "float32"
+    rounding: Mapping[str, float] | None = None
 
     @property
     def observation_size(self) -> int:
@@ -58,6 +68,11 @@ class Metadata:
     def action_size(self) -> int:
         """How many numbers an action has."""
         return math.prod(self.action["shape"])
+
+    def clamped(self, elapsed_time: float) -> float:
+        """Return seconds within the intervals of the training, which the policy gets."""
+        low, high = self.trained_interval
+        return min(max(elapsed_time, low), high)
 
     def to_json(self) -> str:
         """Return the facts as JSON."""
@@ -72,8 +87,8 @@ class Metadata:
         """
         try:
             content = json.loads(text)
-            for name in ("neuron_names", "observation", "trained_interval"):
-                content[name] = tuple(content[name])
+            for name in ("neuron_names", "observation", "trained_interval", "joint_names"):
+                content[name] = tuple(content.get(name, ()))
             return cls(**content)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"the metadata of the policy cannot be read: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,17 @@ class OnnxPolicy:
             options,
             providers=["CPUExecutionProvider"],
         )
-        facts = self._session.get_modelmeta().custom_metadata_map.get(FACTS)
-        if facts is None:
+        text = self._session.get_modelmeta().custom_metadata_map.get(FACTS)
+        if text is None:
             raise ValueError(f"{path!r} has no property {FACTS!r}; export it with liquid-control")
-        self.metadata = Metadata.from_json(facts)
+        self.metadata = Metadata.from_json(text)
         self.motor: NDArray[np.float32] = np.zeros(self.metadata.motor_size, np.float32)
+        facts = self.metadata  # and what each step needs of them
+        self._size, self._shortest = facts.observation_size, facts.shortest
+        self._longest = np.inf if facts.longest is None else facts.longest
+        self._sizes = [math.prod(part["shape"]) for part in facts.observation]
+        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._feed: dict[str, NDArray[Any]] = {"elapsed_time": np.zeros((1, 1), np.float32)}
         self._kept = np.zeros((1, 1), np.float32)
         self._started = np.ones((1, 1), np.float32)
         self.reset()
@@ -60,19 +67,19 @@ class OnnxPolicy:
         Raises:
             ValueError: something is not finite or out of bounds; the state is as it was.
         """
-        facts = self.metadata
         with np.errstate(over="ignore"):  # to infinity, which is refused
             numbers = np.asarray(observation, np.float32).ravel()
-        if len(numbers) != facts.observation_size or not np.isfinite(numbers).all():
+            seconds = np.float32(elapsed_time)
+        if len(numbers) != self._size or not np.isfinite(numbers).all():
             raise ValueError("a number of the observation is not finite, or there are too many")
-        longest = np.inf if facts.longest is None else facts.longest
-        if not facts.shortest < np.float32(elapsed_time) < longest:
+        if not self._shortest < seconds < self._longest:
             raise ValueError("the elapsed time is not finite, or out of the bounds of the policy")
-        seconds = np.array([[elapsed_time]], np.float32)
-        starts = self._started if self._is_first else self._kept
-        feed = {"elapsed_time": seconds, "state": self._state, "episode_start": starts}
+        self._feed["elapsed_time"][0, 0] = seconds
+        feed = self._feed
+        feed["state"] = self._state
+        feed["episode_start"] = self._started if self._is_first else self._kept
         feed |= self._parts(numbers)
-        action, state, motor = self._session.run(None, feed)
+        action, state, motor = self._session.run(self._outputs, feed)
         if not (np.isfinite(action).all() and np.isfinite(state).all()):
             raise ValueError("the arithmetic overflowed")
         self._state, self.motor, self._is_first = state, motor[0], False
@@ -83,8 +90,7 @@ class OnnxPolicy:
         """Split raw numbers into the inputs of the file."""
         parts: dict[str, NDArray[Any]] = {}
         first = 0
-        for part in self.metadata.observation:
-            size = int(np.prod(part["shape"]))
+        for part, size in zip(self.metadata.observation, self._sizes, strict=True):
             values: NDArray[Any] = numbers[first : first + size]
             if part["sizes"]:
                 whole = values.astype(np.int64)

@@ -17,6 +17,7 @@ class Row(NamedTuple):
         latency: seconds that the step took.
         delay: seconds since the observation was measured; 0 if that is unknown.
         acted: whether the policy took an observation.
+        starts: whether it had taken none before in its episode.
         observation: raw numbers; NaN if there was none.
         action: that was returned.
         state: of the policy, after the step.
@@ -27,9 +28,13 @@ class Row(NamedTuple):
     latency: float
     delay: float
     acted: bool
+    starts: bool
     observation: NDArray[Any]
     action: NDArray[Any]
     state: NDArray[Any]
+
+
+NUMBERS = Row._fields.index("observation")  # fields of a row before its vectors
 
 
 class Ring:
@@ -43,11 +48,14 @@ class Ring:
     """
 
     def __init__(self, rows: int, observation: int, action: int, state: int) -> None:
-        self._numbers = np.zeros((rows, 5))
+        # `full` writes all of it, so that no step waits for memory; `zeros` only reserves it.
+        # The last two numbers are the time since the last step, and whether there was one.
+        self._numbers = np.full((rows, NUMBERS + 2), 0.0)
         self._vectors = [
-            np.zeros((rows, size), np.float32) for size in (observation, action, state)
+            np.full((rows, size), 0.0, np.float32) for size in (observation, action, state)
         ]
-        self._sums = np.zeros(5)
+        self._sums = np.zeros(NUMBERS + 2)
+        self._last: tuple[float, bool] | None = None  # time of the last step, and whether it starts
         self._next = self._count = 0
 
     def __len__(self) -> int:
@@ -57,9 +65,9 @@ class Ring:
         """Put a row in the place of the oldest one."""
         index = self._next
         self._sums -= self._numbers[index]
-        self._numbers[index] = row[:5]
+        self._numbers[index] = *row[:NUMBERS], *self._gap(row)
         self._sums += self._numbers[index]
-        for vectors, values in zip(self._vectors, row[5:], strict=True):
+        for vectors, values in zip(self._vectors, row[NUMBERS:], strict=True):
             vectors[index] = values
         self._next = (index + 1) % len(self._numbers)
         if self._next == 0:  # sums of many differences drift
@@ -69,16 +77,25 @@ class Ring:
     def rows(self) -> dict[str, NDArray[Any]]:
         """Return the rows by their names in `Row`, the oldest first."""
         order = (self._next - self._count + np.arange(self._count)) % len(self._numbers)
-        numbers = zip(Row._fields[:5], self._numbers[order].T, strict=True)
-        vectors = zip(Row._fields[5:], (each[order] for each in self._vectors), strict=True)
+        numbers = zip(Row._fields[:NUMBERS], self._numbers[order, :NUMBERS].T, strict=True)
+        vectors = zip(Row._fields[NUMBERS:], (each[order] for each in self._vectors), strict=True)
         return {**dict(numbers), **dict(vectors)}
 
     def conditions(self) -> dict[str, float]:
-        """Return mean interval and delay in seconds, and the share of steps without observation."""
-        _, elapsed, _, delay, acted = self._sums
-        taken = max(acted, 1.0)
+        """Return mean control interval and delay in seconds, and the share of lost observations.
+
+        A control interval lasts from one step to the next, whether it got an observation or not.
+        """
+        _, elapsed, _, delay, acted, _, gaps, gap_count = self._sums
         return {
-            "interval": elapsed / self._count,
-            "delay": delay / taken,
+            "interval": gaps / gap_count if gap_count else elapsed / self._count,
+            "delay": delay / max(acted, 1.0),
             "dropout": 1 - acted / self._count,
         }
+
+    def _gap(self, row: Row) -> tuple[float, bool]:
+        """Return the seconds since the previous step, and whether there is one in the episode."""
+        last, self._last = self._last, (row.now, row.starts)
+        if last is None or (row.starts and not last[1]):
+            return 0.0, False
+        return row.now - last[0], True

@@ -104,7 +104,7 @@ def _joints(model: mujoco.MjModel) -> tuple[Names, Names]:
     positions: list[str] = []
     motions: list[str] = []
     for index, kind in enumerate(model.jnt_type):
-        name = _short(model.joint(index).name) or f"joint {index}"
+        name = short_name(model.joint(index).name) or f"joint {index}"
         placed, moved = _AXES.get(mujoco.mjtJoint(kind), ((), ()))
         positions += [f"{name} {axis}" for axis in placed] or [name]
         motions += [f"{name} {axis}" for axis in moved] or [name]
@@ -119,8 +119,9 @@ def _actuators(model: mujoco.MjModel) -> Iterator[str]:
     for index in range(model.nu):
         drives_joint = model.actuator_trntype[index] == mujoco.mjtTrn.mjTRN_JOINT
         joint = model.joint(model.actuator_trnid[index, 0]).name if drives_joint else ""
-        yield _short(model.actuator(index).name or joint) or f"action {index}"
+        yield short_name(model.actuator(index).name or joint) or f"action {index}"
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return the name of a joint or an actuator for readers."""
     return name.removesuffix("_joint").replace("_", " ")

@@ -59,11 +59,14 @@ class Agreement:
         error: the largest of any action, relative to its range; of discrete actions, the share
             that differs.
         tolerance: that is accepted.
+        rounding: how far rounded weights move the actions themselves, which `error` does not count;
+            0 for weights in single precision.
     """
 
     steps: int
     error: float
     tolerance: float
+    rounding: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -100,38 +103,58 @@ def record(
     return moments
 
 
-def compare(policy: StatefulPolicy, exported: Exported, moments: Sequence[Moment]) -> Agreement:
-    """Run both policies over a recording."""
-    kind = exported.metadata.action["kind"]
-    actions = list(_actions(policy, moments))
+def run(exported: Exported, moments: Sequence[Moment]) -> NDArray[Any]:
+    """Return the actions of an exported policy over a recording, (steps, action_size)."""
     rows = []
     for moment in moments:
         if moment.starts:
             exported.reset()
         rows.append(exported.step(moment.numbers, moment.elapsed_time))
-    expected, found = np.array(actions, np.float64), np.array(rows, np.float64)
-    if kind != "box":
-        return Agreement(len(moments), float((expected != found).any(axis=1).mean()), 0.0)
-    space = policy.action_space
-    assert isinstance(space, spaces.Box)
+    return np.stack(rows)
+
+
+def agreement(
+    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any], rounding: float = 0.0
+) -> Agreement:
+    """Return how far actions are apart, (steps, action_size) both."""
+    errors = errors_of(space, expected, found)
+    if not isinstance(space, spaces.Box):
+        return Agreement(len(found), float(errors.any(axis=1).mean()), 0.0, rounding)
+    return Agreement(len(found), float(errors.max()), TOLERANCE, rounding)
+
+
+def errors_of(
+    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return how far actions (steps, numbers) are apart, relative to the range of each number.
+
+    The range is that of the space, or what is used of one without bounds. Numbers of a discrete
+    kind are 1 apart if they differ.
+    """
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    errors: NDArray[np.float64]
+    if not isinstance(space, spaces.Box):
+        errors = np.not_equal(expected, found).astype(np.float64)
+        return errors
     span = space.high.astype(np.float64).ravel() - space.low.ravel()
     used = np.maximum(1.0, np.abs(expected).max(axis=0))
     span = np.where(np.isfinite(span), span, used)
-    return Agreement(len(moments), float(np.max(np.abs(expected - found) / span)), TOLERANCE)
+    errors = np.abs(expected - found) / span
+    return errors
 
 
-def _actions(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:
-    """Act in PyTorch."""
+def act(policy: StatefulPolicy, moments: Sequence[Moment]) -> Iterator[NDArray[Any]]:
+    """Yield the most likely action of the policy in PyTorch at each moment, (action_size,)."""
     state = None
     for moment in moments:
-        observation = _observation(policy.observation_space, moment)
+        observation = observation_of(policy.acting_space, moment)
         action, state = policy.predict(
             observation, state, np.array([moment.starts]), deterministic=True
         )
         yield np.ravel(action)
 
 
-def _observation(space: spaces.Space[Any], moment: Moment) -> Any:
+def observation_of(space: spaces.Space[Any], moment: Moment) -> Any:
     """Return raw numbers as an observation of a space."""
     if not isinstance(space, spaces.Dict):
         return _part(space, moment.numbers)

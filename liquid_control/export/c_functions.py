@@ -103,6 +103,13 @@ static inline float at_least(float x, float bound) {
     return x < bound ? bound : x;
 }
 """
+WEIGHT_AT = """
+/* A weight of four bits in two's complement; the first of two is in the lower bits of a byte. */
+static inline float weight_at(const uint8_t pairs[], int index) {
+    const int bits = (pairs[index >> 1] >> (4 * (index & 1))) & 15;
+    return (float)((bits ^ 8) - 8);
+}
+"""
 FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bits_of": (BITS, ()),
     "from_bits": (FROM_BITS, ()),
@@ -116,6 +123,7 @@ FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "magnitude": (MAGNITUDE, ("bits_of", "from_bits")),
     "at_most": (AT_MOST, ()),
     "at_least": (AT_LEAST, ()),
+    "weight_at": (WEIGHT_AT, ()),
 }
 """Text of each function, and which others it calls; each comes after those."""
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from liquid_control.policies.observations import ELAPSED_TIME
-from liquid_control.policies.stateful import StatefulPolicy
-
 KEPT = 0.8  # of the nominal return
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+
+
+class Acting(Protocol):
+    """What has SB3's `predict` for a recurrent policy."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        """Return actions and the next state."""
 
 
 @dataclass(frozen=True)
@@ -155,67 +163,69 @@ def _box(
     return None if best is None else best[1]
 
 
-def measure_returns(
-    policy: StatefulPolicy, env: VecEnv, condition: Condition, seed: int = 0
-) -> NDArray[np.float64]:
+def sensors_of(condition: Condition) -> list[dict[str, Any]]:
+    """Return the sensors of `liquid_control.envs` that put a task into a condition.
+
+    They come after a task's own, and append two numbers to the observation: the age of what was
+    measured, before and after observations are lost.
+    """
+    return [
+        {"kind": "delay", "low": condition.delay},
+        {"kind": "age"},
+        {"kind": "dropout", "probability": condition.dropout},
+        {"kind": "age"},
+    ]
+
+
+def measure_returns(policy: Acting, env: VecEnv) -> NDArray[np.float64]:
     """Return the undiscounted return of the first episode of each environment, (envs,).
 
-    The policy gets observations that were measured at least `condition.delay` seconds ago: until
-    there is one, the first of the episode. A lost observation is as for `ControlLoop`: the action
-    is held, the neurons stand still, and the next observation carries the whole elapsed time.
+    A lost observation is as for `ControlLoop`: the action is held, the neurons stand still, and the
+    next observation carries the whole elapsed time.
 
     Args:
-        policy: of an agent.
-        env: monitored tasks at a fixed interval of `condition.interval` seconds.
-        condition: delay and dropout.
-        seed: of the dropout.
+        policy: of an agent, or `InC`.
+        env: monitored tasks at a fixed interval, whose last sensors are those of `sensors_of`.
     """
-    rng = np.random.default_rng(seed)
-    behind = math.ceil(condition.delay / condition.interval - 1e-6)
     count = env.num_envs
     returns, running = np.zeros(count), np.ones(count, dtype=bool)
-    latest = env.reset()
-    waiting = deque([latest] * behind)
-    state: Any = None
-    action: Any = None
-    lost_time = np.zeros(count, np.float32)
-    starts = np.ones(count, dtype=bool)
-    while running.any():
-        waiting.append(latest)
-        seen = waiting.popleft()
-        lost = rng.random(count) < condition.dropout
-        if action is None:
-            lost[:] = False  # there is nothing to hold yet
-        given = _with_time(seen, lost_time)
-        chosen, after = policy.predict(given, state, starts, deterministic=True)
-        if action is None:
-            action, state = chosen, after
-        action = _where(lost, action, chosen)
-        state = _where(lost, state, after)
-        lost_time = np.where(lost, lost_time + condition.interval, 0.0).astype(np.float32)
-        starts = np.zeros(count, dtype=bool)
+    seen, ages = _without_ages(env.reset())
+    action, state = policy.predict(seen, None, np.ones(count, dtype=bool), deterministic=True)
+    goes_on = np.zeros(count, dtype=bool)
+    while True:
         latest, _, ended, infos = env.step(action)
         for index in np.flatnonzero(running & ended):
             returns[index] = infos[index]["episode"]["r"]
         running &= ~ended
-    return returns
+        if not running.any():
+            return returns
+        seen, ages = _without_ages(latest)
+        lost = ages[:, 1] > ages[:, 0]  # the age grows where the last observation is held
+        chosen, after = policy.predict(seen, state, goes_on, deterministic=True)
+        action, state = _where(lost, action, chosen), _where(lost, state, after)
 
 
-def _with_time(observation: Any, more: NDArray[np.float32]) -> Any:
-    """Add seconds to the elapsed time that observations carry, if they do."""
-    if not isinstance(observation, dict) or ELAPSED_TIME not in observation:
-        return observation
-    elapsed = observation[ELAPSED_TIME]
-    return {**observation, ELAPSED_TIME: elapsed + more.reshape(-1, *[1] * (elapsed.ndim - 1))}
+def _without_ages(observation: Any) -> tuple[Any, NDArray[Any]]:
+    """Split the two ages from observations."""
+    seen = observation["observation"]
+    return {**observation, "observation": seen[:, :-2]}, seen[:, -2:]
 
 
 def _where(chosen: NDArray[np.bool_], first: Any, second: Any) -> Any:
     return np.where(chosen.reshape(-1, *[1] * (np.ndim(first) - 1)), first, second)
 
 
-def page(certificate: Certificate, task: str, nominal_interval: float) -> str:
-    """Return the certificate as Markdown."""
+def page(
+    certificate: Certificate,
+    task: str,
+    nominal_interval: float,
+    rounding: Mapping[str, float] | None = None,
+    weights: str = "",
+) -> str:
+    """Return the certificate as Markdown; `rounding` and `weights` as in `Metadata`."""
     lines = [f"# Certificate of a policy for {task}", "", *_summary(certificate), ""]
+    if rounding is not None:
+        lines += [_rounding(rounding, weights), ""]
     for dropout in sorted({cell.dropout for cell in certificate.cells}):
         lines += [f"## {dropout:.0%} of the observations lost", ""]
         lines += [*_table(certificate, dropout, nominal_interval), ""]
@@ -279,6 +289,15 @@ def _summary(certificate: Certificate) -> Iterator[str]:
         f"The policy keeps it at fixed intervals from {low:g} to {high:g} s, with a delay of up to "
         f"{delay:g} s and up to {dropout:.0%} of the observations lost, in every condition of the "
         "tables within that box. `ControlLoop` warns when a robot leaves it."
+    )
+
+
+def _rounding(rounding: Mapping[str, float], weights: str) -> str:
+    return (
+        f"Weights are rounded to {weights}, in every number of this page. Rounding moves actions "
+        f"by at most {rounding['error']:.2g} of their range, on average by "
+        f"{rounding['mean_error']:.2g}. With weights in single precision, the mean return of the "
+        f"same episodes is {rounding['float_return']:.4g}."
     )
 
 

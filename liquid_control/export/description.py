@@ -67,6 +67,8 @@ class Sum:
         contributions: target vectors, and what a synapse adds to them, formulas of `Source` and
             `Parameter`.
         initial: where each target begins, (targets, entries); None to add to what is there.
+        scales: (parameters, entries); each parameter is a whole number times the scale of its
+            target. None if it may be any number.
     """
 
     title: str
@@ -78,6 +80,7 @@ class Sum:
     parameters: Floats
     contributions: tuple[tuple[str, Expression], ...]
     initial: Floats | None
+    scales: Floats | None = None
 
     @property
     def stop(self) -> int:
@@ -124,6 +127,7 @@ class Dense:
         target: a vector of `outputs` entries.
         weight: (outputs, inputs).
         bias: (outputs,).
+        scales: (outputs,), as in `Sum`.
     """
 
     title: str
@@ -132,6 +136,7 @@ class Dense:
     target: str
     weight: Floats
     bias: Floats
+    scales: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +245,8 @@ class Description:
         motor: the vector of motor activity, which the action head takes.
         is_sampled: whether actions are sampled with noise as an input.
         neuron_names: of the first vector of the state.
+        policy_sha256: hash of the weights with which the policy acts.
+        weights: "float32", or to what they were rounded; see `quantized`.
     """
 
     neurons: str
@@ -255,6 +262,8 @@ class Description:
     motor: str
     is_sampled: bool
     neuron_names: tuple[str, ...] = field(default=())
+    policy_sha256: str = ""
+    weights: str = "float32"
 
     @property
     def observation_size(self) -> int:

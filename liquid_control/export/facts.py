@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from liquid_control.deploy import Metadata
 from liquid_control.export.description import Description
+from liquid_control.export.policies import OBSERVATION
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Names and units of what a policy reads and drives, as far as they are known.
+
+    Attributes:
+        observation_names: of the numbers of the part "observation".
+        observation_units: likewise; "" if unknown.
+        action_names: of the numbers of an action.
+        action_units: likewise.
+        joint_names: of the joints that actions drive.
+    """
+
+    observation_names: tuple[str, ...] = ()
+    observation_units: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = ()
+    action_units: tuple[str, ...] = ()
+    joint_names: tuple[str, ...] = ()
+
 
 LIBRARIES = ("liquid-control", "torch", "numpy", "onnx")
 
@@ -20,6 +42,8 @@ def metadata_of(
     trained_interval: tuple[float, float] | None = None,
     recipe_sha256: str | None = None,
     certificate: Mapping[str, Any] | None = None,
+    rounding: Mapping[str, float] | None = None,
+    signals: Signals | None = None,
 ) -> Metadata:
     """Return the facts of a policy.
 
@@ -30,8 +54,12 @@ def metadata_of(
             nominal one.
         recipe_sha256: hash of the recipe.
         certificate: see `certificate`.
+        rounding: see `Metadata`.
+        signals: names and units; those that do not fit the policy are left out.
     """
     action, nominal = description.action, description.nominal_interval
+    known = signals or Signals()
+    seen = known.observation_names, known.observation_units
     return Metadata(
         task=task,
         neurons=description.neurons,
@@ -42,6 +70,7 @@ def metadata_of(
                 "kind": part.kind,
                 "shape": list(part.shape),
                 "sizes": list(part.sizes),
+                **(_elements(*seen, part.size) if part.name == OBSERVATION else {}),
             }
             for part in description.parts
         ),
@@ -51,6 +80,7 @@ def metadata_of(
             "sizes": list(action.sizes),
             "low": list(action.low),
             "high": list(action.high),
+            **_elements(known.action_names, known.action_units, action.size),
         },
         state_size=description.state_size,
         motor_size=description.vectors[description.motor],
@@ -63,7 +93,17 @@ def metadata_of(
         recipe_sha256=recipe_sha256,
         versions={"python": platform.python_version(), **_versions()},
         certificate=certificate,
+        joint_names=known.joint_names,
+        policy_sha256=description.policy_sha256 or None,
+        weights=description.weights,
+        rounding=rounding,
     )
+
+
+def _elements(names: Sequence[str], units: Sequence[str], size: int) -> dict[str, list[str]]:
+    """Return names and units of some numbers, if there are as many."""
+    found = {"element_names": list(names), "units": list(units)}
+    return {key: values for key, values in found.items() if len(values) == size}
 
 
 def _versions() -> dict[str, str]:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.archive import read_file
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import MANIFEST, opened, sealed
-from liquid_control.deploy import CPolicy, Metadata, OnnxPolicy, compile_c
-from liquid_control.export.agreement import STEPS, Agreement, Exported, compare, record
+from liquid_control.deploy import Metadata, OnnxPolicy
+from liquid_control.deploy.c_policy import COMPILERS
+from liquid_control.export.agreement import (
+    STEPS,
+    Agreement,
+    Exported,
+    act,
+    agreement,
+    errors_of,
+    record,
+    run,
+)
 from liquid_control.export.description import ExportError
 from liquid_control.export.facts import metadata_of
+from liquid_control.export.in_c import C_HEADER, C_SOURCE, compiled, compiled_sources
 from liquid_control.export.policies import describe_policy
+from liquid_control.export.quantization import quantized, without_scales
 from liquid_control.export.to_c import to_c
 from liquid_control.policies.stateful import StatefulPolicy
 
 FORMAT, VERSION = "exported policy", 1
-FACTS, ONNX, C_SOURCE, C_HEADER = "policy.json", "policy.onnx", "policy.c", "policy.h"
+FACTS, ONNX = "policy.json", "policy.onnx"
 PAGES = ("certificate.md", "certificate.png")
 FILES = {"onnx": (ONNX,), "c": (C_SOURCE, C_HEADER)}
 """Names of the files of each format."""
@@ -33,6 +48,7 @@ def export_policy(
     folder: Path,
     formats: Sequence[str] = ("onnx", "c"),
     pages: Mapping[str, bytes] = MappingProxyType({}),
+    weights: str = "float32",
     **facts: Any,
 ) -> dict[str, Agreement]:
     """Write a policy to a new folder, after comparing each file with the policy.
@@ -42,6 +58,8 @@ def export_policy(
         folder: to be created.
         formats: "onnx", "c" or both.
         pages: contents of `PAGES` to put beside them.
+        weights: "float32", or "int8" or "int4" to round them in C; ONNX then has the rounded ones
+            as floats, and computes the same.
         **facts: for `metadata_of`, such as `task`.
 
     Returns:
@@ -54,14 +72,14 @@ def export_policy(
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder")
-    files, metadata = build_files(policy, formats, **facts)
+    files, metadata = build_files(policy, formats, weights, **facts)
     agreements = check_files(files, policy, metadata)
     files |= pages
-    for name, agreement in agreements.items():
-        if not agreement.holds:
+    for name, compared in agreements.items():
+        if not compared.holds:
             raise ExportError(
                 f"nothing is written: policy in {name} differs from the policy by "
-                f"{agreement.error:.3g} of the actions' range; {agreement.tolerance:g} is accepted"
+                f"{compared.error:.3g} of the actions' range; {compared.tolerance:g} is accepted"
             )
     with replacing(folder) as partial:
         partial.mkdir()
@@ -71,10 +89,12 @@ def export_policy(
 
 
 def build_files(
-    policy: StatefulPolicy, formats: Sequence[str], **facts: Any
+    policy: StatefulPolicy, formats: Sequence[str], weights: str = "float32", **facts: Any
 ) -> tuple[dict[str, bytes], Metadata]:
     """Return the files of an export by name, and the facts that they carry."""
     description = describe_policy(policy)
+    if weights != "float32":
+        description = quantized(description, weights)
     metadata = metadata_of(description, **facts)
     files = {FACTS: metadata.to_json().encode()}
     if "onnx" in formats:
@@ -88,10 +108,36 @@ def build_files(
             f"neurons    {metadata.neurons}, {description.states['x']} of them",
             f"intervals  {low:g} to {high:g} s in training; nominal: {nominal:g} s",
             f"recipe     {metadata.recipe_sha256}" if metadata.recipe_sha256 else "",
+            *_cost(metadata.rounding or {}),
+            *_named("observed", metadata.observation[0]),
+            *_named("action", metadata.action),
         ]
-        sources = to_c(description, [line for line in lines if line])
+        sources = to_c(description, [line for line in lines if line], metadata.trained_interval)
         files[C_SOURCE], files[C_HEADER] = sources.source.encode(), sources.header.encode()
     return files, metadata
+
+
+def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines with the names and units of numbers, where they are known."""
+    names = signal.get("element_names", [])
+    units = signal.get("units", [""] * len(names))
+    texts = [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
+    if texts:
+        yield from wrap(f"{title:11}{', '.join(texts)}", 96, subsequent_indent=" " * 11)
+
+
+def _cost(rounding: Mapping[str, float]) -> Iterator[str]:
+    """Yield what rounding weights costs."""
+    if rounding:
+        yield (
+            f"rounding   moves actions by at most {rounding['error']:.2g} of their range, and by "
+            f"{rounding['mean_error']:.2g} on average"
+        )
+    if "return" in rounding:
+        yield (
+            f"           mean return {rounding['return']:.4g}; with weights in single precision "
+            f"{rounding['float_return']:.4g}"
+        )
 
 
 def verify_folder(folder: Path, policy: StatefulPolicy) -> dict[str, Agreement]:
@@ -131,19 +177,35 @@ def read_files(folder: Path) -> dict[str, bytes]:
 def check_files(
     files: Mapping[str, bytes], policy: StatefulPolicy, metadata: Metadata, steps: int = STEPS
 ) -> dict[str, Agreement]:
-    """Compare each format with the policy over a recording of some steps."""
-    moments = record(policy, metadata, steps)
+    """Compare each format with the policy over a recording of some steps.
+
+    If weights are rounded, files have to compute what the policy with rounded weights computes.
+    """
+    moments, space = record(policy, metadata, steps), policy.action_space
+    expected, rounding = np.stack([*act(policy, moments)]), 0.0
+    has_compiler = any(map(shutil.which, COMPILERS))
     found: dict[str, Agreement] = {}
-    if ONNX in files:
-        found["onnx"] = compare(policy, OnnxPolicy(files[ONNX]), moments)
-    if C_SOURCE in files and any(map(shutil.which, ("cc", "gcc", "clang"))):
-        with TemporaryDirectory() as temporary:
-            compiled: Exported = _compiled(files, Path(temporary), metadata)
-            found["c"] = compare(policy, compiled, moments)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if metadata.weights != "float32":
+            exact, expected = expected, run(_rounded(policy, metadata, folder), moments)
+            rounding = float(errors_of(space, exact, expected).max())
+        if ONNX in files:
+            exported: Exported = OnnxPolicy(files[ONNX])
+            found["onnx"] = agreement(space, expected, run(exported, moments), rounding)
+        if C_SOURCE in files and has_compiler:
+            place = folder / "c"
+            place.mkdir()
+            exported = compiled_sources(files[C_SOURCE], files[C_HEADER], place, metadata)
+            found["c"] = agreement(space, expected, run(exported, moments), rounding)
     return found
 
 
-def _compiled(files: Mapping[str, bytes], folder: Path, metadata: Metadata) -> CPolicy:
-    for name in (C_SOURCE, C_HEADER):
-        (folder / name).write_bytes(files[name])
-    return CPolicy(compile_c(folder / C_SOURCE, folder / "policy.so"), metadata)
+def _rounded(policy: StatefulPolicy, metadata: Metadata, folder: Path) -> Exported:
+    """Return the policy with the same rounded weights as floats, by its description."""
+    description = without_scales(quantized(describe_policy(policy), metadata.weights))
+    if any(map(shutil.which, COMPILERS)):
+        return compiled(description, folder)
+    from liquid_control.export.to_onnx import to_onnx  # onnx is an extra
+
+    return OnnxPolicy(to_onnx(description, metadata).SerializeToString())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ from liquid_control.policies.observations import (
     carries_time,
 )
 from liquid_control.policies.soft import LOG_STD
+from liquid_control.policies.stateful import StatefulPolicy
 
 OBSERVATION, ACTION, NOISE, FEATURES = "observation", "action", "noise", "features"
 PREVIOUS, MOTOR, HEAD = "previous_action", "motor", "head"
@@ -88,7 +90,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         )
     circuit = policy.actor_circuit
     action = describe_action(policy.action_space, sampled=sampled)
-    parts = tuple(describe_parts(policy.observation_space))
+    parts = tuple(describe_parts(policy.acting_space))
     states = {ACTIVITY: circuit.wiring.neuron_count}
     if circuit.state_size > circuit.wiring.neuron_count:
         states[CELL] = circuit.wiring.neuron_count
@@ -115,7 +117,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         parts=parts,
         action=action,
         nominal_interval=policy.nominal_interval,
-        is_timed=carries_time(policy.observation_space),
+        is_timed=carries_time(policy.acting_space),
         shortest=shortest,
         longest=longest,
         states=states,
@@ -124,7 +126,17 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         motor=MOTOR,
         is_sampled=sampled,
         neuron_names=circuit.wiring.neuron_names,
+        policy_sha256=hash_of(policy),
     )
+
+
+def hash_of(policy: StatefulPolicy) -> str:
+    """Return the SHA-256 of the weights with which a policy acts, the same on every machine."""
+    found = sha256()
+    for name, tensor in sorted(policy.acting_state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)};".encode())
+        found.update(tensor.detach().cpu().numpy().astype("<f8").tobytes())
+    return found.hexdigest()
 
 
 def describe_parts(space: spaces.Space[Any]) -> Iterator[Part]:
@@ -255,7 +267,7 @@ class _Network:
                 yield Map(part.name, start, start + width, ((FEATURES, raw),))
             start, index = start + width, index + part.size
         if normalizer is not None:
-            shift, scale = array(normalizer.shift), array(normalizer.scale)
+            shift, scale = array(normalizer.shift)[:start], array(normalizer.scale)[:start]
             scaled = (Entry(FEATURES) - constant("shift", shift)) * constant("scale", scale)
             bounded = clip(scaled, -normalizer.clip, normalizer.clip)
             yield Map("normalised observation", 0, start, ((FEATURES, bounded),))

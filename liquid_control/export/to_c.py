@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from liquid_control.export.description import (
     Repeat,
     Statement,
     Sum,
+    as_floats,
 )
 from liquid_control.export.expressions import (
     Apply,
@@ -37,9 +38,12 @@ from liquid_control.export.expressions import (
     Source,
     walk,
 )
+from liquid_control.export.quantization import BITS, codes
 
 WIDTH = 96  # of lines with tables
 OPERATORS = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
+BLOCK = 8  # functions that are computed at once
+GROUP = 128  # synapses whose functions are kept on the stack
 ATOM = 3  # precedence of what needs no parentheses
 CALLS = {"abs": "magnitude", "min": "at_most", "max": "at_least"}
 COMPARISONS = {"equal": "==", "greater": ">"}
@@ -50,6 +54,16 @@ FIELDS = {
     "action": "the last one",
 }
 """Comments for the vectors of the state."""
+
+WEIGHTS = {
+    "float32": "floats",
+    "int8": "8 bits, and a float as scale for each neuron and gate",
+    "int4": "4 bits, and a float as scale for each neuron and gate",
+}
+"""What the header says about them."""
+
+AROUND = {"shift", "scale", "places", "low", "high", "range"}
+"""Constants of the normaliser and the actions, which are not the circuit's."""
 
 TEMPLATES = Environment(
     loader=PackageLoader("liquid_control.export", ""),
@@ -68,6 +82,7 @@ class CSources:
         header: text of policy.h.
         source: text of policy.c.
         flash: bytes of constants.
+        circuit: bytes of those of the circuit: without the normaliser, the encoder and the head.
         state: bytes of a robot's state.
         stack: bytes of vectors during a step.
     """
@@ -75,16 +90,23 @@ class CSources:
     header: str
     source: str
     flash: int
+    circuit: int
     state: int
     stack: int
 
 
-def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
+def to_c(
+    description: Description,
+    facts: Sequence[str] = (),
+    trained_interval: tuple[float, float] | None = None,
+) -> CSources:
     """Generate policy.h and policy.c.
 
     Args:
         description: of a policy without noise.
         facts: lines of text for the header, such as the name of the task.
+        trained_interval: shortest and longest interval of the training, in seconds; by default the
+            nominal one.
 
     Raises:
         ExportError: the description takes noise as an input.
@@ -99,14 +121,18 @@ def to_c(description: Description, facts: Sequence[str] = ()) -> CSources:
     state = 4 * (description.state_size + description.action.size)
     sizes = {
         "flash": sum(table.bytes for table in writer.tables.values()),
+        "circuit": sum(writer.tables[name].bytes for name in writer.of_circuit),
         "state": state,
-        "stack": state + 4 * sum(description.vectors[name] for name in writer.work),
+        "stack": state
+        + 4 * (writer.functions_at_once + sum(description.vectors[name] for name in writer.work)),
     }
+    trained = trained_interval or (description.nominal_interval,) * 2
     elapsed = "elapsed_seconds" if description.is_timed else "POLICY_NOMINAL_INTERVAL"
     values = {
         **_values(description),
         **sizes,
         "facts": list(map(comment, facts)),
+        "trained": [number(each) for each in trained],
         "functions": functions_text(functions),
         "tables": ["\n".join(table.text()) for table in writer.tables.values()],
         "work": [(name, description.vectors[name]) for name in writer.work],
@@ -168,6 +194,43 @@ class _Table:
         return number(value) if self.type == "float" else str(int(value))
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A table of weights.
+
+    Attributes:
+        name: of the table.
+        shape: of the weights.
+        bits: of each: 32 for floats.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+
+    def at(self, *indices: str | int) -> str:
+        """Return the text of one weight, as a float."""
+        if self.bits == 4:
+            place = str(indices[0])
+            for size, index in zip(self.shape[1:], indices[1:], strict=True):
+                place = f"({place} * {size} + {index})"
+            return f"weight_at({self.name}, {place})"
+        text = self.name + "".join(f"[{index}]" for index in indices)
+        return text if self.bits == 32 else f"(float){text}"
+
+
+def packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return whole numbers of four bits, two in a byte, the first in the lower bits."""
+    flat = np.append(values.ravel(), np.int8(0)) if values.size % 2 else values.ravel()
+    bits = flat.astype(np.uint8) & 15
+    return np.asarray(bits[::2] | (bits[1::2] << 4), np.uint8)
+
+
+def _plus(first: str, second: str) -> str:
+    """Return the text of a sum, without a zero at its beginning."""
+    return second if first == "0.0f" else f"{first} + {second}"
+
+
 def _wrapped(literals: Sequence[str]) -> Iterator[str]:
     line = "   "
     for literal in literals:
@@ -186,6 +249,8 @@ class _Writer:
         self.tables: dict[str, _Table] = {}
         self.functions: set[str] = set()
         self.work: dict[str, None] = {}  # vectors that are not part of the state, in order
+        self.functions_at_once = 0
+        self.of_circuit: set[str] = set()  # names of tables
         self._depth = 1
         self._title = ""
 
@@ -194,6 +259,7 @@ class _Writer:
         return [line for each in self.description.statements for line in self._statement(each)]
 
     def _statement(self, statement: Statement) -> Iterator[str]:
+        self._is_circuit = isinstance(statement, Sum)
         match statement:
             case Assign(scalar, value):
                 yield self._line(f"const float {scalar} = {self._text(value, '', 0)};")
@@ -202,8 +268,13 @@ class _Writer:
                 yield from self._map(statement)
             case Sum():
                 yield from self._titled(statement.title)
-                dense = _dense_sources(statement)
-                yield from self._sum(statement) if dense is None else self._full(statement, dense)
+                dense, gate = _dense_sources(statement), _gate(statement)
+                if dense is not None:
+                    yield from self._full(statement, dense)
+                elif gate is not None:
+                    yield from self._gated(statement, gate)
+                else:
+                    yield from self._sum(statement)
             case Dense():
                 yield from self._titled(statement.title)
                 yield from self._dense(statement)
@@ -276,43 +347,119 @@ class _Writer:
         """Sparse synapses, target by target."""
         starts = self._table(f"{each.name}_starts", each.starts)
         sources = self._table(f"{each.name}_sources", each.sources)
-        weights = each.parameters.T if len(each.parameters) > 1 else each.parameters[0]
-        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(weights))
+        values = each.parameters if each.scales is None else codes(each)
+        weights = self._weights(each.name, values.T if len(values) > 1 else values[0])
+        scale = self._scale(each)
         self._names = {}
         sums = len(each.targets)
         yield self._line(self._loop(len(each.starts) - 1, "n"))
-        initial = ", ".join(
-            self._initial(each, target, index) for index, target in enumerate(each.targets)
+        initial = [self._initial(each, target, index) for index, target in enumerate(each.targets)]
+        late = each.is_linear and bool(scale)  # the sum is scaled, in the place of each synapse
+        yield self._line(
+            f"float sum[{sums}] = {{{', '.join(['0.0f'] * sums if late else initial)}}};", 1
         )
-        yield self._line(f"float sum[{sums}] = {{{initial}}};", 1)
         first, last = f"{starts}[n]", f"{starts}[n + 1]"
         yield self._line(f"for (int k = {first}; k < {last}; ++k) {{", 1)
         yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 2)
         if each.is_linear and sums > 1:  # an inner loop is what compilers turn into vectors
             yield self._line(self._loop(sums, "j"), 2)
-            yield self._line(f"sum[j] += {weight}[k][j] * from;", 3)
+            yield self._line(f"sum[j] += {weights.at('k', 'j')} * from;", 3)
             yield self._line("}", 2)
         else:
-            yield from (self._line(line, 2) for line in self._contributions(each, weight))
+            lines = self._contributions(each, weights, "" if late else scale)
+            yield from (self._line(line, 2) for line in lines)
         yield self._line("}", 1)
         for index, target in enumerate(each.targets):
-            yield self._line(f"{self._place(target, each.start, 'n')} = sum[{index}];", 1)
+            total = f"sum[{index}]"
+            if late:
+                total = _plus(initial[index], f"{scale}[n][{index}] * {total}")
+            yield self._line(f"{self._place(target, each.start, 'n')} = {total};", 1)
         yield self._line("}")
 
-    def _contributions(self, each: Sum, weight: str) -> Iterator[str]:
-        """What one synapse adds to the sums."""
-        self._is_scalar = len(each.parameters) == 1
-        kind = "float weight" if self._is_scalar else "float *const weight"
-        yield f"const {kind} = {weight}[k];"
+    def _gated(self, each: Sum, gate: Local) -> Iterator[str]:
+        """Sparse synapses that share a function, which is computed for many of them at once.
+
+        Targets are taken in groups with few synapses, so that the stack stays small, and the
+        function in blocks of a fixed length, which compilers turn into vectors.
+        """
+        starts = self._table(f"{each.name}_starts", each.starts)
+        sources = self._table(f"{each.name}_sources", each.sources)
+        bounds = _groups(each.starts)
+        groups = self._table(f"{each.name}_groups", bounds)
+        values = each.parameters if each.scales is None else codes(each)
+        weights = self._weights(each.name, values.T)
+        scale = self._scale(each)
+        most = -(-int(np.diff(each.starts[bounds]).max(initial=1)) // BLOCK) * BLOCK
+        self.functions_at_once = max(self.functions_at_once, most)
+        assert isinstance(gate.value, Apply)
+        (argument,) = gate.value.arguments
+        self._names = {}
+        weight = list(self._weight_of(each, weights, scale))
+        each_target = f"for (int n = {groups}[group]; n < {groups}[group + 1]; ++n) {{"
+        each_synapse = f"for (int k = {starts}[n]; k < {starts}[n + 1]; ++k) {{"
+        yield self._line(self._loop(len(bounds) - 1, "group"))
+        yield self._line(f"const int first = {starts}[{groups}[group]];", 1)
+        yield self._line(f"float {gate.name}[{most}];", 1)
+        yield self._line("int count = 0;", 1)
+        yield self._line(each_target, 1)
+        yield self._line(each_synapse, 2)
+        yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 3)
+        yield from (self._line(line, 3) for line in weight)
+        yield self._line(f"{gate.name}[count++] = {self._text(argument, '', 0)};", 3)
+        yield self._line("}", 2)
+        yield self._line("}", 1)
+        yield self._line(f"for (; count % {BLOCK} != 0; ++count) {{", 1)
+        yield self._line(f"{gate.name}[count] = 0.0f;", 2)
+        yield self._line("}", 1)
+        yield self._line(f"for (int k = 0; k < count; k += {BLOCK}) {{", 1)
+        yield self._line(self._loop(BLOCK, "j"), 2)
+        text, _ = self._call(gate.value.function, [(f"{gate.name}[k + j]", ATOM)])
+        yield self._line(f"{gate.name}[k + j] = {text};", 3)
+        yield self._line("}", 2)
+        yield self._line("}", 1)
+        yield self._line(each_target, 1)
+        initial = [self._initial(each, target, index) for index, target in enumerate(each.targets)]
+        yield self._line(f"float sum[{len(initial)}] = {{{', '.join(initial)}}};", 2)
+        yield self._line(each_synapse, 2)
+        yield from (self._line(line, 3) for line in weight)
+        self._names[id(gate)] = f"{gate.name}[k - first]"
+        for index, (_, value) in enumerate(each.contributions):
+            yield self._line(f"sum[{index}] += {self._text(value, '', 0)};", 3)
+        yield self._line("}", 2)
+        for index, target in enumerate(each.targets):
+            yield self._line(f"{self._place(target, each.start, 'n')} = sum[{index}];", 2)
+        yield self._line("}", 1)
+        yield self._line("}")
+
+    def _contributions(self, each: Sum, weights: _Weights, scale: str) -> Iterator[str]:
+        """What one synapse adds to the sums; `scale` is that of each parameter, if there is one."""
+        yield from self._weight_of(each, weights, scale)
         for index, (_, value) in enumerate(each.contributions):
             yield from self._locals(value, "", 0)
             yield f"sum[{index}] += {self._text(value, '', 0)};"
+
+    def _weight_of(self, each: Sum, weights: _Weights, scale: str) -> Iterator[str]:
+        """Declare the parameters of a synapse."""
+        count = len(each.parameters)
+        self._is_scalar = count == 1
+        if self._is_scalar:
+            yield f"const float weight = {weights.at('k')};"
+        elif each.scales is None:
+            yield f"const float *const weight = {weights.name}[k];"
+        else:
+            values = [f"{scale}[n][{index}] * {weights.at('k', index)}" for index in range(count)]
+            yield f"const float weight[{count}] = {{{', '.join(values)}}};"
 
     def _full(self, each: Sum, span: slice) -> Iterator[str]:
         """Synapses from every source in a range to every target: no lists, and vectorised."""
         count = len(each.starts) - 1
         size = self.description.size(each.source)
-        weight = self._table(f"{each.name}_weights", each.matrix(size)[span])
+        values = each if each.scales is None else replace(each, parameters=as_floats(codes(each)))
+        matrix = values.matrix(size)[span]
+        weights = self._weights(
+            each.name, matrix if each.scales is None else matrix.astype(np.int8)
+        )
+        scale = self._scale(each)
         yield self._line(self._loop(count, "n"))
         for index, target in enumerate(each.targets):
             place = self._place(target, each.start, "n")
@@ -323,7 +470,9 @@ class _Writer:
         yield self._line(self._loop(count, "n"), 1)
         for index, target in enumerate(each.targets):
             place = self._place(target, each.start, "n")
-            yield self._line(f"{place} += {weight}[k][{index}][n] * from;", 2)
+            weight = weights.at("k", index, "n")
+            weight = f"{scale}[n][{index}] * {weight}" if scale else weight
+            yield self._line(f"{place} += {weight} * from;", 2)
         yield self._line("}", 1)
         yield self._line("}")
 
@@ -338,17 +487,36 @@ class _Writer:
     def _dense(self, each: Dense) -> Iterator[str]:
         outputs, inputs = each.weight.shape
         bias = self._table(f"{each.name}_bias", each.bias)
-        weight = self._table(f"{each.name}_weights", np.ascontiguousarray(each.weight.T))
+        weights = self._weights(each.name, (each.weight if each.scales is None else codes(each)).T)
         target = self._vector(each.target)
         yield self._line(self._loop(outputs, "n"))
-        yield self._line(f"{target}[n] = {bias}[n];", 1)
+        yield self._line(f"{target}[n] = {bias + '[n]' if each.scales is None else '0.0f'};", 1)
         yield self._line("}")
         yield self._line(self._loop(inputs, "k"))
         yield self._line(f"const float from = {self._vector(each.source)}[k];", 1)
         yield self._line(self._loop(outputs, "n"), 1)
-        yield self._line(f"{target}[n] += {weight}[k][n] * from;", 2)
+        yield self._line(f"{target}[n] += {weights.at('k', 'n')} * from;", 2)
         yield self._line("}", 1)
         yield self._line("}")
+        if each.scales is not None:
+            scale = self._table(f"{each.name}_scales", each.scales)
+            yield self._line(self._loop(outputs, "n"))
+            yield self._line(f"{target}[n] = {bias}[n] + {scale}[n] * {target}[n];", 1)
+            yield self._line("}")
+
+    def _weights(self, name: str, values: NDArray[Any]) -> _Weights:
+        """Add the table of weights: floats, or whole numbers of eight bits or four."""
+        bits = 32 if values.dtype == np.float32 else BITS[self.description.weights]
+        if bits == 4:
+            self.functions.add("weight_at")
+        table = packed(values) if bits == 4 else np.ascontiguousarray(values)
+        return _Weights(self._table(f"{name}_weights", table), values.shape, bits)
+
+    def _scale(self, each: Sum) -> str:
+        """Return the name of the scales of rounded weights, (entries, parameters)."""
+        if each.scales is None:
+            return ""
+        return self._table(f"{each.name}_scales", np.ascontiguousarray(each.scales.T))
 
     def _arg_max(self, each: ArgMax) -> Iterator[str]:
         source, last = self._vector(each.source), each.stop
@@ -383,9 +551,10 @@ class _Writer:
             unique = name if number_of_name == 1 else f"{name}_{number_of_name}"
             known = self.tables.get(unique)
             if known is None:
-                self.tables[unique] = _Table(unique, values)
-                return unique
+                self.tables[unique] = known = _Table(unique, values)
             if known.values.shape == values.shape and (known.values == values).all():
+                if self._is_circuit:
+                    self.of_circuit.add(unique)
                 return unique
             number_of_name += 1
 
@@ -422,6 +591,7 @@ class _Writer:
         first = value.values[0]
         if (value.values == first).all():
             return number(first)
+        self._is_circuit = value.name not in AROUND
         return f"{self._table(value.name, value.values)}[{index or 0}]"
 
     def _call(self, function: str, arguments: Sequence[tuple[str, int]]) -> tuple[str, int]:
@@ -439,6 +609,30 @@ class _Writer:
         assert name in FUNCTIONS
         self.functions.add(name)
         return f"{name}({', '.join(texts)})", ATOM
+
+
+def _gate(each: Sum) -> Local | None:
+    """Return the function of one argument that all contributions share, if that is all they do."""
+    found = {
+        id(part): part
+        for _, value in each.contributions
+        for part in walk(value)
+        if isinstance(part, Local)
+    }
+    if len(found) != 1 or len(each.parameters) == 1:
+        return None
+    (gate,) = found.values()
+    is_function = isinstance(gate.value, Apply) and len(gate.value.arguments) == 1
+    return gate if is_function else None
+
+
+def _groups(starts: NDArray[Any]) -> NDArray[np.int64]:
+    """Return bounds of groups of targets, each with at most `GROUP` synapses, or one target."""
+    bounds = [0]
+    for target in range(1, len(starts)):
+        if starts[target] - starts[bounds[-1]] > GROUP and target - 1 > bounds[-1]:
+            bounds.append(target - 1)
+    return np.array([*bounds, len(starts) - 1])
 
 
 def _dense_sources(each: Sum) -> slice | None:
@@ -474,6 +668,7 @@ def _values(description: Description) -> dict[str, Any]:
         "action_layout": _action_layout(action),
         "fields": [(name, size, FIELDS.get(name, name)) for name, size in results],
         "multiply_adds": description.multiply_adds,
+        "weights": WEIGHTS[description.weights],
         "indices": indices,
         "resting": [(i, number(value)) for i, value in enumerate(resting) if value],
         "results": results,

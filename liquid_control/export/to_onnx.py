@@ -174,11 +174,24 @@ class _Graph:
         if len(action.shape) != 1:
             shape = self._whole(-1, *action.shape)
             chosen = self._node("Reshape", chosen, shape)
-        self._node("Identity", chosen, output="action")
         states = [self._read(name, 0, size) for name, size in self.description.states.items()]
-        self._node("Concat", *states, axis=1, output="next_state")
+        after = states[0] if len(states) == 1 else self._node("Concat", *states, axis=1)
         motor = self.description.motor
-        self._node("Identity", self._read(motor, 0, self.description.size(motor)), output="motor")
+        self._name_output(chosen, "action")
+        self._name_output(after, "next_state")
+        self._name_output(self._read(motor, 0, self.description.size(motor)), "motor")
+
+    def _name_output(self, tensor: str, output: str) -> None:
+        """Rename what a node returns, which takes no node, unless it is an output already."""
+        found = [each for each in self.nodes if tensor in each.output]
+        if not found or tensor in ("action", "next_state"):
+            self._node("Identity", tensor, output=output)
+            return
+        for each in self.nodes:
+            for names in (each.input, each.output):
+                for index, name in enumerate(names):
+                    if name == tensor:
+                        names[index] = output
 
     def execute(self, statements: Sequence[Statement]) -> None:
         """Append the nodes of statements; repetitions are unrolled."""
@@ -209,7 +222,8 @@ class _Graph:
         found = []
         for _, value in each.results:
             tensor = self._value(value, each.start, each.stop, known)
-            if not self._has_rows(value):  # the same for all robots and all entries
+            is_column = width == 1 and _has(value, Scalar | Item)  # it has a row for each robot
+            if not is_column and not self._has_rows(value):
                 tensor = self._node("Expand", tensor, self._rows(width))
             found.append(tensor)
         for (target, _), tensor in zip(each.results, found, strict=True):
@@ -339,7 +353,12 @@ class _Graph:
     ) -> str:
         """Return the tensor of a formula, and append the nodes that it needs."""
         if id(value) not in known:
-            if isinstance(value, Apply):
+            if isinstance(value, Apply) and (bounds := _bounds(value)) is not None:
+                inner, low, high = bounds
+                tensor = self._value(inner, start, stop, known, source, parameters)
+                limits = self._number(low), self._number(high)
+                known[id(value)] = self._node("Clip", tensor, *limits)
+            elif isinstance(value, Apply):
                 arguments = [
                     self._value(each, start, stop, known, source, parameters)
                     for each in value.arguments
@@ -446,6 +465,24 @@ class _Graph:
             helper.make_node(operator, list(inputs), [name], name=f"node_{name}", **options)
         )
         return name
+
+
+def _bounds(value: Apply) -> tuple[Expression, float, float] | None:
+    """Return what is clipped, and the bounds, if they are the same for all entries."""
+    if value.function != "min":
+        return None
+    above, high = value.arguments
+    if not isinstance(above, Apply) or above.function != "max":
+        return None
+    found = []
+    for bound in (above.arguments[1], high):
+        if isinstance(bound, Number):
+            found.append(bound.value)
+        elif isinstance(bound, Constant) and (bound.values == bound.values[0]).all():
+            found.append(float(bound.values[0]))
+        else:
+            return None
+    return above.arguments[0], found[0], found[1]
 
 
 def _has(value: Expression, kinds: Any) -> bool:

@@ -47,7 +47,7 @@ class Recording:
         elapsed_time: (T,) seconds, the elapsed time of each observation.
         observations: (T, features), the policy's inputs without elapsed time.
         actions: (T, actions), the inputs of the environment.
-        rewards: (T,).
+        rewards: (T,); NaN where they are unknown, as in the log of a robot.
         sensory: (T, sensory), inputs of the sensory neurons of the actor's circuit.
         activity: (T, neurons) of that circuit.
         time_constants: (T, neurons) seconds, or None for neurons without time constants.
@@ -79,6 +79,11 @@ class Recording:
     def duration(self) -> float:
         """Duration in seconds."""
         return float(self.times[-1])
+
+    @property
+    def is_rewarded(self) -> bool:
+        """Whether all rewards are known."""
+        return bool(np.isfinite(self.rewards).all())
 
     @property
     def total_reward(self) -> float:
@@ -115,18 +120,23 @@ def record(
     circuit = circuit_of(model)
     _check(model, env, seconds)
     episode = _run_episode(model, env, seed, seconds)
-    features, elapsed_time, sensory, activity, time_constants = _activity(model, circuit, episode)
-    if elapsed_time is None:
-        elapsed_time = np.full(len(features), _interval(env))
+    starts = torch.zeros(len(episode.rewards), 1)
+    starts[0] = 1
+    found = activity_of(model.policy, episode.observations, episode.actions, starts)
+    features = found.features
     return Recording(
         times=episode.times,
-        elapsed_time=elapsed_time,
+        elapsed_time=(
+            np.full(len(features), _interval(env))
+            if found.elapsed_time is None
+            else found.elapsed_time
+        ),
         observations=features,
         actions=episode.actions.reshape(len(features), -1),
         rewards=episode.rewards,
-        sensory=sensory,
-        activity=activity,
-        time_constants=time_constants,
+        sensory=found.sensory,
+        activity=found.activity,
+        time_constants=found.time_constants,
         wiring=circuit.wiring,
         observation_names=_names(env, "observation", features.shape[1]),
         action_names=_names(env, "action", episode.actions[0].size),
@@ -190,28 +200,53 @@ def _run_episode(
     if isinstance(task, MujocoEnv):
         simulation = Simulation(copy(task.model), np.stack(states), np.stack(controls))
     return _Episode(
-        np.array(times), _stacked(observations), np.stack(actions), np.array(rewards), simulation
+        np.array(times), stacked(observations), np.stack(actions), np.array(rewards), simulation
     )
 
 
+@dataclass(frozen=True)
+class Activity:
+    """What the actor's circuit received and did in T steps; attributes as in `Recording`.
+
+    Attributes:
+        features: (T, features), the observations.
+        elapsed_time: (T,), or None for policies without it.
+        sensory: (T, sensory).
+        activity: (T, neurons).
+        time_constants: (T, neurons), or None.
+    """
+
+    features: Array
+    elapsed_time: Array | None
+    sensory: Array
+    activity: Array
+    time_constants: Array | None
+
+
 @torch.no_grad()
-def _activity(
-    model: BaseAlgorithm, circuit: Circuit, episode: _Episode
-) -> tuple[Array, Array | None, Array, Array, Array | None]:
-    """Return features, elapsed time, sensory input, activity and time constants of an episode."""
-    policy: Any = model.policy
-    features, elapsed_time = policy.observe(policy.obs_to_tensor(episode.observations)[0])
+def activity_of(
+    policy: Any, observations: Observation, actions: Array, starts: torch.Tensor
+) -> Activity:
+    """Run the actor's circuit over consecutive steps.
+
+    Args:
+        policy: With a circuit as its actor.
+        observations: (T, ...), as `predict` takes them.
+        actions: (T, ...), as `predict` returned them.
+        starts: (T, 1), nonzero where an episode starts.
+    """
+    circuit = policy.actor_circuit
+    features, elapsed_time = policy.observe(policy.obs_to_tensor(observations)[0])
     features = features[:, : getattr(policy, "observed", None)]  # without what is privileged
     # A soft policy receives its own previous actions, rescaled; other policies do not.
-    chosen = policy.from_env(episode.actions) if isinstance(policy, SoftLiquidPolicy) else features
-    starts = features.new_zeros(len(features), 1)
-    starts[0] = 1
+    chosen = policy.from_env(actions) if isinstance(policy, SoftLiquidPolicy) else features
+    starts = starts.to(features.device)
     elapsed = None if elapsed_time is None else elapsed_time[:, None]
     signal = policy.actor_inputs(features[:, None], elapsed, starts, chosen[:, None])
     sensory, elapsed, starts = signal
     activity, _ = circuit.activity(sensory, None, elapsed, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)
-    return (
+    return Activity(
         features.cpu().numpy(),
         None if elapsed_time is None else elapsed_time.double().cpu().numpy(),
         sensory[:, 0].cpu().numpy(),
@@ -228,7 +263,7 @@ def physics_state(task: MujocoEnv) -> NDArray[np.float64]:
     return state
 
 
-def _stacked(observations: Sequence[Any]) -> Observation:
+def stacked(observations: Sequence[Any]) -> Observation:
     """Stack the observations of all steps, (T, ...)."""
     first = observations[0]
     if isinstance(first, dict):

@@ -8,7 +8,6 @@ import tracemalloc
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,29 +122,77 @@ def test_without_a_usable_observation_it_holds_or_rests(
         ControlLoop(Recorder(), missing="panic")  # type: ignore[arg-type]
 
 
-def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(clock: Clock) -> None:
-    box = {"interval": (0.03, 0.07), "delay": (0.0, 0.02), "dropout": (0.0, 0.3)}
-    policy = Recorder(replace(FACTS, certificate={"box": box}))
-    loop = ControlLoop(policy, clock=clock)
+BOX = {"interval": (0.03, 0.07), "delay": (0.0, 0.02), "dropout": (0.0, 0.3)}
+
+
+@pytest.fixture
+def boxed(clock: Clock) -> ControlLoop:
+    return ControlLoop(Recorder(replace(FACTS, certificate={"box": BOX})), clock=clock)
+
+
+def act(
+    loop: ControlLoop, clock: Clock, count: int, gap: float, delay: float = 0.0, lost: int = 0
+) -> None:
+    """Take observations at an interval, each followed by some that are lost."""
+    for _ in range(count):
+        for seen in [SEEN, *[None] * lost]:
+            clock.now += gap
+            loop.step(seen, measured_at=clock.now - delay)
+
+
+@pytest.mark.parametrize(
+    ("name", "gap", "delay", "lost"),
+    [
+        ("interval", 0.09, 0, 0),
+        ("interval", 0.021, 0, 0),
+        ("delay", 0.05, 0.1, 0),
+        ("dropout", 0.05, 0, 2),
+    ],
+)
+def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(
+    boxed: ControlLoop, clock: Clock, name: str, gap: float, delay: float, lost: int
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for _ in range(10):
-            clock.now += 0.05
-            loop.step(SEEN, measured_at=clock.now - 0.01)
-    steps = partial(_step_often, loop, clock)
-    with pytest.warns(UserWarning, match=r"dropout: 0\.\d+ over the last minute is outside"):
-        steps(6, 0.01, None, 0.0)
-    assert loop.events["dropout"] == 1
-    with pytest.warns(UserWarning, match="delay"):
-        steps(10, 0.05, SEEN, 0.1)
+        act(boxed, clock, 20, 0.05, 0.01)
+    with pytest.warns(UserWarning, match=rf"{name}: 0\.\d+ over the last minute is outside of the"):
+        act(boxed, clock, 60, gap, delay, lost)
+    outside = set(BOX) & boxed.events.keys()
+    assert outside == {name}
+    assert boxed.events[name] == 1
+    with warnings.catch_warnings():  # it is said once, until the robot is back
+        warnings.simplefilter("error")
+        act(boxed, clock, 2, gap, delay)
+    act(boxed, clock, 2000, 0.05)
+    with pytest.warns(UserWarning, match=name):
+        act(boxed, clock, 3000, gap, delay, lost)
+    assert boxed.events[name] == 2
 
 
-def _step_often(
-    loop: ControlLoop, clock: Clock, count: int, gap: float, seen: Any, delay: float
+def test_losses_and_pauses_between_episodes_are_no_long_interval(
+    boxed: ControlLoop, clock: Clock
 ) -> None:
-    for _ in range(count):
-        clock.now += gap
-        loop.step(seen, measured_at=clock.now - delay)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(200):
+            clock.now += 0.06
+            boxed.step(None if step % 4 == 3 else SEEN)
+            if step % 20 == 19:
+                boxed.reset()
+                clock.now += 30.0
+    conditions = boxed.ring.conditions()
+    assert conditions["interval"] == pytest.approx(0.06)
+    assert conditions["dropout"] == pytest.approx(0.25)
+
+
+def test_the_first_steps_are_too_few_for_a_warning(boxed: ControlLoop, clock: Clock) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        boxed.step(None)
+        act(boxed, clock, 1, 0.4)
+        act(boxed, clock, 7, 0.03)
+    with pytest.warns(UserWarning, match="interval"):
+        act(boxed, clock, 1, 0.03)
 
 
 def test_the_ring_has_the_last_rows_and_their_means(clock: Clock) -> None:
@@ -199,9 +246,68 @@ def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
     assert rows.keys() == ring.keys()
     for name, values in rows.items():
         np.testing.assert_allclose(values, ring[name], rtol=1e-6, err_msg=name)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="MCAP file"):
+
+
+def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    from mcap.writer import Writer
+
+    path = tmp_path / "robot.mcap"
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for _ in range(20):
+            clock.now += 0.05
+            loop.step(SEEN)
+    whole = path.read_bytes()
+    for length in [0, 4, *range(8, len(whole), len(whole) // 12), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="no MCAP file, or not a whole one"):
+            read_log(path)
+    with pytest.raises(FileNotFoundError):
+        read_log(tmp_path / "none.mcap")
+
+    def write(facts: str | None, *messages: bytes, topic: str = "/step") -> None:
+        with path.open("wb") as file:
+            writer = Writer(file)
+            writer.start()
+            schema = writer.register_schema("other", "jsonschema", b"{}")
+            channel = writer.register_channel(topic, "json", schema)
+            if facts is not None:
+                writer.add_metadata("liquid_control", {"policy": facts})
+            for message in messages:
+                writer.add_message(channel, 0, message, 0)
+            writer.finish()
+
+    row = b'{"now": 1, "elapsed": 1, "latency": 0, "delay": 0, "acted": true, "starts": true, '
+    row += b'"observation": [1, 2, 3], "action": [0, 1], "state": [0, null]}'
+    facts = FACTS.to_json()
+    write(facts, row)
+    assert np.isnan(read_log(path)[1]["state"][0, 1])
+    for wrong, reason in [
+        ((None, row), "it has no steps"),
+        ((facts,), "it has no steps"),
+        (("{}", row), "cannot be read"),
+        ((facts, b"{}"), "no log of a control loop: 'now'"),
+        ((facts, b"not json"), "no log of a control loop"),
+        ((facts, row, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no log of a control loop"),
+        ((facts, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no 3 numbers of observation in each"),
+    ]:
+        write(*wrong)
+        with pytest.raises(ValueError, match=reason):
+            read_log(path)
+    write(facts, row, topic="/other")
+    with pytest.raises(ValueError, match="it has no steps"):
         read_log(path)
+
+
+def test_the_log_says_where_episodes_start(loop: ControlLoop, clock: Clock) -> None:
+    for seen in (None, SEEN, None, SEEN):
+        clock.now += 0.05
+        loop.step(seen)
+    loop.reset()
+    for seen in (SEEN, SEEN):
+        clock.now += 0.05
+        loop.step(seen)
+    assert loop.ring.rows()["starts"].tolist() == [1, 1, 0, 0, 1, 0]
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, clock: Clock) -> None:

@@ -20,7 +20,7 @@ from tests.docs.blocks import PAGES, ROOT, Block, blocks_of
 from tests.docs.commands import TINY, TINY_PPO, command_lines, run, working_directory
 
 RECIPE = ROOT / "configs/half_cheetah/ncp_ppo.yaml"
-NOT_RUN = {"", "text", "html", "make", "xml"}  # diagrams, output, and files of others
+NOT_RUN = {"", "js", "text", "html", "make", "xml"}  # diagrams, output, and files of others
 WITH_BLOCKS = [page for page in PAGES if any(b.language not in NOT_RUN for b in blocks_of(page))]
 WITH_SLOW_BLOCKS = [page for page in PAGES if any(block.slow for block in blocks_of(page))]
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from liquid_control.export.description import ExportError
+from liquid_control.export.description import Dense, ExportError, Sum, flat
 from liquid_control.export.policies import describe_policy
-from liquid_control.export.to_c import number, to_c
+from liquid_control.export.quantization import codes, quantized, without_scales
+from liquid_control.export.to_c import GROUP, _groups, number, packed, to_c
 
 from . import cases, compilers
 
@@ -50,6 +51,25 @@ def test_every_soft_policy_agrees_with_pytorch(name: str, tmp_path: Path) -> Non
     policy = cases.soft_policy(**cases.SOFT[name])
     compiled = compilers.compiled(describe_policy(policy), tmp_path)
     assert np.all(errors(policy, compiled) <= TOLERANCE)
+
+
+@compilers.HOST
+@pytest.mark.parametrize("kind", ["liquid", "soft"])
+def test_what_critics_alone_see_is_not_exported(kind: str, tmp_path: Path) -> None:
+    space = spaces.Dict({**cases.TIMED.spaces, "privileged": spaces.Box(-1, 1, (3,))})
+    make = cases.make_policy if kind == "liquid" else cases.soft_policy
+    policy = make(observations=space, encoder=[6])
+    description = describe_policy(policy)
+    assert [part.name for part in description.parts] == ["observation"]
+    compiled = compilers.compiled(description, tmp_path)
+    state, span = None, policy.action_space.high - policy.action_space.low
+    for observation, elapsed, start in cases.record(policy, 100):
+        del observation["privileged"]
+        action, state = policy.predict(observation, state, np.array([start]), deterministic=True)
+        if start:
+            compiled.reset()
+        acted = compiled.step(cases.flat(observation), elapsed)
+        assert np.all(np.abs(acted - action.ravel()) <= TOLERANCE * span)
 
 
 DISCRETE = [spaces.Discrete(5), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(4)]
@@ -245,20 +265,126 @@ def test_literals_are_exact_in_every_locale() -> None:
         locale.setlocale(locale.LC_NUMERIC, before)
 
 
-def test_sizes_are_those_of_the_tables() -> None:
-    sources = to_c(describe_policy(cases.make_policy(encoder=[8])))
+@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+def test_sizes_are_those_of_the_tables(weights: str) -> None:
+    description = describe_policy(cases.make_policy(encoder=[8]))
+    rounded = description if weights == "float32" else quantized(description, weights)
+    sources = to_c(rounded)
     found = 0
-    widths = {"float": 4, "uint8_t": 1, "uint16_t": 2}
+    widths = {"float": 4, "int8_t": 1, "uint8_t": 1, "uint16_t": 2}
     for kind, shape in re.findall(r"static const (\w+) \w+((?:\[\d+\])+)", sources.source):
         found += widths[kind] * int(np.prod([int(each) for each in re.findall(r"\d+", shape)]))
     assert found == sources.flash
     assert f"{sources.flash:,} bytes of constants" in sources.header
+    assert f"{sources.circuit:,} bytes of them for the circuit" in sources.header
+    around = {"shift": 5, "scale": 5, "low": 3, "high": 3}  # floats, where they are not all equal
+    layers = (6 * 8 + 8) + (4 * 3 + 3)
+    if weights == "float32":
+        assert sources.flash - sources.circuit <= 4 * (layers + sum(around.values()))
+        assert sources.flash - sources.circuit >= 4 * (layers + 10)
     assert sources.state == 4 * (16 + 3)
+
+
+def test_int8_is_a_quarter_of_the_weights_and_a_circuit_of_64_neurons_fits_into_8_kb() -> None:
+    policy = cases.make_policy(
+        wiring={"kind": "auto_ncp", "neurons": 64, "motor": 32}, encoder=[64]
+    )
+    description = describe_policy(policy)
+    sizes = {"float32": to_c(description).circuit}
+    sizes |= {name: to_c(quantized(description, name)).circuit for name in ("int8", "int4")}
+    assert sizes["int8"] <= 8 * 1024
+    assert sizes["int4"] < sizes["int8"] < 0.5 * sizes["float32"]
+
+
+@compilers.HOST
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in {"cfc", "ltc"} else pytest.mark.slow)
+        for name in cases.CIRCUITS
+    ],
+)
+def test_rounded_weights_compute_what_the_same_floats_compute(
+    name: str, weights: str, tmp_path: Path
+) -> None:
+    policy = cases.make_policy(encoder=[8], **cases.CIRCUITS[name])
+    rounded = quantized(describe_policy(policy), weights)
+    for folder in ("whole", "plain"):
+        (tmp_path / folder).mkdir()
+    whole = compilers.compiled(rounded, tmp_path / "whole", "-O1", "-Wshadow", "-Wdouble-promotion")
+    plain = compilers.compiled(without_scales(rounded), tmp_path / "plain")
+    span = policy.action_space.high - policy.action_space.low
+    for observation, elapsed, start in cases.record(policy, 300):
+        if start:
+            whole.reset()
+            plain.reset()
+        seen = cases.flat(observation)
+        apart = np.abs(whole.step(seen, elapsed) - plain.step(seen, elapsed))
+        assert np.all(apart <= TOLERANCE * span)
+
+
+def test_weights_are_rounded_to_the_nearest_multiple_of_their_scale() -> None:
+    for name in ("cfc", "ltc"):
+        description = describe_policy(cases.make_policy(encoder=[8], **cases.CIRCUITS[name]))
+        for weights, most in (("int8", 127), ("int4", 7)):
+            rounded = quantized(description, weights)
+            pairs = zip(flat(description.statements), flat(rounded.statements), strict=True)
+            checked = 0
+            for (_, before), (_, after) in pairs:
+                if isinstance(before, Dense):
+                    assert isinstance(after, Dense)
+                    exact, found, scales = before.weight, after.weight, after.scales[:, None]
+                    np.testing.assert_array_equal(before.bias, after.bias)
+                elif isinstance(before, Sum):
+                    exact, found = before.parameters, after.parameters
+                    scales = np.repeat(after.scales, np.diff(before.starts), axis=1)
+                else:
+                    continue
+                assert np.all(np.abs(found - exact) <= 0.5001 * scales)
+                whole = codes(after)
+                assert np.abs(whole).max() == most
+                np.testing.assert_allclose(whole.reshape(exact.shape) * scales, found, rtol=1e-6)
+                checked += 1
+            assert checked >= 4
+    with pytest.raises(ExportError, match="int8 already"):
+        quantized(quantized(description, "int8"), "int4")
+    with pytest.raises(ExportError, match="int8 or int4, got 'int2'"):
+        quantized(description, "int2")
+
+
+def test_groups_of_targets_have_few_synapses_or_one_target() -> None:
+    rng = np.random.default_rng(0)
+    for most in (3, 40, 400):
+        starts = np.concatenate([[0], np.cumsum(rng.integers(0, most, 50))])
+        bounds = _groups(starts)
+        assert (bounds[0], bounds[-1]) == (0, 50)
+        assert (np.diff(bounds) > 0).all()
+        synapses = np.diff(starts[bounds])
+        assert ((synapses <= GROUP) | (np.diff(bounds) == 1)).all()
+        assert ((synapses[:-1] + synapses[1:] > GROUP) | (most > GROUP)).all()  # none is needless
+
+
+@compilers.HOST
+def test_neurons_with_many_synapses_agree_with_pytorch(tmp_path: Path) -> None:
+    wiring = {"kind": "sparse_random", "neurons": 30, "motor": 3, "sparsity": 0.1}
+    policy = cases.make_policy(neurons="ltc", wiring=wiring, encoder=[150])
+    compiled = compilers.compiled(describe_policy(policy), tmp_path)
+    assert np.all(errors(policy, compiled, 200) <= TOLERANCE)
+
+
+def test_four_bits_are_packed_in_pairs() -> None:
+    values = np.array([[-7, 7, 0], [1, -1, 3], [-8, 5, 6]], np.int8)
+    bytes_ = packed(values)
+    assert len(bytes_) == 5
+    unpacked = [((int(bytes_[index >> 1]) >> (4 * (index & 1))) & 15 ^ 8) - 8 for index in range(9)]
+    assert unpacked == values.ravel().tolist()
 
 
 def test_comments_cannot_end_early_and_noise_is_refused() -> None:
     policy = cases.make_policy()
     sources = to_c(describe_policy(policy), facts=["a task */ int main; /*"])
     assert "a task * / int main; / *" in sources.header
+    assert "floats in the byte order of the machine" in sources.header
     with pytest.raises(ExportError, match="no noise"):
         to_c(describe_policy(policy, sampled=True))

@@ -2,92 +2,169 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
 
+from liquid_control.envs import make_vec
+from liquid_control.export import describe_policy
 from liquid_control.export.certificate import (
     Condition,
     certify,
     lower_bound,
     measure_returns,
     page,
+    sensors_of,
 )
+from liquid_control.export.in_c import InC, compiled
 
-INTERVAL = 0.1
+from . import cases, compilers
 
-
-class Counting(gym.Env[Any, Any]):
-    """Observations count the steps; the reward is one where the action is the count."""
-
-    observation_space = spaces.Dict(
-        {"observation": spaces.Box(0, 99, (1,)), "elapsed_time": spaces.Box(0, 9, (1,))}
-    )
-    action_space = spaces.Box(-99, 99, (1,))
-
-    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
-        self.count = 0
-        return self._observe(), {}
-
-    def step(self, action: Any) -> Any:
-        reward = float(action[0] == self.count)
-        self.count += 1
-        return self._observe(), reward, self.count == 20, False, {}
-
-    def _observe(self) -> Any:
-        return {
-            "observation": np.float32([self.count]),
-            "elapsed_time": np.float32([INTERVAL]),
-        }
+STEPS = 40
 
 
-class Copies:
-    """A policy that returns what it observes; its state sums the elapsed time."""
+class Watching:
+    """A policy that returns zero; its state sums the elapsed time. It keeps what it sees."""
 
-    def __init__(self, shift: float = 0.0) -> None:
-        self.shift = shift
+    def __init__(self) -> None:
         self.seen: list[Any] = []
         self.elapsed: list[Any] = []
+        self.states: list[Any] = []
 
-    def predict(self, observation: Any, state: Any, starts: Any, deterministic: bool) -> Any:
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> Any:
         assert deterministic
-        state = np.zeros((len(starts), 1), np.float32) if state is None else state
+        state = np.zeros((len(episode_start), 1), np.float32) if state is None else state
+        self.states.append(state)
         self.seen.append(observation["observation"].copy())
         self.elapsed.append(observation["elapsed_time"].copy())
-        return observation["observation"] + self.shift, state + observation["elapsed_time"]
+        return self.act(observation), state + observation["elapsed_time"]
+
+    def act(self, observation: Any) -> Any:
+        return np.zeros((len(observation["observation"]), 6), np.float32)
 
 
-def returns(policy: Any, delay: float = 0.0, dropout: float = 0.0, envs: int = 3) -> Any:
-    env = DummyVecEnv([lambda: Monitor(Counting()) for _ in range(envs)])
-    return measure_returns(policy, env, Condition(INTERVAL, delay, dropout))
+def watched(
+    policy: Watching, delay: float = 0.0, dropout: float = 0.0, envs: int = 2, **options: Any
+) -> Any:
+    """Return the returns of HalfCheetah, whose episodes always last, at 20 Hz."""
+    env = make_vec(
+        "HalfCheetah-v5",
+        envs,
+        observe="positions",
+        interval=0.05,
+        sensors=[*options.pop("sensors", []), *sensors_of(Condition(0.05, delay, dropout))],
+        seed=3,
+        threads=0,
+        max_episode_steps=STEPS,
+        **options,
+    )
+    try:
+        return measure_returns(policy, env)
+    finally:
+        env.close()
 
 
-def test_without_delay_and_dropout_the_newest_observation_counts() -> None:
-    np.testing.assert_array_equal(returns(Copies()), [20.0] * 3)
+@pytest.mark.parametrize("steps", [0.5, 1, 3])
+def test_a_delay_shows_what_was_measured_that_long_ago(steps: float) -> None:
+    now, late = Watching(), Watching()
+    returns = watched(now)
+    assert returns.shape == (2,)
+    assert (returns != 0).all()
+    np.testing.assert_allclose(watched(late, delay=steps * 0.05), returns)  # the same actions
+    seen, delayed = np.array(now.seen), np.array(late.seen)
+    assert seen.shape == (STEPS, 2, 8)  # without the ages
+    if steps == 0.5:  # between two control steps
+        assert (delayed[1:] != seen[1:]).any(axis=2).all()
+        return
+    np.testing.assert_array_equal(delayed[: int(steps)], seen[:1].repeat(steps, axis=0))
+    np.testing.assert_array_equal(delayed[int(steps) :], seen[: -int(steps)])
 
 
-@pytest.mark.parametrize(("delay", "steps"), [(0.05, 1), (0.1, 1), (0.11, 2), (0.3, 3)])
-def test_a_delay_gives_what_was_measured_at_least_that_long_ago(delay: float, steps: int) -> None:
-    policy = Copies(shift=steps)
-    # The first observation is repeated until one is old enough.
-    np.testing.assert_array_equal(returns(policy, delay=delay), [20.0 - steps] * 3)
-    seen = np.array(policy.seen)[:, 0, 0]
-    np.testing.assert_array_equal(seen[: steps + 2], [0] * (steps + 1) + [1])
+def test_a_lost_observation_holds_neurons_and_its_time_is_made_up_for() -> None:
+    policy, whole = Watching(), Watching()
+    watched(policy, dropout=0.4, envs=20)
+    watched(whole, envs=20)
+    states = np.array(policy.states)[1:, :, 0]  # before each step
+    held = np.diff(states, axis=0) == 0
+    assert 0.3 < held.mean() < 0.5
+    # Where an observation arrived, the state has the time since the reset, whatever was lost.
+    times = 0.05 * np.arange(1, len(states) + 1)
+    arrived = np.concatenate([np.ones((1, 20), bool), ~held])
+    np.testing.assert_allclose(
+        states[arrived], np.broadcast_to(times[:, None], states.shape)[arrived], rtol=1e-5
+    )
+    lost_seen = np.array(policy.seen)[1:-1][held]
+    assert (lost_seen == np.array(policy.seen)[:-2][held]).all()
 
 
-def test_a_lost_observation_holds_the_action_and_its_time_is_made_up_for() -> None:
-    policy = Copies()
-    half = returns(policy, dropout=0.5, envs=200)
-    assert 8 < half.mean() < 13  # one in two, and the first is never lost
-    elapsed = np.array(policy.elapsed)[:, :, 0]
-    assert set(np.round(np.unique(elapsed) / INTERVAL).astype(int)) >= {1, 2, 3}
-    # The time before an observation that is taken is the whole time since the one before.
-    assert elapsed.mean() == pytest.approx(2 * INTERVAL, rel=0.15)
+def test_a_lost_observation_holds_the_action() -> None:
+    class Counting(Watching):
+        """Acts by how often it was asked: an answer to a lost observation would show."""
+
+        def act(self, observation: Any) -> Any:
+            return np.full((len(observation["observation"]), 6), (-1) ** len(self.seen), np.float32)
+
+    class Holding(Counting):
+        """Acts as `measure_returns` does if it holds; all observations arrive."""
+
+        def __init__(self, held: Any) -> None:
+            super().__init__()
+            self.held = held
+            self.last = np.zeros((2, 6), np.float32)
+
+        def act(self, observation: Any) -> Any:
+            fresh = super().act(observation)
+            index = len(self.seen) - 1
+            if index:
+                fresh = np.where(self.held[index - 1][:, None], self.last, fresh)
+            self.last = fresh
+            return fresh
+
+    lossy = Counting()
+    returns = watched(lossy, dropout=0.4)
+    states = np.array(lossy.states)[1:, :, 0]
+    held = np.concatenate([np.diff(states, axis=0) == 0, np.zeros((1, 2), bool)])
+    assert held.any()
+    holding = watched(Holding(held[: STEPS - 1]))
+    # The last observation's fate does not show in states.
+    np.testing.assert_allclose(holding, returns, rtol=0.02)
+
+
+def test_conditions_come_on_top_of_those_of_the_task() -> None:
+    policy = Watching()
+    own = [{"kind": "dropout", "probability": 0.5}, {"kind": "noise", "std": 0.01}]
+    watched(policy, sensors=own, envs=20)
+    states = np.array(policy.states)[1:, :, 0]
+    # The task's own losses are what the policy was trained with: it acts on what it gets then.
+    assert (np.diff(states, axis=0) > 0).all()
+
+
+@compilers.HOST
+def test_a_policy_in_c_acts_for_many_robots_as_the_agent_does(tmp_path: Path) -> None:
+    for name, actions in (("box", cases.ACTIONS), ("discrete", spaces.MultiDiscrete([3, 2]))):
+        policy = cases.make_policy(observations=cases.MIXED, actions=actions, encoder=[6])
+        (tmp_path / name).mkdir()
+        in_c = InC(compiled(describe_policy(policy), tmp_path / name))
+        recordings = [cases.record(policy, 12, seed=seed) for seed in range(3)]
+        state = in_state = None
+        for step in range(12):
+            moments = [each[step][0] for each in recordings]
+            batch = {key: np.stack([each[key] for each in moments]) for key in moments[0]}
+            starts = np.array([step == 0, step in (0, 5), step == 0])
+            acted, state = policy.predict(batch, state, starts, deterministic=True)
+            found, in_state = in_c.predict(batch, in_state, starts, deterministic=True)
+            assert found.shape == acted.shape
+            np.testing.assert_allclose(found, acted, atol=1e-5)
+            np.testing.assert_allclose(in_state, state, atol=1e-5)
 
 
 def test_the_box_holds_what_is_kept_and_the_nominal_condition() -> None:

@@ -86,6 +86,29 @@ def test_nothing_is_written_unless_everything_can_be(
     assert {path.name for path in tmp_path.iterdir()} == {"kept"}
 
 
+@compilers.HOST
+@pytest.mark.parametrize("weights", ["int8", pytest.param("int4", marks=pytest.mark.slow)])
+def test_rounded_weights_are_verified(weights: str, tmp_path: Path) -> None:
+    policy = cases.make_policy(encoder=[6])
+    rounding = {"error": 0.125, "mean_error": 0.01, "return": 99.0, "float_return": 100.0}
+    path = tmp_path / "it"
+    written = export_policy(policy, path, weights=weights, rounding=rounding)
+    assert written.keys() == {"onnx", "c"}
+    for agreement in written.values():
+        assert agreement.holds
+        assert 1e-4 < agreement.rounding < (0.1 if weights == "int8" else 0.9)
+    assert verify_folder(path, policy) == written
+    header = (path / "policy.h").read_text()
+    assert "moves actions by at most 0.12 of their range" in header
+    assert "mean return 99; with weights in single precision 100" in header
+    facts = json.loads((path / "policy.json").read_text())
+    assert facts["weights"] == weights
+    assert facts["rounding"] == rounding
+    # Weights in single precision are not the rounded ones, and so are those of another policy.
+    policy.actor.circuit.sensory.weight.data += 0.05
+    assert not any(each.holds for each in verify_folder(path, policy).values())
+
+
 def test_nan_does_not_agree() -> None:
     assert not Agreement(1000, float("nan"), TOLERANCE).holds
 

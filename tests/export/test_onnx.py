@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from liquid_control.export.facts import metadata_of
+from liquid_control.export.facts import Signals, metadata_of
 from liquid_control.export.policies import describe_policy
 
 from . import cases
@@ -141,6 +141,26 @@ def test_the_file_says_what_it_is() -> None:
     assert properties["observation_names"] == "observation"
 
 
+def test_names_and_units_are_those_that_other_tools_read() -> None:
+    description = describe_policy(cases.make_policy())
+    signals = Signals(
+        tuple("abcde"), ("m", "rad", "", "", "1"), tuple("xyz"), ("N",) * 3, ("j", "k")
+    )
+    model = to_onnx(description, metadata_of(description, signals=signals))
+    found = {each.key: each.value for each in model.metadata_props}
+    assert found["joint_names"] == "j,k"
+    assert found["observation.element_names"] == "a,b,c,d,e"
+    assert found["observation.units"] == "m,rad,,,1"
+    assert found["action.element_names"] == "x,y,z"
+    assert found["action.units"] == "N,N,N"
+    facts = OnnxPolicy(model.SerializeToString()).metadata
+    assert facts.joint_names == ("j", "k")
+    assert facts.observation[0]["units"] == ["m", "rad", "", "", "1"]
+    few = metadata_of(description, signals=Signals(("a",), ("m",), ("x",)))
+    assert "units" not in few.observation[0]  # those of another observation
+    assert "element_names" not in few.action
+
+
 def test_bad_input_leaves_the_state_as_it_was() -> None:
     policy = cases.make_policy(observations=cases.MIXED, encoder=[6])
     exported = OnnxPolicy(model_of(policy).SerializeToString())
@@ -161,6 +181,34 @@ def test_bad_input_leaves_the_state_as_it_was() -> None:
         with pytest.raises(ValueError, match=r"observation|elapsed time"):
             exported.step(observation, elapsed)
         np.testing.assert_array_equal(exported.state, state)
+
+
+def test_denormals_and_the_first_step_after_a_reset() -> None:
+    policy = cases.make_policy(normalize_observations=False)
+    exported = OnnxPolicy(model_of(policy).SerializeToString())
+    tiny = {"observation": np.full(5, 1e-41, np.float32), "elapsed_time": np.float32([0.05])}
+    action, _ = policy.predict(tiny, None, np.array([True]), deterministic=True)
+    np.testing.assert_allclose(exported.step(np.full(5, 1e-41), 0.05), action, atol=2e-6)
+    recording = [(cases.flat(seen), elapsed) for seen, elapsed, _ in cases.record(policy, 20)]
+    exported.reset()
+    first = [exported.step(*each) for each in recording]
+    exported.reset()
+    np.testing.assert_array_equal([exported.step(*each) for each in recording], first)
+
+
+@pytest.mark.parametrize("neurons", ["cfc", "ltc", "gru"])
+def test_any_elapsed_time_is_taken_where_the_policy_allows_it(neurons: str) -> None:
+    policy = cases.make_policy(neurons=neurons, allow_any_interval=True)
+    exported = OnnxPolicy(model_of(policy).SerializeToString())
+    observation, _, _ = cases.record(policy, 1)[0]
+    for elapsed in (1e-30, 1e-42, 1e9):
+        timed = {**observation, "elapsed_time": np.float32([elapsed])}
+        action, state = policy.predict(timed, None, np.array([True]), deterministic=True)
+        exported.reset()
+        np.testing.assert_allclose(exported.step(cases.flat(timed), elapsed), action, atol=3e-6)
+        np.testing.assert_allclose(exported.state, state[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="elapsed time"):
+        exported.step(cases.flat(observation), 0.0)
 
 
 def test_a_changed_weight_is_found() -> None:

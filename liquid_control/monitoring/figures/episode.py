@@ -33,8 +33,9 @@ _CURVE = 0.75  # inches
 def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> Figure:
     """Draw neurons, actions, reward and control intervals of an episode against physical time.
 
-    The width of a step is its duration. The colour scales of sensory inputs and activity end at 1,
-    or at the 99th percentile of their magnitude if they exceed 1.
+    The width of a step is its duration. Rewards are left out if they are unknown. The colour scales
+    of sensory inputs and activity end at 1, or at the 99th percentile of their magnitude if they
+    exceed 1.
 
     Args:
         recording: The episode.
@@ -46,18 +47,16 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
         height_of(wiring.sensory_count),
         height_of(wiring.neuron_count),
         max(_LANE * actions, 0.45) if actions <= _LANES else height_of(actions),
-        _CURVE,
-        _CURVE,
+        *[_CURVE] * (2 if recording.is_rewarded else 1),
     ]
     figure = Figure(figsize=(WIDTH, sum(heights) + 2.0), layout="constrained")
-    sensory, neurons, acts, reward, intervals = figure.subplots(
+    sensory, neurons, acts, *reward, intervals = figure.subplots(
         len(heights), 1, sharex=True, height_ratios=heights
     )
-    figure.suptitle(
-        f"episode of {recording.duration:.3g} s, {recording.steps:,} steps, "
-        f"return {recording.total_reward:,.4g}",
-        fontsize=10,
-    )
+    title = f"episode of {recording.duration:.3g} s, {recording.steps:,} steps"
+    if reward:
+        title += f", return {recording.total_reward:,.4g}"
+    figure.suptitle(title, fontsize=10)
 
     times = recording.times
     title = "sensory neurons, inputs (no unit)"
@@ -66,17 +65,46 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
     mark_layers(neurons, wiring.layer_slices, heights[1])
     _draw_actions(acts, recording)
     durations = np.diff(times)
-    label_above(reward, "reward rate (1/s)")
-    _hold(reward, times, recording.rewards / durations, REWARD)
+    for axes in reward:
+        label_above(axes, "reward rate (1/s)")
+        _hold(axes, times, recording.rewards / durations, REWARD)
     label_above(intervals, "control interval (ms)")
     _hold(intervals, times, 1e3 * durations, ELAPSED_TIME)
     intervals.set_ylim(bottom=0)
-    for axes in (reward, intervals):
+    for axes in (*reward, intervals):
         axes.grid(alpha=0.3)
         axes.locator_params(axis="y", nbins=4)
         axes.tick_params(labelsize=SMALL)
     intervals.set_xlabel("time since the episode began (s)", fontsize=MEDIUM)
     intervals.set_xlim(span or (times[0], times[-1]))
+    return figure
+
+
+def compared_actions(recording: Recording, recomputed: Array) -> Figure:
+    """Draw the actions of a robot's log and those of the policy, and how far they are apart.
+
+    Args:
+        recording: Of the log.
+        recomputed: (T, actions), those of the policy.
+    """
+    times, names = recording.times, recording.action_names
+    figure = Figure(figsize=(WIDTH, 0.75 * (len(names) + 1) + 0.9), layout="constrained")
+    *panels, last = figure.subplots(len(names) + 1, 1, sharex=True)
+    for axes, name, theirs, ours in zip(
+        panels, names, recording.actions.T, recomputed.T, strict=True
+    ):
+        label_above(axes, f"{name}, in units of the task")
+        _hold(axes, times, theirs, ACTION)
+        axes.plot(times[:-1], ours, ".", markersize=2, color=REWARD)
+    label_above(last, "largest difference, in units of the task")
+    apart = np.abs(recording.actions.astype(np.float64) - recomputed)
+    _hold(last, times, apart.max(axis=1), REWARD)
+    for axes in (*panels, last):
+        axes.grid(alpha=0.3)
+        axes.locator_params(axis="y", nbins=3)
+        axes.tick_params(labelsize=SMALL)
+    last.set_xlabel("time (s); lines: the log, dots: the policy", fontsize=MEDIUM)
+    last.set_xlim(times[0], times[-1])
     return figure
 
 

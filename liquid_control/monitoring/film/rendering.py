@@ -101,7 +101,8 @@ def _frames(
             time = frame / fps
             step = _step(times, time)
             facts = [f"control {1 / (times[step + 1] - times[step]):.3g} Hz", f"{time:.2f} s"]
-            facts.append(f"return {returns[step]:,.4g}")
+            if recording.is_rewarded:
+                facts.append(f"return {returns[step]:,.4g}")
             canvas[top:, left:] = strip.picture(time)
             if simulation:
                 replay(simulation, times, time, data)
