@@ -19,6 +19,7 @@ from stable_baselines3 import PPO, SAC
 
 from liquid_control import cli
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.commands.usage import EXAMPLES
 from liquid_control.policies.options import (
     CircuitOptions,
     LiquidPolicyOptions,
@@ -187,7 +188,8 @@ def _verb(command: type, name: str) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)
         parser = tyro.extras.get_parser(command, prog=f"liquid-control {name}")
     text = inspect.getdoc(command) or ""
-    lines = [f"## {name}", "", text, "", '<dl class="arguments" markdown="0">']
+    examples = ["```sh", *EXAMPLES[name], "```"]
+    lines = [f"## {name}", "", text, "", *examples, "", '<dl class="arguments" markdown="0">']
     for action in parser._actions:
         if action.dest == "help":
             continue

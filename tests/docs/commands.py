@@ -122,7 +122,7 @@ def liquid_control(arguments: list[str], *, slow: bool) -> None:
     too_long = verb in TAKES_LONG and not slow
     if verb in NEEDS_A_DISPLAY or too_long or {"--address", "--help", "ray", "slurm"} & {*given}:
         with pytest.raises((ParsedError, SystemExit)) as caught:
-            _parse_only(lambda: cli.main(given))
+            parse_only(lambda: cli.main(given))
         assert isinstance(caught.value, ParsedError) or caught.value.code == 0, arguments
         return
     once = verb not in LASTING and "--folder" not in given
@@ -175,7 +175,7 @@ def _without(given: list[str], *names: str) -> list[str]:
     return kept
 
 
-def _parse_only(start) -> None:
+def parse_only(start) -> None:
     """Call a program that stops once its arguments are parsed."""
 
     def stopping(parse):
@@ -219,7 +219,7 @@ def python(arguments: list[str]) -> None:
         patch.syspath_prepend(str(script.resolve().parent))
         if script.resolve().is_relative_to(ROOT / "benchmarks"):
             with pytest.raises(ParsedError):
-                _parse_only(lambda: runpy.run_path(str(script.resolve()), run_name="__main__"))
+                parse_only(lambda: runpy.run_path(str(script.resolve()), run_name="__main__"))
         else:
             runpy.run_path(str(script), run_name="__main__")
     return None
