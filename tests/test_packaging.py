@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import liquid_control
 from liquid_control.kernels import extension
@@ -134,7 +136,7 @@ def test_the_wheel_adds_one_name_with_types(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_module_and_template_of_the_package(wheel: Path) -> None:
     package = ROOT / "liquid_control"
-    suffixes = {".py", ".jinja", ".json", ".template"}
+    suffixes = {".py", ".jinja", ".json", ".template", ".zip"}
     files = {
         path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.suffix in suffixes
     }
@@ -270,8 +272,28 @@ def test_the_installed_command_trains_a_recipe_by_its_name_in_an_empty_folder(
     assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"
 
 
-def test_the_citation_names_this_version() -> None:
-    assert f"\nversion: {liquid_control.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+def test_citation_and_changelog_name_this_version() -> None:
+    version = liquid_control.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## \[(.+)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    (first, _), (newest, date), *_ = headings
+    assert (first, newest) == ("Unreleased", version)
+    assert re.fullmatch(r" - \d{4}-\d\d-\d\d", date)
+
+
+def test_a_tag_publishes_what_was_built_and_nothing_else_may() -> None:
+    folder = ROOT / ".github/workflows"
+    if not folder.exists():
+        pytest.skip("an unpacked sdist has no workflows")
+    workflows = {path.name: yaml.safe_load(path.read_text()) for path in folder.glob("*.yml")}
+    jobs = [(name, job) for name, each in workflows.items() for job in each["jobs"].items()]
+    may_publish = [(file, name) for file, (name, job) in jobs if "id-token" in str(job)]
+    assert may_publish == [("release.yml", "publish")]
+    publish = workflows["release.yml"]["jobs"]["publish"]
+    assert {*publish["needs"]} == {*workflows["release.yml"]["jobs"]} - {"publish"}
+    assert publish["if"] == "github.event_name == 'push'"
+    assert workflows["release.yml"][True]["push"] == {"tags": ["v*"]}  # `on`, to YAML 1.1
+    assert all(each["permissions"] == {"contents": "read"} for each in workflows.values())
 
 
 def test_the_links_at_the_root_lead_into_the_package() -> None:
