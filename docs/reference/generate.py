@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tyro
+from mkdocs.utils import get_relative_url
 from stable_baselines3 import PPO, SAC
 
 from liquid_control import cli
@@ -55,6 +56,12 @@ OWN_WORDS = {  # keys that no docstring describes, or whose meaning differs from
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the marks of a page; mkdocs calls this for every page."""
     return MARK.sub(lambda mark: PARTS[mark.group(1)](), markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Take the script for searches in files from this site, so that pages need no network."""
+    local = get_relative_url("assets/iframe-worker.js", page.url)
+    return output.replace("https://unpkg.com/iframe-worker/shim", local)
 
 
 def recipe() -> str:
