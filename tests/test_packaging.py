@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -198,12 +199,15 @@ def test_the_installed_command_explains_itself(
     assert "evaluate" in text
 
 
-def test_the_installed_command_uses_the_same_kernels_as_the_checkout(
-    installed: Path, tmp_path: Path
-) -> None:
-    report = run(installed / "liquid-control", "doctor", cwd=tmp_path)
-    used = extension.choose().in_use or "PyTorch"
-    assert any(line.split()[:2] == ["kernels", used] for line in report.splitlines())
+def test_a_robot_needs_no_requirement_but_numpy(installed: Path, tmp_path: Path) -> None:
+    """`deploy` is imported where the requirements of training cannot be."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=]", each)[0].lower() for each in project["dependencies"]}
+    assert "numpy" in names
+    modules = {"pyyaml": "yaml", "pillow": "PIL"}
+    absent = [modules.get(name, name.replace("-", "_")) for name in sorted(names - {"numpy"})]
+    code = f"import sys; sys.modules |= dict.fromkeys({absent}); import liquid_control.deploy"
+    run(installed / "python", "-c", code, cwd=tmp_path)
 
 
 CIRCUIT = """
@@ -234,7 +238,13 @@ def test_the_sdist_installs_without_a_compiler_and_says_once_that_it_is_slower(
 @needs_no_compiler
 @pytest.mark.parametrize(
     ("build", "fails"),
-    [("optional", False), ("off", False), ("required", True), ("sanitize", True), ("yes", True)],
+    [
+        ("optional", False),
+        ("required", True),
+        pytest.param("off", False, marks=pytest.mark.slow),
+        pytest.param("sanitize", True, marks=pytest.mark.slow),
+        pytest.param("yes", True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_build_that_requires_kernels_fails_without_a_compiler(
     built: Path, tmp_path: Path, build: str, fails: bool
@@ -253,20 +263,19 @@ def test_a_build_that_requires_kernels_fails_without_a_compiler(
     assert ("no-such-compiler" in done.stdout + done.stderr) == (build not in {"off", "yes"})
 
 
-def test_the_installed_command_trains_a_recipe_by_its_name_in_an_empty_folder(
+def test_the_installed_command_trains_a_recipe_by_its_name_with_the_kernels_of_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
-    tiny += [
-        "env.num_envs=2",
-        "evaluation.episodes=2",
-        "agent.n_epochs=1",
-        "agent.sequence_length=32",
-    ]
+    tiny += ["agent.n_epochs=1", "agent.sequence_length=32", "env.num_envs=2"]
+    tiny += ["evaluation.episodes=2", "evaluation.ratios=[1]", "monitoring.every=null"]
     command = installed / "liquid-control"
-    run(command, "train", "inverted_pendulum/ncp_ppo", "--set", *tiny, "--quiet", cwd=empty)
+    shown = run(command, "train", "inverted_pendulum/ncp_ppo", "--set", *tiny, cwd=empty)
+    used = extension.choose().in_use
+    plan = dict(line.split(maxsplit=1) for line in shown.splitlines() if line.startswith("updates"))
+    assert plan == {"updates": f"compiled kernels ({used})"} if used else "PyTorch" in shown
     assert [path.name for path in empty.iterdir()] == ["runs"]
     (evaluation,) = empty.glob("runs/inverted_pendulum-ncp_ppo/*/evaluation.json")
     assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"
