@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import os
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Annotated, Any, Union
 
 import tyro
 from rich.markup import escape
@@ -32,7 +35,15 @@ from liquid_control.commands import (
     Verify,
     Watch,
 )
-from liquid_control.commands.terminal import FAILED, INTERRUPTED, console, note, problems
+from liquid_control.commands.terminal import (
+    FAILED,
+    INTERRUPTED,
+    PIPE_CLOSED,
+    console,
+    note,
+    problems,
+)
+from liquid_control.commands.usage import EXAMPLES
 
 Command = (
     Train
@@ -71,6 +82,8 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
     Replay: "replay",
     Doctor: "doctor",
 }
+
+KERNELS = "start/install.md#with-and-without-a-compiler"  # the page on what goes wrong with them
 
 # Full disk, exceeded quota or size of a file, missing permission.
 DISK_ERRORS = {
@@ -119,15 +132,26 @@ def is_disk_error(error: BaseException | None) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process; return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        try:
+            return run(sys.argv[1:] if arguments is None else list(arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as of `liquid-control recipes | head`, which reads no further
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+        return PIPE_CLOSED
+
+
+def run(arguments: list[str]) -> int:
+    """Parse arguments and run the command; return the exit code."""
     if arguments == ["--version"]:
         print(__version__)
         return 0
     chosen: Command = tyro.cli(
-        Command,
+        with_examples(arguments[0] if arguments else ""),
         prog="liquid-control",
         description="Liquid neural circuits that learn to control robots in simulation. "
-        "`liquid-control --version` prints the version.",
+        "`liquid-control --version` prints the version. A command's --help has examples.",
         args=arguments,
     )
     console.quiet = chosen.quiet
@@ -146,6 +170,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def with_examples(verb: str) -> Any:
+    """Return `Command` with examples below the description of one verb."""
+    named = next((each for each, module in MODULES.items() if module == verb), None)
+    if named is None:
+        return Command
+    lines = [inspect.getdoc(named), "", "Examples:", *(f"  {line}" for line in EXAMPLES[verb])]
+    settings = tyro.conf.subcommand(description="\n".join(map(str, lines)))
+    described: Any = Annotated[named, settings]
+    return Union[tuple(described if each is named else each for each in MODULES)]  # noqa: UP007
+
+
 def execute(command: Command) -> int:
     """Import what a command needs, which takes seconds, and execute it; return the exit code."""
     from liquid_control.checkpoints import CheckpointError
@@ -159,14 +194,15 @@ def execute(command: Command) -> int:
             try:
                 extension.load()  # so that an invalid choice fails before the command starts
             except (ValueError, RuntimeError) as error:
-                raise CommandError(str(error)) from error
+                raise CommandError(str(error), page=KERNELS) from error
         exit_code: int = module.execute(command)
     except (CommandError, CheckpointError) as error:
-        print_error(one_line(error))
+        print_error(one_line(error), getattr(error, "page", ""))
         return FAILED
     return exit_code
 
 
-def print_error(text: str) -> None:
-    """Print the error that ends a command."""
+def print_error(text: str, page: str = "") -> None:
+    """Print the error that ends a command, and the page of the documentation that explains it."""
+    text += f" (documentation: {page})" if page else ""
     problems.print(f"[red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)

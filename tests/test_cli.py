@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import threading
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands import run_folder, run_loader
 from liquid_control.commands import train as training
 from liquid_control.monitoring import figures
+from liquid_control.monitoring.report import inspection
 from liquid_control.monitoring.tensorboard import TensorBoardWriter
 from liquid_control.recipes import build_agent, build_env, load_recipe
 
@@ -220,7 +222,9 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
     assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stopped_training_resumes_to_the_same_result(
     number: signal.Signals,
     run: Path,
@@ -478,7 +482,11 @@ def test_a_run_is_recorded_inspected_and_watched(
         assert gif.n_frames == 2  # type: ignore[attr-defined]
 
     short = ["--episodes", "2", "--lesion-episodes", "1", "--lesion-seconds", "0.2"]
-    assert cli.main(["inspect", str(folder), *short, "--quiet"]) == 0
+    with monkeypatch.context() as context:  # tests of the report draw its figures
+        picture = BytesIO()
+        Image.new("RGB", (2, 2)).save(picture, "webp")
+        context.setattr(inspection, "_drawn", lambda _: picture.getvalue())
+        assert cli.main(["inspect", str(folder), *short, "--quiet"]) == 0
     page = (folder / "report.html").read_text()
     for text in ("InvertedPendulum-v5", "motor_0", "agent.total_timesteps", "data:image/gif"):
         assert text in page

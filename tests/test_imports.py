@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -45,6 +46,32 @@ def test_help_and_wrong_arguments_import_nothing_large() -> None:
     errors = [[], ["fly"], ["train"], ["evaluate", "run", "--episodes", "many"], ["record", "-x"]]
     lines = output_of(PARSE.format(calls=[*helps, *errors]))
     assert lines == ["0 True"] * len(helps) + ["2 True"] * len(errors)
+
+
+def test_help_shows_the_examples_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["resume", "--help"])
+    shown = capsys.readouterr().out
+    assert "\nExamples:\n  liquid-control resume RUN\n" in shown
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["--tyro-print-completion", "bash"]])
+def test_a_reader_that_stops_reading_sees_no_traceback(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "liquid_control", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=300)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_shells_complete_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--tyro-print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert not caught.value.code
+    assert "_liquid_control" in script.replace("-", "_")
+    assert all(verb in script for verb in VERBS)
 
 
 def test_the_package_is_imported_without_anything_large() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import liquid_control
 from liquid_control.kernels import extension
@@ -134,7 +137,7 @@ def test_the_wheel_adds_one_name_with_types(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_module_and_template_of_the_package(wheel: Path) -> None:
     package = ROOT / "liquid_control"
-    suffixes = {".py", ".jinja", ".json", ".template"}
+    suffixes = {".py", ".jinja", ".json", ".template", ".zip"}
     files = {
         path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.suffix in suffixes
     }
@@ -196,12 +199,15 @@ def test_the_installed_command_explains_itself(
     assert "evaluate" in text
 
 
-def test_the_installed_command_uses_the_same_kernels_as_the_checkout(
-    installed: Path, tmp_path: Path
-) -> None:
-    report = run(installed / "liquid-control", "doctor", cwd=tmp_path)
-    used = extension.choose().in_use or "PyTorch"
-    assert any(line.split()[:2] == ["kernels", used] for line in report.splitlines())
+def test_a_robot_needs_no_requirement_but_numpy(installed: Path, tmp_path: Path) -> None:
+    """`deploy` is imported where the requirements of training cannot be."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=]", each)[0].lower() for each in project["dependencies"]}
+    assert "numpy" in names
+    modules = {"pyyaml": "yaml", "pillow": "PIL"}
+    absent = [modules.get(name, name.replace("-", "_")) for name in sorted(names - {"numpy"})]
+    code = f"import sys; sys.modules |= dict.fromkeys({absent}); import liquid_control.deploy"
+    run(installed / "python", "-c", code, cwd=tmp_path)
 
 
 CIRCUIT = """
@@ -232,7 +238,13 @@ def test_the_sdist_installs_without_a_compiler_and_says_once_that_it_is_slower(
 @needs_no_compiler
 @pytest.mark.parametrize(
     ("build", "fails"),
-    [("optional", False), ("off", False), ("required", True), ("sanitize", True), ("yes", True)],
+    [
+        ("optional", False),
+        ("required", True),
+        pytest.param("off", False, marks=pytest.mark.slow),
+        pytest.param("sanitize", True, marks=pytest.mark.slow),
+        pytest.param("yes", True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_build_that_requires_kernels_fails_without_a_compiler(
     built: Path, tmp_path: Path, build: str, fails: bool
@@ -251,27 +263,46 @@ def test_a_build_that_requires_kernels_fails_without_a_compiler(
     assert ("no-such-compiler" in done.stdout + done.stderr) == (build not in {"off", "yes"})
 
 
-def test_the_installed_command_trains_a_recipe_by_its_name_in_an_empty_folder(
+def test_the_installed_command_trains_a_recipe_by_its_name_with_the_kernels_of_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     tiny = ["agent.total_timesteps=64", "agent.n_steps=32", "agent.batch_size=32"]
-    tiny += [
-        "env.num_envs=2",
-        "evaluation.episodes=2",
-        "agent.n_epochs=1",
-        "agent.sequence_length=32",
-    ]
+    tiny += ["agent.n_epochs=1", "agent.sequence_length=32", "env.num_envs=2"]
+    tiny += ["evaluation.episodes=2", "evaluation.ratios=[1]", "monitoring.every=null"]
     command = installed / "liquid-control"
-    run(command, "train", "inverted_pendulum/ncp_ppo", "--set", *tiny, "--quiet", cwd=empty)
+    shown = run(command, "train", "inverted_pendulum/ncp_ppo", "--set", *tiny, cwd=empty)
+    used = extension.choose().in_use
+    plan = dict(line.split(maxsplit=1) for line in shown.splitlines() if line.startswith("updates"))
+    assert plan == {"updates": f"compiled kernels ({used})"} if used else "PyTorch" in shown
     assert [path.name for path in empty.iterdir()] == ["runs"]
     (evaluation,) = empty.glob("runs/inverted_pendulum-ncp_ppo/*/evaluation.json")
     assert json.loads(evaluation.read_text())["task"] == "InvertedPendulum-v5"
 
 
-def test_the_citation_names_this_version() -> None:
-    assert f"\nversion: {liquid_control.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+def test_citation_and_changelog_name_this_version() -> None:
+    version = liquid_control.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## \[(.+)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    (first, _), (newest, date), *_ = headings
+    assert (first, newest) == ("Unreleased", version)
+    assert re.fullmatch(r" - \d{4}-\d\d-\d\d", date)
+
+
+def test_a_tag_publishes_what_was_built_and_nothing_else_may() -> None:
+    folder = ROOT / ".github/workflows"
+    if not folder.exists():
+        pytest.skip("an unpacked sdist has no workflows")
+    workflows = {path.name: yaml.safe_load(path.read_text()) for path in folder.glob("*.yml")}
+    jobs = [(name, job) for name, each in workflows.items() for job in each["jobs"].items()]
+    may_publish = [(file, name) for file, (name, job) in jobs if "id-token" in str(job)]
+    assert may_publish == [("release.yml", "publish")]
+    publish = workflows["release.yml"]["jobs"]["publish"]
+    assert {*publish["needs"]} == {*workflows["release.yml"]["jobs"]} - {"publish"}
+    assert publish["if"] == "github.event_name == 'push'"
+    assert workflows["release.yml"][True]["push"] == {"tags": ["v*"]}  # `on`, to YAML 1.1
+    assert all(each["permissions"] == {"contents": "read"} for each in workflows.values())
 
 
 def test_the_links_at_the_root_lead_into_the_package() -> None:

@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tyro
+from mkdocs.utils import get_relative_url
 from stable_baselines3 import PPO, SAC
 
 from liquid_control import cli
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.commands.usage import EXAMPLES
 from liquid_control.policies.options import (
     CircuitOptions,
     LiquidPolicyOptions,
@@ -54,6 +56,12 @@ OWN_WORDS = {  # keys that no docstring describes, or whose meaning differs from
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the marks of a page; mkdocs calls this for every page."""
     return MARK.sub(lambda mark: PARTS[mark.group(1)](), markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Take the script for searches in files from this site, so that pages need no network."""
+    local = get_relative_url("assets/iframe-worker.js", page.url)
+    return output.replace("https://unpkg.com/iframe-worker/shim", local)
 
 
 def recipe() -> str:
@@ -187,7 +195,8 @@ def _verb(command: type, name: str) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)
         parser = tyro.extras.get_parser(command, prog=f"liquid-control {name}")
     text = inspect.getdoc(command) or ""
-    lines = [f"## {name}", "", text, "", '<dl class="arguments" markdown="0">']
+    examples = ["```sh", *EXAMPLES[name], "```"]
+    lines = [f"## {name}", "", text, "", *examples, "", '<dl class="arguments" markdown="0">']
     for action in parser._actions:
         if action.dest == "help":
             continue

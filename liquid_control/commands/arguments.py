@@ -164,7 +164,9 @@ class Evaluate:
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0, or what stands
+    for one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Episodes at each rate."""
@@ -191,7 +193,9 @@ class Record:
     """Film an episode of a trained robot and its neurons, as MP4 and as animated GIF."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
+    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     seconds: float = 10.0
     """Longest duration, in simulated seconds."""
@@ -217,7 +221,9 @@ class Inspect:
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
+    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
     """Episodes at each control rate."""
@@ -242,7 +248,9 @@ class Watch:
     """Show a trained robot live in MuJoCo's viewer, until its window is closed."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
+    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     ratio: Annotated[float | None, otherwise("RATIO", "the intervals of the training")] = None
     """A fixed control interval, as a multiple of the nominal one."""
@@ -261,10 +269,18 @@ class Pack:
     """Pack a trained policy with recipe, evaluation, film and model card into one file."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
+    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     output: Annotated[Path | None, otherwise("FILE", "the recipe's name")] = None
     """The file to write; it ends in .zip."""
+
+    push: Annotated[str | None, otherwise("OWNER/NAME", "not pushed")] = None
+    """Also push it to this repository of the Hugging Face Hub, which is created if need be."""
+
+    private: Flag = False
+    """Create that repository as a private one."""
 
     trust: TrustFlags = UNTRUSTED
 
@@ -277,7 +293,7 @@ class Unpack:
     """Unpack a policy into a run's folder after checking all of it; nothing in it is run."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A file that `pack` wrote."""
+    """A file that `pack` wrote, the name of an example policy, or hub:OWNER/NAME."""
 
     output: Annotated[Path | None, otherwise("FOLDER", "the file's name")] = None
     """The folder to create."""
@@ -288,10 +304,7 @@ class Unpack:
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes of the package, or print one, to train it or to begin one of your own.
-
-    liquid-control recipes half_cheetah/ncp_ppo > my_recipe.yaml
-    """
+    """List the recipes of the package, or print one, to train it or to begin one of your own."""
 
     name: Annotated[str | None, tyro.conf.Positional, otherwise("NAME", "list all")] = None
     """Print this recipe as YAML, such as half_cheetah/ncp_ppo."""
@@ -323,7 +336,9 @@ class Export:
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0."""
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
+    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     format: Literal["onnx", "c", "all"] = "all"
     """Which files to write."""

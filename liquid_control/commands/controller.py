@@ -8,8 +8,9 @@ import torch
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read
-from liquid_control.commands.policy_package import is_packed, read_packed
+from liquid_control.commands.policy_package import read_packed
 from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_source import packed_file
 from liquid_control.policies import Controller
 
 
@@ -17,11 +18,13 @@ def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Con
     """Load a trained policy to control a robot; no environment is needed, and no code is run.
 
     Args:
-        path: a run, a file that `liquid-control pack` or `save` wrote, or a checkpoint.
+        path: a run, a file that `liquid-control pack` or `save` wrote, a checkpoint, the name of an
+            example policy, or hub:OWNER/NAME.
         device: where it runs; a single observation is fastest on the CPU.
 
     Raises:
         FileNotFoundError: there is no such file, or the run has no trained agent yet.
+        CommandError: the Hub cannot be reached, or has no such policy.
         CheckpointError: it is damaged or something else, or its agent is a class of your own; then
             `Controller(YourAgent.load(path).policy)` is one.
     """
@@ -43,4 +46,5 @@ def _contents(path: Path) -> Contents:
                 f"{run.model}: no agent was saved in this run yet; pass one of its checkpoints"
             )
         return read(run.model)
-    return read_packed(path) if is_packed(path) else read(path)
+    packed = packed_file(path)
+    return read(path) if packed is None else read_packed(packed)

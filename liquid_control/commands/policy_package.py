@@ -45,12 +45,14 @@ A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_c
 | {{ "{:,.1f}".format(each.std_return) }} |
 {% endfor %}
 
+{% if plot %}
 ![Return at each control rate](evaluation.png)
 
 {% endif %}
+{% endif %}
 ## Use
 
-    liquid-control unpack FILE --output RUN
+    liquid-control unpack {{ source }} --output RUN
     liquid-control evaluate RUN
     liquid-control record RUN
 
@@ -103,10 +105,16 @@ class Results(BaseModel):
         )
 
 
-def pack(run: Run, recipe: Recipe, path: Path) -> list[str]:
-    """Write a run's policy, recipe, evaluation, film and card into one file; return their names.
+def pack(run: Run, recipe: Recipe, path: Path, source: str = "FILE") -> dict[str, bytes]:
+    """Write a run's policy, recipe, evaluation, film and card into one file; return them by name.
 
     The evaluation is the one that the recipe asks for, of the policy that is packed.
+
+    Args:
+        run: the run.
+        recipe: its recipe.
+        path: of the file.
+        source: what the card says that a reader unpacks.
 
     Raises:
         OSError: something cannot be read or written.
@@ -121,13 +129,15 @@ def pack(run: Run, recipe: Recipe, path: Path) -> list[str]:
         "evaluation.png": evaluation and plot_of(evaluation),
         "replay.mp4": _film(run),
     }
-    files = {CARD: card(recipe, steps, results, state.init if state else None).encode()}
-    for name, source in {**_places(run), **found}.items():
-        if source is not None and source.exists():
-            files[name] = read_file(source)
+    plot = evaluation is not None and plot_of(evaluation).exists()
+    text = card(recipe, steps, results, state.init if state else None, source, plot=plot)
+    files = {CARD: text.encode()}
+    for name, place in {**_places(run), **found}.items():
+        if place is not None and place.exists():
+            files[name] = read_file(place)
     with replacing(path) as partial:
         partial.write_bytes(pack_zip(sealed(files, FORMAT, VERSION, task=recipe.task)))
-    return list(files)
+    return files
 
 
 def unpack(path: Path, folder: Path) -> Run:
@@ -148,6 +158,19 @@ def unpack(path: Path, folder: Path) -> Run:
             places[name].write_bytes(content)
         read(Run(partial).model)
     return Run(folder)
+
+
+def holds(run: Run, path: Path) -> bool:
+    """Return whether a run was unpacked from a file that `pack` wrote, after checking the file.
+
+    Raises:
+        CheckpointError: it is damaged, or something else.
+    """
+    files, places = _opened(path), _places(run)
+    return all(
+        places[name].exists() and read_file(places[name]) == files[name]
+        for name in ("config.yaml", POLICY)
+    )
 
 
 def is_packed(path: Path) -> bool:
@@ -185,7 +208,15 @@ def _opened(path: Path) -> dict[str, bytes]:
     return files
 
 
-def card(recipe: Recipe, steps: int, results: Results | None, init: str | None) -> str:
+def card(
+    recipe: Recipe,
+    steps: int,
+    results: Results | None,
+    init: str | None,
+    source: str,
+    *,
+    plot: bool,
+) -> str:
     """Return a card in the form that Hugging Face reads: data in front, then text.
 
     Args:
@@ -193,6 +224,8 @@ def card(recipe: Recipe, steps: int, results: Results | None, init: str | None) 
         steps: control steps that it was trained for.
         results: of its evaluation.
         init: where its first weights came from.
+        source: what a reader unpacks.
+        plot: whether there is a plot of the results.
     """
     agent = AGENTS[recipe.agent.algorithm]
     result: dict[str, Any] = {
@@ -221,6 +254,8 @@ def card(recipe: Recipe, steps: int, results: Results | None, init: str | None) 
         recipe=recipe,
         figures=results,
         training=_training(recipe, steps, init),
+        source=source,
+        plot=plot,
         intervals=_words(recipe.env.interval),
     )
     return rendered
@@ -240,9 +275,18 @@ def _words(interval: float | dict[str, Any] | None) -> str:
     if interval is None:
         return "of nominal length"
     if isinstance(interval, dict):
-        settings = (f"{key} {value}" for key, value in interval.items() if key != "kind")
-        return f"of the kind `{interval['kind']}` ({', '.join(settings)}; in seconds)"
+        return f"of the kind {_kind(interval)}, in seconds"
     return f"of {interval:g} s"
+
+
+def _kind(settings: dict[str, Any]) -> str:
+    """The kind of control intervals and its settings, some of which may be of a kind too."""
+    words = (
+        f"{key} {_kind(value) if isinstance(value, dict) else value}"
+        for key, value in settings.items()
+        if key != "kind"
+    )
+    return f"`{settings['kind']}` ({', '.join(words)})"
 
 
 def _asked_evaluation(

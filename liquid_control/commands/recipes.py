@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from liquid_control.commands import example_policies
 from liquid_control.commands.arguments import Recipes
 from liquid_control.commands.terminal import say
 from liquid_control.recipes import CommandError
@@ -17,6 +18,8 @@ def execute(arguments: Recipes) -> int:
         for name in known:
             say(f"{name:<{width}}  {described(name)}")
         say("\nTrain one: liquid-control train half_cheetah/ncp_ppo")
+        for name in example_policies.names():
+            say(f"Trained already, to evaluate and record: liquid-control evaluate {name}")
         return 0
     if arguments.name not in known:
         raise CommandError(

@@ -85,7 +85,10 @@ def existing_run(folder: Path) -> Run:
     """
     run = Run(folder)
     if not run.config.exists():
-        raise CommandError(f"{folder}: no run; it has no {run.config.name}")
+        raise CommandError(
+            f"{folder}: no run; it has no {run.config.name}",
+            page="tutorials/train.md#the-folder-of-a-run",
+        )
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             # A training may remove a checkpoint meanwhile.

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.agents.evaluation import TRAINED
 from liquid_control.commands.arguments import UNTRUSTED, Trust
-from liquid_control.commands.run_folder import Run, existing_run, newest_model, steps_of
+from liquid_control.commands.run_folder import Run, newest_model, steps_of
+from liquid_control.commands.run_source import run_at
 from liquid_control.commands.run_state import check_changes, read_state
 from liquid_control.commands.trust import check_trust
 from liquid_control.envs.substeps import to_substeps
@@ -45,7 +46,7 @@ def open_run(
         CommandError: there is no run, its recipe needs trust, or it was changed since the training.
         RecipeError: its recipe cannot be used.
     """
-    run = existing_run(folder)
+    run = run_at(folder)
     data = read_recipe(run.config, overrides)
     check_trust(trust, data, run.config)
     recipe = recipe_from(data, str(run.config))

@@ -88,7 +88,8 @@ def check_changes(state: RunState, recipe: Recipe, run: Run) -> None:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise CommandError(
             f"{run.folder} was trained with another recipe: {'; '.join(changes[:3])}{more}; "
-            "undo this, or train anew (`train`, with `--init` to keep the weights)"
+            "undo this, or train anew (`train`, with `--init` to keep the weights)",
+            page="how_to/resume.md",
         )
     total, new = was.get("agent.total_timesteps"), recipe.agent.total_timesteps
     if isinstance(total, int) and new < total:

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-FAILED, INTERRUPTED = 2, 130
+FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
 console = Console()
 problems = Console(stderr=True)

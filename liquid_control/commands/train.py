@@ -13,6 +13,7 @@ from liquid_control.checkpoints.fields import check_like
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.commands.arguments import Train
 from liquid_control.commands.run_folder import Run, existing_run, in_use, new_run, newest_model
+from liquid_control.commands.run_source import run_at
 from liquid_control.commands.run_state import check_changes, read_state
 from liquid_control.commands.terminal import say
 from liquid_control.commands.training import begin, go_on
@@ -39,7 +40,7 @@ def execute(arguments: Train) -> int:
     env = build_training_env(recipe)
     agent = build_agent(recipe, env)
     recipe = recipe.with_policy(agent.policy.options)
-    init = None if arguments.init is None else load_weights(agent, existing_run(arguments.init))
+    init = None if arguments.init is None else load_weights(agent, run_at(arguments.init))
     run = run_folder(arguments, recipe)
     with in_use(run):
         code = (

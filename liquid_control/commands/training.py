@@ -154,21 +154,30 @@ def watchers(
     callbacks: list[BaseCallback] = [ScalarsCallback()]
     if not resumed:
         callbacks.append(HParamsCallback(leaves(recipe.model_dump(mode="json")), metrics))
-    if monitoring.every is not None:
-        callbacks += [
-            EpisodeCallback(
-                unseen_robot(recipe),
-                monitoring.every,
-                folder=run.videos,
-                film_seconds=monitoring.film_seconds,
-                seed=UNSEEN + recipe.seed,
-            ),
+    if monitoring.every is None:
+        return callbacks
+    brief = monitoring.every == "fifth"
+    every = (
+        recipe.agent.total_timesteps // 5 if isinstance(monitoring.every, str) else monitoring.every
+    )
+    callbacks.append(
+        EpisodeCallback(
+            unseen_robot(recipe),
+            max(every, 1),
+            folder=run.videos,
+            film_seconds=monitoring.film_seconds,
+            seed=UNSEEN + recipe.seed,
+            brief=brief,
+        )
+    )
+    if not brief:
+        callbacks.append(
             RatesCallback(
                 lambda interval: unseen_robots(recipe, monitoring.episodes, interval),
                 examined,
-                monitoring.every,
+                every,
                 task=recipe.task,
                 at_end=False,  # `examine` follows, with more episodes
-            ),
-        ]
+            )
+        )
     return callbacks

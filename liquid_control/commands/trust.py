@@ -41,7 +41,8 @@ def check_trust(trust: Trust, data: Mapping[str, Any], source: Path) -> None:
         own = f"--import {printable(module)} if it is yours, or " if module else ""
         raise CommandError(
             f"{source}: {cut('; '.join(needs), 500)}. This may run code and open files; give "
-            f"{own}--trust if you trust the author"
+            f"{own}--trust if you trust the author",
+            page="how_to/deploy.md#runs-of-others",
         )
     search_working_directory()
     if module and module not in trust.imports:

@@ -277,8 +277,9 @@ class EvaluationSection(Section):
 class MonitoringSection(Section):
     """Monitoring in TensorBoard; see `liquid_control.monitoring`."""
 
-    every: Steps | None = 1_000_000
-    """Control steps, over all environments, between two recordings; null: no recordings."""
+    every: Steps | Literal["fifth"] | None = "fifth"
+    """Control steps, over all environments, between two recordings with evaluations; fifth: a brief
+    recording after each fifth of the training, and a whole one at its end; null: no recordings."""
     film_seconds: PositiveFloat = 5.0
     """Simulated seconds of an episode in a film."""
     episodes: Size = 4

@@ -15,11 +15,24 @@ from pydantic_core import ErrorDetails
 
 
 class CommandError(ValueError):
-    """A problem that the user can mend at the command line; the message is one line."""
+    """A problem that the user can mend at the command line; the message is one line.
+
+    Args:
+        message: what is wrong, and the remedy.
+        page: of the documentation, with a heading, that explains it; see `docs`.
+    """
+
+    page = ""
+
+    def __init__(self, message: str, *, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page or self.page
 
 
 class RecipeError(CommandError):
     """A recipe that cannot be used; the message is one line and names the key."""
+
+    page = "reference/recipe.md"
 
 
 # Limits of a file, so that reading it takes seconds at most. Shipped recipes have 2 kB.

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from liquid_control import LiquidPPO, cli
 from liquid_control.commands.run_folder import Run, in_use, newest_model
 from liquid_control.commands.train import load_weights
-from liquid_control.monitoring import figures
+from liquid_control.commands.training import watchers
+from liquid_control.monitoring import EpisodeCallback, RatesCallback, figures
 from liquid_control.recipes import build_agent, build_env, load_recipe
 from tests.test_cli import RECIPE, SAC, TINY
 
@@ -398,3 +399,17 @@ def test_a_training_on_workers_resumes_on_others(workers: str, tmp_path: Path) -
     assert cli.main(["resume", str(run.folder), "--quiet", *arguments]) == 0
     assert equal(weights_of(run), weights_of(Run(whole)))
     assert cli.main(["evaluate", str(run.folder), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("every", "brief"), [("fifth", True), ("null", None), ("1000", False), ("3", False)]
+)
+def test_a_training_is_recorded_after_each_fifth_unless_the_recipe_says_otherwise(
+    every: str, brief: bool | None, tmp_path: Path
+) -> None:
+    recipe = load_recipe(RECIPE, [f"monitoring.every={every}", "agent.total_timesteps=5000"])
+    callbacks = watchers(recipe, Run(tmp_path), 0.04)
+    episodes = [each for each in callbacks if isinstance(each, EpisodeCallback)]
+    assert [each.brief for each in episodes] == ([] if brief is None else [brief])
+    assert all(each.every == (3 if every == "3" else 1000) for each in episodes)
+    assert any(isinstance(each, RatesCallback) for each in callbacks) == (brief is False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,13 @@ import pytest
 from pydantic import BaseModel
 
 from liquid_control import cli
-from liquid_control.recipes import Recipe
+from liquid_control.commands import hub
+from liquid_control.commands.usage import EXAMPLES
+from liquid_control.recipes import CommandError, Recipe, RecipeError
 from liquid_control.recipes.schema import Linear
 from tests.docs.blocks import ROOT
+from tests.docs.commands import ParsedError, parse_only
+from tests.docs.test_links import anchors
 
 PARTS: dict[str, Callable[[], str]] = runpy.run_path(str(ROOT / "docs/reference/generate.py"))[
     "PARTS"
@@ -85,6 +90,30 @@ def test_every_verb_is_described_with_its_arguments() -> None:
     ):
         assert f"<dt><code>{flag}" in text
     assert "<dd></dd>" not in text
+    for lines in EXAMPLES.values():
+        assert "```sh\n" + "\n".join(lines) + "\n```" in text
+
+
+def test_every_example_of_a_command_is_accepted() -> None:
+    """Their arguments are parsed; pages run most of them."""
+    assert [*EXAMPLES] == [*cli.MODULES.values()]
+    for verb, lines in EXAMPLES.items():
+        for line in lines:
+            program, *words = shlex.split(line.partition(" > ")[0])
+            assert (program, words[0]) == ("liquid-control", verb)
+            with pytest.raises(ParsedError):
+                parse_only(lambda words=words: cli.main(words))
+
+
+def test_pages_that_errors_name_exist() -> None:
+    pages = {CommandError.page, RecipeError.page, hub.PAGE, cli.KERNELS} - {""}
+    for path in (ROOT / "liquid_control").rglob("*.py"):
+        pages |= {*re.findall(r'page="([^"]+)"', path.read_text())}
+    assert len(pages) > 5
+    for page in pages:
+        path, _, heading = page.partition("#")
+        assert (ROOT / "docs" / path).exists(), page
+        assert not heading or heading in anchors(ROOT / "docs" / path), page
 
 
 @pytest.mark.slow

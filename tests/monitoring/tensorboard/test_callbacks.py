@@ -255,6 +255,25 @@ def test_a_full_disk_warns_and_training_continues(
     assert monitoring_seconds(model) > 0
 
 
+def test_brief_recordings_show_a_film_and_a_return_before_the_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[int] = []
+    monkeypatch.setattr(EpisodeCallback, "_show", lambda *each: whole.append(each[-1]))
+    blank = film.to_gif([np.zeros((8, 8, 3), np.uint8)], film.GIF_RATE)
+    monkeypatch.setattr(EpisodeCallback, "_film", lambda *_: blank)
+    model = ppo(seed=0, tensorboard_log=str(tmp_path))
+    model.learn(96, EpisodeCallback(envs.make(TASK, **OPTIONS), 32, seed=3, brief=True))
+    (folder,) = tmp_path.iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    assert whole == [96]
+    assert steps(events.Scalars("episode/return_of_2_s")) == [32, 64]
+    films = events.Images("episode/film")
+    assert steps(films) == [32, 64, 96]
+    with Image.open(BytesIO(films[0].encoded_image_string)) as gif:
+        assert gif.n_frames > 1  # type: ignore[attr-defined]
+
+
 def test_without_tensorboard_films_go_to_the_folder_alone(tmp_path: Path) -> None:
     robot = envs.make(TASK, **OPTIONS)
     ppo(seed=0).learn(32, EpisodeCallback(robot, folder=tmp_path, film_seconds=FILM_SECONDS))

@@ -1,0 +1,59 @@
+"""What commands accept as a run: its folder, or a packed policy, which is unpacked first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from liquid_control.checkpoints import CheckpointError
+from liquid_control.commands import example_policies, hub
+from liquid_control.commands.policy_package import holds, is_packed, unpack
+from liquid_control.commands.run_folder import Run, existing_run
+from liquid_control.commands.terminal import note
+from liquid_control.recipes import CommandError
+
+UNPACKED = Path("runs", "unpacked")
+
+
+def run_at(path: Path) -> Run:
+    """Return the run that an argument names.
+
+    Args:
+        path: the folder of a run; a file that `pack` wrote; the name of an example policy of the
+            package; or hub:OWNER/NAME. What is packed is unpacked into runs/unpacked, once.
+
+    Raises:
+        CommandError: there is no run or policy, or the folder to unpack into holds something else.
+        CheckpointError: the packed policy is damaged.
+    """
+    packed = packed_file(path)
+    if packed is None:
+        return existing_run(path)
+    name = str(path) if packed != path else path.stem
+    folder = UNPACKED / re.sub(r"[^\w.-]+", "-", name.removeprefix(hub.PREFIX))
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unpack(packed, folder)
+        note(f"{path} is unpacked into {folder}")
+    elif not holds(existing_run(folder), packed):
+        raise CommandError(
+            f"{folder} holds another policy than {path}; remove it, or unpack the policy elsewhere "
+            "with `liquid-control unpack --output`"
+        )
+    return existing_run(folder)
+
+
+def packed_file(path: Path) -> Path | None:
+    """Return the file of a packed policy that a path, a name or an address of the Hub names.
+
+    Raises:
+        CommandError: the Hub has no such policy, or it cannot be reached.
+    """
+    if not path.exists() and str(path).startswith(hub.PREFIX):
+        return hub.pull(hub.Address.of(str(path)))
+    if path.is_file():
+        try:
+            return path if is_packed(path) else None
+        except CheckpointError:
+            return None
+    return example_policies.find(path)
