@@ -5,7 +5,7 @@ from liquid_control.agents.sac import LiquidSAC
 from liquid_control.agents.window_replay import WindowReplayBuffer
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.collectors import WorkerVecEnv
+from liquid_control.collectors.worker_env import WorkerVecEnv
 
 __all__ = [
     "LiquidPPO",

@@ -17,9 +17,9 @@ def execute(arguments: Recipes) -> int:
         width = max(map(len, known))
         for name in known:
             say(f"{name:<{width}}  {described(name)}")
+        trained = ", ".join(example_policies.names())
         say("\nTrain one: liquid-control train half_cheetah/ncp_ppo")
-        for name in example_policies.names():
-            say(f"Trained already, to evaluate and record: liquid-control evaluate {name}")
+        say(f"Trained already, to evaluate, record or export by name: {trained}")
         return 0
     if arguments.name not in known:
         raise CommandError(

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints.durable import replacing
-from liquid_control.commands.arguments import Replay as Arguments
+from liquid_control.commands.arguments import Replay
 from liquid_control.commands.run_loader import open_run, restore, unseen_robot
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import Metadata, read_log
@@ -21,14 +21,15 @@ from liquid_control.export.agreement import TOLERANCE
 from liquid_control.export.facts import metadata_of
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.film import FILM_RATE
-from liquid_control.monitoring.robot_log import Replay, influence, replay_log
+from liquid_control.monitoring.robot_log import Replay as Replayed
+from liquid_control.monitoring.robot_log import influence, replay_log
 from liquid_control.recipes import CommandError, Recipe, build_env
 
 DPI = 120
 Names = tuple[str, ...]
 
 
-def execute(arguments: Arguments) -> int:
+def execute(arguments: Replay) -> int:
     """Execute the command; return the exit code."""
     if not arguments.start >= 0 or not arguments.seconds > 0:
         raise CommandError(
@@ -85,7 +86,7 @@ def execute(arguments: Arguments) -> int:
     return 0
 
 
-def check_policy(facts: Metadata, agent: LiquidPPO | LiquidSAC, arguments: Arguments) -> None:
+def check_policy(facts: Metadata, agent: LiquidPPO | LiquidSAC, arguments: Replay) -> None:
     """Raise a CommandError if another policy wrote the log."""
     try:
         expected = metadata_of(describe_policy(agent.policy))
@@ -140,7 +141,7 @@ def names(recipe: Recipe) -> tuple[Names, Names]:
 
 
 def lesions(
-    agent: LiquidPPO | LiquidSAC, replay: Replay, neurons: Sequence[int], *, quiet: bool
+    agent: LiquidPPO | LiquidSAC, replay: Replayed, neurons: Sequence[int], *, quiet: bool
 ) -> np.ndarray:
     """Measure how far each of some neurons moves the actions, with a bar of the progress."""
     if not neurons:
@@ -159,7 +160,7 @@ def lesions(
     return moved
 
 
-def report(replay: Replay, facts: Metadata) -> None:
+def report(replay: Replayed, facts: Metadata) -> None:
     """Say what the log has, and how far its actions are from those of the policy."""
     recording, errors = replay.recording, replay.errors
     say(
@@ -180,7 +181,7 @@ def report(replay: Replay, facts: Metadata) -> None:
         )
 
 
-def table(replay: Replay) -> tuple[list[str], Iterable[list[float]]]:
+def table(replay: Replayed) -> tuple[list[str], Iterable[list[float]]]:
     """Return the header and the rows of replay.csv."""
     recording = replay.recording
     header = ["step", "time", "elapsed_time"]

@@ -55,6 +55,10 @@ EXAMPLES = {
         "liquid-control export RUN --format c --episodes 0",
     ),
     "verify": ("liquid-control verify exported --against RUN",),
+    "replay": (
+        "liquid-control replay robot.mcap RUN",
+        "liquid-control replay robot.mcap RUN --lesions all --seconds 20",
+    ),
     "doctor": (
         "liquid-control doctor",
         "liquid-control doctor half_cheetah/ncp_ppo",

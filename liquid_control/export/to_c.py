@@ -389,6 +389,7 @@ class _Writer:
         values = each.parameters if each.scales is None else codes(each)
         weights = self._weights(each.name, values.T)
         scale = self._scale(each)
+        source = f"const float from = {self._vector(each.source)}[{sources}[k]];"
         most = -(-int(np.diff(each.starts[bounds]).max(initial=1)) // BLOCK) * BLOCK
         self.functions_at_once = max(self.functions_at_once, most)
         assert isinstance(gate.value, Apply)
@@ -403,7 +404,7 @@ class _Writer:
         yield self._line("int count = 0;", 1)
         yield self._line(each_target, 1)
         yield self._line(each_synapse, 2)
-        yield self._line(f"const float from = {self._vector(each.source)}[{sources}[k]];", 3)
+        yield self._line(source, 3)
         yield from (self._line(line, 3) for line in weight)
         yield self._line(f"{gate.name}[count++] = {self._text(argument, '', 0)};", 3)
         yield self._line("}", 2)
@@ -421,6 +422,8 @@ class _Writer:
         initial = [self._initial(each, target, index) for index, target in enumerate(each.targets)]
         yield self._line(f"float sum[{len(initial)}] = {{{', '.join(initial)}}};", 2)
         yield self._line(each_synapse, 2)
+        if any(_reads_source(value, gate) for _, value in each.contributions):
+            yield self._line(source, 3)
         yield from (self._line(line, 3) for line in weight)
         self._names[id(gate)] = f"{gate.name}[k - first]"
         for index, (_, value) in enumerate(each.contributions):
@@ -624,6 +627,15 @@ def _gate(each: Sum) -> Local | None:
     (gate,) = found.values()
     is_function = isinstance(gate.value, Apply) and len(gate.value.arguments) == 1
     return gate if is_function else None
+
+
+def _reads_source(value: Expression, gate: Local) -> bool:
+    """Return whether a contribution needs its source besides the function that all share."""
+    if value is gate:
+        return False
+    if isinstance(value, Apply):
+        return any(_reads_source(each, gate) for each in value.arguments)
+    return isinstance(value, Source)
 
 
 def _groups(starts: NDArray[Any]) -> NDArray[np.int64]:

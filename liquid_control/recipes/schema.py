@@ -135,7 +135,6 @@ IN_YAML: dict[Any, Any] = {
     DeviceName: Device,
     Mapping[str, Any]: dict[str, JsonValue],
     Sequence[int]: Sizes,
-    Sequence[Sequence[int]]: Annotated[tuple[Sizes, ...], Field(strict=False, max_length=100)],
     Schedule: Linear,
 }
 NOT_IN_YAML = (torch.device, TrainFreq)
@@ -258,6 +257,7 @@ def _policy_keys() -> dict[str, tuple[Any, None]]:
     keys = _keys_of(LiquidPolicyOptions) | _keys_of(SoftLiquidPolicyOptions)
     del keys["normalize_observations"]  # an option of the agent, which passes it on
     del keys["allow_any_interval"]  # an option of the environments, from which agents take it
+    del keys["image_layers"], keys["image_features"]  # MuJoCo tasks have no images
     return {name: (hint | None, None) for name, (hint, _) in keys.items()}
 
 

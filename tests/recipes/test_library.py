@@ -40,8 +40,9 @@ def test_other_paths_are_left_as_they_are(path: str) -> None:
 def test_the_command_lists_all_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("Train one: ")
-    listed = [line.split()[0] for line in lines[:-2]]
+    assert lines[-2].startswith("Train one: ")
+    assert lines[-1].endswith("by name: half_cheetah/ncp_ppo")
+    listed = [line.split()[0] for line in lines[:-3]]
     assert listed == names()
     assert cli.main(["recipes", "hopper/ncp_ppo"]) == 0
     assert capsys.readouterr().out == (CONFIGS / "hopper" / "ncp_ppo.yaml").read_text()

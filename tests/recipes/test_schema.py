@@ -103,7 +103,7 @@ def test_every_option_of_the_policies_is_a_key() -> None:
         for policy in (LiquidPolicyOptions, SoftLiquidPolicyOptions)
         for field in dataclasses.fields(policy)
     }
-    of_others = {"normalize_observations", "allow_any_interval"}
+    of_others = {"normalize_observations", "allow_any_interval", "image_layers", "image_features"}
     assert PolicySection.model_fields.keys() == options - of_others
     assert PolicySection().model_dump(exclude_none=True) == {}
 
@@ -436,7 +436,7 @@ def test_a_resolved_recipe_builds_the_same_policy_whatever_the_defaults_are(
     resolved = load_recipe(path)
     missing = {name for name, value in resolved.policy if value is None}
     others = {"actor_layers", "n_critics", "share_encoder"} if algorithm == "ppo" else set()
-    of_ppo = {"critic", "log_std_init", "image_layers", "image_features"}
+    of_ppo = {"critic", "log_std_init"}
     others |= of_ppo if algorithm == "sac" else set()
     assert missing == others | {
         "critic_wiring",
