@@ -224,6 +224,7 @@ print(*outputs.shape)
 
 
 @needs_no_compiler
+@pytest.mark.slow
 def test_the_sdist_installs_without_a_compiler_and_says_once_that_it_is_slower(
     sdist: Path, tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def train(task: type[gym.Env[Any, Any]], neurons: str, timesteps: int, **options
     ("neurons", "timesteps"),
     [
         ("cfc", 3072),
-        ("lstm", 3072),
+        pytest.param("lstm", 3072, marks=pytest.mark.slow),
         pytest.param("ltc", 24_576, marks=pytest.mark.slow),
         pytest.param("lrc", 6144, marks=pytest.mark.slow),
     ],
@@ -68,6 +68,7 @@ def test_a_cue_is_remembered_with_a_slow_recurrence() -> None:
     assert mean_return(model, Recall) > 0.95
 
 
+@pytest.mark.slow
 def test_a_cue_is_remembered_across_sequences() -> None:
     """Episodes of four steps in sequences of six: every other sequence starts from a memory."""
     model = train(Recall, "cfc", 4608, n_steps=18, sequence_length=6, batch_size=96)

@@ -33,6 +33,7 @@ def train(task: type[Recall] | type[Clock], timesteps: int) -> RecurrentPPO:
     return model.learn(timesteps)
 
 
+@pytest.mark.slow
 def test_a_cue_is_remembered() -> None:
     model = train(Recall, 4096)
     assert mean_return(model, Recall) > 0.95

@@ -418,6 +418,7 @@ class TestCollecting:
         assert model.policy.normalizer.count == 60 * 3
         np.testing.assert_allclose(model.policy.normalizer.mean, np.mean(seen, axis=0), rtol=1e-5)
 
+    @pytest.mark.slow
     def test_memory_does_not_grow(self) -> None:
         model = collect(build(buffer_size=20 * LENGTH * 3), 30)
         replay = model.replay_buffer

@@ -36,7 +36,8 @@ def train(task: type[gym.Env[Any, Any]], timesteps: int, **options: Any) -> Liqu
     return model.learn(timesteps)
 
 
-@pytest.mark.parametrize("neurons", ["cfc", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("neurons", ["cfc", "lstm"])
 def test_a_cue_is_remembered(neurons: str) -> None:
     model = train(GradedRecall, 6144, neurons=neurons)
     assert mean_return(model, GradedRecall) > 0.8

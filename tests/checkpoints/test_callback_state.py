@@ -110,11 +110,13 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kill", "resumable_last"),
     [
-        (17, False),  # after our checkpoint
+        pytest.param(17, False, marks=pytest.mark.slow),  # after our checkpoint
         (24, False),  # after an evaluation was logged
         (24, True),
-        (40, False),  # after an agent was saved
-        (48, True),  # after an evaluation, before our checkpoint
+        pytest.param(40, False, marks=pytest.mark.slow),  # after an agent was saved
+        pytest.param(
+            48, True, marks=pytest.mark.slow
+        ),  # after an evaluation, before our checkpoint
         (49, True),  # after both
     ],
 )

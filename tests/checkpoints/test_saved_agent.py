@@ -143,7 +143,7 @@ def test_arguments_of_a_subclass_are_saved(kind: type[WithBonus], tmp_path: Path
         kind.load(tmp_path / "agent", bonus=np.zeros(2))
 
 
-@pytest.mark.parametrize("part", ["policy", "policy.actor"])
+@pytest.mark.parametrize("part", [pytest.param("policy", marks=pytest.mark.slow), "policy.actor"])
 def test_compiling_changes_no_file(part: str, tmp_path: Path) -> None:
     agent = ppo(seed=0)
     agent.save(tmp_path / "plain")

@@ -41,6 +41,7 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
     assert request.signal == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_ends_the_process() -> None:
     script = (
         "import os, signal\n"

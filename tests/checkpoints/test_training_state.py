@@ -139,7 +139,14 @@ class Kill(BaseCallback):
 
 
 # SAC begins to learn after 100 steps, and checkpoints are saved every 64.
-@pytest.mark.parametrize(("after", "threads"), [(70, 1), (150, 2), (190, 1)])
+@pytest.mark.parametrize(
+    ("after", "threads"),
+    [
+        pytest.param(70, 1, marks=pytest.mark.slow),
+        (150, 2),
+        pytest.param(190, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(
     straight: Any, after: int, threads: int, tmp_path: Path
 ) -> None:
@@ -271,11 +278,17 @@ def much_wrapped() -> Any:
 @pytest.mark.parametrize(
     ("kind", "make", "env", "after"),
     [
-        (LiquidPPO, ppo, monitored, 150),
+        pytest.param(LiquidPPO, ppo, monitored, 150, marks=pytest.mark.slow),
         (LiquidPPO, ppo, lambda: make_vec_env("CartPole-v1", 2, seed=3), 70),
         (LiquidPPO, ppo, much_wrapped, 150),
         (LiquidSAC, sac, lambda: make_vec_env("Pendulum-v1", 2, seed=3), 70),
-        (LiquidSAC, sac, lambda: VecMonitor(robots(task="Hopper-v5")), 150),
+        pytest.param(
+            LiquidSAC,
+            sac,
+            lambda: VecMonitor(robots(task="Hopper-v5")),
+            150,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_environments_of_sb3_and_gymnasium_are_taken_up_where_they_were(

@@ -164,7 +164,14 @@ def test_wrong_shapes_never_reach_the_kernels(kind: str) -> None:
             circuit(*case._replace(**{name: tensor[:, 1:] if name == "state" else tensor[:0]}))
 
 
-@pytest.mark.parametrize("kind", ["cfc-default", "ltc", "ctrnn", "lrc", "lstm", "gru"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cfc-default",
+        "ltc",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("ctrnn", "lrc", "lstm", "gru")),
+    ],
+)
 def test_an_exported_step_runs_without_the_kernels(kind: str) -> None:
     circuit = build(kind).eval()
     case = sequence(circuit, 1, 4)._replace(episode_start=None)

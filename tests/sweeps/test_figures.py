@@ -221,7 +221,7 @@ def test_any_names_can_be_drawn(names: list[str]) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("tasks", [1, 2, 5])
+@pytest.mark.parametrize("tasks", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_each_task_has_a_panel(tasks: int) -> None:
     styles = styles_of(NAMES, NAMES)
     names = [f"Task{index}-v0" for index in range(tasks)]

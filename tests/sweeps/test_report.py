@@ -211,6 +211,7 @@ def test_finished_runs_without_an_evaluation_have_no_scores(tmp_path: Path) -> N
     assert "evaluation.json has no results as trained" in report.html()
 
 
+@pytest.mark.slow
 def test_sixty_trials_are_reported(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for trial in range(60):

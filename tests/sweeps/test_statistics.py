@@ -78,6 +78,7 @@ def test_an_interval_holds_its_estimate_and_narrows_with_more_runs(
     assert widths[0] > 2 * widths[1] > 4 * widths[2]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

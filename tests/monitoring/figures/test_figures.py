@@ -147,12 +147,12 @@ def crowded(recording: Recording) -> Recording:
 @pytest.mark.parametrize(
     ("draw", "neurons"),
     [
-        (raster, 30),
+        pytest.param(raster, 30, marks=pytest.mark.slow),
         (raster, 200),
-        (circuit_graph, 30),
+        pytest.param(circuit_graph, 30, marks=pytest.mark.slow),
         (circuit_graph, 200),
         (time_constants, 200),
-        (listening_map, 30),
+        pytest.param(listening_map, 30, marks=pytest.mark.slow),
         (listening_map, 200),
     ],
 )

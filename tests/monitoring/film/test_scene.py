@@ -361,6 +361,7 @@ for platform in ("egl", "osmesa"):
 """
 
 
+@pytest.mark.slow
 def test_libraries_that_do_not_load_are_skipped(tmp_path: Path) -> None:
     """In a separate process, because a loaded library stays loaded."""
     named = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")

@@ -294,6 +294,7 @@ def test_a_report_of_a_small_circuit_is_sound() -> None:
     assert len(chapters["What each neuron does"].all("table")) == 1
 
 
+@pytest.mark.slow
 def test_a_report_of_a_large_circuit_is_sound_and_small() -> None:
     large = synthetic(neurons=256, actions=17, steps=200, observations=376)
     circuit = LTC(large.wiring, time_scale=0.05)

@@ -113,7 +113,12 @@ class Watched(NamedTuple):
     videos: Path
 
 
-@pytest.fixture(scope="module", params=AGENTS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name == "ppo" else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS
+    ],
+)
 def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     folder = tmp_path_factory.mktemp("run")
     model = AGENTS[request.param](seed=0)
