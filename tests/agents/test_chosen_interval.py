@@ -54,7 +54,13 @@ def task() -> Any:
     )
 
 
-@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        each if each in ("LiquidPPO", "LiquidSAC") else pytest.param(each, marks=pytest.mark.slow)
+        for each in DOORS
+    ],
+)
 def test_a_policy_chooses_through_every_door(name: str) -> None:
     model = DOORS[name](task())
     model.learn(96)

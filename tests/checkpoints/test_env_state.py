@@ -209,7 +209,7 @@ def lasting(info: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.*Monitor.*:UserWarning")
-@pytest.mark.parametrize("steps", [0, 37])
+@pytest.mark.parametrize("steps", [pytest.param(0, marks=pytest.mark.slow), 37])
 @pytest.mark.parametrize("make", ENVS.values(), ids=ENVS)
 def test_an_environment_goes_on_where_it_was_saved(make: Callable[[], VecEnv], steps: int) -> None:
     one, act = lived(make, steps)

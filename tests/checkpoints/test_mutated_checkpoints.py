@@ -291,7 +291,10 @@ def is_finite(agent: Any) -> bool:
     return all(tensor.isfinite().all() for tensor in agent.policy.state_dict().values())
 
 
-@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize(
+    "env",
+    [each if each in ("batched",) else pytest.param(each, marks=pytest.mark.slow) for each in ENVS],
+)
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_mutated_checkpoint_is_refused_or_trained_on(agent: str, env: str) -> None:
     draw = random.Random(0)

@@ -169,7 +169,7 @@ def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, trained(request.param, robots(0), folder), folder
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2, 4])
 def test_the_number_of_workers_changes_no_bit(straight: Any, workers: int, tmp_path: Path) -> None:
     make, agent, folder = straight
     again = trained(make, robots(workers), tmp_path)
@@ -234,8 +234,10 @@ def test_a_worker_that_is_lost_again_and_again_ends_the_training() -> None:
         ppo(robots(2)).learn(TOTAL)
 
 
-@pytest.mark.parametrize("before", [0, 4])
-@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0, 2), (4, 0), *(pytest.param(*both, marks=pytest.mark.slow) for both in ((0, 0), (4, 2)))],
+)
 def test_a_training_resumes_exactly_on_another_number_of_workers(
     straight: Any, before: int, after: int, tmp_path: Path
 ) -> None:

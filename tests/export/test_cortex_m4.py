@@ -62,7 +62,13 @@ def table(name: str, values: Any) -> str:
 @needs_arm
 @needs_qemu
 @compilers.HOST
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        each if each in ("cfc", "ltc", "lstm") else pytest.param(each, marks=pytest.mark.slow)
+        for each in NEURONS
+    ],
+)
 def test_a_cortex_m4_computes_the_same_bits(name: str, tmp_path: Path) -> None:
     policy = cases.make_policy(encoder=[8], **cases.CIRCUITS[name])
     description = describe_policy(policy)

@@ -238,7 +238,13 @@ def test_what_cannot_work_is_refused(
         extractor_on(windows() if space is None else space, **options)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        each if each in ("PPO", "SAC", "DQN") else pytest.param(each, marks=pytest.mark.slow)
+        for each in ALGORITHMS
+    ],
+)
 def test_every_algorithm_learns_and_what_it_saves_predicts_the_same(
     algorithm: type[BaseAlgorithm], tmp_path: Path
 ) -> None:

@@ -180,7 +180,13 @@ def test_layers_are_named_beside_their_panel(
         assert panel.containsy(texts[text].y1)
 
 
-@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        each if each in (raster, rates) else pytest.param(each, marks=pytest.mark.slow)
+        for each in FIGURES
+    ],
+)
 def test_constant_signals_are_drawn_without_a_warning(
     draw: Callable[[Recording], Figure], recwarn: pytest.WarningsRecorder
 ) -> None:
