@@ -475,7 +475,7 @@ class BatchedVecEnv(VecEnv):
 
     def _part(self, observation: NDArray[Any]) -> NDArray[Any]:
         """Return the entries of full observations that are shown."""
-        return observation if self._shown is None else observation[:, self._shown]
+        return observation if self._shown is None else observation.take(self._shown, axis=1)
 
     def _end(
         self,

@@ -220,7 +220,7 @@ class FusedActor:
             state: (1, size) of the actor, None where an episode starts.
             deterministic: take the most likely action.
         """
-        arrays = [np.asarray(part) for part in observation]
+        arrays = [np.asarray(part, order="C") for part in observation]
         if [array.shape for array in arrays] != self._shapes:
             return None
         features = arrays[0] if len(arrays) == 1 else np.concatenate(list(map(np.ravel, arrays)))

@@ -140,6 +140,18 @@ def test_a_batch_of_one_stays_a_batch(dtype: type) -> None:
     assert_same(list(found), list(expected))
 
 
+def test_a_row_of_a_batch_that_lies_column_by_column_is_fused() -> None:
+    policy = make_policy(VECTOR)
+    drawn = draw(VECTOR, 1, 20)
+    rows = {name: np.asfortranarray(part[0])[:1] for name, part in drawn.items()}
+    assert not rows["observation"].flags.c_contiguous
+    start = np.ones(1, bool)
+    found = policy.fused_actor().predict(rows, None, start, True)
+    assert found is not None
+    with plain():
+        assert_same(list(found), list(policy.predict(rows, None, start, True)))
+
+
 @pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize("observations", OBSERVATIONS.values(), ids=OBSERVATIONS)
 def test_a_controller_acts_as_in_pytorch(observations: spaces.Space[Any], name: str) -> None:
@@ -178,7 +190,6 @@ ODD: dict[str, tuple[Any, ...]] = {
     "hours": (np.zeros(3), 7200.0),
     "a batch": (np.zeros((2, 3)), [[0.05], [0.06]]),
     "whole numbers": (np.arange(3), 0.05),
-    "strided": (np.arange(6.0)[::2], 0.05),
     "swapped bytes": (np.arange(3.0).astype(">f8"), 0.05),
     "another state": (np.zeros(3), 0.05, np.zeros((1, 5), np.float32)),
     "a double state": (np.zeros(3), 0.05, np.zeros((1, 12))),
