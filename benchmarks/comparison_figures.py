@@ -9,7 +9,7 @@ seeds, with 95 % intervals of a stratified bootstrap (Agarwal et al. 2021).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,17 @@ def grouped(rows: Iterable[Result]) -> Groups:
     return groups
 
 
+def with_rows(groups: Groups, fits: Callable[[Result], bool]) -> Groups:
+    """Return the rows that fit, without agents and scenarios that have none."""
+    fitting = {
+        scenario: {
+            name: chosen for name, rows in agents.items() if (chosen := list(filter(fits, rows)))
+        }
+        for scenario, agents in groups.items()
+    }
+    return {scenario: agents for scenario, agents in fitting.items() if agents}
+
+
 def estimate(rows: Sequence[Result], column: str) -> Estimate:
     """Return the interquartile mean of a column with its interval, over the rows that have it."""
     return estimate_iqm([known(rows, (column,))[:, 0]])
@@ -115,7 +126,7 @@ class Pictures:
 
     def returns(self) -> Figure:
         """Draw the deterministic return of every agent: seeds, mean, and interval."""
-        figure, panels = self._panels(row_height=0.5 + 0.22 * len(self.styles))
+        figure, panels = self._panels(self.groups, row_height=0.5 + 0.22 * len(self.styles))
         for axes, agents in zip(panels, self.groups.values(), strict=True):
             for place, (name, rows) in enumerate(agents.items()):
                 colour, marker = self.styles[name]
@@ -134,12 +145,12 @@ class Pictures:
 
     def curves(self) -> Figure:
         """Draw the learning curves."""
-        figure, panels = self._panels()
-        for axes, (scenario, agents) in zip(panels, self.groups.items(), strict=True):
+        groups = with_rows(self.groups, lambda row: len(row.curve) == POINTS)
+        figure, panels = self._panels(groups)
+        for axes, (scenario, agents) in zip(panels, groups.items(), strict=True):
             steps = np.arange(1, POINTS + 1) * scenario.steps / POINTS / 1e6
             for name, rows in agents.items():
-                curves = [row.curve for row in rows if len(row.curve) == POINTS]
-                self._band(axes, name, steps, np.array(curves, dtype=float).reshape(-1, POINTS))
+                self._band(axes, name, steps, np.array([row.curve for row in rows], dtype=float))
             axes.set_xlabel("control steps (millions)")
             _from_zero(axes)
         self._legend(figure)
@@ -147,8 +158,11 @@ class Pictures:
 
     def conditions(self, columns: dict[str, float], label: str, *, log: bool = False) -> Figure:
         """Draw the return under conditions that differ from those of the training."""
-        figure, panels = self._panels()
-        for axes, agents in zip(panels, self.groups.values(), strict=True):
+        groups = with_rows(
+            self.groups, lambda row: None not in [getattr(row, name) for name in columns]
+        )
+        figure, panels = self._panels(groups)
+        for axes, agents in zip(panels, groups.values(), strict=True):
             for name, rows in agents.items():
                 self._band(axes, name, np.array(list(columns.values())), known(rows, columns))
             if log:
@@ -162,26 +176,24 @@ class Pictures:
     def _band(
         self, axes: Axes, name: str, x: NDArray[np.float64], returns: NDArray[np.float64]
     ) -> None:
-        """Draw returns (seeds, points) as a mean and its interval; nothing without a seed."""
-        if not len(returns):
-            return
+        """Draw returns (seeds, points) as a mean and its interval."""
         colour, marker = self.styles[name]
         means, low, high = curve(returns)
         axes.plot(x, means, marker=marker, markersize=4, color=colour)
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_ylabel("return")
 
-    def _panels(self, row_height: float = 2.6) -> tuple[Figure, list[Axes]]:
-        columns = min(2, len(self.groups))
-        rows = math.ceil(len(self.groups) / columns)
+    def _panels(self, groups: Groups, row_height: float = 2.6) -> tuple[Figure, list[Axes]]:
+        columns = 2 if len(groups) > 1 else 1
+        rows = max(1, math.ceil(len(groups) / columns))
         figure = Figure(figsize=(8.0, row_height * rows + 0.6), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes in panels[len(self.groups) :]:
+        for axes in panels[len(groups) :]:
             axes.remove()
-        for axes, scenario in zip(panels, self.groups, strict=False):
+        for axes, scenario in zip(panels, groups, strict=False):
             axes.set_title(scenario.title, loc="left", fontsize=10)
             axes.grid(alpha=0.3)
-        return figure, panels[: len(self.groups)]
+        return figure, panels[: len(groups)]
 
     def _legend(self, figure: Figure) -> None:
         handles = [
