@@ -86,7 +86,7 @@ def load_stress(path: Path) -> Stress:
         RecipeError: it is missing or is not YAML, has an unknown key or an invalid value, or is
             empty.
     """
-    data = parse_yaml(read_text(path), str(path))
+    data = parse_yaml(read_text(path, "stress file"), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a stress file is a mapping of keys, got {short(data)}")
     try:

@@ -138,10 +138,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise RecipeError(f"{source}: no YAML: {one_line(error)}") from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, kind: str = "recipe") -> str:
     """Read a file up to the limit; a RecipeError gives the reason for a failure, and similar names.
 
-    Reading a pipe, a device or a file of the system, whose size is 0, may never end.
+    Reading a pipe, a device or a file of the system, whose size is 0, may never end. `kind` is what
+    the file should be.
     """
     try:
         status = path.stat()
@@ -150,10 +151,9 @@ def read_text(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(min(status.st_size, LARGEST + 1))
     except FileNotFoundError:
-        raise RecipeError(
-            f"{path}: no such recipe{_near_files(path)}; "
-            "`liquid-control recipes` lists those of the package"
-        ) from None
+        shipped = "; `liquid-control recipes` lists those of the package"
+        remedy = shipped if kind == "recipe" else ""
+        raise RecipeError(f"{path}: no such {kind}{_near_files(path)}{remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {one_line(error)}") from error
 

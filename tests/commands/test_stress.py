@@ -108,6 +108,11 @@ def test_what_a_file_cannot_say_is_named(tmp_path: Path, text: str, message: str
     assert all(part in str(caught.value) for part in pattern), caught.value
 
 
+def test_a_file_that_is_missing_is_named_as_what_it_should_be(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"stres.yaml: no such stress file$"):
+        load_stress(tmp_path / "stres.yaml")
+
+
 def test_rates_and_stress_are_two_evaluations(
     trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
