@@ -43,7 +43,7 @@ class Costs:
     """What was measured, in seconds and bytes."""
 
     act: float
-    """Of a block's control step, whatever the number of its environments."""
+    """Of a control step of a block, for any number of its environments."""
     step: float
     """Of an environment's control step, beside that."""
     learn: float
@@ -74,7 +74,7 @@ class Plan:
     """Seconds of a round trip."""
     is_beside: bool
     """Whether learning goes on while the next round is collected, and takes the same time
-    whatever the number of machines (SAC); else it is proportional to the steps (PPO)."""
+    for any number of machines (SAC); else it is proportional to the steps (PPO)."""
 
     def rate(self, costs: Costs, machines: int) -> tuple[float, float]:
         """Return control steps per second, and the share of time for which the learner waits."""

@@ -72,6 +72,7 @@ CIRCUITS: dict[str, dict[str, Any]] = {
     "cfc": {"neurons": "cfc", "wiring": NCP},
     "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
     "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
+    "lrc": {"neurons": "lrc", "wiring": NCP},
     "dense": {"neurons": "cfc", "wiring": DENSE},
     "lstm": {"neurons": "lstm", "wiring": DENSE},
     "gru": {"neurons": "gru", "wiring": DENSE},

@@ -1,4 +1,4 @@
-"""Units of the entries of observations and actions, as far as a MuJoCo model tells them."""
+"""Units of the entries of observations and actions, as far as a MuJoCo model gives them."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def to_c(
 
 
 def number(value: float) -> str:
-    """Return a literal that is exactly a single-precision number, whatever the locale."""
+    """Return a literal that is exactly a single-precision number, in every locale."""
     text = f"{np.float32(value):.9g}"
     return text + ("f" if "." in text or "e" in text else ".0f")
 

@@ -303,10 +303,10 @@ def test_a_block_collects_what_its_environments_alone_would() -> None:
         info = steps[end.step].infos[end.env - first]
         theirs = info["terminal_observation"]["observation"]
         assert np.array_equal(end.observation["observation"], theirs)
-    told = [(rewards, dones, infos) for rewards, dones, infos in collected.steps()]
-    assert [len(infos) for *_, infos in told] == [NUM_ENVS] * 40
+    reported = [(rewards, dones, infos) for rewards, dones, infos in collected.steps()]
+    assert [len(infos) for *_, infos in reported] == [NUM_ENVS] * 40
     for end, info in zip(collected.ends, collected.infos, strict=True):
-        assert told[end.step][2][end.env] is info
+        assert reported[end.step][2][end.env] is info
         assert info["episode"]["l"] > 0
 
 
