@@ -62,8 +62,8 @@ def push(files: Mapping[str, bytes], address: Address, *, private: bool) -> str:
     Raises:
         CommandError: huggingface_hub is missing, or the Hub cannot be reached or refuses.
     """
-    hub = _library()
-    with _errors_name(hub, f"{address} is not pushed"):
+    hub, errors = _library()
+    with _errors_name(errors, f"{address} is not pushed"):
         api = hub.HfApi()
         url = api.create_repo(repo_id=address.repo, private=private, exist_ok=True)
         api.create_commit(
@@ -84,15 +84,16 @@ def pull(address: Address) -> Path:
     Raises:
         CommandError: huggingface_hub is missing, or the Hub cannot be reached or has no such file.
     """
-    hub = _library()
-    with _errors_name(hub, f"{address} is not pulled"):
+    hub, errors = _library()
+    with _errors_name(errors, f"{address} is not pulled"):
         path = hub.hf_hub_download(repo_id=address.repo, filename=FILE, revision=address.revision)
     return Path(path).resolve()  # the cache links to files, and links are not read
 
 
-def _library() -> Any:
+def _library() -> tuple[Any, Any]:
+    """Return the library and its module of errors, which it does not import by itself."""
     try:
-        return import_module("huggingface_hub")
+        return import_module("huggingface_hub"), import_module("huggingface_hub.errors")
     except ModuleNotFoundError as error:
         raise CommandError(
             f"{error.name} is missing: pip install 'liquid-control[hub]'", page=PAGE
@@ -100,12 +101,12 @@ def _library() -> Any:
 
 
 @contextmanager
-def _errors_name(hub: Any, what: str) -> Iterator[None]:
+def _errors_name(errors: Any, what: str) -> Iterator[None]:
     """Report what the Hub and the network raise as one line, with a remedy."""
-    refused = hub.errors.HfHubHTTPError
+    refused = errors.HfHubHTTPError
     try:
         yield
-    except hub.errors.RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise CommandError(
             f"{what}: there is no such repository, or you may not see it; `hf auth login` stores "
             "a token",
@@ -114,4 +115,6 @@ def _errors_name(hub: Any, what: str) -> Iterator[None]:
     except (OSError, ValueError, *refused.__bases__) as error:  # a base is of the HTTP client
         offline = isinstance(error, OSError) and not isinstance(error, refused)
         remedy = "; is this machine online?" if offline else ""
-        raise CommandError(f"{what}: {cut(one_line(error), 300)}{remedy}", page=PAGE) from error
+        raise CommandError(
+            f"{what}: {cut(one_line(error).rstrip('.'), 300)}{remedy}", page=PAGE
+        ) from error

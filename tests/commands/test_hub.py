@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +41,13 @@ class AddedFile:
     path_or_fileobj: bytes
 
 
+ERRORS = SimpleNamespace(HfHubHTTPError=RefusedError, RepositoryNotFoundError=NoRepositoryError)
+
+
 class LocalHub:
     """The part of huggingface_hub that is used, over a folder in the place of the Hub."""
 
     CommitOperationAdd = AddedFile
-    errors = SimpleNamespace(HfHubHTTPError=RefusedError, RepositoryNotFoundError=NoRepositoryError)
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.calls = folder, []
@@ -75,6 +79,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
     """A Hub in a folder, and an empty working directory."""
     library = LocalHub(tmp_path / "hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", ERRORS)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return library
@@ -197,6 +202,21 @@ def test_the_real_library_takes_these_arguments(monkeypatch: pytest.MonkeyPatch)
         hub.pull(hub.Address.of(REPO))
     with pytest.raises(CommandError, match=f"hub:{REPO} is not pushed: .*is this machine online"):
         hub.push({"a": b""}, hub.Address.of(REPO), private=False)
+
+
+def test_a_process_that_has_imported_nothing_else_says_that_it_is_offline(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    done = subprocess.run(
+        [sys.executable, "-m", "liquid_control", "evaluate", f"hub:{REPO}"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(RECIPE.parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"hub:{REPO} is not pulled" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_example_policies_are_small_and_act_as_their_evaluation_says(
