@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from comparison_rows import POINTS, Observe, Rates, Result, Training, append, read, reported
+from comparison_rows import POINTS, Observe, Rates, Result, Training, reported
+from rows import append, read
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -238,14 +239,11 @@ def create(training: Training, env: VecEnv) -> BaseAlgorithm:
 
 def train(training: Training, models: Path | None) -> Result:
     """Train one agent, and measure it."""
-    torch.set_num_threads(1)
     robot = Robot.of(training.task)
     usual = {"interval": robot.varying()} if training.rates == "varying" else {}
-    env = normalised(training, robots(training, NUM_ENVS, training.seed, **usual))
-    model = create(training, env)
     curve = Curve(training.steps)
     start = time.process_time()
-    model.learn(training.steps, callback=curve)
+    model, env = learn(training, usual, curve)
     seconds = time.process_time() - start
     if models is not None:
         name = f"{training.task}-{training.observe}-{training.rates}-{training.clock}"
@@ -269,6 +267,16 @@ def train(training: Training, models: Path | None) -> Result:
         cpu_seconds=round(seconds),
         microseconds=round(1e6 * seconds_per_decision(model, unseen), 1),
     )
+
+
+def learn(
+    training: Training, conditions: Mapping[str, Any], callback: BaseCallback | None = None
+) -> tuple[BaseAlgorithm, VecEnv]:
+    """Train an agent with one thread; return it, and its environments."""
+    torch.set_num_threads(1)
+    env = normalised(training, robots(training, NUM_ENVS, training.seed, **conditions))
+    model = create(training, env)
+    return model.learn(training.steps, callback=callback), env
 
 
 def unseen_robots(training: Training, env: VecEnv, conditions: Mapping[str, Any]) -> VecEnv:
@@ -346,7 +354,7 @@ def summary(results: Iterable[Result]) -> list[list[str]]:
 
 def main(arguments: Arguments) -> None:
     """Train what is not in the table yet, and print the table."""
-    done = {each.training for each in read(arguments.table)}
+    done = {each.training for each in read(arguments.table, Result)}
     wanted = [
         Training(
             task,
@@ -383,7 +391,7 @@ def main(arguments: Arguments) -> None:
         "deterministic",
         "over PPO:mlp",
     )
-    print_table(header, summary(reported(read(arguments.table))))
+    print_table(header, summary(reported(read(arguments.table, Result))))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from comparison_rows import POINTS, Result, read, reported
+from comparison_rows import POINTS, Result, reported
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from picture import COLOURS
+from rows import read
 
 from liquid_control.sweeps.references import reference_of
 from liquid_control.sweeps.statistics import Estimate, curve, estimate_iqm, iqm
@@ -257,7 +258,7 @@ def _number(value: float, digits: int = 0) -> str:
 
 def main(arguments: Arguments) -> None:
     """Draw the figures, and replace the tables of the page."""
-    rows = reported(read(arguments.table))
+    rows = reported(read(arguments.table, Result))
     if not rows:
         raise SystemExit(f"{arguments.table} has no rows to report; run benchmarks/comparison.py")
     before, _, rest = arguments.page.read_text("utf-8").partition(BEGIN)

@@ -1,12 +1,10 @@
-"""Rows of the comparison of agents, and the table that holds them."""
+"""Rows of the comparison of agents."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Literal
 
 Observe = Literal["full", "positions", "velocities"]
 Rates = Literal["nominal", "varying"]
@@ -100,38 +98,6 @@ class Result(Training):
         return Training(**{field.name: getattr(self, field.name) for field in fields(Training)})
 
 
-NAMES = [field.name for field in fields(Result)]
-TYPES = get_type_hints(Result)
-
-
-def read(path: Path) -> list[Result]:
-    """Return the rows of a table, none if there is no table yet.
-
-    Raises:
-        ValueError: The file has other columns, or a cell is not what its column holds.
-    """
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != NAMES:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {NAMES}")
-        return [
-            Result(**{name: _from_cell(name, cell) for name, cell in row.items()}) for row in reader
-        ]
-
-
-def append(path: Path, result: Result) -> None:
-    """Append a row to a table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    begins = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if begins:
-            writer.writerow(NAMES)
-        writer.writerow([_to_cell(getattr(result, name)) for name in NAMES])
-
-
 def reported(results: Sequence[Result]) -> list[Result]:
     """Return the rows that are reported: seeds that nothing was tuned on, at the tuned rate.
 
@@ -159,29 +125,3 @@ def _tuned_rate(row: Result, results: Sequence[Result]) -> float:
     if tuning:
         return max(returns, key=lambda rate: sum(returns[rate]) / len(returns[rate]))
     return max(returns, key=lambda rate: len(returns[rate]))
-
-
-def _to_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) and abs(value) < 1 else str(value)
-
-
-def _from_cell(name: str, cell: str) -> Any:
-    return PARSERS.get(TYPES[name], str)(cell)
-
-
-def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda cell: parse(cell) if cell else None
-
-
-PARSERS: dict[Any, Callable[[str], Any]] = {
-    bool: {"True": True, "False": False}.__getitem__,
-    int: int,
-    float: float,
-    float | None: _optional(float),
-    int | None: _optional(int),
-    tuple[int, ...]: lambda cell: tuple(map(int, cell.split())),
-}
