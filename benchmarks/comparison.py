@@ -9,8 +9,9 @@ Agents on policy train in 16 environments of 128 steps with minibatches of 64, 1
 `log_std_init` -1; their learning rate falls to zero. LiquidPPO learns from sequences of 16 steps,
 with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO have
 VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP over
-four stacked observations. LiquidSAC makes 4 updates of 1024 control steps after each step of its 16
-environments, with critics of 128-128; SB3's SAC has its defaults, an update for every control step.
+four stacked observations, and `-d` stands for derivatives of the observation as further features.
+LiquidSAC makes 4 updates of 1024 control steps after each step of its 16 environments, with critics
+of 128-128; SB3's SAC has its defaults, an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -73,9 +74,11 @@ CIRCUITS: dict[str, dict[str, Any]] = {
     "cfc": {"neurons": "cfc", "wiring": NCP},
     "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
     "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
+    "cfc-d": {"neurons": "cfc", "wiring": NCP, "derivatives": (0.0,)},
     "lrc": {"neurons": "lrc", "wiring": NCP},
     "dense": {"neurons": "cfc", "wiring": DENSE},
     "lstm": {"neurons": "lstm", "wiring": DENSE},
+    "lstm-d": {"neurons": "lstm", "wiring": DENSE, "derivatives": (0.0,)},
     "gru": {"neurons": "gru", "wiring": DENSE},
 }
 THEIRS = ("PPO:mlp", "PPO:stack", "RecurrentPPO:lstm", "SAC:mlp", "SAC:stack")

@@ -231,7 +231,12 @@ class LiquidPPO(SavedAgent, PPO):
         states, self._state = unrolled.states[:-1], unrolled.states[-1]
         if not goes_on:
             return False
-        features, elapsed_time = self._observe(self._last_obs, n_rollout_steps - 1)
+        assert self._last_episode_starts is not None
+        starts = torch.as_tensor(self._last_episode_starts, device=self.device)
+        place = n_rollout_steps - 1, self.num_timesteps
+        features, elapsed_time = observe(
+            self.policy, self._last_obs, transitions.features[-1], starts, *place
+        )
         rollout_buffer.states = states
         rollout_buffer.rollout = finish_rollout(
             self.policy,
@@ -403,10 +408,6 @@ class LiquidPPO(SavedAgent, PPO):
         """Return the value of a schedule at the current progress."""
         assert callable(schedule)  # SB3 has wrapped numbers in functions
         return schedule(self._current_progress_remaining)
-
-    def _observe(self, observation: Any, step: int) -> tuple[Tensor, Tensor]:
-        """Return features and elapsed time of finite observations; `step` is for the error."""
-        return observe(self.policy, observation, step, self.num_timesteps)
 
     def learn(
         self: SelfLiquidPPO,

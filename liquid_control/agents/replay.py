@@ -16,7 +16,7 @@ from torch import Tensor
 
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import Field, check_arrays
-from liquid_control.policies.observations import feature_count
+from liquid_control.policies.observations import feature_count, privileged_count
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class SequenceReplay:
         optimize_memory_usage: must be False; each observation is stored once.
         sequence_length: steps of a window, T.
         burn_in: steps ahead of a window, at most T.
+        derivatives: how many of each feature are stored beside it, unless it is privileged.
 
     Raises:
         ValueError: a number does not fit the others.
@@ -92,6 +93,7 @@ class SequenceReplay:
         *,
         sequence_length: int = 32,
         burn_in: int = 16,
+        derivatives: int = 0,
     ) -> None:
         if optimize_memory_usage:
             raise ValueError(
@@ -115,8 +117,9 @@ class SequenceReplay:
         self.sequence_length, self.burn_in = sequence_length, burn_in
         self.n_envs, self.device = n_envs, torch.device(device)
         self.rows = spans * sequence_length
+        features = feature_count(observation_space)
         sizes = {
-            "features": feature_count(observation_space),
+            "features": features + derivatives * (features - privileged_count(observation_space)),
             "actions": math.prod(action_space.shape or ()),
             **dict.fromkeys(SINGLES, 1),
         }

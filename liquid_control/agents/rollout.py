@@ -90,7 +90,7 @@ def finish_rollout(
     """
     observed = torch.cat([transitions.elapsed_time[1:], elapsed_time[None]])
     if ends:
-        place, (_, at_end) = gather(policy, ends)
+        place, (_, at_end) = gather(policy, ends, transitions.features)
         observed[place] = at_end
     seconds = transitions.seconds
     duration = torch.where(seconds.isnan(), observed, seconds) / policy.nominal_interval
@@ -100,7 +100,7 @@ def finish_rollout(
     next_values = torch.cat([unrolled.values[1:], last])
     terminated = ended.clone()
     if truncated := [end for end in ends if end.truncated]:
-        place, last_seen = gather(policy, truncated)
+        place, last_seen = gather(policy, truncated, transitions.features)
         terminated[place] = False
         next_values[place] = _terminal_values(
             policy, transitions, unrolled.states, length, place, *last_seen

@@ -58,6 +58,7 @@ from liquid_control.collectors.transitions import (
     gather,
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
+from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
@@ -182,12 +183,14 @@ class LiquidSAC(SavedAgent, SAC):
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
+        derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives"))
+        self.replay_buffer_kwargs["derivatives"] = len(derivatives)
         super()._setup_model()
         if isinstance(self.env, WorkerVecEnv):
             self._check_for_workers()
         self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
         self._state: Tensor | None = None
-        self._previous_actions: Tensor | None = None
+        self._previous_step: Tensor | None = None
         self._updates_behind = 0  # the weights that acted in the last round
 
     def _check_for_workers(self) -> None:
@@ -210,14 +213,14 @@ class LiquidSAC(SavedAgent, SAC):
         policy = self.policy
         if self._state is None or len(self._state) != n_envs:
             self._state = policy.initial_actor_critic_state(n_envs)
-            self._previous_actions = self._state.new_zeros(n_envs, policy.action_size)
-        assert self._previous_actions is not None
-        features, elapsed_time = self._observe(self._last_obs)
+            self._previous_step = policy.initial_previous_step(n_envs)
+        assert self._previous_step is not None
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
+        before = policy.previous_features(self._previous_step)
+        features, elapsed_time = self._observe(self._last_obs, before, starts)
+        previous = self._previous_step[:, : policy.action_size]
         with torch.no_grad():
-            now = policy.signal(
-                features[None], elapsed_time[None], starts[None], self._previous_actions[None]
-            )
+            now = policy.signal(features[None], elapsed_time[None], starts[None], previous[None])
             activity, _, state = policy.unroll(now, self._state)
             if self.num_timesteps < learning_starts:
                 sampled = np.stack([self.action_space.sample() for _ in range(n_envs)])
@@ -251,13 +254,16 @@ class LiquidSAC(SavedAgent, SAC):
         assert self.env is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
-        _, elapsed_time = self._observe(new_obs)
+        starts = torch.as_tensor(dones, device=self.device)
+        _, elapsed_time = self._observe(new_obs, self._acted["features"], starts)
         ends = find_episode_ends(0, dones, infos)
         lasted = torch.from_numpy(seconds_of_steps(infos, self.env)).to(self.device)
         self._store(self._state, self._acted, rewards, elapsed_time, lasted, dones, ends)
         if self.policy.normalizer is not None:
             self.policy.normalizer.update(self._acted["features"])
-        self._state, self._previous_actions = self._state_after, self._acted["actions"]
+        self._state = self._state_after
+        acted = self._acted["actions"], self._acted["features"]
+        self._previous_step = self.policy.previous_step(*acted)
         self._last_obs = new_obs
         self._last_episode_starts = dones
 
@@ -285,7 +291,7 @@ class LiquidSAC(SavedAgent, SAC):
         policy = self.policy
         terminated, final = torch.zeros_like(rewards), None
         if ends:
-            (_, env), (features, at_end) = gather(policy, ends)
+            (_, env), (features, at_end) = gather(policy, ends, acted["features"][None])
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
             # Nothing is bootstrapped from where an episode terminated, so it may not be finite.
             features = torch.where(truncated[:, None], features, 0.0)
@@ -349,10 +355,13 @@ class LiquidSAC(SavedAgent, SAC):
             self._begin_round(env, steps, self.num_timesteps)
         collected = env.finish()
         self._updates_behind = self._n_updates - collected.version
-        _, last_time = self._observe(collected.observation)
         transitions = collected.transitions.to(self.device)
+        starts = torch.as_tensor(collected.starts, device=self.device)
+        features, actions = transitions.features[-1], transitions.actions[-1]
+        _, last_time = self._observe(collected.observation, features, starts)
         states = self._states_of(transitions)
-        self._state, self._previous_actions = states[-1], transitions.actions[-1]
+        self._state = states[-1]
+        self._previous_step = self.policy.previous_step(actions, features)
         self._last_obs, self._last_episode_starts = collected.observation, collected.starts
         if self.policy.normalizer is not None:
             self.policy.normalizer.update(transitions.features)
@@ -392,15 +401,15 @@ class LiquidSAC(SavedAgent, SAC):
         policy, count = self.policy, env.num_envs
         if self._state is None or len(self._state) != count:
             self._state = policy.initial_actor_critic_state(count)
-            self._previous_actions = self._state.new_zeros(count, policy.action_size)
-        assert self._previous_actions is not None
+            self._previous_step = policy.initial_previous_step(count)
+        assert self._previous_step is not None
         assert self._last_episode_starts is not None
         own = self._state[:, : policy.actor_circuit.state_size]
         env.begin(
             policy,
             self._last_obs,
             self._last_episode_starts,
-            torch.cat([own, self._previous_actions], dim=1),
+            torch.cat([own, self._previous_step], dim=1),
             steps,
             timesteps=timesteps,
             random_steps=-(-max(self.learning_starts - timesteps, 0) // count),
@@ -414,9 +423,10 @@ class LiquidSAC(SavedAgent, SAC):
         Workers return none: the states of both circuits are larger than the rest of a step.
         """
         assert self._state is not None
-        assert self._previous_actions is not None
+        assert self._previous_step is not None
         features, elapsed_time, episode_start, actions, *_ = transitions
-        previous = torch.cat([self._previous_actions[None], actions[:-1]])
+        before = self._previous_step[None, :, : self.policy.action_size]
+        previous = torch.cat([before, actions[:-1]])
         signal = self.policy.signal(features, elapsed_time, episode_start, previous)
         return self.policy.states(signal, self._state, 1)
 
@@ -526,9 +536,11 @@ class LiquidSAC(SavedAgent, SAC):
             self.policy.optimizer.param_groups[0]["lr"] = rate
             self.logger.record("train/recurrent_learning_rate", rate)
 
-    def _observe(self, observation: Any) -> tuple[Tensor, Tensor]:
-        """Return features and elapsed time of finite observations."""
-        return observe(self.policy, observation, None, self.num_timesteps)
+    def _observe(
+        self, observation: Any, previous: Tensor | None, starts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return features and elapsed time of finite observations, see `StatefulPolicy.observe`."""
+        return observe(self.policy, observation, previous, starts, None, self.num_timesteps)
 
     def learn(
         self: SelfLiquidSAC,
@@ -563,7 +575,7 @@ class LiquidSAC(SavedAgent, SAC):
 
     def training_state_dict(self) -> Groups:
         """The replay, and recurrent states and last actions of the episodes under way."""
-        parts = {"state": self._state, "actions": self._previous_actions}
+        parts = {"state": self._state, "actions": self._previous_step}
         episodes = {name: part for name, part in parts.items() if part is not None}
         return {"episodes": episodes, "replay": self.replay_buffer.state_dict()}
 
@@ -574,7 +586,7 @@ class LiquidSAC(SavedAgent, SAC):
             CheckpointError: it does not fit this agent; nothing is changed then.
         """
         own = self.policy.initial_actor_critic_state(self.n_envs)
-        actions = own.new_zeros(self.n_envs, self.policy.action_size)
+        actions = self.policy.initial_previous_step(self.n_envs)
         rest = {name: group for name, group in state.items() if name != "replay"}
         episodes = check_known(rest, {"episodes": {"state": own, "actions": actions}})
         if len(episodes["episodes"]) == 1:
@@ -588,7 +600,7 @@ class LiquidSAC(SavedAgent, SAC):
             )
         self.replay_buffer.load_state_dict(state["replay"], own.shape[-1])
         self._state = episodes["episodes"].get("state")
-        self._previous_actions = episodes["episodes"].get("actions")
+        self._previous_step = episodes["episodes"].get("actions")
 
     def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
         """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none."""
@@ -608,7 +620,7 @@ class LiquidSAC(SavedAgent, SAC):
             self.replay_buffer.load(file, self.policy.initial_actor_critic_state(1).shape[-1])
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ["_state", "_previous_actions", "_acted", "_state_after"]
+        ours = ["_state", "_previous_step", "_acted", "_state_after"]
         return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

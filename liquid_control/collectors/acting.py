@@ -63,10 +63,11 @@ def act(
         NotFinite: an observation, an action or a reward is NaN or infinite.
         ValueError: an elapsed time is refused, see `StatefulPolicy.observe`.
     """
-    number = 0
+    number, previous = 0, policy.previous_features(state)
     while True:
-        features, elapsed_time = observe(policy, observation, max(number - 1, 0), timesteps)
         starts = torch.as_tensor(episode_start, device=policy.device)
+        place = max(number - 1, 0), timesteps
+        features, elapsed_time = observe(policy, observation, previous, starts, *place)
         with torch.no_grad():
             actions, state = policy(features, elapsed_time, state, starts)
             if number < random_steps:
@@ -87,13 +88,21 @@ def act(
             seconds=torch.from_numpy(seconds_of_steps(infos, env)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
-        episode_start = dones
+        episode_start, previous = dones, features
         number += 1
 
 
 def observe(
-    policy: StatefulPolicy, observation: Any, step: int | None, timesteps: int
+    policy: StatefulPolicy,
+    observation: Any,
+    previous: Tensor | None,
+    starts: Tensor,
+    step: int | None,
+    timesteps: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return features and elapsed time of finite observations; numbers are for the error."""
+    """Return features and elapsed time of finite observations.
+
+    Arguments as in `StatefulPolicy.observe`; `step` and `timesteps` are for the error.
+    """
     check_observation(observation, step, timesteps)
-    return policy.observe(obs_as_tensor(observation, policy.device))
+    return policy.observe(obs_as_tensor(observation, policy.device), previous, starts)

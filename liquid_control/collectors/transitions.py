@@ -70,12 +70,18 @@ Place = tuple[Tensor, Tensor]
 
 
 def gather(
-    policy: StatefulPolicy, ends: Sequence[EpisodeEnd]
+    policy: StatefulPolicy, ends: Sequence[EpisodeEnd], features: Tensor
 ) -> tuple[Place, tuple[Tensor, Tensor]]:
-    """Return where episodes ended, and the features and elapsed time of their last observations."""
+    """Return where episodes ended, and the features and elapsed time of their last observations.
+
+    Args:
+        policy: that acted.
+        ends: of the episodes.
+        features: (T, B, features) of the steps that ended them, and of others.
+    """
     step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
-    observations = [each.observation for each in ends]
-    return (step, env), policy.split(obs_as_tensor(_stack(observations), policy.device))
+    observations = obs_as_tensor(_stack([each.observation for each in ends]), policy.device)
+    return (step, env), policy.split(observations, features[step, env])
 
 
 def _stack(observations: list[Any]) -> Any:

@@ -17,6 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.soft import SoftLiquidPolicy
+from liquid_control.policies.stateful import StatefulPolicy
 from liquid_control.wiring import Wiring
 
 Array = NDArray[Any]
@@ -236,7 +237,7 @@ def activity_of(
         starts: (T, 1), nonzero where an episode starts.
     """
     circuit = policy.actor_circuit
-    features, elapsed_time = policy.observe(policy.obs_to_tensor(observations)[0])
+    features, elapsed_time = observed_in_turn(policy, observations, starts)
     features = features[:, : getattr(policy, "observed", None)]  # without what is privileged
     # A soft policy receives its own previous actions, rescaled; other policies do not.
     chosen = policy.from_env(actions) if isinstance(policy, SoftLiquidPolicy) else features
@@ -253,6 +254,26 @@ def activity_of(
         activity[:, 0].cpu().numpy(),
         None if constants is None else constants[:, 0].cpu().numpy(),
     )
+
+
+def observed_in_turn(
+    policy: Any, observations: Observation, starts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features and elapsed time of consecutive steps; arguments as in `activity_of`."""
+    tensors = policy.obs_to_tensor(observations)[0]
+    if not (isinstance(policy, StatefulPolicy) and policy.derivatives.size):
+        observed: tuple[torch.Tensor, torch.Tensor] = policy.observe(tensors)
+        return observed
+    steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for step, start in enumerate(starts):
+        now = (
+            {name: part[step, None] for name, part in tensors.items()}
+            if isinstance(tensors, dict)
+            else tensors[step, None]
+        )
+        steps.append(policy.observe(now, steps[-1][0] if steps else None, start))
+    features, elapsed_time = zip(*steps, strict=True)
+    return torch.cat(features), torch.cat(elapsed_time)
 
 
 def physics_state(task: MujocoEnv) -> NDArray[np.float64]:

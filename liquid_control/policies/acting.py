@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from operator import is_
 from types import ModuleType
@@ -155,7 +154,8 @@ class FusedActor:
         nominal, actions = policy.nominal_interval, policy.action_space
         self._reader = Reader(policy.acting_space, nominal)
         self._shapes = self._reader.feature_shapes
-        self._state_shape = (1, circuit.state_size)
+        self._derivatives = policy.derivatives
+        self._state_shape = tuple(policy.initial_actor_state(1).shape)
         self._action_shape = actions.shape
         self._is_bounded = type(policy.distribution) is Gaussian and actions.dtype == np.float32
         shortest, longest = bounds_of_elapsed_time(
@@ -166,7 +166,7 @@ class FusedActor:
             network_of(module, encoder) if encoder else None,
             network_of(module, head),
             [0 if each is None else each.numel() for each in tensors],
-            features=sum(math.prod(shape) for shape in self._shapes),
+            features=policy.observed,
             clip=0.0 if normalizer is None else normalizer.clip,
             time_scale=circuit.time_scale,
             nominal=policy.actor.time_scale,
@@ -224,15 +224,21 @@ class FusedActor:
         if [array.shape for array in arrays] != self._shapes:
             return None
         features = arrays[0] if len(arrays) == 1 else np.concatenate(list(map(np.ravel, arrays)))
+        before = state
+        if self._derivatives.size:
+            features = self._derive(features, elapsed_time, state)
+            before = None if state is None else state[:, : self._circuit.state_size].copy()
         tensors = self._fixed
         if tensors is None:
             computed = [*self._before, *self._parameters(), *self._after]
             tensors = self._actor.tensors(addresses(computed))
         bounded = deterministic and self._is_bounded
-        found = self._actor.act(tensors, features, elapsed_time, state, bounded)
+        found = self._actor.act(tensors, features, elapsed_time, before, bounded)
         if found is None:
             return None
         outputs, after = found
+        if self._derivatives.size:
+            after = np.concatenate([after, features[None]], axis=1)
         if self._is_bounded:
             if not deterministic:
                 noise = torch.randn(1, len(outputs), device="cpu", dtype=torch.float32)
@@ -242,6 +248,16 @@ class FusedActor:
             distribution = self._policy.distribution_with(torch.from_numpy(outputs)[None])
             actions = distribution.get_actions(deterministic=deterministic)
         return self._policy.for_env(actions).squeeze(axis=0), after
+
+    def _derive(
+        self, features: NDArray[Any], elapsed_time: float, state: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Return features with their derivatives, given the state before them."""
+        previous = None if state is None else torch.from_numpy(state[:, -self._derivatives.width :])
+        rows = torch.from_numpy(features.astype(np.float32).reshape(1, -1))
+        seconds = torch.tensor([elapsed_time], device="cpu", dtype=torch.float32)
+        derived: NDArray[np.float32] = self._derivatives(rows, seconds, previous, None)[0].numpy()
+        return derived
 
     def predict(
         self, observation: Any, state: Any, episode_start: Any, deterministic: bool

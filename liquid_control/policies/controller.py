@@ -131,9 +131,10 @@ class Controller:
             assert isinstance(tensors, dict)
             tensors[ELAPSED_TIME] = torch.tensor([[elapsed]], device=self._device)
         with torch.no_grad():
-            features, elapsed_time = self._policy.observe(tensors)
-            start = features.new_full((1,), float(first))
             before = torch.from_numpy(self._state).to(self._device)
+            start = before.new_full((1,), float(first))
+            previous = self._policy.previous_features(before)
+            features, elapsed_time = self._policy.observe(tensors, previous, start)
             chosen, state = self._policy(features, elapsed_time, before, start, True)
         action: NDArray[Any] = self._policy.for_env(chosen).squeeze(axis=0)
         if not np.isfinite(action).all():

@@ -58,10 +58,10 @@ class FusedPolicy:
         seen = (features, clock(elapsed_time, policy.nominal_interval))
         of_actor = (policy._for_actor(features).contiguous(), seen[1])
         flow = (elapsed_time.contiguous(), starts.contiguous())
-        self._activity = self._actor.forward(of_actor, policy.actor_part(state), *flow)
+        self._activity = self._actor.forward(of_actor, policy._actor_state(state), *flow)
         rows = self._activity.flatten(0, 1)
         if self._twin is not None:
-            critic = self._twin.forward(seen, state[:, circuit.state_size :], *flow)
+            critic = self._twin.forward(seen, policy.critic_part(state), *flow)
             values = self._value.forward([critic.flatten(0, 1)])
         elif isinstance(policy.critic, SharedCritic):
             values = self._value.forward([rows])

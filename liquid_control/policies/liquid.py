@@ -77,6 +77,7 @@ class LiquidPolicy(StatefulPolicy):
         super().__init__(
             observation_space,
             action_space,
+            derivatives=chosen.derivatives,
             optimizer_kwargs={"eps": 1e-5, "fused": True, **(chosen.optimizer_kwargs or {})},
         )
         motor = motor_pool(chosen.wiring, action_parameters(action_space))
@@ -101,7 +102,8 @@ class LiquidPolicy(StatefulPolicy):
         self.distribution = make_distribution(action_space)
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
-        self.state_size = self.actor_circuit.state_size + self.critic.state_size
+        remembered = self.derivatives.width if self.derivatives.size else 0
+        self.state_size = self.actor_circuit.state_size + self.critic.state_size + remembered
         self.optimizer = self._new_optimizer(lr_schedule(1))
 
     def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
@@ -143,11 +145,20 @@ class LiquidPolicy(StatefulPolicy):
 
     def actor_part(self, state: Tensor) -> Tensor:
         """Return the actor's part of the state of actor and critic, for `forward`."""
+        return self._with_features(self._actor_state(state), state[:, -self.observed :])
+
+    def _actor_state(self, state: Tensor) -> Tensor:
+        """Return the state of the actor's circuit, which comes first in every state."""
         return state[:, : self.actor_circuit.state_size]
 
+    def critic_part(self, state: Tensor) -> Tensor:
+        """Return the critic's part of the state of actor and critic."""
+        return state[:, self.actor_circuit.state_size :][:, : self.critic.state_size]
+
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """Return zeros for the actor's circuit, (batch_size, size)."""
-        return self.actor_circuit.initial_state(batch_size)
+        """Return zeros for the actor's circuit and the previous features, (batch_size, size)."""
+        fresh = self.actor_circuit.initial_state(batch_size)
+        return self._with_features(fresh, fresh.new_zeros(batch_size, self.observed))
 
     def forward(
         self,
@@ -162,7 +173,7 @@ class LiquidPolicy(StatefulPolicy):
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds.
-            state: (batch, size) of the actor's circuit, see `initial_actor_state`.
+            state: (batch, size) of the actor, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the most likely action.
 
@@ -171,10 +182,11 @@ class LiquidPolicy(StatefulPolicy):
         """
         seen = self._normalize(self._for_actor(features))
         signal = Signal(seen[None], elapsed_time[None], episode_start[None])
-        activity, state = self.actor(signal, state)
+        activity, after = self.actor(signal, self._actor_state(state))
         motor = self.actor_circuit.readout(activity[0])
         distribution = self.distribution_of(motor, self.mask_of(features))
-        return distribution.get_actions(deterministic=deterministic), state
+        actions = distribution.get_actions(deterministic=deterministic)
+        return actions, self._with_features(after, features)
 
     def acting_state_dict(self) -> dict[str, Tensor]:
         """Return the part of `state_dict` that acting depends on: all but the critic's."""
@@ -267,10 +279,9 @@ class LiquidPolicy(StatefulPolicy):
         """
         seen = self._normalize(self.for_critic(features))
         signal = Signal(seen, elapsed_time, episode_start)
-        activity, actor_state = self.actor(self._actor_signal(signal), self.actor_part(state))
-        critic_state = state[:, self.actor_circuit.state_size :]
-        values, critic_state = self.critic(signal, critic_state, activity)
-        after = torch.cat([actor_state, critic_state], dim=1)
+        activity, own = self.actor(self._actor_signal(signal), self._actor_state(state))
+        values, of_critic = self.critic(signal, self.critic_part(state), activity)
+        after = self._with_features(torch.cat([own, of_critic], dim=1), features[-1])
         return self.actor_circuit.readout(activity), values, after
 
     def states(
@@ -296,11 +307,14 @@ class LiquidPolicy(StatefulPolicy):
         """
         seen = self._normalize(self.for_critic(features))
         signal = Signal(seen, elapsed_time, episode_start)
-        states = self.actor.states(self._actor_signal(signal), self.actor_part(state), length)
-        if not isinstance(self.critic, TwinCritic):
-            return states
-        of_critic = state[:, self.actor_circuit.state_size :]
-        return torch.cat([states, self.critic.body.states(signal, of_critic, length)], dim=-1)
+        states = [self.actor.states(self._actor_signal(signal), self._actor_state(state), length)]
+        if isinstance(self.critic, TwinCritic):
+            states.append(self.critic.body.states(signal, self.critic_part(state), length))
+        if self.derivatives.size:
+            last = [part[-1] for part in features.split(length)]
+            remembered = self.derivatives.remembered(torch.stack(last))
+            states.append(torch.cat([state[None, :, -self.observed :], remembered]))
+        return states[0] if len(states) == 1 else torch.cat(states, dim=-1)
 
     def _actor_signal(self, signal: Signal) -> Signal:
         return signal._replace(features=self._for_actor(signal.features))
@@ -331,6 +345,8 @@ class LiquidPolicy(StatefulPolicy):
 
     def _images(self, options: LiquidPolicyOptions) -> Images | None:
         found = list(image_spaces(without_mask(self.observation_space)).values())
+        if found and self.derivatives.size:
+            raise ValueError("derivatives of images are not supported; leave out derivatives")
         first = self.observed - sum(map(get_flattened_obs_dim, found))
         return images_among(found, first, options.image_layers, options.image_features)
 

@@ -5,6 +5,7 @@ A default is written here and nowhere else. Recipes derive their keys from these
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
@@ -85,6 +86,18 @@ def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
     return sizes
 
 
+def check_seconds(name: str, values: Sequence[float] | None) -> tuple[float, ...]:
+    """Return time constants as a tuple; None means none."""
+    if isinstance(values, str) or not isinstance(values, Sequence | None):
+        raise TypeError(f"{name} must list seconds, such as [0.0], got {values!r}")
+    for value in values or ():
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ValueError(
+                f"{name} must list seconds of at least 0, such as [0.0], got {value!r}"
+            )
+    return tuple(map(float, values or ()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CircuitOptions(Options):
     """Options of every policy; all of them are JSON-able.
@@ -100,6 +113,9 @@ class CircuitOptions(Options):
         nominal_interval: seconds; the circuits' unit of time. Agents take it from the task.
         allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
             the nominal interval. Agents take it from the task.
+        derivatives: time constants in seconds of filtered derivatives of the observation, which are
+            features of their own; 0 is the difference quotient. Needs `normalize_observations`,
+            since their scale is another one.
         normalize_observations: keep running moments of the observations and normalise with them.
         optimizer_kwargs: arguments of Adam besides the learning rate.
     """
@@ -108,6 +124,7 @@ class CircuitOptions(Options):
     wiring: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_WIRING)
     neuron_kwargs: Mapping[str, Any] | None = None
     encoder: Sequence[int] | None = None
+    derivatives: Sequence[NonNegativeFloat] | None = None
     critic_wiring: Mapping[str, Any] | None = None
     nominal_interval: PositiveFloat = 1.0
     allow_any_interval: bool = False
@@ -119,6 +136,11 @@ class CircuitOptions(Options):
         fill_wiring(self.wiring)
         for name in ("neuron_kwargs", "optimizer_kwargs"):
             check_mapping(name, getattr(self, name))
+        if check_seconds("derivatives", self.derivatives) and not self.normalize_observations:
+            raise ValueError(
+                "derivatives need normalize_observations=True, since their scale is not that of "
+                "the observations"
+            )
 
     def with_motor(self: SelfCircuitOptions, motor: int) -> SelfCircuitOptions:
         """Return the options with a number of motor neurons where the wirings leave it open."""

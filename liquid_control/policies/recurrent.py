@@ -32,8 +32,9 @@ except ModuleNotFoundError as error:
         'LiquidRecurrentPolicy needs sb3-contrib; pip install "liquid-control[contrib]"'
     ) from error
 
+LEFT_TO_SB3 = ("normalize_observations", "derivatives")
 ARGUMENTS = tuple(
-    option.name for option in fields(LiquidPolicyOptions) if option.name != "normalize_observations"
+    option.name for option in fields(LiquidPolicyOptions) if option.name not in LEFT_TO_SB3
 )
 
 States = tuple[Tensor, ...]
@@ -55,7 +56,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
         use_sde: must be False; SB3 passes it.
-        **arguments: those of `LiquidPolicy` but `normalize_observations`.
+        **arguments: those of `LiquidPolicy` but `normalize_observations` and `derivatives`.
 
     Raises:
         TypeError: an argument is unknown, such as sb3-contrib's `net_arch`.
@@ -204,5 +205,4 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = self.liquid._get_constructor_parameters()
-        del parameters["normalize_observations"]
-        return parameters
+        return {name: each for name, each in parameters.items() if name not in LEFT_TO_SB3}

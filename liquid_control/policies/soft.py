@@ -66,6 +66,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         super().__init__(
             observation_space,
             action_space,
+            derivatives=chosen.derivatives,
             optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
             squash_output=True,
         )
@@ -112,9 +113,19 @@ class SoftLiquidPolicy(StatefulPolicy):
         return next(self.parameters()).new_zeros(batch_size, self.state_size)
 
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """Return zeros for the actor's circuit and the previous action, (batch_size, size)."""
-        size = self.actor.circuit.state_size + self.action_size
-        return next(self.parameters()).new_zeros(batch_size, size)
+        """Return zeros for the actor's circuit and the previous step, (batch_size, size)."""
+        fresh = self.actor.circuit.initial_state(batch_size)
+        return torch.cat([fresh, self.initial_previous_step(batch_size)], dim=1)
+
+    def initial_previous_step(self, batch_size: int) -> Tensor:
+        """Return zeros for what the actor needs of the previous step, (batch_size, size)."""
+        zeros = next(self.parameters()).new_zeros
+        features = zeros(batch_size, self.observed)
+        return self.previous_step(zeros(batch_size, self.action_size), features)
+
+    def previous_step(self, actions: Tensor, features: Tensor) -> Tensor:
+        """Return what the actor needs of a step: actions (batch, actions) and features."""
+        return self._with_features(actions, features)
 
     def critic_part(self, state: Tensor) -> Tensor:
         """Return the critics' part of the state of both circuits (batch, state_size)."""
@@ -152,7 +163,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         Args:
             features: (batch, features), from `observe`.
             elapsed_time: (batch,) seconds.
-            state: (batch, size) of the actor and the previous action, see `initial_actor_state`.
+            state: (batch, size) of the actor and the previous step, see `initial_actor_state`.
             episode_start: (batch,), nonzero where the state resets first.
             deterministic: take the mode of the Gaussian.
 
@@ -160,17 +171,16 @@ class SoftLiquidPolicy(StatefulPolicy):
             actions (batch, actions) in [-1, 1], and the next state.
         """
         size = self.actor.circuit.state_size
-        features = self._for_actor(features)
-        now = self.signal(
-            features[None], elapsed_time[None], episode_start[None], state[None, :, size:]
-        )
+        features, before = self._for_actor(features), state[:, size : size + self.action_size]
+        now = self.signal(features[None], elapsed_time[None], episode_start[None], before[None])
         activity, after = self.actor.body.run(self._encode(now), state[:, :size])
         actions, _ = self.actor(activity[0], deterministic)
-        return actions, torch.cat([after, actions], dim=1)
+        return actions, torch.cat([after, self.previous_step(actions, features)], dim=1)
 
     def state_after(self, state: Tensor, actions: Tensor) -> Tensor:
         """Return the state that `forward` returned, had it chosen other actions in [-1, 1]."""
-        return torch.cat([state[:, : self.actor.circuit.state_size], actions], dim=1)
+        size = self.actor.circuit.state_size
+        return torch.cat([state[:, :size], actions, state[:, size + self.action_size :]], dim=1)
 
     def acting_state_dict(self) -> dict[str, Tensor]:
         """Return the part of `state_dict` that acting depends on: all but the critics'."""

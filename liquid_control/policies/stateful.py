@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import FusedActor
+from liquid_control.policies.derivatives import Derivatives
 from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
@@ -36,7 +38,8 @@ class StatefulPolicy(BasePolicy):
     """A recurrent policy that takes and returns its state as one tensor.
 
     There are two kinds of state. Acting (`forward`, `predict`) takes and returns the actor's state:
-    that of the actor's circuit, and what else the actor needs of the previous step; it starts as
+    that of the actor's circuit, and what else the actor needs of the previous step, such as the
+    features that `observe` derives the next ones from, which come last; it starts as
     `initial_actor_state`. Training unrolls actor and critic together; the state of both circuits,
     (batch, state_size), starts as `initial_actor_critic_state`.
 
@@ -48,6 +51,7 @@ class StatefulPolicy(BasePolicy):
         normalizer: of the observations, if they are normalised.
         nominal_interval: seconds between two observations at the task's own rate.
         acting_space: of observations without what is privileged.
+        derivatives: appends derivatives to what the actor observes.
         observed: number of features that the actor sees; those that are privileged come after.
         privileged: number of features that critics see besides.
         masked: number of entries of the mask of actions, which come last; zero without one.
@@ -61,13 +65,20 @@ class StatefulPolicy(BasePolicy):
     _without_state = False  # in the last call of `predict`
     _warned = False
 
-    def __init__(self, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        *args: Any,
+        derivatives: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(observation_space, *args, **kwargs)
         self.acting_space = acting_space(observation_space)
         self.privileged = privileged_count(observation_space)
         self.masked = mask_size(observation_space, self.action_space)
         found = feature_count(without_mask(observation_space), images=self.takes_images)
-        self.observed = found - self.privileged
+        self.derivatives = Derivatives(found - self.privileged, derivatives or ())
+        self.observed = self.derivatives.width
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -140,24 +151,51 @@ class StatefulPolicy(BasePolicy):
         """Return the acting step in the compiled kernels; None where PyTorch acts."""
         return None
 
-    def observe(self, observation: Observation) -> tuple[Tensor, Tensor]:
+    def observe(
+        self,
+        observation: Observation,
+        previous: Tensor | None = None,
+        episode_start: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Split a batch of observations into raw features (batch, features) and elapsed time.
 
         The elapsed time (batch,) of observations that do not carry it is the nominal interval.
+
+        Args:
+            observation: as SB3 converts it to tensors.
+            previous: (batch, features) of the previous step, for derivatives; None at the start of
+                all episodes.
+            episode_start: (batch,), nonzero where an episode starts; None: nowhere.
 
         Raises:
             ValueError: an elapsed time is refused, see `check_elapsed_time`, or a mask of actions
                 allows none.
         """
-        features, elapsed_time = self.split(observation)
+        features, elapsed_time = self.split(observation, previous, episode_start)
         self.check_elapsed_time(elapsed_time)
         if (mask := self.mask_of(features)) is not None:
             check_mask(mask, self.action_space)
         return features, elapsed_time
 
-    def split(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Split observations as `observe` does, without a check of the elapsed time."""
-        return split(observation, self.observation_space, self.nominal_interval)
+    def split(
+        self,
+        observation: Observation,
+        previous: Tensor | None = None,
+        episode_start: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Split observations as `observe` does, without its checks."""
+        features, elapsed_time = split(observation, self.observation_space, self.nominal_interval)
+        return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
+
+    def previous_features(self, state: Tensor) -> Tensor | None:
+        """Return the features in the state of an actor, for `observe`; None if it needs none."""
+        return state[:, -self.observed :] if self.derivatives.size else None
+
+    def _with_features(self, state: Tensor, features: Tensor) -> Tensor:
+        """Append what `observe` needs of features (batch, features) to a state (batch, size)."""
+        if not self.derivatives.size:
+            return state
+        return torch.cat([state, self.derivatives.remembered(features)], dim=1)
 
     def check_elapsed_time(self, elapsed_time: Tensor) -> None:
         """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""
@@ -203,11 +241,11 @@ class StatefulPolicy(BasePolicy):
                 return acted
         tensors, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
-            features, elapsed_time = self.observe(tensors)
-            before = self._given_state(state, features)
-            starts = features.new_zeros(len(features))
+            before = self._given_state(state, _batch_size(tensors))
+            starts = before.new_zeros(len(before))
             if episode_start is not None:
                 starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
+            features, elapsed_time = self.observe(tensors, self.previous_features(before), starts)
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
         # Not actions[0], which is a scalar and no array where the action space is Discrete.
@@ -243,8 +281,8 @@ class StatefulPolicy(BasePolicy):
         starts = torch.ones(len(features), device=self.device)
         return self.forward(features, elapsed_time, state, starts, deterministic)[0]
 
-    def _given_state(self, state: NDArray[np.float32] | None, features: Tensor) -> Tensor:
-        fresh = self.initial_actor_state(len(features))
+    def _given_state(self, state: NDArray[np.float32] | None, count: int) -> Tensor:
+        fresh = self.initial_actor_state(count)
         if state is None:
             return fresh
         if np.shape(state) != fresh.shape:
@@ -252,7 +290,7 @@ class StatefulPolicy(BasePolicy):
                 f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
                 "the state that the previous predict returned, or None to start anew"
             )
-        return torch.as_tensor(state, device=features.device)
+        return torch.as_tensor(state, device=fresh.device)
 
     def _for_actor(self, features: Tensor) -> Tensor:
         """Return features (..., features) without privileged ones, and without a mask."""
@@ -275,3 +313,7 @@ class StatefulPolicy(BasePolicy):
             "action_space": self.action_space,
         }
         return {**spaces_, "lr_schedule": self._dummy_schedule, **vars(self.options)}
+
+
+def _batch_size(observation: Observation) -> int:
+    return len(observation if isinstance(observation, Tensor) else next(iter(observation.values())))
