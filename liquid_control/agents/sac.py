@@ -216,8 +216,8 @@ class LiquidSAC(SavedAgent, SAC):
             self._previous_step = policy.initial_previous_step(n_envs)
         assert self._previous_step is not None
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
-        before = policy.previous_features(self._previous_step)
-        features, elapsed_time = self._observe(self._last_obs, before, starts)
+        before = policy.remembered(self._previous_step, starts)
+        features, elapsed_time = self._observe(self._last_obs, *before)
         previous = self._previous_step[:, : policy.action_size]
         with torch.no_grad():
             now = policy.signal(features[None], elapsed_time[None], starts[None], previous[None])

@@ -63,11 +63,11 @@ def act(
         NotFinite: an observation, an action or a reward is NaN or infinite.
         ValueError: an elapsed time is refused, see `StatefulPolicy.observe`.
     """
-    number, previous = 0, policy.previous_features(state)
+    number, starts = 0, torch.as_tensor(episode_start, device=policy.device)
+    before = policy.remembered(state, starts)
     while True:
-        starts = torch.as_tensor(episode_start, device=policy.device)
         place = max(number - 1, 0), timesteps
-        features, elapsed_time = observe(policy, observation, previous, starts, *place)
+        features, elapsed_time = observe(policy, observation, *before, *place)
         with torch.no_grad():
             actions, state = policy(features, elapsed_time, state, starts)
             if number < random_steps:
@@ -88,7 +88,8 @@ def act(
             seconds=torch.from_numpy(seconds_of_steps(infos, env)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
-        episode_start, previous = dones, features
+        starts = torch.as_tensor(dones, device=policy.device)
+        before = features, starts
         number += 1
 
 

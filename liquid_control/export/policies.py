@@ -33,11 +33,13 @@ from liquid_control.export.expressions import (
     Expression,
     Item,
     Scalar,
+    as_expression,
     clip,
     constant,
     equal,
     exp,
     greater,
+    local,
     tanh,
 )
 from liquid_control.neurons import NEURONS, Circuit
@@ -55,6 +57,7 @@ from liquid_control.policies.stateful import StatefulPolicy
 
 OBSERVATION, ACTION, NOISE, FEATURES = "observation", "action", "noise", "features"
 PREVIOUS, MOTOR, HEAD = "previous_action", "motor", "head"
+SEEN, CONTINUES = "previous_features", "continues"
 ELAPSED = Scalar("elapsed_time")
 LARGEST = float(np.finfo(np.float32).max)
 RESERVED = {ELAPSED_TIME, "state", "episode_start", NOISE, ACTION, "next_state", MOTOR}
@@ -102,6 +105,8 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
     with torch.no_grad():
         if isinstance(policy, SoftLiquidPolicy):
             states[PREVIOUS] = policy.action_size
+        if policy.derivatives.size:
+            states |= {SEEN: policy.observed, CONTINUES: 1}
         network = _Network(policy, parts, action)
         statements = tuple(network.statements(sampled=sampled))
     shortest, longest = bounds_of_elapsed_time(
@@ -266,6 +271,8 @@ class _Network:
                 raw = Entry(OBSERVATION, index - start)
                 yield Map(part.name, start, start + width, ((FEATURES, raw),))
             start, index = start + width, index + part.size
+        yield from self._derivatives()
+        start = policy.observed
         if normalizer is not None:
             shift, scale = array(normalizer.shift)[:start], array(normalizer.scale)[:start]
             scaled = (Entry(FEATURES) - constant("shift", shift)) * constant("scale", scale)
@@ -281,6 +288,24 @@ class _Network:
             yield Map("the clock", start, start + 1, ((FEATURES, clock),))
             start += 1
         self.sizes[FEATURES] = start
+
+    def _derivatives(self) -> Iterator[Statement]:
+        """Derivatives of the features, see `policies.derivatives`, and what the next step needs."""
+        derivatives = self.policy.derivatives
+        if not derivatives.size:
+            return
+        size, width = derivatives.observed, derivatives.width
+        for number, tau in enumerate(derivatives.time_constants):
+            start = size * (number + 1)
+            quotient = (Entry(FEATURES, -start) - Entry(SEEN, -start)) / ELAPSED
+            value: Expression = quotient
+            if tau:
+                new = local("quotient", quotient)
+                value = new + (Entry(SEEN) - new) * exp(ELAPSED * (-1.0 / tau))
+            result = ((FEATURES, Item(CONTINUES, 0) * value),)
+            yield Map("derivatives of the observation", start, start + size, result)
+        yield Map("for the next step", 0, width, ((SEEN, Entry(FEATURES)),))
+        yield Map("for the next step", 0, 1, ((CONTINUES, as_expression(1.0)),))
 
     def _encoded_by(self) -> EncodedCircuit:
         """The encoded circuit whose encoder the actor uses."""

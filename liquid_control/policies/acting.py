@@ -238,7 +238,7 @@ class FusedActor:
             return None
         outputs, after = found
         if self._derivatives.size:
-            after = np.concatenate([after, features[None]], axis=1)
+            after = np.concatenate([after, features[None], np.ones((1, 1), np.float32)], axis=1)
         if self._is_bounded:
             if not deterministic:
                 noise = torch.randn(1, len(outputs), device="cpu", dtype=torch.float32)
@@ -253,10 +253,13 @@ class FusedActor:
         self, features: NDArray[Any], elapsed_time: float, state: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Return features with their derivatives, given the state before them."""
-        previous = None if state is None else torch.from_numpy(state[:, -self._derivatives.width :])
         rows = torch.from_numpy(features.astype(np.float32).reshape(1, -1))
         seconds = torch.tensor([elapsed_time], device="cpu", dtype=torch.float32)
-        derived: NDArray[np.float32] = self._derivatives(rows, seconds, previous, None)[0].numpy()
+        before: tuple[Tensor | None, Tensor | None] = None, None
+        if state is not None:
+            starts = torch.zeros(1, device="cpu", dtype=torch.bool)
+            before = self._policy.remembered(torch.from_numpy(state), starts)
+        derived: NDArray[np.float32] = self._derivatives(rows, seconds, *before)[0].numpy()
         return derived
 
     def predict(

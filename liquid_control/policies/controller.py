@@ -133,8 +133,8 @@ class Controller:
         with torch.no_grad():
             before = torch.from_numpy(self._state).to(self._device)
             start = before.new_full((1,), float(first))
-            previous = self._policy.previous_features(before)
-            features, elapsed_time = self._policy.observe(tensors, previous, start)
+            previous = self._policy.remembered(before, start)
+            features, elapsed_time = self._policy.observe(tensors, *previous)
             chosen, state = self._policy(features, elapsed_time, before, start, True)
         action: NDArray[Any] = self._policy.for_env(chosen).squeeze(axis=0)
         if not np.isfinite(action).all():

@@ -66,7 +66,3 @@ class Derivatives:
             ],
             dim=1,
         )
-
-    def remembered(self, features: Tensor) -> Tensor:
-        """Return what the next step needs of features (..., features with derivatives)."""
-        return features[..., : self.width if self.size else 0]

@@ -102,8 +102,8 @@ class LiquidPolicy(StatefulPolicy):
         self.distribution = make_distribution(action_space)
         self.action_net, self.log_std = self._action_head(chosen.log_std_init)
         self._initialise_heads()
-        remembered = self.derivatives.width if self.derivatives.size else 0
-        self.state_size = self.actor_circuit.state_size + self.critic.state_size + remembered
+        circuits = self.actor_circuit.state_size + self.critic.state_size
+        self.state_size = circuits + self.memory_size
         self.optimizer = self._new_optimizer(lr_schedule(1))
 
     def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
@@ -145,7 +145,10 @@ class LiquidPolicy(StatefulPolicy):
 
     def actor_part(self, state: Tensor) -> Tensor:
         """Return the actor's part of the state of actor and critic, for `forward`."""
-        return self._with_features(self._actor_state(state), state[:, -self.observed :])
+        own = self._actor_state(state)
+        if not self.memory_size:
+            return own
+        return torch.cat([own, state[:, -self.memory_size :]], dim=1)
 
     def _actor_state(self, state: Tensor) -> Tensor:
         """Return the state of the actor's circuit, which comes first in every state."""
@@ -156,9 +159,9 @@ class LiquidPolicy(StatefulPolicy):
         return state[:, self.actor_circuit.state_size :][:, : self.critic.state_size]
 
     def initial_actor_state(self, batch_size: int) -> Tensor:
-        """Return zeros for the actor's circuit and the previous features, (batch_size, size)."""
-        fresh = self.actor_circuit.initial_state(batch_size)
-        return self._with_features(fresh, fresh.new_zeros(batch_size, self.observed))
+        """Return zeros for the actor's circuit and the previous step, (batch_size, size)."""
+        size = self.actor_circuit.state_size + self.memory_size
+        return next(self.parameters()).new_zeros(batch_size, size)
 
     def forward(
         self,
@@ -186,7 +189,7 @@ class LiquidPolicy(StatefulPolicy):
         motor = self.actor_circuit.readout(activity[0])
         distribution = self.distribution_of(motor, self.mask_of(features))
         actions = distribution.get_actions(deterministic=deterministic)
-        return actions, self._with_features(after, features)
+        return actions, self._with_memory(after, features)
 
     def acting_state_dict(self) -> dict[str, Tensor]:
         """Return the part of `state_dict` that acting depends on: all but the critic's."""
@@ -281,7 +284,7 @@ class LiquidPolicy(StatefulPolicy):
         signal = Signal(seen, elapsed_time, episode_start)
         activity, own = self.actor(self._actor_signal(signal), self._actor_state(state))
         values, of_critic = self.critic(signal, self.critic_part(state), activity)
-        after = self._with_features(torch.cat([own, of_critic], dim=1), features[-1])
+        after = self._with_memory(torch.cat([own, of_critic], dim=1), features[-1])
         return self.actor_circuit.readout(activity), values, after
 
     def states(
@@ -310,10 +313,12 @@ class LiquidPolicy(StatefulPolicy):
         states = [self.actor.states(self._actor_signal(signal), self._actor_state(state), length)]
         if isinstance(self.critic, TwinCritic):
             states.append(self.critic.body.states(signal, self.critic_part(state), length))
-        if self.derivatives.size:
-            last = [part[-1] for part in features.split(length)]
-            remembered = self.derivatives.remembered(torch.stack(last))
-            states.append(torch.cat([state[None, :, -self.observed :], remembered]))
+        if self.memory_size:
+            after = [
+                self._with_memory(part.new_empty(part.shape[1], 0), part[-1])
+                for part in features.split(length)
+            ]
+            states.append(torch.stack([state[:, -self.memory_size :], *after]))
         return states[0] if len(states) == 1 else torch.cat(states, dim=-1)
 
     def _actor_signal(self, signal: Signal) -> Signal:

@@ -119,13 +119,12 @@ class SoftLiquidPolicy(StatefulPolicy):
 
     def initial_previous_step(self, batch_size: int) -> Tensor:
         """Return zeros for what the actor needs of the previous step, (batch_size, size)."""
-        zeros = next(self.parameters()).new_zeros
-        features = zeros(batch_size, self.observed)
-        return self.previous_step(zeros(batch_size, self.action_size), features)
+        size = self.action_size + self.memory_size
+        return next(self.parameters()).new_zeros(batch_size, size)
 
     def previous_step(self, actions: Tensor, features: Tensor) -> Tensor:
         """Return what the actor needs of a step: actions (batch, actions) and features."""
-        return self._with_features(actions, features)
+        return self._with_memory(actions, features)
 
     def critic_part(self, state: Tensor) -> Tensor:
         """Return the critics' part of the state of both circuits (batch, state_size)."""

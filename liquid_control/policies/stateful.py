@@ -187,15 +187,33 @@ class StatefulPolicy(BasePolicy):
         features, elapsed_time = split(observation, self.observation_space, self.nominal_interval)
         return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
 
-    def previous_features(self, state: Tensor) -> Tensor | None:
-        """Return the features in the state of an actor, for `observe`; None if it needs none."""
-        return state[:, -self.observed :] if self.derivatives.size else None
+    def remembered(self, state: Tensor, episode_start: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return what `observe` needs beside an observation, given an actor's state before it.
 
-    def _with_features(self, state: Tensor, features: Tensor) -> Tensor:
-        """Append what `observe` needs of features (batch, features) to a state (batch, size)."""
+        Args:
+            state: (batch, size), or its last columns.
+            episode_start: (batch,), nonzero where an episode starts.
+
+        Returns:
+            the features of the previous step, None if nothing is derived from them; and where an
+            episode starts, which is also where the state is the initial one.
+        """
+        if not self.derivatives.size:
+            return None, episode_start
+        *_, continues = state.unbind(dim=1)
+        return state[:, -1 - self.observed : -1], episode_start.bool() | (continues == 0)
+
+    def _with_memory(self, state: Tensor, features: Tensor) -> Tensor:
+        """Append what `remembered` returns after a step with these features to a state."""
         if not self.derivatives.size:
             return state
-        return torch.cat([state, self.derivatives.remembered(features)], dim=1)
+        seen = features[:, : self.observed]
+        return torch.cat([state, seen, seen.new_ones(len(seen), 1)], dim=1)
+
+    @property
+    def memory_size(self) -> int:
+        """Return the number of columns that `_with_memory` appends."""
+        return 1 + self.observed if self.derivatives.size else 0
 
     def check_elapsed_time(self, elapsed_time: Tensor) -> None:
         """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""
@@ -245,7 +263,7 @@ class StatefulPolicy(BasePolicy):
             starts = before.new_zeros(len(before))
             if episode_start is not None:
                 starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
-            features, elapsed_time = self.observe(tensors, self.previous_features(before), starts)
+            features, elapsed_time = self.observe(tensors, *self.remembered(before, starts))
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
         # Not actions[0], which is a scalar and no array where the action space is Discrete.

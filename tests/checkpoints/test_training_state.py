@@ -33,7 +33,7 @@ from liquid_control.checkpoints.signals import StopRequest
 
 TASK = "InvertedPendulum-v5"
 CLOCKS = {"time/fps", "time/time_elapsed"}
-WIRING = {"kind": "auto_ncp", "neurons": 8}
+POLICY = {"wiring": {"kind": "auto_ncp", "neurons": 8}, "derivatives": [0.0, 0.1]}
 TIMES = (".started", ".seconds", ".episode_times")
 UNSEEDED = tuple(f"space.{number}" for number in range(1, 9))  # of observations
 TOTAL = 192
@@ -48,9 +48,7 @@ def robots(threads: int | None = 1, task: str = TASK) -> Any:
 def ppo(env: Any, **options: Any) -> LiquidPPO:
     rollout = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "seed": 1}
     rate = {"learning_rate": LinearSchedule(3e-3, 0.0, 1.0), "stats_window_size": 4}
-    return LiquidPPO(
-        "LiquidPolicy", env, policy_kwargs={"wiring": WIRING}, **{**rollout, **rate, **options}
-    )
+    return LiquidPPO("LiquidPolicy", env, policy_kwargs=POLICY, **{**rollout, **rate, **options})
 
 
 def sac(env: Any, **options: Any) -> LiquidSAC:
@@ -59,7 +57,7 @@ def sac(env: Any, **options: Any) -> LiquidSAC:
     return LiquidSAC(
         "LiquidPolicy",
         env,
-        policy_kwargs={"wiring": WIRING, "critic_layers": [8]},
+        policy_kwargs={**POLICY, "critic_layers": [8]},
         **{**replay, **rate, "seed": 1, **options},
     )
 

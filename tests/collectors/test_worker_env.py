@@ -44,7 +44,7 @@ TASK = "InvertedPendulum-v5"
 NUM_ENVS, BLOCK, SEED = 8, 2, 3
 CLOCKS = {"time/fps", "time/time_elapsed", "time/waiting_for_workers"}
 ELSEWHERE = {"workers/bytes_per_step", "workers/replaced"}  # of workers in other processes
-WIRING = {"kind": "auto_ncp", "neurons": 8}
+POLICY = {"wiring": {"kind": "auto_ncp", "neurons": 8}, "derivatives": [0.0]}
 TIMES = (".started", ".seconds", ".episode_times")
 MAKE = partial(
     envs.make_vec,
@@ -106,9 +106,7 @@ def robots(workers: int = 0, **options: Any) -> WorkerVecEnv:
 
 def ppo(env: Any, **options: Any) -> LiquidPPO:
     rollout = {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "seed": 1, "sequence_length": 8}
-    return LiquidPPO(
-        "LiquidPolicy", env, policy_kwargs={"wiring": WIRING}, **{**rollout, **options}
-    )
+    return LiquidPPO("LiquidPolicy", env, policy_kwargs=POLICY, **{**rollout, **options})
 
 
 def sac(env: Any, **options: Any) -> LiquidSAC:
@@ -117,7 +115,7 @@ def sac(env: Any, **options: Any) -> LiquidSAC:
     return LiquidSAC(
         "LiquidPolicy",
         env,
-        policy_kwargs={"wiring": WIRING, "critic_layers": [8]},
+        policy_kwargs={**POLICY, "critic_layers": [8]},
         **{**replay, **rounds, **options},
     )
 

@@ -48,6 +48,7 @@ CIRCUITS: Mapping[str, Mapping[str, Any]] = {
     },
     "lstm": {"neurons": "lstm"},
     "gru": {"neurons": "gru"},
+    "derivatives": {"derivatives": [0.0, 0.1]},
 }
 SLOW = {
     "ltc, euler",
@@ -81,8 +82,10 @@ def make_policy(
         if kind is not SoftLiquidPolicy:
             policy.action_net.weight.mul_(10)  # the initial ones hardly act
         if policy.normalizer is not None:
-            size = len(policy.normalizer.shift)
-            policy.normalizer.update(0.5 + 2 * torch.randn(100, size))
+            rows = 0.5 + 2 * torch.randn(100, len(policy.normalizer.shift))
+            derived = slice(policy.derivatives.observed, policy.derivatives.width)
+            rows[:, derived] /= NOMINAL
+            policy.normalizer.update(rows)
     policy.set_training_mode(False)
     return policy
 
@@ -125,6 +128,7 @@ SOFT: Mapping[str, Mapping[str, Any]] = {
     "soft, shared encoder": {"encoder": [9, 6], "share_encoder": True},
     "soft, head": {"actor_layers": [8]},
     "soft, ltc": {"neurons": "ltc"},
+    "soft, derivatives": {"derivatives": [0.0], "encoder": [7]},
 }
 SOFT_NAMES = [
     pytest.param(name, marks=() if name in {"soft", "soft, encoder"} else pytest.mark.slow)

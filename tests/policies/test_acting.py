@@ -53,6 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "two layers": {"encoder": [9, 17]},
     "not normalised": {"normalize_observations": False},
     "any interval": {"allow_any_interval": True},
+    "derivatives": {"derivatives": [0.0, 0.2]},
 }
 
 
