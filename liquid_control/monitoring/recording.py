@@ -238,7 +238,6 @@ def activity_of(
     """
     circuit = policy.actor_circuit
     features, elapsed_time = observed_in_turn(policy, observations, starts)
-    features = features[:, : getattr(policy, "observed", None)]  # without what is privileged
     # A soft policy receives its own previous actions, rescaled; other policies do not.
     chosen = policy.from_env(actions) if isinstance(policy, SoftLiquidPolicy) else features
     starts = starts.to(features.device)
@@ -247,8 +246,10 @@ def activity_of(
     sensory, elapsed, starts = signal
     activity, _ = circuit.activity(sensory, None, elapsed, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)
+    # Without derivatives, and without what is privileged.
+    count = policy.derivatives.observed if isinstance(policy, StatefulPolicy) else None
     return Activity(
-        features.cpu().numpy(),
+        features[:, :count].cpu().numpy(),
         None if elapsed_time is None else elapsed_time.double().cpu().numpy(),
         sensory[:, 0].cpu().numpy(),
         activity[:, 0].cpu().numpy(),

@@ -38,6 +38,7 @@ def check_sizes(recipe: Recipe, env: VecEnv) -> None:
             f"step, got {steps}"
         )
     features, actions = feature_count(env.observation_space, images=True), _size(env.action_space)
+    features *= 1 + len(recipe.policy.derivatives or ())
     weights, activity = policy_size(recipe, features, actions)
     circuit = "policy.wiring, policy.encoder and layers"
     if weights > MOST_WEIGHTS:
