@@ -362,7 +362,7 @@ def test_a_worker_has_the_actors_weights_alone() -> None:
                 weight.add_(torch.randn_like(weight))
         other = type(policy)(**policy._get_constructor_parameters())
         other.load_state_dict(policy.acting_state_dict(), strict=False)
-        now = torch.randn(3, 2), torch.full((3,), 0.04), policy.initial_actor_state(3)
+        now = torch.randn(3, policy.observed), torch.full((3,), 0.04), policy.initial_actor_state(3)
         (ours, after), (theirs, following) = (
             each(*now, torch.zeros(3), deterministic=True) for each in (policy, other)
         )
