@@ -21,8 +21,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.testing import assert_close
 
 from liquid_control import LiquidSAC, envs
-from liquid_control.agents.replay import Sequences
 from liquid_control.agents.sac import soft_targets
+from liquid_control.storage.replay import Sequences
 from tests.agents.scripted import (
     ALIGNED,
     LONG,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from liquid_control.agents.replay import SequenceReplay, Sequences
+from liquid_control.storage.replay import SequenceReplay, Sequences
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (2,))
 ACTIONS = spaces.Box(-1.0, 1.0, (1,))
