@@ -192,7 +192,7 @@ def test_what_a_lost_worker_collected_is_collected_again(
 
 def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path: Path) -> None:
     make, agent, _ = straight
-    InProcess.deaths.update({(1, "collect"): 1, (1, "load_states"): 1})
+    InProcess.deaths.update({(1, "collect"): 1, (1, "load_state_dicts"): 1})
     env = robots(2)
     again = trained(make, env, tmp_path)
     assert env.replaced == 2
