@@ -291,7 +291,11 @@ class TestUpdate:
     @pytest.mark.parametrize(
         "circuit",
         [
-            *({"neurons": neurons} for neurons in ("cfc", "ltc", "ctrnn", "lrc", "lstm", "gru")),
+            *({"neurons": neurons} for neurons in ("cfc", "ltc", "lstm")),
+            *(
+                pytest.param({"neurons": neurons}, marks=pytest.mark.slow)
+                for neurons in ("ctrnn", "lrc", "gru")
+            ),
             {"neuron_kwargs": {"memory": "lstm"}, "wiring": {"kind": "dense", "neurons": 6}},
             {"neuron_kwargs": {"plasticity": "readout"}, "encoder": [7]},
             {"encoder": [7], "share_encoder": True},

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from liquid_control import LiquidPPO, cli
 from liquid_control.commands.run_folder import Run, in_use
 from liquid_control.commands.run_state import read_state
+from liquid_control.monitoring import figures
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
 
@@ -22,7 +24,9 @@ CHANGES = ["checkpoint_every=64", "monitoring.every=null", "evaluation.episodes=
 def train(folder: Path, *changes: str) -> int:
     """Run `train --folder`; return the exit code."""
     settings = ["--quiet", "--set", *TINY, *CHANGES, *changes]
-    return cli.main(["train", str(RECIPE), "--folder", str(folder), *settings])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "rates", lambda *_: Figure())  # drawing it would take longest
+        return cli.main(["train", str(RECIPE), "--folder", str(folder), *settings])
 
 
 @pytest.fixture(scope="module")
