@@ -169,7 +169,9 @@ def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, trained(request.param, robots(0), folder), folder
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2, 4])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))]
+)
 def test_the_number_of_workers_changes_no_bit(straight: Any, workers: int, tmp_path: Path) -> None:
     make, agent, folder = straight
     again = trained(make, robots(workers), tmp_path)

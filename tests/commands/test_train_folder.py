@@ -18,7 +18,7 @@ from liquid_control.monitoring import figures
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
 
-CHANGES = ["checkpoint_every=64", "monitoring.every=null", "evaluation.episodes=2"]
+CHANGES = ["checkpoint_every=64", "evaluation.episodes=2", "evaluation.ratios=[1]"]
 
 
 def train(folder: Path, *changes: str) -> int:
