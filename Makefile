@@ -21,6 +21,8 @@ help: ## list the commands
 train: $(READY) ## train a recipe: make train RECIPE=configs/... ARGS="--seed 1"
 	$(BIN)/liquid-control train $(RECIPE) $(ARGS)
 
+# Workers, and the processes that tests start, compile modules once and not each for itself.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## run the tests, without the slow ones, on all processors
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal $(ARGS)
 

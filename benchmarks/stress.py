@@ -21,7 +21,7 @@ from table import print_table
 
 from liquid_control import cli, envs
 from liquid_control.commands.run_folder import existing_run
-from liquid_control.commands.run_loader import restore, unseen_robots
+from liquid_control.commands.run_loader import load_agent, unseen_robots
 from liquid_control.commands.stress import HEADER, Results, stressed, write_results
 from liquid_control.recipes import Recipe, build_env, load_recipe
 from liquid_control.recipes.stress import Stress, load_stress
@@ -71,7 +71,7 @@ def of_circuit(folder: Path, stress: Stress) -> Results:
     """Evaluate a run."""
     recipe = load_recipe(folder / "config.yaml")
     env = build_env(recipe)
-    agent = restore(recipe, existing_run(folder), env)
+    agent = load_agent(recipe, existing_run(folder), env)
     env.close()
     return stressed(recipe, agent, stress, quiet=False)
 

@@ -23,13 +23,14 @@ FLOORS = {
     "policies": 3,
     "collectors": 4,
     "export": 4,
-    "agents": 5,
-    "monitoring": 6,
-    "recipes": 7,
-    "sweeps": 8,
-    "commands": 9,
-    "cli": 10,
-    "__main__": 11,
+    "storage": 5,
+    "agents": 6,
+    "monitoring": 7,
+    "recipes": 8,
+    "sweeps": 9,
+    "commands": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 SIDE = "envs"  # no floor: it imports none of the others, and only JOINERS import it
 JOINERS = {"recipes", "commands", "cli"}

@@ -327,8 +327,8 @@ def test_a_full_disk_is_one_line_and_keeps_old_checkpoints(
 def test_threads_suppress_disk_errors_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[threading.ExceptHookArgs] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
 
     def fail(error: Exception) -> None:
         raise error
@@ -340,7 +340,7 @@ def test_threads_suppress_disk_errors_only(
         thread = threading.Thread(target=fail, args=[error])
         thread.start()
         thread.join()
-    assert [type(each.exc_value) for each in told] == [OSError, ValueError]
+    assert [type(each.exc_value) for each in reported] == [OSError, ValueError]
 
 
 def test_a_run_is_locked_by_one_process(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,14 @@ page by what the function of that name in `PARTS` returns.
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import tyro
@@ -27,6 +29,7 @@ from liquid_control.policies.options import (
     SoftLiquidPolicyOptions,
 )
 from liquid_control.recipes import Recipe
+from liquid_control.recipes import schema as sections
 
 MARK = re.compile(r"<!-- generated: (\w+) -->")
 GOOGLE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)  # in Args, Attributes
@@ -67,7 +70,29 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 def recipe() -> str:
     """Return a table of keys for each section of a recipe."""
     schema = Recipe.model_json_schema()
+    for name, described in ({"Recipe": schema} | schema["$defs"]).items():
+        for part in reversed(getattr(getattr(sections, name), "__mro__", ())):
+            if issubclass(part, sections.Section) and vars(sections).get(part.__name__) is part:
+                for key, words in _docstrings(part).items():
+                    described["properties"][key]["description"] = words
     return "\n\n".join(_section("", schema, schema))
+
+
+def _docstrings(section: type) -> dict[str, str]:
+    """Return the docstrings of the keys that a section defines, by key.
+
+    Pydantic would collect them whenever the section is imported, which takes half of that time.
+    """
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    found = {}
+    for line, following in pairwise(getattr(definition, "body", ())):
+        match line, following:
+            case (
+                ast.AnnAssign(target=ast.Name(id=key)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[key] = inspect.cleandoc(text)
+    return found
 
 
 def _section(path: str, section: Mapping[str, Any], schema: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -59,13 +59,33 @@ class Evaluation:
         }
 
 
+def first_episodes(
+    model: BaseAlgorithm, env: VecEnv
+) -> Iterator[
+    tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]
+]:
+    """Run the first episode of every environment, with deterministic actions.
+
+    Each environment contributes one episode of any length, because taking the first episodes to
+    end would favour short ones.
+
+    Yields:
+        for each step the indices of the environments that are still in their first episode, and
+        what `env.step` returned: rewards, episode ends and infos of all environments.
+    """
+    observation, state = env.reset(), None
+    starts, running = np.ones(env.num_envs, dtype=bool), np.ones(env.num_envs, dtype=bool)
+    while running.any():
+        action, state = model.predict(observation, state, starts, deterministic=True)  # type: ignore[arg-type]
+        observation, rewards, starts, infos = env.step(action)
+        yield np.flatnonzero(running), rewards, starts, infos
+        running &= ~starts
+
+
 def evaluate(
     model: BaseAlgorithm, env: VecEnv, *, on_step: Callable[[int], None] | None = None
 ) -> Evaluation:
     """Evaluate an agent on the first episode of every environment, with deterministic actions.
-
-    Each environment contributes one episode of any length, because taking the first episodes to
-    end would favour short ones.
 
     Args:
         model: An SB3 algorithm, recurrent or not.
@@ -77,25 +97,19 @@ def evaluate(
         ValueError: If `info` holds no `elapsed_time` or, at an episode's end, no `episode`.
     """
     returns = np.zeros(env.num_envs)
-    running = np.ones(env.num_envs, dtype=bool)
     intervals: list[float] = []
     last_intervals: list[float] = []
-    observation, state = env.reset(), None
-    starts = np.ones(env.num_envs, dtype=bool)
-    while running.any():
-        action, state = model.predict(observation, state, starts, deterministic=True)  # type: ignore[arg-type]
-        observation, _, starts, infos = env.step(action)
-        for index in np.flatnonzero(running):
+    for envs, _, ended, infos in first_episodes(model, env):
+        for index in envs:
             # The last interval of an episode may be shortened by its horizon, so it counts only
             # for lack of others.
-            (last_intervals if starts[index] else intervals).append(
+            (last_intervals if ended[index] else intervals).append(
                 _entry(infos[index], "elapsed_time")
             )
-            if starts[index]:
+            if ended[index]:
                 returns[index] = _entry(infos[index], "episode")["r"]
-        running &= ~starts
         if on_step is not None:
-            on_step(int((~running).sum()))
+            on_step(env.num_envs - len(envs) + int(ended[envs].sum()))
     (nominal,) = env.get_attr("nominal_interval", indices=[0])
     return Evaluation(returns, float(np.mean(intervals or last_intervals)), float(nominal))
 

@@ -22,12 +22,6 @@ from torch import Tensor
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import finish_rollout, unroll_sequences
-from liquid_control.agents.sequences import (
-    Minibatch,
-    SequenceBuffer,
-    default_batch,
-    default_length,
-)
 from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
@@ -46,6 +40,12 @@ from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.learning import SurrogateOptions
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.fused import FusedPolicy
+from liquid_control.storage.sequences import (
+    Minibatch,
+    SequenceBuffer,
+    default_batch,
+    default_length,
+)
 
 OWN_OPTIONS = {  # not SB3's
     "sequence_length",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
-from liquid_control.agents.sequences import Rollout
 from liquid_control.collectors.finite_checks import check_column
 from liquid_control.collectors.transitions import EpisodeEnd, Place, Transitions, gather
 from liquid_control.policies import LiquidPolicy
+from liquid_control.storage.sequences import Rollout
 
 
 class Unrolled(NamedTuple):

@@ -32,7 +32,6 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.agents.options import SACOptions
-from liquid_control.agents.replay import SequenceReplay, Sequences
 from liquid_control.agents.returns import per_step
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import check_known
@@ -60,6 +59,7 @@ from liquid_control.collectors.transitions import (
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy, span
+from liquid_control.storage.replay import SequenceReplay, Sequences
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from liquid_control.agents.sequences import Minibatch
 from liquid_control.kernels.learning import SurrogateOptions, gaussian_surrogate
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.fused import FusedPolicy
+from liquid_control.storage.sequences import Minibatch
 
 
 class Losses(NamedTuple):

@@ -116,7 +116,7 @@ class Block:
         with self._own_noise():
             observation = self.env.reset()
         self._was_reset = True
-        return Started(observation, self.env.reset_infos, self.state())
+        return Started(observation, self.env.reset_infos, self.state_dict())
 
     def collect(self, policy: StatefulPolicy, request: Request) -> Part:
         """Act for some steps.
@@ -145,13 +145,13 @@ class Block:
         except NotFinite as fault:
             raise fault.shifted(self.first) from fault
         columns = tuple(torch.stack(column).numpy() for column in zip(*steps, strict=True))
-        return Part(columns, ends, infos, step.observation, self.state())
+        return Part(columns, ends, infos, step.observation, self.state_dict())
 
-    def state(self) -> Packed:
+    def state_dict(self) -> Packed:
         """Return all that later steps depend on, beside the weights and the request."""
         return pack({**env_state.state_dict(self.env), NOISE: self._noise.numpy()})
 
-    def load_state(self, state: Packed) -> None:
+    def load_state_dict(self, state: Packed) -> None:
         """Go on where a block with the same arguments returned this state.
 
         Raises:
@@ -219,14 +219,14 @@ class Host:
         self._policy.load_state_dict(tensors, strict=False)
         return self._policy
 
-    def states(self) -> list[Packed]:
+    def state_dicts(self) -> list[Packed]:
         """Return the state of every block."""
-        return [block.state() for block in self._blocks]
+        return [block.state_dict() for block in self._blocks]
 
-    def load_states(self, states: Sequence[Packed]) -> None:
-        """Load what `states` returned."""
+    def load_state_dicts(self, states: Sequence[Packed]) -> None:
+        """Load what `state_dicts` returned."""
         for block, state in zip(self._blocks, states, strict=True):
-            block.load_state(state)
+            block.load_state_dict(state)
 
     def ask(
         self,

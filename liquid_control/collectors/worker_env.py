@@ -417,7 +417,7 @@ class WorkerVecEnv(VecEnv):
             )
         states = [pack(parts[str(first)]) for first in self._firsts]
         self._is_stale = True
-        self._call("load_states", self._by_worker(states))
+        self._call("load_state_dicts", self._by_worker(states))
         self._states, self._round, self._is_stale, self._again = states, None, False, None
         if acting is not None:
             version = int(acting.pop("version", np.array(0)))
@@ -427,7 +427,7 @@ class WorkerVecEnv(VecEnv):
     def _rewind(self) -> None:
         """Return to the state before the round under way, which is then repeated as it was."""
         if self._states is not None:
-            self._call("load_states", self._by_worker(self._states))
+            self._call("load_state_dicts", self._by_worker(self._states))
         if self._round is not None:
             self._again = self._round.weights.tensors, self._round.version
         self._round, self._is_stale = None, False
@@ -459,7 +459,7 @@ class WorkerVecEnv(VecEnv):
                 if call is None:
                     if self._states is not None:
                         states = self._by_worker(self._states)[index]
-                        worker.result(worker.start("load_states", states))
+                        worker.result(worker.start("load_state_dicts", states))
                     call = worker.start(method, *arguments)
                 return worker.result(call)
             except Lost as error:
@@ -496,7 +496,7 @@ class WorkerVecEnv(VecEnv):
             self._rewind()
         results = self._ask(method, indices, *arguments, **kw)
         if self._states is not None:
-            self._states = self._call_all("states")
+            self._states = self._call_all("state_dicts")
         return results
 
     def _call_all(self, method: str) -> list[Any]:

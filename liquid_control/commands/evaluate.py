@@ -12,7 +12,7 @@ from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Evaluate
 from liquid_control.commands.display import results
 from liquid_control.commands.run_folder import new_evaluation, new_stress, plot_of, write_json
-from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robots
+from liquid_control.commands.run_loader import load_agent, open_run, rates, unseen_robots
 from liquid_control.commands.stress import put_under_stress
 from liquid_control.commands.terminal import console, say
 from liquid_control.monitoring import figures
@@ -33,7 +33,7 @@ def execute(arguments: Evaluate) -> int:
     if stress is not None and arguments.ratios is not None:
         raise CommandError("--ratios and --stress are two evaluations; give one of them at a time")
     env = build_env(recipe)
-    agent = restore(recipe, run, env)
+    agent = load_agent(recipe, run, env)
     if stress is not None:
         env.close()
         if arguments.episodes is not None:

@@ -15,7 +15,13 @@ from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Export, Trust
 from liquid_control.commands.run_folder import Run
-from liquid_control.commands.run_loader import open_run, rates, restore, unseen_robot, unseen_robots
+from liquid_control.commands.run_loader import (
+    load_agent,
+    open_run,
+    rates,
+    unseen_robot,
+    unseen_robots,
+)
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import CPolicy
 from liquid_control.envs.units import action_units, joint_names, observation_units
@@ -158,7 +164,7 @@ def load(folder: Path, trust: Trust) -> tuple[Run, Recipe, LiquidPPO | LiquidSAC
     run, recipe = open_run(folder, trust=trust)
     env = build_env(recipe)
     try:
-        agent = restore(recipe, run, env)
+        agent = load_agent(recipe, run, env)
         nominal = nominal_interval(env)
     finally:
         env.close()

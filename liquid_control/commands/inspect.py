@@ -15,8 +15,8 @@ from liquid_control.commands.evaluate import examine
 from liquid_control.commands.run_folder import Run, new_evaluation
 from liquid_control.commands.run_loader import (
     UNSEEN,
+    load_agent,
     open_run,
-    restore,
     unseen_robot,
     unseen_robots,
 )
@@ -39,7 +39,7 @@ def execute(arguments: Inspect) -> int:
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     run, recipe = open_run(arguments.folder, overrides, arguments.trust)
     env = build_env(recipe)
-    agent = restore(recipe, run, env)
+    agent = load_agent(recipe, run, env)
     nominal = nominal_interval(env)
     env.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Record
-from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
+from liquid_control.commands.run_loader import Rate, load_agent, open_run, unseen_robot
 from liquid_control.commands.terminal import say
 from liquid_control.monitoring import film, record
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
@@ -19,7 +19,7 @@ def execute(arguments: Record) -> int:
     seed = () if arguments.seed is None else (f"seed={arguments.seed}",)
     run, recipe = open_run(arguments.folder, seed, arguments.trust)
     env = build_env(recipe)
-    agent = restore(recipe, run, env)
+    agent = load_agent(recipe, run, env)
     interval: Rate = (
         "trained" if arguments.ratio is None else arguments.ratio * nominal_interval(env)
     )

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.arguments import Replay
-from liquid_control.commands.run_loader import open_run, restore, unseen_robot
+from liquid_control.commands.run_loader import load_agent, open_run, unseen_robot
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import Metadata, read_log
 from liquid_control.export import ExportError, describe_policy
@@ -52,7 +52,7 @@ def execute(arguments: Replay) -> int:
     run, recipe = open_run(arguments.run, trust=arguments.trust)
     env = build_env(recipe)
     try:
-        agent = restore(recipe, run, env)
+        agent = load_agent(recipe, run, env)
     finally:
         env.close()
     agent.policy.to("cpu")

@@ -56,7 +56,7 @@ def open_run(
     return run, recipe
 
 
-def restore(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
+def load_agent(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
     """Build a run's agent and load its newest weights; no code comes from the file.
 
     Warns if the training has not come to its end.

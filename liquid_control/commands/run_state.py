@@ -25,7 +25,7 @@ SAFE = re.compile(
 class RunState(BaseModel):
     """The state of a training; `train` and `resume` write it, and no other command does."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     status: Status
     """"training" also after its process was killed; "finished" after the evaluation at its end."""

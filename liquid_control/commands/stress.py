@@ -16,13 +16,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents.evaluation import evaluate
-from liquid_control.agents.stress import WINDOWS, courses, in_windows
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.run_loader import unseen_robots
 from liquid_control.commands.terminal import console, say
 from liquid_control.monitoring.figures import confidence_band
 from liquid_control.monitoring.figures.stress import change as change_figure
 from liquid_control.monitoring.figures.stress import sweep as sweep_figure
+from liquid_control.monitoring.stress import WINDOWS, courses, in_windows
 from liquid_control.recipes import Recipe
 from liquid_control.recipes.stress import Stress, changed, under
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Watch
-from liquid_control.commands.run_loader import Rate, open_run, restore, unseen_robot
+from liquid_control.commands.run_loader import Rate, load_agent, open_run, unseen_robot
 from liquid_control.monitoring.film import viewer
 from liquid_control.recipes import CommandError, build_env
 
@@ -14,7 +14,7 @@ def execute(arguments: Watch) -> int:
     seed = () if arguments.seed is None else (f"seed={arguments.seed}",)
     run, recipe = open_run(arguments.folder, seed, arguments.trust)
     env = build_env(recipe)
-    agent = restore(recipe, run, env)
+    agent = load_agent(recipe, run, env)
     interval: Rate = (
         "trained" if arguments.ratio is None else arguments.ratio * nominal_interval(env)
     )

@@ -17,7 +17,7 @@ class Episode:
 
     The key is the state that the environment's generator has before the task draws the initial
     state. Nothing is drawn from that generator itself, so that a task has the same initial states
-    and intervals under any conditions. `number` tells episodes apart whose task draws nothing.
+    and intervals under any conditions. `number` distinguishes episodes whose task draws nothing.
 
     The numbers come from a counter-based generator (Philox, Salmon et al. 2011): any block of any
     stream can be drawn again at any time, and only these two numbers need to be saved.

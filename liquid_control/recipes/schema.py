@@ -114,9 +114,7 @@ Parts: TypeAlias = Annotated[tuple[Part, ...], Field(strict=False, max_length=10
 class Section(BaseModel):
     """A part of a recipe: immutable, without unknown keys."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Linear(Section):

@@ -11,11 +11,11 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from liquid_control.agents.sequences import default_batch
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
 from liquid_control.recipes.schema import PPOSection, Recipe, SACSection
 from liquid_control.recipes.text import RecipeError
+from liquid_control.storage.sequences import default_batch
 
 MOST_WEIGHTS = 2**26
 """A dense circuit of 4,000 neurons, which takes half a minute to build."""

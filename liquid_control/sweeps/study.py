@@ -52,7 +52,7 @@ class Job:
 class StudyFile(BaseModel):
     """What study.json holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
     """Of this form."""

@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch.testing import assert_close
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-from liquid_control.agents.sequences import Minibatch
+from liquid_control.storage.sequences import Minibatch
 from tests.agents.scripted import (
     ALIGNED,
     LONG,

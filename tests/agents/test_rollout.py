@@ -13,8 +13,8 @@ from torch.testing import assert_close
 from liquid_control import LiquidPolicy
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import finish_rollout, unroll_sequences
-from liquid_control.agents.sequences import Rollout
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
+from liquid_control.storage.sequences import Rollout
 from tests.policies.conftest import ACTIONS, NOMINAL, make_policy
 
 STEPS, LENGTH, ENVS = 24, 8, 5

@@ -21,8 +21,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.testing import assert_close
 
 from liquid_control import LiquidSAC, envs
-from liquid_control.agents.replay import Sequences
 from liquid_control.agents.sac import soft_targets
+from liquid_control.storage.replay import Sequences
 from tests.agents.scripted import (
     ALIGNED,
     LONG,
@@ -291,7 +291,11 @@ class TestUpdate:
     @pytest.mark.parametrize(
         "circuit",
         [
-            *({"neurons": neurons} for neurons in ("cfc", "ltc", "ctrnn", "lrc", "lstm", "gru")),
+            *({"neurons": neurons} for neurons in ("cfc", "ltc", "lstm")),
+            *(
+                pytest.param({"neurons": neurons}, marks=pytest.mark.slow)
+                for neurons in ("ctrnn", "lrc", "gru")
+            ),
             {"neuron_kwargs": {"memory": "lstm"}, "wiring": {"kind": "dense", "neurons": 6}},
             {"neuron_kwargs": {"plasticity": "readout"}, "encoder": [7]},
             {"encoder": [7], "share_encoder": True},

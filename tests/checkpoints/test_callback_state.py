@@ -112,7 +112,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     [
         pytest.param(17, False, marks=pytest.mark.slow),  # after our checkpoint
         (24, False),  # after an evaluation was logged
-        (24, True),
+        pytest.param(24, True, marks=pytest.mark.slow),
         pytest.param(40, False, marks=pytest.mark.slow),  # after an agent was saved
         pytest.param(
             48, True, marks=pytest.mark.slow

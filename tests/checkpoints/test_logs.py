@@ -112,7 +112,7 @@ def test_a_new_column_never_leaves_half_a_file(
     assert (tmp_path / "progress.csv").read_text() == before
 
 
-def test_a_log_that_lost_points_is_told(tmp_path: Path) -> None:
+def test_a_log_that_lost_points_is_reported(tmp_path: Path) -> None:
     logger = ResumableLogger(tmp_path, ["csv"])
     log(logger, range(3))
     marks = marks_of(logger)

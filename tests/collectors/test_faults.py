@@ -1,4 +1,4 @@
-"""What goes wrong in an environment is told, and can be made to happen again."""
+"""What goes wrong in an environment is reported, and can be made to happen again."""
 
 from __future__ import annotations
 
@@ -146,22 +146,29 @@ class Kill(BaseCallback):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    ("makers", "callback", "told", "start_method"),
+    ("makers", "callback", "message", "start_method"),
     [
-        ([robust, robust], Kill, r"process of environment 1 died \(exit code -9\)", "forkserver"),
+        ([robust, robust], Kill, r"process of environment 1 died \(exit code -9\)", "fork"),
+        pytest.param(  # whose processes import everything again
+            [robust, robust],
+            Kill,
+            r"process of environment 1 died \(exit code -9\)",
+            "forkserver",
+            marks=pytest.mark.slow,
+        ),
         ([robust, fragile], None, r"process of environment 1 died \(exit code 1\)", "fork"),
     ],
 )
 def test_a_worker_that_died_is_named_and_nothing_hangs(
     makers: list[Callable[[], Any]],
     callback: type[BaseCallback] | None,
-    told: str,
+    message: str,
     start_method: str,
 ) -> None:
     venv = SubprocVecEnv(makers, start_method)
     model = LiquidPPO("LiquidPolicy", venv, policy_kwargs=WIRING, **SMALL[LiquidPPO])
     start = time.perf_counter()
-    with pytest.raises(RuntimeError, match=told):
+    with pytest.raises(RuntimeError, match=message):
         model.learn(128, callback and callback())
     assert time.perf_counter() - start < 10
     for process in venv.processes:

@@ -29,7 +29,7 @@ def agent_of(kind: type[Any], neurons: str) -> Any:
 
 
 def broken_step(part: str) -> Callable[[Any, float], None]:
-    """Let the next steps tell `value` of the second environment."""
+    """Let the next steps return `value` for the second environment."""
 
     def break_(agent: Any, value: float) -> None:
         step_wait = agent.env.step_wait
@@ -91,21 +91,21 @@ BREAKS = {
 def cases() -> Iterator[Any]:
     """Every agent, place and value; neurons take turns, and the rest of them is slow."""
     everywhere = product((LiquidPPO, LiquidSAC), BREAKS, (torch.nan, torch.inf))
-    for turn, (kind, told, value) in enumerate(everywhere):
+    for turn, (kind, quantity, value) in enumerate(everywhere):
         for index, neurons in enumerate(NEURONS):
             marks = () if index == turn % len(NEURONS) else pytest.mark.slow
-            name = f"{kind.__name__}-{neurons}-{told}-{value}"
-            yield pytest.param(kind, neurons, told, value, marks=marks, id=name)
+            name = f"{kind.__name__}-{neurons}-{quantity}-{value}"
+            yield pytest.param(kind, neurons, quantity, value, marks=marks, id=name)
 
 
-@pytest.mark.parametrize(("kind", "neurons", "told", "value"), [*cases()])
-def test_no_weight_is_changed_and_where_it_was_is_told(
-    kind: type[Any], neurons: str, told: str, value: float
+@pytest.mark.parametrize(("kind", "neurons", "quantity", "value"), [*cases()])
+def test_no_weight_is_changed_and_where_it_was_is_reported(
+    kind: type[Any], neurons: str, quantity: str, value: float
 ) -> None:
     agent = agent_of(kind, neurons).learn(32)
     before = {name: each.clone() for name, each in agent.policy.state_dict().items()}
-    BREAKS[told](agent, value)
-    with pytest.raises(ValueError, match=f"{told} .* no weight was changed by it"):
+    BREAKS[quantity](agent, value)
+    with pytest.raises(ValueError, match=f"{quantity} .* no weight was changed by it"):
         agent.learn(64, reset_num_timesteps=False)
     for key, each in agent.policy.state_dict().items():
         assert torch.isfinite(each).all(), key

@@ -167,7 +167,9 @@ def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, trained(request.param, robots(0), folder), folder
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2, 4])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))]
+)
 def test_the_number_of_workers_changes_no_bit(straight: Any, workers: int, tmp_path: Path) -> None:
     make, agent, folder = straight
     again = trained(make, robots(workers), tmp_path)
@@ -190,7 +192,7 @@ def test_what_a_lost_worker_collected_is_collected_again(
 
 def test_a_worker_may_be_lost_again_while_it_is_replaced(straight: Any, tmp_path: Path) -> None:
     make, agent, _ = straight
-    InProcess.deaths.update({(1, "collect"): 1, (1, "load_states"): 1})
+    InProcess.deaths.update({(1, "collect"): 1, (1, "load_state_dicts"): 1})
     env = robots(2)
     again = trained(make, env, tmp_path)
     assert env.replaced == 2

@@ -6,16 +6,19 @@ import contextlib
 import csv
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
 
 from liquid_control import cli
 from liquid_control.deploy import ControlLoop, OnnxPolicy
+from liquid_control.monitoring import figures
 
 RECIPE = """
 task: InvertedPendulum-v5
@@ -27,6 +30,14 @@ monitoring: {every: null}
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn() -> Iterator[None]:
+    """Leave plots of evaluations empty; drawing them would take longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "rates", lambda *_: Figure())
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short training."""
@@ -35,6 +46,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder):
         assert cli.main(["train", "tiny.yaml", "--folder", "run", "--quiet"]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same training with another seed."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "tiny.yaml").write_text(RECIPE + "seed: 5\n")
+    with contextlib.chdir(folder):
+        assert cli.main(["train", "tiny.yaml", "--folder", "other", "--quiet"]) == 0
+    return folder / "other"
 
 
 def test_a_run_is_exported_and_verified(
@@ -91,13 +112,11 @@ def test_weights_are_rounded_and_the_cost_is_measured(
 
 
 def test_another_run_is_not_the_exported_one(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with contextlib.chdir(tmp_path):
-        Path("tiny.yaml").write_text(RECIPE + "seed: 5\n")
-        assert cli.main(["train", "tiny.yaml", "--folder", "other", "--quiet"]) == 0
         assert cli.main(["export", str(run), "--output", "robot", "--episodes", "0"]) == 0
-        assert cli.main(["verify", "robot", "--against", "other", "--quiet"]) == 2
+        assert cli.main(["verify", "robot", "--against", str(other), "--quiet"]) == 2
     assert "not of this policy: onnx" in capsys.readouterr().err
 
 
@@ -170,7 +189,7 @@ def test_a_replay_and_an_export_are_written_whole_or_not_at_all(
 
 
 def test_what_cannot_be_replayed_is_named(
-    run: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, other: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def error(*arguments: str | Path) -> str:
         with contextlib.chdir(tmp_path):
@@ -191,10 +210,8 @@ def test_what_cannot_be_replayed_is_named(
     damaged.write_bytes(log.read_bytes()[:-50])
     assert "not a whole one" in error(damaged, run)
     with contextlib.chdir(tmp_path):
-        Path("tiny.yaml").write_text(RECIPE + "seed: 3\n")
-        assert cli.main(["train", "tiny.yaml", "--folder", "other", "--quiet"]) == 0
         Path("large.yaml").write_text(RECIPE.replace("neurons: 12", "neurons: 14"))
         assert cli.main(["train", "large.yaml", "--folder", "large", "--quiet"]) == 0
-    assert "the hashes of their weights" in error(log, "other")
+    assert "the hashes of their weights" in error(log, other)
     assert "it has a state of 12, and the run of 14" in error(log, "large")
     assert not [path for path in tmp_path.iterdir() if "replay" in path.name]

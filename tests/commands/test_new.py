@@ -12,9 +12,12 @@ import pytest
 
 from liquid_control import cli
 from tests.commands.test_runs import fails as fails
+from tests.undone import imports_undone
 
 ROOT = Path(__file__).parents[2]
-TINY = ["agent.total_timesteps=2048", "evaluation.episodes=2", "monitoring.every=null"]
+TINY = ["env.num_envs=4", "agent.n_steps=32", "agent.batch_size=32", "agent.total_timesteps=128"]
+TINY += ["agent.n_epochs=1", "evaluation.episodes=1", "evaluation.ratios=[1]"]
+TINY += ["monitoring.every=null"]
 
 
 def test_the_commands_of_a_new_project_work(
@@ -35,18 +38,16 @@ def test_the_commands_of_a_new_project_work(
     assert "TwoWheeler-v0" in files["recipe.yaml"]
     assert not any("my_robot" in text or "MyRobot" in text for text in files.values())
 
-    # In processes of their own, as the registry of tasks and the modules outlast a test.
-    path = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for command in (
-        ["-m", "liquid_control", "train", "recipe.yaml", "--quiet", "--set", *TINY],
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider"],
-    ):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=project, env=path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(project)
+    with imports_undone(project):
+        assert cli.main(["train", "recipe.yaml", "--quiet", "--set", *TINY]) == 0
     (run,) = project.glob("runs/*/*")
     assert (run / "evaluation.json").exists()
+
+    path = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, env=path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.test_cli import RECIPE, TINY
 
 ROOT = Path(__file__).parents[2]
 LSTM = RECIPE.with_name("lstm_ppo.yaml")
-SHORT = [*TINY, "checkpoint_every=64", "monitoring.every=null", "evaluation.episodes=2"]
+SHORT = [*TINY, "checkpoint_every=64", "evaluation.episodes=2", "evaluation.ratios=[1]"]
 LONG = [*SHORT, "agent.total_timesteps=8192", "checkpoint_every=2048"]
 
 

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import gymnasium as gym
 import pytest
-import torch
 from sybil.evaluators.python import pad
 
 from liquid_control import cli
@@ -18,6 +16,7 @@ from liquid_control.recipes.stress import Stress
 from liquid_control.recipes.text import parse_yaml
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of
 from tests.docs.commands import TINY, TINY_PPO, command_lines, run, working_directory
+from tests.undone import imports_undone
 
 RECIPE = ROOT / "configs/half_cheetah/ncp_ppo.yaml"
 NOT_RUN = {"", "js", "text", "html", "make", "xml"}  # diagrams, output, and files of others
@@ -44,15 +43,8 @@ def page_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     working_directory(tmp_path, trained)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    modules, tasks, threads = {*sys.modules}, {*gym.registry}, torch.get_num_threads()
-    yield tmp_path
-    for name in {*sys.modules} - modules:
-        where = getattr(sys.modules[name], "__file__", None)
-        if where and Path(where).is_relative_to(tmp_path):
-            del sys.modules[name]
-    for name in {*gym.registry} - tasks:
-        del gym.registry[name]
-    torch.set_num_threads(threads)
+    with imports_undone(tmp_path):
+        yield tmp_path
 
 
 def run_page(page: Path, *, slow: bool) -> None:

@@ -126,10 +126,10 @@ def shared(infos: list[Any], others: list[Any]) -> list[Any]:
     return [{key: other[key] for key in info} for info, other in zip(infos, others, strict=True)]
 
 
-def test_batched_envs_equal_serial_ones_at_variable_rates(task: str) -> None:
+def test_batched_envs_equal_serial_ones_at_variable_rates(some_task: str) -> None:
     arguments = {"interval": Uniform(0.02, 0.11), "max_episode_steps": 25}
-    ours = batched(task, **arguments)
-    assert_same_play(ours, envs.make_vec(task, COUNT, seed=3, threads=0, **arguments), 60)
+    ours = batched(some_task, **arguments)
+    assert_same_play(ours, envs.make_vec(some_task, COUNT, seed=3, threads=0, **arguments), 60)
 
 
 @pytest.mark.parametrize("name", ["Hopper-v5", "Swimmer-v5"])

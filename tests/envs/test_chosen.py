@@ -70,10 +70,10 @@ def test_a_constant_choice_is_a_fixed_interval_bit_for_bit(
             )
 
 
-def test_a_constant_choice_is_a_fixed_interval_for_every_task(task: str) -> None:
-    nominal = envs.make(task).get_wrapper_attr("nominal_interval")
+def test_a_constant_choice_is_a_fixed_interval_for_every_task(some_task: str) -> None:
+    nominal = envs.make(some_task).get_wrapper_attr("nominal_interval")
     fixed, chosen = (
-        build(task, interval=interval, max_episode_steps=10)
+        build(some_task, interval=interval, max_episode_steps=10)
         for interval in (nominal, Chosen(nominal, nominal))
     )
     np.testing.assert_equal(fixed.reset(), chosen.reset())

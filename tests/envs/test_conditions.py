@@ -94,14 +94,14 @@ def assert_same(ours: list[Any], theirs: list[Any], keys: set[str] | None = None
 # Together -------------------------------------------------------------------------------------
 
 
-def test_batched_envs_equal_serial_ones_under_all_conditions(task: str) -> None:
-    nominal = gym.make(task).unwrapped.dt  # type: ignore[attr-defined]
+def test_batched_envs_equal_serial_ones_under_all_conditions(some_task: str) -> None:
+    nominal = gym.make(some_task).unwrapped.dt  # type: ignore[attr-defined]
     arguments = EVERYTHING | {
         "interval": envs.Uniform(nominal / 2, 3 * nominal),
         "max_episode_steps": 25,
         "observe": "positions",
     }
-    ours, theirs = build(task, **arguments), build(task, threads=0, **arguments)
+    ours, theirs = build(some_task, **arguments), build(some_task, threads=0, **arguments)
     assert isinstance(ours, BatchedVecEnv)
     assert ours.observation_space == theirs.observation_space
     np.testing.assert_equal(ours.reset(), dict(theirs.reset()))
@@ -280,7 +280,12 @@ def test_the_state_of_other_conditions_is_refused() -> None:
 
 # Delays ---------------------------------------------------------------------------------------
 
-RATES = [0.01, 0.03, 0.05, 0.11, envs.Uniform(0.01, 0.2)]
+RATES = [
+    0.03,
+    0.11,
+    envs.Uniform(0.01, 0.2),
+    *(pytest.param(interval, marks=pytest.mark.slow) for interval in (0.01, 0.05)),
+]
 
 
 def trajectory(venv: Any, actions: Iterator[NDArray[Any]], seconds: float) -> dict[int, Any]:
@@ -620,7 +625,7 @@ def test_a_motor_fails_at_its_physics_step_at_every_rate(interval: Any, threads:
 
 
 @BOTH
-def test_a_change_is_drawn_and_told(threads: int) -> None:
+def test_a_change_is_drawn_and_reported(threads: int) -> None:
     event = envs.Change(at=(0.1, 0.5), mass=(0.5, 0.7))
     venv = build(events=[event], threads=threads, privileged="drawn", max_episode_steps=20)
     venv.reset()
@@ -690,7 +695,7 @@ def test_a_push_is_an_impulse_sideways(puck: str, interval: float, threads: int)
 
 @BOTH
 @pytest.mark.parametrize("interval", [0.05, 0.35, envs.Uniform(0.01, 0.3)], ids=str)
-def test_the_last_push_is_told(puck: str, interval: Any, threads: int) -> None:
+def test_the_last_push_is_reported(puck: str, interval: Any, threads: int) -> None:
     """After each control step, and zeros after a reset; they add up to the momentum of the body."""
     events = [
         envs.Change(at=0.5, gain=0.5),
@@ -719,8 +724,8 @@ def test_the_last_push_is_told(puck: str, interval: Any, threads: int) -> None:
             last[index] = now
             if dones[index]:
                 last[index], momentum[index] = nothing, 0.0
-                told = venv.reset_infos[index]["drawn"]
-                np.testing.assert_array_equal([told[name] for name in names], nothing)
+                reported = venv.reset_infos[index]["drawn"]
+                np.testing.assert_array_equal([reported[name] for name in names], nothing)
     assert pushed > 30
 
 
@@ -828,7 +833,7 @@ NAN = math.nan
         ({"events": [{"kind": "push", "every": 1, "impulse": -1}]}, "impulse must be at least 0"),
         ({"events": [{"kind": "push", "every": 1, "impulse": 1, "body": 3}]}, "body must be the"),
         ({"privileged": "everything"}, "privileged 'everything' is unknown; use 'full', 'drawn'"),
-        # What only the task can tell.
+        # What only the task knows.
         ({"bodies": {"mass": {"tail": 2.0}}}, "mass.tail: the model has no body 'tail'; it has"),
         ({"bodies": {"friction": {"tail": 2}}}, "friction.tail: the model has no geom 'tail'"),
         ({"bodies": {"damping": {"tail": 2}}}, "damping.tail: the model has no joint 'tail'"),

@@ -36,19 +36,25 @@ def moving(task: str, **options: Any) -> tuple[gym.Env[Any, Any], Any]:
 
 def meanings(model: Any, data: Any) -> dict[str, float]:
     """Return the values of a model's joints by name."""
-    told: dict[str, float] = {}
+    expected: dict[str, float] = {}
     for index in range(model.njnt):
         joint = data.joint(index)
         name = short(joint.name)
         if model.jnt_type[index] == mujoco.mjtJoint.mjJNT_FREE:
-            told |= {f"{name} {a}": v for a, v in zip(PLACE + QUATERNION, joint.qpos, strict=True)}
-            told |= {f"{name} {a}'": v for a, v in zip(PLACE + TURN, joint.qvel, strict=True)}
+            expected |= {
+                f"{name} {a}": v for a, v in zip(PLACE + QUATERNION, joint.qpos, strict=True)
+            }
+            expected |= {f"{name} {a}'": v for a, v in zip(PLACE + TURN, joint.qvel, strict=True)}
             continue
         (position,), (velocity,) = joint.qpos, joint.qvel
-        told |= {name: position, f"cos {name}": np.cos(position), f"sin {name}": np.sin(position)}
-        told |= {f"{name}'": velocity, f"torque {name}": joint.qfrc_actuator.item()}
-        told[f"force {name}"] = joint.qfrc_constraint.item()
-    return told
+        expected |= {
+            name: position,
+            f"cos {name}": np.cos(position),
+            f"sin {name}": np.sin(position),
+        }
+        expected |= {f"{name}'": velocity, f"torque {name}": joint.qfrc_actuator.item()}
+        expected[f"force {name}"] = joint.qfrc_constraint.item()
+    return expected
 
 
 @pytest.mark.parametrize("observe", ["full", "positions", "velocities"])
@@ -61,11 +67,11 @@ def test_each_entry_has_a_name_of_its_own(task: str, observe: Any) -> None:
 
 def test_an_entry_named_after_a_joint_is_what_the_joint_does(task: str) -> None:
     env, observation = moving(task)
-    told = meanings(env.unwrapped.model, env.unwrapped.data)
+    expected = meanings(env.unwrapped.model, env.unwrapped.data)
     entries = dict(zip(env.get_wrapper_attr("observation_names"), observation, strict=True))
-    named = entries.keys() & told.keys()
-    assert {name: entries[name] for name in named} == pytest.approx({n: told[n] for n in named})
-    numbered = {name for name in entries if name[-1].isdigit() and name not in told}
+    named = entries.keys() & expected.keys()
+    assert {name: entries[name] for name in named} == pytest.approx({n: expected[n] for n in named})
+    numbered = {name for name in entries if name[-1].isdigit() and name not in expected}
     placed = {
         name for name in entries if name.startswith(("off target", "arm tip", "object", "goal"))
     }

@@ -36,8 +36,8 @@ def live(venv: BatchedVecEnv, steps: range) -> list[Any]:
     return seen
 
 
-def test_an_env_made_anew_goes_on_bit_for_bit(task: str) -> None:
-    straight = build(task, max_episode_steps=10)
+def test_an_env_made_anew_goes_on_bit_for_bit(some_task: str) -> None:
+    straight = build(some_task, max_episode_steps=10)
     straight.reset()
     live(straight, range(15))
     state = straight.state_dict()
@@ -45,7 +45,7 @@ def test_an_env_made_anew_goes_on_bit_for_bit(task: str) -> None:
     assert any(dones.any() for _, _, dones, _ in expected)
 
     for threads in (1, 2):
-        resumed = build(task, max_episode_steps=10, threads=threads, seed=9)
+        resumed = build(some_task, max_episode_steps=10, threads=threads, seed=9)
         resumed.load_state_dict(state)
         for now, then in zip(live(resumed, range(15, 30)), expected, strict=True):
             np.testing.assert_equal(now, then)

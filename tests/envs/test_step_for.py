@@ -250,7 +250,7 @@ def _random(self: Any, action: Any, seconds: float) -> Any:
         ({"step_for": None}, "has no nominal_interval with step_for"),
     ],
 )
-def test_a_broken_robot_is_told_why(changes: dict[str, Any], message: str) -> None:
+def test_a_broken_robot_is_refused_with_the_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises((AssertionError, TypeError, ValueError), match=message):
         envs.check_env(broken(**changes))
 

@@ -191,11 +191,11 @@ def test_a_sampled_reward_depends_on_the_rate_only_as_a_quadrature_does(task: st
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("checker", [check_env, sb3_check_env])
-def test_the_env_checkers_pass(task: str, checker: Any) -> None:
-    nominal = envs.make(task).nominal_interval
+def test_the_env_checkers_pass(some_task: str, checker: Any) -> None:
+    nominal = envs.make(some_task).nominal_interval
     interval = {"kind": "uniform", "low": 0.5 * nominal, "high": 2 * nominal}
     options = {"skip_render_check": True} if checker is check_env else {}
-    checker(envs.make(task, observe="positions", interval=interval), **options)
+    checker(envs.make(some_task, observe="positions", interval=interval), **options)
 
 
 @pytest.mark.parametrize("interval", VARIABLE, ids=lambda interval: interval.kind)

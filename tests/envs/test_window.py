@@ -54,8 +54,8 @@ def test_a_window_is_the_last_observations_of_the_episode(length: int) -> None:
             if dones[i]:
                 ends += 1
                 terminal = [*history, infos[i]["terminal_observation"]]
-                told = shown_infos[i]["terminal_observation"]
-                assert_holds(told, window(terminal, length), space)
+                last = shown_infos[i]["terminal_observation"]
+                assert_holds(last, window(terminal, length), space)
                 history.clear()
             history.append({key: of[i] for key, of in lived.items()})
     assert ends > 20

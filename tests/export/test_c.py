@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import re
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from liquid_control.export.to_c import GROUP, _groups, number, packed, to_c
 
 from . import cases, compilers
 
-STEPS = 1000
+STEPS = 500
 TOLERANCE = 1e-6  # of the range of each action
 
 
@@ -91,15 +92,28 @@ def test_discrete_observations_and_actions_are_the_same(actions: Any, tmp_path: 
     assert len(seen) > 1
 
 
-@pytest.mark.parametrize("compiler", compilers.COMPILERS)
-def test_compilers_accept_every_kind_without_a_warning(compiler: list[str], tmp_path: Path) -> None:
-    policies = [cases.make_policy(encoder=[8], **each) for each in cases.CIRCUITS.values()]
-    policies += [cases.soft_policy(), cases.make_policy(observations=cases.MIXED, encoder=[6])]
-    policies += [cases.make_policy(actions=space) for space in DISCRETE]
+def assert_no_warning(compiler: list[str], policies: Iterable[Any], folder: Path) -> None:
     for policy in policies:
-        compilers.write(describe_policy(policy), tmp_path)
+        compilers.write(describe_policy(policy), folder)
         flags = (*compilers.STRICT, "-Wshadow", "-Wdouble-promotion")
-        compilers.run(*compiler, *flags, "-c", "policy.c", "-o", "policy.o", cwd=tmp_path)
+        compilers.run(*compiler, *flags, "-c", "policy.c", "-o", "policy.o", cwd=folder)
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+@pytest.mark.parametrize("compiler", compilers.COMPILERS)
+def test_compilers_accept_every_kind_without_a_warning(
+    compiler: list[str], name: str, tmp_path: Path
+) -> None:
+    assert_no_warning(compiler, [cases.make_policy(encoder=[8], **cases.CIRCUITS[name])], tmp_path)
+
+
+@pytest.mark.parametrize("compiler", compilers.COMPILERS)
+def test_compilers_accept_every_space_without_a_warning(
+    compiler: list[str], tmp_path: Path
+) -> None:
+    policies = [cases.soft_policy(), cases.make_policy(observations=cases.MIXED, encoder=[6])]
+    policies += [cases.make_policy(actions=space) for space in DISCRETE]
+    assert_no_warning(compiler, policies, tmp_path)
 
 
 @compilers.HOST
@@ -240,7 +254,9 @@ def test_a_changed_weight_is_found(tmp_path: Path) -> None:
         )
         assert changed != text[0]
         (folder / "policy.c").write_text(source.replace(text[0], changed))
-        library = compilers.compile_c(folder / "policy.c", folder / "policy.so", compiler="gcc")
+        library = compilers.compile_c(
+            folder / "policy.c", folder / "policy.so", compiler="gcc", flags=("-O0",)
+        )
         wrong = compilers.CPolicy(library, right.metadata)
         assert np.any(errors(policy, wrong, 100) > TOLERANCE), table
 

@@ -13,11 +13,11 @@ from liquid_control.kernels import extension
 from liquid_control.wiring import auto_ncp
 from tests.kernels.cases import (
     BATCHES,
-    KINDS,
     assert_agree,
     build,
     circuits,
     double,
+    each_kind,
     gradients,
     is_fused,
     reference,
@@ -32,8 +32,6 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 # The reference has no gradient of an empty batch.
 SOME = BATCHES.filter(bool)
-
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @each_kind

@@ -24,6 +24,7 @@ from tests.kernels.cases import (
     assert_agree,
     assert_equal,
     build,
+    each_kind,
     gradients,
     is_fused,
     reference,
@@ -33,8 +34,6 @@ from tests.kernels.cases import (
 )
 
 pytestmark = pytest.mark.usefixtures("kernels")
-
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def in_place(circuit: Circuit) -> Circuit:

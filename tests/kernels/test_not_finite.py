@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from liquid_control.wiring import dense
-from tests.kernels.cases import KINDS, Sequence, build, reference, sequence, values
+from tests.kernels.cases import Sequence, build, each_kind, reference, sequence, values
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
 BROKEN, BATCH, STEPS = 4, 21, 7  # the broken sample is in the middle of a vector
 PARTS = ("inputs", "state", "elapsed_time")
 
-each_kind = pytest.mark.parametrize("kind", KINDS)
 each_precision = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 each_part = pytest.mark.parametrize("part", PARTS)
 

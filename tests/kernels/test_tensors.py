@@ -10,12 +10,12 @@ from torch import Tensor
 
 from liquid_control.neurons import NEURONS, Circuit
 from tests.kernels.cases import (
-    KINDS,
     WIRING,
     Sequence,
     assert_agree,
     assert_equal,
     build,
+    each_kind,
     gradients,
     is_fused,
     reference,
@@ -24,8 +24,6 @@ from tests.kernels.cases import (
 )
 
 pytestmark = pytest.mark.usefixtures("kernels")
-
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def strided(tensor: Tensor) -> Tensor:

@@ -154,8 +154,8 @@ def test_observations_are_the_inputs_of_the_policy(
     recording = record(agent, robot(), seed=1)
     shown = [observation for observation, *_ in spy.calls]
     np.testing.assert_allclose(recording.observations, [each["observation"] for each in shown])
-    told = np.ravel([each["elapsed_time"] for each in shown])
-    np.testing.assert_allclose(recording.elapsed_time, told)
+    observed = np.ravel([each["elapsed_time"] for each in shown])
+    np.testing.assert_allclose(recording.elapsed_time, observed)
     first, _ = robot().reset(seed=1)
     normalizer = agent.get_vec_normalize_env()
     if normalizer is not None:

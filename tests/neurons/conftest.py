@@ -22,10 +22,10 @@ BUILDERS: dict[str, Callable[[Wiring], Circuit]] = {
     "cfc-pure-memory": lambda wiring: CfC(wiring, mode="pure", memory="lstm"),
     "cfc-affine": lambda wiring: CfC(wiring, input_mapping="affine", output_mapping="linear"),
     "ltc": LTC,
-    "ltc-rk4": lambda wiring: LTC(wiring, solver="rk4", ode_steps=8),
+    "ltc-rk4": lambda wiring: LTC(wiring, solver="rk4", ode_steps=3),
     "ltc-memory": lambda wiring: LTC(wiring, memory="lstm", ode_steps=2),
     "ctrnn": CTRNN,
-    "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler", ode_steps=8),
+    "ctrnn-euler": lambda wiring: CTRNN(wiring, solver="euler", ode_steps=3),
     "ctrnn-memory": lambda wiring: CTRNN(wiring, memory="lstm", ode_steps=2),
     "lrc": LRC,
     "lrc-memory": lambda wiring: LRC(wiring, memory="lstm", ode_steps=2),
@@ -49,6 +49,13 @@ CASES = [
     if path == "reference" or kind not in UNFUSED
     if wiring == "ncp" or kind in ("cfc-default", "ltc", "ctrnn", "lrc", "lstm", "gru")
 ]
+# Quick tests leave out what differs from another case in the wiring or the neurons alone.
+SLOW = {"cfc-memory", "ltc-memory", "ctrnn-memory"}
+
+
+def is_slow(path: str, kind: str, wiring: str) -> bool:
+    twice = {"cfc-default", "ltc"} if path == "fused" else {"cfc-default"}
+    return kind in SLOW or (wiring == "dense" and kind not in twice)
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +84,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if any(mark.args[0] == "_path" for mark in marks):
         return
     if "circuit" in metafunc.fixturenames:
-        cases = [(path, (kind, wiring)) for path, kind, wiring in CASES]
-        metafunc.parametrize(("_path", "circuit"), cases, indirect=True, ids=map("-".join, CASES))
+        cases = [
+            pytest.param(
+                path,
+                (kind, wiring),
+                id=f"{path}-{kind}-{wiring}",
+                marks=pytest.mark.slow if is_slow(path, kind, wiring) else (),
+            )
+            for path, kind, wiring in CASES
+        ]
+        metafunc.parametrize(("_path", "circuit"), cases, indirect=True)
     else:
         metafunc.parametrize("_path", PATHS, indirect=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -83,17 +84,23 @@ def exact(circuit: Circuit, slope, state: torch.Tensor, inputs: torch.Tensor) ->
     return torch.as_tensor(solution.y[:, -1])
 
 
+@cache
+def solved(model, slope) -> tuple[Circuit, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A circuit, its inputs and state, and the state after SECONDS, for every solver the same."""
+    torch.manual_seed(0)
+    state = 0.5 * torch.randn(1, 10, dtype=torch.float64)
+    inputs = torch.randn(1, 1, 3, dtype=torch.float64)
+    reference = model(WIRING).double()
+    return reference, inputs, state, exact(reference, slope, state[0], inputs[0, 0])
+
+
 @pytest.mark.parametrize("solver", ORDERS)
 @pytest.mark.parametrize(
     ("model", "slope"), [(LTC, ltc_slope), (CTRNN, ctrnn_slope), (LRC, lrc_slope)]
 )
 def test_error_falls_with_the_order_of_the_solver(model, slope, solver: str) -> None:
-    torch.manual_seed(0)
-    state = 0.5 * torch.randn(1, 10, dtype=torch.float64)
-    inputs = torch.randn(1, 1, 3, dtype=torch.float64)
+    reference, inputs, state, truth = solved(model, slope)
     elapsed = torch.full((1, 1), SECONDS, dtype=torch.float64)
-    reference = model(WIRING).double()
-    truth = exact(reference, slope, state[0], inputs[0, 0])
 
     errors = []
     steps = (16, 32, 64) if solver == "rk4" else (64, 128, 256)

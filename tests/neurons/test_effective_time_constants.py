@@ -49,7 +49,7 @@ def test_liquid_time_constants_are_those_of_the_solver_steps(
 ) -> None:
     """A semi-implicit step of length h goes from x to y = (x + h drive) / (1 + h decay).
 
-    Three lengths of the same step, one of them zero, tell x, drive and decay.
+    Three lengths of the same step, one of them zero, determine x, drive and decay.
     """
     circuit = build(model, wiring, memory=memory, ode_steps=1)
     inputs, elapsed, starts = sequence(STEPS, BATCH)

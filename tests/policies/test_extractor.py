@@ -266,7 +266,7 @@ def test_every_algorithm_learns_and_what_it_saves_predicts_the_same(
         observation, *_ = venv.step(action)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, SAC])
+@pytest.mark.parametrize("algorithm", [PPO, pytest.param(SAC, marks=pytest.mark.slow)])
 def test_two_seeded_runs_agree_and_others_differ(algorithm: type[BaseAlgorithm]) -> None:
     first, second, other = (weights(make(algorithm, seed=seed).learn(50)) for seed in (0, 0, 1))
     for name, value in first.items():

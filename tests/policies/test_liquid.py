@@ -419,7 +419,7 @@ def test_one_action_is_an_array_in_the_action_space(name: str) -> None:
     assert ACTIONS[name].contains(action)
 
 
-def test_a_state_that_is_forgotten_is_told_of_once() -> None:
+def test_a_state_that_is_forgotten_is_reported_once() -> None:
     seen, some, every = draw(PLAIN, 1, BATCH)[0], np.arange(BATCH) == 0, np.ones(BATCH, bool)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

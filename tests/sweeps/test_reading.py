@@ -108,7 +108,7 @@ def test_steps_are_those_of_the_log_if_a_training_was_killed(tmp_path: Path) -> 
     assert only_run(tmp_path).seconds is None
 
 
-def test_a_reason_in_run_json_is_told_on_one_line(tmp_path: Path) -> None:
+def test_a_reason_in_run_json_is_reported_on_one_line(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "ncp" / "0", status="failed", share=0.5)
     state = json.loads((folder / "run.json").read_text())
     write_json(folder / "run.json", state | {"reason": "out of\n\x1b[31mmemory \ud800"})
@@ -342,6 +342,6 @@ def test_a_log_alone_makes_a_run(tmp_path: Path) -> None:
     assert (run.steps, run.status, run.seed, run.task) == (100, "unknown", None, "")
 
 
-def test_lists_of_observations_are_told(tmp_path: Path) -> None:
+def test_lists_of_observations_are_reported(tmp_path: Path) -> None:
     write_recipe(tmp_path / "ncp" / "0" / "config.yaml", env={"observe": [0, 3]})
     assert only_run(tmp_path).observe == "indices 0 3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, pairwise, product
 
 import matplotlib as mpl
@@ -76,9 +77,8 @@ def rates(recording: Recording) -> Figure:
 FIGURES = (raster, circuit_graph, time_constants, listening_map, rates)
 
 
-@pytest.fixture
-def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], dict[Text, Bbox]]:
-    """Draw a figure and tell where the texts lie that came upon it."""
+def drawn_texts(figure: Figure) -> dict[Text, Bbox]:
+    """Draw a figure, and return the extent of each text on it."""
     found: dict[Text, Bbox] = {}
     draw = Text.draw
 
@@ -87,13 +87,10 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], dict[Text
             found[text] = text.get_window_extent(renderer)  # type: ignore[arg-type]
         draw(text, renderer)  # type: ignore[arg-type]
 
-    def collect(figure: Figure) -> dict[Text, Bbox]:
-        found.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", note)
         figure.draw_without_rendering()
-        return dict(found)
-
-    monkeypatch.setattr(Text, "draw", note)
-    return collect
+    return found
 
 
 def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
@@ -120,9 +117,7 @@ def assert_readable(figure: Figure, texts: dict[Text, Bbox]) -> None:
 )
 @pytest.mark.parametrize("draw", FIGURES)
 def test_labels_do_not_overlap_or_leave_the_figure(
-    draw: Callable[[Recording], Figure],
-    size: str,
-    drawn_texts: Callable[[Figure], dict[Text, Bbox]],
+    draw: Callable[[Recording], Figure], size: str
 ) -> None:
     neurons, actions, observations = SIZES[size]
     figure = draw(synthetic(neurons, actions, 50, observations=observations))
@@ -144,6 +139,16 @@ def crowded(recording: Recording) -> Recording:
     return replace(recording, wiring=wiring, action_names=names, observation_names=names)
 
 
+@cache
+def drawn_crowd(
+    draw: Callable[[Recording], Figure], neurons: int
+) -> tuple[Figure, dict[Text, Bbox], Recording]:
+    """A figure of a crowded recording, its texts, and the recording; drawing takes its time."""
+    recording = crowded(synthetic(neurons, 6, 50, observations=6))
+    figure = draw(recording)
+    return figure, drawn_texts(figure), recording
+
+
 @pytest.mark.parametrize(
     ("draw", "neurons"),
     [
@@ -157,20 +162,15 @@ def crowded(recording: Recording) -> Recording:
     ],
 )
 def test_long_names_and_tiny_layers_find_room(
-    draw: Callable[[Recording], Figure],
-    neurons: int,
-    drawn_texts: Callable[[Figure], dict[Text, Bbox]],
+    draw: Callable[[Recording], Figure], neurons: int
 ) -> None:
-    figure = draw(crowded(synthetic(neurons, 6, 50, observations=6)))
-    assert_readable(figure, drawn_texts(figure))
+    figure, texts, _ = drawn_crowd(draw, neurons)
+    assert_readable(figure, texts)
 
 
 @pytest.mark.parametrize("draw", [raster, listening_map])
-def test_layers_are_named_beside_their_panel(
-    draw: Callable[[Recording], Figure], drawn_texts: Callable[[Figure], dict[Text, Bbox]]
-) -> None:
-    recording = crowded(synthetic(200, 6, 50, observations=6))
-    texts = drawn_texts(draw(recording))
+def test_layers_are_named_beside_their_panel(draw: Callable[[Recording], Figure]) -> None:
+    _, texts, recording = drawn_crowd(draw, 200)
     named = [text for text in texts if text.get_text() in recording.wiring.layer_slices]
     assert [text.get_text() for text in named] == list(recording.wiring.layer_slices)
     for text in named:

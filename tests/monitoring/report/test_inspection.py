@@ -110,13 +110,13 @@ def test_a_report_contains_all_given_data(whole: Any, recording: Recording) -> N
     page, chapters = whole
     assert list(chapters) == CHAPTERS
     (facts,) = page.all("dl")
-    told = dict(
+    stated = dict(
         zip((e.text for e in facts.all("dt")), (e.text for e in facts.all("dd")), strict=True)
     )
     layers = "15 inter, 9 command, 6 motor"
-    assert told["Neurons"] == f"30 LTC: {layers}"
-    assert told["Synapses"] == str(recording.wiring.synapse_count)
-    assert told["Seed"] == "7"
+    assert stated["Neurons"] == f"30 LTC: {layers}"
+    assert stated["Synapses"] == str(recording.wiring.synapse_count)
+    assert stated["Seed"] == "7"
     assert layers in chapters["The circuit"].all("img")[0].attributes["alt"]
     assert table(chapters["Settings"]) == [["agent.n_steps", "256"], ["env.interval", "None"]]
 
@@ -162,7 +162,7 @@ def test_the_first_seconds_of_an_episode_are_drawn(
     assert f"{steps} control steps" in picture.attributes["alt"]
 
 
-def test_the_learning_curve_is_told_in_words(whole: Any) -> None:
+def test_the_learning_curve_is_put_in_words(whole: Any) -> None:
     _, chapters = whole
     (point,) = chapters["Learning"].all("li")
     assert "was 600 after 4,096 control steps" in point.text

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from liquid_control.agents.sequences import (
+from liquid_control.collectors.transitions import Transitions
+from liquid_control.storage.sequences import (
     Minibatch,
     Rollout,
     SequenceBuffer,
     default_length,
 )
-from liquid_control.collectors.transitions import Transitions
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The sequence replay against a list of episodes, filled with values that tell their place."""
+"""The sequence replay against a list of episodes, filled with values that name their place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from liquid_control.agents.replay import SequenceReplay, Sequences
+from liquid_control.storage.replay import SequenceReplay, Sequences
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (2,))
 ACTIONS = spaces.Box(-1.0, 1.0, (1,))
@@ -257,7 +257,7 @@ def test_a_replay_of_another_shape_is_not_loaded() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another archive", "an array"])
-def test_a_damaged_replay_is_told_and_changes_nothing(damage: str) -> None:
+def test_a_damaged_replay_is_reported_and_changes_nothing(damage: str) -> None:
     replay, _ = filled()
     whole, other = io.BytesIO(), io.BytesIO()
     replay.save(whole)
@@ -276,7 +276,7 @@ def test_a_damaged_replay_is_told_and_changes_nothing(damage: str) -> None:
         assert_close(getattr(everything(replay), name), getattr(before, name), rtol=0, atol=0)
 
 
-def test_nothing_to_sample_is_told() -> None:
+def test_nothing_to_sample_is_reported() -> None:
     replay = SequenceReplay(160, OBSERVATIONS, ACTIONS, sequence_length=4, burn_in=2)
     with pytest.raises(ValueError, match="collect at least 5 steps"):
         replay.sample(1)

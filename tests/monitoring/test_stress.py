@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from liquid_control import envs
-from liquid_control.agents.stress import WINDOWS, Course, courses, in_windows
+from liquid_control.monitoring.stress import WINDOWS, Course, courses, in_windows
 
 
 class Still:

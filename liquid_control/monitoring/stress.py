@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from liquid_control.agents.evaluation import first_episodes
+
 Array = NDArray[np.float64]
 
 WINDOWS = ("before", "soon after", "later")
@@ -53,18 +55,13 @@ def courses(model: BaseAlgorithm, env: VecEnv) -> list[Course]:
     rewards: list[list[float]] = [[] for _ in range(count)]
     seconds: list[list[float]] = [[] for _ in range(count)]
     drawn: list[dict[str, float]] = [{} for _ in range(count)]
-    observation, state = env.reset(), None
-    starts, running = np.ones(count, dtype=bool), np.ones(count, dtype=bool)
-    while running.any():
-        action, state = model.predict(observation, state, starts, deterministic=True)  # type: ignore[arg-type]
-        observation, reward, starts, infos = env.step(action)
-        for index in np.flatnonzero(running):
+    for envs, reward, _, infos in first_episodes(model, env):
+        for index in envs:
             if "elapsed_time" not in infos[index]:
                 raise ValueError("info has no 'elapsed_time'; make the tasks with envs.make_vec")
             rewards[index].append(float(reward[index]))
             seconds[index].append(float(infos[index]["elapsed_time"]))
             drawn[index] = dict(infos[index].get("drawn", {}))
-        running &= ~starts
     return [
         Course(np.cumsum(times), np.array(earned), known)
         for times, earned, known in zip(seconds, rewards, drawn, strict=True)
