@@ -3,11 +3,12 @@
     python benchmarks/acting.py
     python benchmarks/acting.py --neurons cfc lstm ltc --clock cpu
 
-The policy of `make train` but for its circuit, an NCP of 64 neurons: 17 numbers of an observation,
-elapsed time, an encoder of 64, and 6 actions. One torch thread. "Fused" is one call of the compiled
-kernels (`policies/acting.py`); without fusion circuits still run in the kernels. Both sides run in
-turns of a few steps, after as many steps that fill the caches. Of all turns the fastest tenth
-counts: on a shared machine, other programs interrupt the rest.
+The policy of `make train`, and LiquidSAC's with as many inputs, but for the circuit, an NCP of 64
+neurons: 17 numbers of an observation, elapsed time, an encoder of 64, and 6 actions. One torch
+thread. "Fused" is one call of the compiled kernels (`policies/acting.py`); without fusion circuits
+still run in the kernels. Both sides run in turns of a few steps, after as many steps that fill the
+caches. Of all turns the fastest tenth counts: on a shared machine, other programs interrupt the
+rest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from table import print_table
 from timing import Clock, in_turns
 from training import CLOCKS
 
-from liquid_control import LiquidPolicy
+from liquid_control import LiquidPolicy, SoftLiquidPolicy
 from liquid_control.policies import Controller
 
 INTERVAL = 0.05
@@ -60,7 +61,18 @@ class Unfused(LiquidPolicy):
     """Leaves acting to PyTorch, as every subclass does."""
 
 
-def make_policy(kind: type[LiquidPolicy], neurons: str) -> LiquidPolicy:
+class UnfusedSoft(SoftLiquidPolicy):
+    """Likewise."""
+
+
+Policy = LiquidPolicy | SoftLiquidPolicy
+KINDS: dict[str, tuple[type[Policy], type[Policy], dict[str, Any]]] = {
+    "PPO": (LiquidPolicy, Unfused, {"critic": "mlp"}),
+    "SAC": (SoftLiquidPolicy, UnfusedSoft, {}),
+}
+
+
+def make_policy(kind: type[Policy], neurons: str, options: dict[str, Any]) -> Policy:
     """Return a policy with random weights."""
     torch.manual_seed(0)
     return kind(
@@ -70,12 +82,12 @@ def make_policy(kind: type[LiquidPolicy], neurons: str) -> LiquidPolicy:
         neurons=neurons,
         wiring={"kind": "auto_ncp", "neurons": 64},
         encoder=[64],
-        critic="mlp",
         nominal_interval=INTERVAL,
+        **options,
     )
 
 
-def steps(policy: LiquidPolicy) -> dict[str, Step]:
+def steps(policy: Policy) -> dict[str, Step]:
     """Return functions that act once."""
     measured, ticks = np.random.default_rng(0).normal(size=17), itertools.count()
     observation = {"observation": measured, "elapsed_time": np.float32([INTERVAL])}
@@ -105,18 +117,24 @@ def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
     clock: Clock = CLOCKS[arguments.clock]
     rows = []
-    for neurons in arguments.neurons:
-        fused_steps, plain_steps = (
-            steps(make_policy(kind, neurons)) for kind in (LiquidPolicy, Unfused)
-        )
+    for neurons, (name_of_kind, kind) in itertools.product(arguments.neurons, KINDS.items()):
+        *kinds, options = kind
+        fused_steps, plain_steps = (steps(make_policy(each, neurons, options)) for each in kinds)
         for name, step in fused_steps.items():
             sides = {"plain": plain_steps[name], "caches": step, "fused": step}
             turns = in_turns(sides, rounds=arguments.rounds, seconds=arguments.seconds, clock=clock)
             fused, plain = (fastest_tenth(turns.seconds[side]) for side in ("fused", "plain"))
             rows.append(
-                [neurons, name, f"{1e6 * fused:.1f}", f"{1e6 * plain:.0f}", f"{plain / fused:.0f}"]
+                [
+                    name_of_kind,
+                    neurons,
+                    name,
+                    f"{1e6 * fused:.1f}",
+                    f"{1e6 * plain:.0f}",
+                    f"{plain / fused:.0f}",
+                ]
             )
-    print_table(("neurons", "acting", "us", "us, not fused", "times as fast"), rows)
+    print_table(("agent", "neurons", "acting", "us", "us, not fused", "times as fast"), rows)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import is_
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,14 @@ from liquid_control.kernels.passes import network_of
 from liquid_control.policies.compiled import layers_of, runs_in_kernels
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.moments import ObservationNormalizer
+from liquid_control.policies.networks import EncodedCircuit
 from liquid_control.policies.observations import (
     ELAPSED_TIME,
     bounds_of_elapsed_time,
     carries_time,
 )
 
-PARTS = ("normalizer", "actor", "action_net")
+MODULES = ("normalizer", "actor", "action_net")
 SETTINGS = (
     "action_space",
     "observation_space",
@@ -34,28 +36,56 @@ SETTINGS = (
     "distribution",
     "nominal_interval",
     "options",
+    "share_encoder",
 )
-METHODS = ("forward", "observe", "for_env")
+METHODS = ("forward", "observe", "signal", "for_env")
 """Of a policy; an instance that has its own ones acts with those."""
 
 Acted = tuple[NDArray[Any], NDArray[np.float32]]
 """Action in the environment's shape and bounds, and the actor's state (1, size) after it."""
 
 
+class ActingParts(NamedTuple):
+    """The parts of a policy that act.
+
+    Attributes:
+        body: the circuit.
+        encoder: ahead of it; None without one. It may be that of another body.
+        head: on the motor neurons.
+        log_std: the deviation of a Gaussian, if observations have no influence on it.
+        squashed: whether the head outputs means and deviations of a squashed Gaussian, and the
+            circuit senses the previous action.
+        other_body: that of the encoder, if it is another one.
+    """
+
+    body: EncodedCircuit
+    encoder: nn.Module | None
+    head: nn.Module
+    log_std: Tensor | None = None
+    squashed: bool = False
+    other_body: EncodedCircuit | None = None
+
+
 class Structure:
     """What the actor of a policy is made of; the values of parameters are no part of that."""
 
-    def __init__(self, policy: Any) -> None:
-        parts = [part for name in PARTS if (part := getattr(policy, name)) is not None]
-        modules = [module for part in parts for module in part.modules()]
+    def __init__(self, policy: Any, parts: ActingParts) -> None:
+        self.parts, self._policy, self._kind = parts, policy, type(policy)
+        tops = [top for name in MODULES if (top := policy._modules.get(name)) is not None]
+        if parts.other_body is not None:
+            tops.append(parts.encoder)
+        modules = [module for top in tops for module in top.modules()]
         owners = [
             (register, name)
             for module in modules
             for register in (module._modules, module._parameters)
             for name in register
         ]
-        owners += [(policy._modules, name) for name in PARTS]
+        owners += [(policy._modules, name) for name in MODULES]
         owners += [(policy.actor_circuit._modules, "output_mapping")]
+        if parts.other_body is not None:
+            owners += [(policy._modules, "critic"), (policy.critic._modules, "body")]
+            owners += [(parts.other_body._modules, "encoder")]
         owners += [(policy._parameters, "log_std")]
         if policy.normalizer is not None:
             owners += [(policy.normalizer._buffers, name) for name in ("shift", "scale")]
@@ -67,6 +97,8 @@ class Structure:
             if name in vars(module)
         ]
         self._owners, self._names = zip(*owners, strict=True)
+        self._registers = [module._modules for module in modules]
+        self._counts = list(map(len, self._registers))
         self._values = [owner.get(name) for owner, name in owners]
         self._hooks = [
             hooks
@@ -83,7 +115,9 @@ class Structure:
     def is_same(self) -> bool:
         """Whether no module, tensor, setting or hook was added or replaced, or moved in memory."""
         return (
-            any(self._hooks) == self.hooked
+            type(self._policy) is self._kind
+            and any(self._hooks) == self.hooked
+            and list(map(len, self._registers)) == self._counts
             and all(map(is_, map(dict.get, self._owners, self._names), self._values))
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
         )
@@ -129,17 +163,17 @@ class Reader:
 
 
 class FusedActor:
-    """The actor of a LiquidPolicy, with parameters of any values; `FusedActor.of` creates it."""
+    """The actor of a policy, with parameters of any values; `FusedActor.of` creates it."""
 
-    def __init__(self, policy: Any, module: ModuleType) -> None:
-        self._policy = policy
+    def __init__(self, policy: Any, parts: ActingParts, module: ModuleType) -> None:
+        self._policy, self._is_squashed = policy, parts.squashed
         self._circuit = circuit = policy.actor_circuit
         compiled = compile_circuit(circuit)
         assert compiled is not None
         self._program = compiled.program
         normalizer, mapping = policy.normalizer, circuit.output_mapping
-        encoder = [] if policy.actor.encoder is None else layers_of([policy.actor.encoder])
-        head = layers_of([policy.action_net])
+        encoder = [] if parts.encoder is None else layers_of([parts.encoder])
+        head = layers_of([parts.head])
         self._before: list[Tensor | None] = [
             *((None, None) if normalizer is None else _shift_and_scale(policy)),
             *(each for weight, bias, _ in encoder for each in (weight, bias)),
@@ -147,17 +181,18 @@ class FusedActor:
         self._after: list[Tensor | None] = [
             *((None, None) if mapping is None else (mapping.gain, mapping.offset)),
             *(each for weight, bias, _ in head for each in (weight, bias)),
-            policy.log_std,
+            parts.log_std,
         ]
         within = self._parameters()
         tensors = [*self._before, *within, *self._after]
         nominal, actions = policy.nominal_interval, policy.action_space
         self._reader = Reader(policy.acting_space, nominal)
         self._shapes = self._reader.feature_shapes
-        self._derivatives = policy.derivatives
+        self._derivatives, self._memory_size = policy.derivatives, policy.memory_size
         self._state_shape = tuple(policy.initial_actor_state(1).shape)
-        self._action_shape = actions.shape
-        self._is_bounded = type(policy.distribution) is Gaussian and actions.dtype == np.float32
+        self._action_shape, self._action_size = actions.shape, math.prod(actions.shape or ())
+        drawn_here = parts.squashed or type(policy.distribution) is Gaussian
+        self._is_bounded = drawn_here and actions.dtype == np.float32
         shortest, longest = bounds_of_elapsed_time(
             nominal, allow_any_interval=policy.options.allow_any_interval
         )
@@ -169,11 +204,12 @@ class FusedActor:
             features=policy.observed,
             clip=0.0 if normalizer is None else normalizer.clip,
             time_scale=circuit.time_scale,
-            nominal=policy.actor.time_scale,
+            nominal=parts.body.time_scale,
             shortest=shortest,
             longest=longest,
             low=actions.low.ravel() if self._is_bounded else (),
             high=actions.high.ravel() if self._is_bounded else (),
+            squashed=parts.squashed,
         )
         # Some circuits have what the kernels take, others compute it from their parameters.
         has_all = all(each is None or isinstance(each, nn.Parameter) for each in within)
@@ -186,24 +222,24 @@ class FusedActor:
         It does for hooks, for parts that the kernels do not have, for other devices and dtypes, for
         masks of actions, and for observations that are not made of Boxes of floating-point numbers.
         """
-        module = extension.load()
+        module, parts = extension.load(), structure.parts
         fits = (
             module is not None
             and not is_traced()
             and not structure.hooked
             and not policy.masked
-            and policy.images is None
             and not any(name in vars(policy) for name in METHODS)
             and isinstance(policy.normalizer, ObservationNormalizer | None)
-            and runs_in_kernels(policy.actor)
-            and runs_in_kernels(policy.action_net)
+            and runs_in_kernels(parts.body)
+            and (parts.encoder is None or runs_in_kernels(parts.encoder))
+            and runs_in_kernels(parts.head)
             and all(
                 each.dtype is torch.float32 and each.is_cpu and each.is_contiguous()
                 for each in structure.tensors
             )
             and _is_vector(policy.acting_space)
         )
-        return cls(policy, module) if fits and module is not None else None
+        return cls(policy, parts, module) if fits and module is not None else None
 
     def act(
         self,
@@ -225,29 +261,39 @@ class FusedActor:
             return None
         features = arrays[0] if len(arrays) == 1 else np.concatenate(list(map(np.ravel, arrays)))
         before = state
-        if self._derivatives.size:
+        if self._memory_size:
             features = self._derive(features, elapsed_time, state)
-            before = None if state is None else state[:, : self._circuit.state_size].copy()
+            before = None if state is None else state[:, : -self._memory_size].copy()
         tensors = self._fixed
         if tensors is None:
             computed = [*self._before, *self._parameters(), *self._after]
             tensors = self._actor.tensors(addresses(computed))
-        bounded = deterministic and self._is_bounded
+        bounded = deterministic and self._is_bounded and not self._is_squashed
         found = self._actor.act(tensors, features, elapsed_time, before, bounded)
         if found is None:
             return None
         outputs, after = found
-        if self._derivatives.size:
+        action = self._choose(tensors, outputs, after, deterministic)
+        if self._memory_size:
             after = np.concatenate([after, features[None], np.ones((1, 1), np.float32)], axis=1)
+        return action, after
+
+    def _choose(
+        self, tensors: Any, outputs: NDArray[Any], after: NDArray[np.float32], deterministic: bool
+    ) -> NDArray[Any]:
+        """Return the action, given the outputs of the head; what the state needs of it is set."""
+        if self._is_squashed:
+            return self._squash(outputs, after, deterministic)
         if self._is_bounded:
             if not deterministic:
                 noise = torch.randn(1, len(outputs), device="cpu", dtype=torch.float32)
                 self._actor.perturb(tensors, outputs, noise.numpy())
-            return outputs.reshape(self._action_shape), after
+            return outputs.reshape(self._action_shape)
         with torch.no_grad():
             distribution = self._policy.distribution_with(torch.from_numpy(outputs)[None])
             actions = distribution.get_actions(deterministic=deterministic)
-        return self._policy.for_env(actions).squeeze(axis=0), after
+        chosen: NDArray[Any] = self._policy.for_env(actions).squeeze(axis=0)
+        return chosen
 
     def _derive(
         self, features: NDArray[Any], elapsed_time: float, state: NDArray[np.float32] | None
@@ -261,6 +307,19 @@ class FusedActor:
             before = self._policy.remembered(torch.from_numpy(state), starts)
         derived: NDArray[np.float32] = self._derivatives(rows, seconds, *before)[0].numpy()
         return derived
+
+    def _squash(
+        self, outputs: NDArray[Any], after: NDArray[np.float32], deterministic: bool
+    ) -> NDArray[Any]:
+        """Return an action, and write it to the state."""
+        noise = None
+        if not deterministic:
+            noise = torch.randn(1, self._action_size, device="cpu", dtype=torch.float32).numpy()
+        action: NDArray[Any] = self._actor.squash(outputs, after, noise)
+        if self._is_bounded:
+            return action.reshape(self._action_shape)
+        chosen: NDArray[Any] = self._policy.for_env(torch.from_numpy(action)[None])
+        return chosen.squeeze(axis=0)
 
     def predict(
         self, observation: Any, state: Any, episode_start: Any, deterministic: bool

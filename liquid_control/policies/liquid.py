@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.acting import FusedActor, Structure
+from liquid_control.policies.acting import ActingParts
 from liquid_control.policies.distributions import make_distribution
 from liquid_control.policies.images import Images, images_among
 from liquid_control.policies.masks import mask_logits
@@ -60,7 +60,6 @@ class LiquidPolicy(StatefulPolicy):
 
     takes_images = True
     optimizer: RecurrentAdam
-    _fused: tuple[Structure, FusedActor | None] | None = None
 
     def __init__(
         self,
@@ -198,18 +197,11 @@ class LiquidPolicy(StatefulPolicy):
             return weights
         return {name: each for name, each in weights.items() if not name.startswith("critic.")}
 
-    def fused_actor(self) -> FusedActor | None:
-        """Return the acting step in the compiled kernels; None where PyTorch acts."""
-        if type(self) is not LiquidPolicy:  # a subclass may act in another way
+    def acting_parts(self) -> ActingParts | None:
+        """Return the parts that act; None for a subclass, which may act in another way."""
+        if type(self) is not LiquidPolicy:
             return None
-        if self._fused is None or not self._fused[0].is_same():
-            structure = Structure(self)
-            self._fused = structure, FusedActor.of(self, structure)
-        return self._fused[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what copies need: they get a fused actor of their own."""
-        return {**vars(self), "_fused": None}
+        return ActingParts(self.actor, self.actor.encoder, self.action_net, self.log_std)
 
     def actor_inputs(
         self,

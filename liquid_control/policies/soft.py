@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from liquid_control.neurons import Circuit
+from liquid_control.policies.acting import ActingParts
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
 from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
@@ -194,6 +195,15 @@ class SoftLiquidPolicy(StatefulPolicy):
             if name.startswith(shared) or not name.startswith(others)
         }
 
+    def acting_parts(self) -> ActingParts | None:
+        """Return the parts that act; None for a subclass, which may act in another way."""
+        if type(self) is not SoftLiquidPolicy or type(self.actor) is not SoftActor:
+            return None
+        body, head = self.actor.body, self.actor.head
+        other_body = self.critic.body if self.share_encoder else None
+        encoder = body.encoder if other_body is None else other_body.encoder
+        return ActingParts(body, encoder, head, squashed=True, other_body=other_body)
+
     def actor_inputs(
         self,
         features: Tensor,
@@ -226,14 +236,17 @@ class SoftLiquidPolicy(StatefulPolicy):
         if self.share_encoder:
             signal = encoded._replace(features=encoded.features.detach())
         elif self.privileged:
-            features, actions = signal.features.split(
-                (self.observed + self.privileged, self.action_size), dim=-1
-            )
-            seen = torch.cat([self._for_actor(features), actions], dim=-1)
-            signal = signal._replace(features=seen)
+            signal = signal._replace(features=self.seen_by_actor(signal.features))
         actor_activity, own = self.actor.body(signal, own)
         critic_activity, theirs = self.critic.body.run(encoded, theirs)
         return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)
+
+    def seen_by_actor(self, features: Tensor) -> Tensor:
+        """Return features of a signal without those that are privileged."""
+        features, actions = features.split(
+            (self.observed + self.privileged, self.action_size), dim=-1
+        )
+        return torch.cat([self._for_actor(features), actions], dim=-1)
 
     def states(self, signal: Signal, state: Tensor, length: int) -> Tensor:
         """Run both circuits over sequences for their states alone; arguments as in `unroll`.
@@ -302,7 +315,12 @@ class SoftActor(nn.Module):
         Returns:
             actions (..., actions) in [-1, 1], and their log-probabilities (...).
         """
-        mean, log_std = self.head(self.circuit.readout(activity)).chunk(2, dim=-1)
+        return self.sample(self.head(self.circuit.readout(activity)), deterministic)
+
+    @staticmethod
+    def sample(parameters: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor]:
+        """Sample as `forward` does, given what the head outputs (..., 2 actions)."""
+        mean, log_std = parameters.chunk(2, dim=-1)
         if deterministic:
             return squash(mean, log_std.clamp(*LOG_STD), torch.zeros_like(mean))
         return squash(mean, log_std.clamp(*LOG_STD), torch.randn_like(mean))
@@ -354,6 +372,11 @@ class SoftCritic(nn.Module):
         """Return the circuit without its encoder."""
         return self.body.circuit
 
+    def tensors(self) -> list[Tensor]:
+        """Return the parameters of the heads, (heads, ...) each, from the first layer to values."""
+        first = [self.of_context, self.of_actions, self.first_bias]
+        return [*first, *self.weights, *self.biases, self.of_value, self.value_bias]
+
     def context(self, activity: Tensor, seen: Tensor) -> Tensor:
         """Return the heads' first layer without the action's share, (heads, time * batch, size).
 
@@ -369,7 +392,8 @@ class SoftCritic(nn.Module):
 
         With `frozen`, gradients pass to context and actions but not to the heads.
         """
-        weights = [self.of_actions, *self.weights, *self.biases, self.of_value, self.value_bias]
+        _, of_actions, _, *others = self.tensors()
+        weights = [of_actions, *others]
         if frozen:
             weights = [weight.detach() for weight in weights]
         of_actions, *between, of_value, value_bias = weights

@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from liquid_control.neurons import Circuit
-from liquid_control.policies.acting import FusedActor
+from liquid_control.policies.acting import ActingParts, FusedActor, Structure
 from liquid_control.policies.derivatives import Derivatives
 from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
@@ -62,6 +62,7 @@ class StatefulPolicy(BasePolicy):
     options: CircuitOptions
     nominal_interval: float
     normalizer: ObservationNormalizer | None
+    _fused: tuple[Structure, FusedActor | None] | None = None
     _without_state = False  # in the last call of `predict`
     _warned = False
 
@@ -147,9 +148,24 @@ class StatefulPolicy(BasePolicy):
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Return actions in the environment's shape and bounds."""
 
+    def acting_parts(self) -> ActingParts | None:
+        """Return the parts that act; None if only the policy itself knows how."""
+        return None
+
     def fused_actor(self) -> FusedActor | None:
         """Return the acting step in the compiled kernels; None where PyTorch acts."""
-        return None
+        if self._fused is not None and self._fused[0].is_same():
+            return self._fused[1]
+        parts = self.acting_parts()
+        if parts is None:
+            return None
+        structure = Structure(self, parts)
+        self._fused = structure, FusedActor.of(self, structure)
+        return self._fused[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies need: they get a fused actor of their own."""
+        return {**vars(self), "_fused": None}
 
     def observe(
         self,

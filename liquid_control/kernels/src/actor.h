@@ -21,6 +21,7 @@ struct ActorSettings {
     float nominal;                 // elapsed time at which the encoder's clock is zero
     double shortest, longest;      // elapsed times must lie between them
     std::vector<float> low, high;  // bounds of the actions, or empty
+    bool squashed;                 // whether actions are those of SoftActor, see `squash`
 };
 
 /// A policy's actor in single precision. Parameters are read where they are, so that their values
@@ -50,13 +51,15 @@ class Actor {
           head_(head),
           settings_(std::move(settings)),
           sizes_(std::move(sizes)),
+          actions_(settings_.squashed ? head.outputs() / 2 : head.outputs()),
+          previous_(settings_.squashed ? actions_ : 0),
           packed_(circuit.plan(), circuit.tensor_sizes()) {
-        const std::size_t seen = settings_.features, motor = head.inputs();
+        const std::size_t seen = settings_.features + previous_, motor = head.inputs();
         const std::size_t inputs = circuit.plan().inputs, bounds = settings_.low.size();
         if ((encoder ? encoder->outputs() : seen) != inputs ||
             (encoder && encoder->inputs() != seen + 1) ||
             motor > static_cast<std::size_t>(circuit.plan().visible) ||
-            bounds != settings_.high.size() || (bounds > 0 && bounds != head.outputs())) {
+            bounds != settings_.high.size() || (bounds > 0 && bounds != actions_)) {
             throw std::invalid_argument("the parts of the actor do not fit each other");
         }
         std::vector<std::size_t> fitting;
@@ -68,7 +71,7 @@ class Actor {
                 fitting.push_back(is_missing ? 0 : size);
             }
         };
-        expect({seen, seen}, 2);
+        expect({settings_.features, settings_.features}, 2);
         encoder_begin_ = fitting.size();
         expect(encoder ? encoder->tensor_sizes() : std::vector<std::size_t>(), 0);
         circuit_begin_ = fitting.size();
@@ -99,7 +102,8 @@ class Actor {
     }
 
     /// Returns the outputs of the head, clipped to the bounds of actions if `within_bounds`, and
-    /// the circuit's state after the step. `state` is None where an episode starts.
+    /// the state after the step. `state` is None where an episode starts. It is the circuit's; with
+    /// squashed actions the previous one follows, which `squash` writes after the step.
     ///
     /// Returns None where a number is not finite, the elapsed time is out of bounds, or an array is
     /// of another type or strided, so that something else has to convert or refuse it.
@@ -109,10 +113,11 @@ class Actor {
         check(tensors);
         const std::size_t features = settings_.features, motor = head_.inputs();
         thread_local std::vector<float> memory;
-        memory.resize(features + 1 + circuit_.plan().inputs + motor);
+        const std::size_t inputs = features + previous_;
+        memory.resize(inputs + 1 + circuit_.plan().inputs + motor);
         float* const seen = memory.data();
-        float* const encoded = encoder_ ? seen + features + 1 : seen;
-        float* const active = seen + features + 1 + circuit_.plan().inputs;
+        float* const encoded = encoder_ ? seen + inputs + 1 : seen;
+        float* const active = seen + inputs + 1 + circuit_.plan().inputs;
 
         const float seconds = static_cast<float>(elapsed);
         if (!(settings_.shortest < seconds && seconds < settings_.longest)) {
@@ -121,25 +126,31 @@ class Actor {
         if (!(read<double>(observation, seen) || read<float>(observation, seen))) {
             return py::none();
         }
+        const std::size_t size = circuit_.plan().state_size();
+        const float* before = nullptr;
+        if (!state.is_none()) {
+            if (!py::isinstance<Floats>(state)) {
+                return py::none();
+            }
+            before = numbers_of(py::reinterpret_borrow<Floats>(state), size + previous_);
+        }
         normalize(parameters[0], parameters[1], seen);
+        if (before) {
+            std::copy_n(before + size, previous_, seen + features);
+        } else {
+            std::fill_n(seen + features, previous_, 0.0f);
+        }
         if (encoder_) {
-            seen[features] = seconds / settings_.nominal - 1.0f;
+            seen[inputs] = seconds / settings_.nominal - 1.0f;
             encoder_->forward_one<float>(seen, &parameters[encoder_begin_], encoded);
         }
-        const std::size_t size = circuit_.plan().state_size();
-        py::array_t<float> after({std::size_t(1), size}), outputs(head_.outputs());
+        py::array_t<float> after({std::size_t(1), size + previous_}), outputs(head_.outputs());
         Call<float> call{};
         call.time = call.batch = 1;
         call.time_scale = settings_.time_scale;
         call.first_output = circuit_.plan().visible - static_cast<int>(motor);
         call.inputs = encoded, call.elapsed = &seconds;
-        call.outputs = active, call.final_state = after.mutable_data();
-        if (!state.is_none()) {
-            if (!py::isinstance<Floats>(state)) {
-                return py::none();
-            }
-            call.state = numbers_of(py::reinterpret_borrow<Floats>(state), size);
-        }
+        call.outputs = active, call.final_state = after.mutable_data(), call.state = before;
         const std::vector<const float*> within(parameters.begin() + circuit_begin_,
                                                parameters.begin() + circuit_end_);
         const Weights<float> packed = packed_.of(within);
@@ -166,6 +177,33 @@ class Actor {
             actions[i] += std::exp(log_deviation[i]) * scattered[i];
         }
         clip(actions);
+    }
+
+    /// Return actions tanh(mean + deviation noise) in their bounds, given outputs of `act`: means,
+    /// and logarithms of deviations. Without bounds they stay in [-1, 1]. Such actions are written
+    /// to the state after the step. `noise` is None for the most likely action.
+    Floats squash(const Floats& outputs, Floats after, const py::object& noise) const {
+        const std::size_t size = circuit_.plan().state_size();
+        const float* const mean = numbers_of(outputs, 2 * previous_);
+        numbers_of(after, size + previous_);
+        float* const previous = after.mutable_data() + size;
+        const float* scattered = nullptr;
+        if (!noise.is_none()) {
+            scattered = numbers_of(py::cast<Floats>(noise), previous_);
+        }
+        py::array_t<float> actions(previous_);
+        float* const scaled = actions.mutable_data();
+        for (std::size_t i = 0; i < previous_; ++i) {
+            const float deviation = std::exp(limited(mean[previous_ + i], -20.0f, 2.0f));
+            previous[i] = std::tanh(scattered ? mean[i] + deviation * scattered[i] : mean[i]);
+            scaled[i] = previous[i];
+            if (!settings_.low.empty()) {
+                const float low = settings_.low[i], high = settings_.high[i];
+                scaled[i] = low + 0.5f * (previous[i] + 1.0f) * (high - low);
+            }
+        }
+        clip(scaled);
+        return actions;
     }
 
   private:
@@ -232,6 +270,7 @@ class Actor {
     const Network& head_;
     const ActorSettings settings_;
     const std::vector<std::size_t> sizes_;
+    const std::size_t actions_, previous_;  // numbers of an action, and of the one in the state
     Packed<float> packed_;
     std::size_t encoder_begin_, circuit_begin_, circuit_end_;
 };
@@ -243,9 +282,10 @@ inline void add_actor(py::module_& module) {
         .def(py::init([](const Circuit& circuit, const Network* encoder, const Network& head,
                          std::vector<std::size_t> sizes, std::size_t features, double clip,
                          double time_scale, double nominal, double shortest, double longest,
-                         std::vector<float> low, std::vector<float> high) {
-                 ActorSettings settings{features, float(clip), float(time_scale), float(nominal),
-                                        shortest, longest,     std::move(low),    std::move(high)};
+                         std::vector<float> low, std::vector<float> high, bool squashed) {
+                 ActorSettings settings{features,          float(clip),      float(time_scale),
+                                        float(nominal),    shortest,         longest,
+                                        std::move(low),    std::move(high),  squashed};
                  return std::make_unique<Actor>(circuit, encoder, head, std::move(settings),
                                                 std::move(sizes));
              }),
@@ -253,11 +293,13 @@ inline void add_actor(py::module_& module) {
              py::arg("circuit"), py::arg("encoder"), py::arg("head"), py::arg("sizes"),
              py::kw_only(), py::arg("features"), py::arg("clip"), py::arg("time_scale"),
              py::arg("nominal"), py::arg("shortest"), py::arg("longest"), py::arg("low"),
-             py::arg("high"))
+             py::arg("high"), py::arg("squashed") = false)
         .def("tensors", &Actor::tensors)
         .def("act", &Actor::act)
         .def("perturb", &Actor::perturb, py::arg("tensors"), py::arg("outputs").noconvert(),
-             py::arg("noise").noconvert());
+             py::arg("noise").noconvert())
+        .def("squash", &Actor::squash, py::arg("outputs").noconvert(),
+             py::arg("after").noconvert(), py::arg("noise"));
 }
 
 }  // namespace liquid
