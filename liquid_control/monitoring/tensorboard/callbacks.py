@@ -24,7 +24,7 @@ from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 BRIEF_SECONDS, BRIEF_RATE = 2.0, 5.0  # simulated time and pictures per second, of brief recordings
-CARD_SIZE = (350, 440)  # pixels of a GIF, which a card of TensorBoard shows as they are
+CARD_SIZE = (350, 480)  # pixels of a GIF, which a card of TensorBoard shows as they are
 
 
 class MonitoringCallback(BaseCallback):
