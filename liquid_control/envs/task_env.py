@@ -60,13 +60,17 @@ class TaskEnv(MujocoEnv):
         **kwargs: Arguments of MujocoEnv, such as `render_mode`.
 
     Raises:
-        ValueError: If the task's functions return arrays of the wrong shape.
+        ValueError: If the file is no valid model, or the task's functions return arrays of the
+            wrong shape.
     """
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
 
     def __init__(self, task: Task, model: Path, frame_skip: int, **kwargs: Any) -> None:
-        super().__init__(str(model), frame_skip, observation_space=None, **kwargs)
+        try:
+            super().__init__(str(model), frame_skip, observation_space=None, **kwargs)
+        except ValueError as error:  # MuJoCo's gives the line, but not the file
+            raise ValueError(f"{model}: {error}") from error
         self.metadata = self.metadata | {"render_fps": round(1 / self.dt)}
         self.task = task
         self._simulations = Simulations.of(self.model, self.data, task.reads)

@@ -50,7 +50,7 @@ from liquid_control.policies.options import (
     Options,
     SoftLiquidPolicyOptions,
 )
-from liquid_control.recipes.library import find
+from liquid_control.recipes.library import find, names
 from liquid_control.recipes.text import (
     RecipeError,
     explain,
@@ -340,7 +340,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the keys of a recipe, not yet checked; arguments and errors as of `load_recipe`."""
     path = find(Path(path))
-    data = parse_yaml(read_text(path), str(path))
+    known = () if path.exists() else names()
+    data = parse_yaml(read_text(path, known=known), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, got {short(data)}")
     for override in overrides:

@@ -138,11 +138,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise RecipeError(f"{source}: no YAML: {one_line(error)}") from error
 
 
-def read_text(path: Path, kind: str = "recipe") -> str:
+def read_text(path: Path, kind: str = "recipe", known: Sequence[str] = ()) -> str:
     """Read a file up to the limit; a RecipeError gives the reason for a failure, and similar names.
 
     Reading a pipe, a device or a file of the system, whose size is 0, may never end. `kind` is what
-    the file should be.
+    the file should be, and `known` has names that stand for such files.
     """
     try:
         status = path.stat()
@@ -153,7 +153,7 @@ def read_text(path: Path, kind: str = "recipe") -> str:
     except FileNotFoundError:
         shipped = "; `liquid-control recipes` lists those of the package"
         remedy = shipped if kind == "recipe" else ""
-        raise RecipeError(f"{path}: no such {kind}{_near_files(path)}{remedy}") from None
+        raise RecipeError(f"{path}: no such {kind}{_near(path, known)}{remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {one_line(error)}") from error
 
@@ -237,11 +237,11 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _near_files(path: Path) -> str:
-    """Return a hint to YAML files whose path resembles one that does not exist."""
+def _near(path: Path, known: Sequence[str]) -> str:
+    """Return a hint to YAML files and names that resemble a path that does not exist."""
     folder = next((each for each in path.parents if each.is_dir()), Path())
     existing = [str(each) for pattern in ("*.yaml", "*/*.yaml") for each in folder.glob(pattern)]
-    near = difflib.get_close_matches(str(path), sorted(existing), n=3)
+    near = difflib.get_close_matches(str(path), sorted({*existing, *known}), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -51,3 +51,8 @@ def test_the_command_lists_all_and_prints_one(capsys: pytest.CaptureFixture[str]
 def test_an_unknown_name_is_one_line(fails: Callable[..., str]) -> None:
     assert "`liquid-control recipes` lists them" in fails("recipes", "hopper/fly")
     assert "`liquid-control recipes` lists" in fails("train", "hopper/fly")
+
+
+def test_a_misspelt_name_is_answered_with_those_that_resemble_it(fails: Callable[..., str]) -> None:
+    answer = fails("train", "half_cheeta/ncp_pppo")
+    assert "half_cheeta/ncp_pppo: no such recipe; did you mean half_cheetah/ncp_ppo" in answer

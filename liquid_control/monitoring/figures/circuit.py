@@ -15,12 +15,13 @@ from matplotlib.lines import Line2D
 from liquid_control.monitoring.colours import DIVERGING, EXCITATORY, INHIBITORY, layer_colours
 from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
-    NAMED,
+    PAGE,
     SMALL,
-    WIDTH,
+    Layout,
     colour_scale,
     limit_of,
     short,
+    wrapped,
 )
 from liquid_control.wiring import Wiring
 
@@ -38,6 +39,8 @@ def circuit_graph(
     sensory_strengths: npt.ArrayLike,
     recurrent_strengths: npt.ArrayLike,
     activity: tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    layout: Layout = PAGE,
 ) -> Figure:
     """Draw the neurons of each layer as a column, and their synapses as lines from left to right.
 
@@ -50,29 +53,25 @@ def circuit_graph(
         sensory_strengths: (I, N) signed; zero where there is no synapse.
         recurrent_strengths: (N, N) signed, from row to column.
         activity: (I,) of sensory neurons and (N,) of the others, such as the mean of an episode.
+        layout: The room that the figure has.
     """
     columns = (("sensory", wiring.sensory_count), *wiring.layers)
-    height = _NODE * min(max(14, *(size for _, size in columns)), NAMED)
-    figure = Figure(figsize=(WIDTH, height + 1.6), layout="constrained")
+    most = max(14, *(size for _, size in columns))
+    height = _NODE * most if most <= layout.named else 2 * layout.unnamed[0] + 0.8
+    figure = Figure(figsize=(layout.width, height + 1.6), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_ylim(0, 1)
 
     places = np.concatenate([_column(x, size) for x, (_, size) in enumerate(columns)])
     strengths = np.concatenate([np.asarray(sensory_strengths), np.asarray(recurrent_strengths)])
-    drawn = _draw_synapses(axes, places, strengths)
+    drawn = _draw_synapses(axes, places, strengths, layout)
     _draw_neurons(axes, places, np.concatenate([np.asarray(each) for each in activity]), height)
-    _name_neurons(axes, places, columns, (*wiring.sensory_names, *wiring.neuron_names))
+    _name_neurons(axes, places, columns, (*wiring.sensory_names, *wiring.neuron_names), layout)
     every = np.count_nonzero(strengths)
-    figure.suptitle(
-        f"{wiring.neuron_count:,} neurons and {wiring.sensory_count:,} sensory ones, "
-        + (
-            f"{every:,} synapses"
-            if drawn == every
-            else f"the strongest {drawn:,} of {every:,} synapses"
-        ),
-        fontsize=10,
-    )
+    synapses = f"{every:,}" if drawn == every else f"the strongest {drawn:,} of {every:,}"
+    counts = f"{wiring.neuron_count:,} neurons and {wiring.sensory_count:,} sensory ones, "
+    figure.suptitle(wrapped(f"{counts}{synapses} synapses", layout.width), fontsize=MEDIUM)
     return figure
 
 
@@ -81,7 +80,7 @@ def _column(x: int, size: int) -> Floats:
     return np.stack([np.full(size, float(x)), 1 - (np.arange(size) + 0.5) / size], axis=1)
 
 
-def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
+def _draw_synapses(axes: Axes, places: Floats, strengths: Floats, layout: Layout) -> int:
     """Draw the synapses, the strongest on top, with a legend; return their number."""
     sources, targets = np.nonzero(strengths)
     order = np.argsort(np.abs(strengths[sources, targets]))[-_MOST_SYNAPSES:]
@@ -108,10 +107,10 @@ def _draw_synapses(axes: Axes, places: Floats, strengths: Floats) -> int:
         handles=[
             Line2D([], [], color=EXCITATORY, linewidth=2, label="excites"),
             Line2D([], [], color=INHIBITORY, linewidth=2, linestyle=_DASHES, label="inhibits"),
-            Line2D([], [], color="none", label=f"widest line: strength of {widest:.2g} or more"),
+            Line2D([], [], color="none", label=f"widest line: strength ≥ {widest:.2g}"),
         ],
         loc="outside lower center",
-        ncols=3,
+        ncols=3 if layout.width > 5 else 2,
         frameon=False,
         fontsize=SMALL,
     )
@@ -158,19 +157,23 @@ def _draw_neurons(axes: Axes, places: Floats, activity: Floats, height: float) -
 
 
 def _name_neurons(
-    axes: Axes, places: Floats, columns: Sequence[tuple[str, int]], names: tuple[str, ...]
+    axes: Axes,
+    places: Floats,
+    columns: Sequence[tuple[str, int]],
+    names: tuple[str, ...],
+    layout: Layout,
 ) -> None:
     """Label each column, and its neurons if there is room."""
-    letters = min(22, int((WIDTH - 2.6) / (len(columns) - 1) / 0.09))
+    letters = min(layout.letters, int((layout.width - 0.4) / len(columns) / 0.1))
     colours = layer_colours(layer for layer, _ in columns)
     first, last = 0, len(columns) - 1
     start = 0
     for column, (layer, size) in enumerate(columns):
         heading = f"{short(layer, letters)}\n{size:,}"
-        axes.text(column, 1.035, heading, fontsize=MEDIUM, ha="center")
+        axes.text(column, 1.035, heading, fontsize=SMALL, ha="center")
         ends = [column - 0.25, column + 0.25]
         axes.plot(ends, [1.02, 1.02], color=colours[layer], linewidth=4, clip_on=False)
-        rows = slice(start, start + size if size <= NAMED else start)
+        rows = slice(start, start + size if size <= layout.named else start)
         for place, name in zip(places[rows], names[rows], strict=True):
             axes.annotate(
                 short(name, letters),

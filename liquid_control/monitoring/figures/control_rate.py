@@ -10,23 +10,38 @@ from matplotlib.figure import Figure
 
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.monitoring.colours import BLUE, VERMILION
-from liquid_control.monitoring.figures.plot_helpers import reach_zero
+from liquid_control.monitoring.figures.plot_helpers import (
+    MEDIUM,
+    PAGE,
+    SMALL,
+    Layout,
+    reach_zero,
+    wrapped,
+)
 
 _RESAMPLES = 2000
-_NEAREST = 0.08  # share of the axis below which ticks would overlap
+_NEAREST = 0.5  # inches, below which labels of ticks would overlap
 
 
-def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation | None) -> Figure:
+def rates(
+    evaluations: Mapping[str, Evaluation],
+    task: str,
+    trained: Evaluation | None,
+    *,
+    layout: Layout = PAGE,
+) -> Figure:
     """Draw mean return against control rate, with the 95 % confidence band of the mean.
 
     Args:
         evaluations: Evaluations at fixed intervals.
         task: The title.
         trained: The evaluation at the training's intervals, drawn across all rates.
+        layout: The room that the figure has.
     """
     ordered = sorted(evaluations.values(), key=lambda each: -each.interval)
     hertz = [1 / each.interval for each in ordered]
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    width, height = layout.plot
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     if trained is not None:
         axes.axhspan(*confidence_band(trained.returns), color=VERMILION, alpha=0.2, linewidth=0)
@@ -39,17 +54,20 @@ def rates(evaluations: Mapping[str, Evaluation], task: str, trained: Evaluation 
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
     named = dict(zip(hertz, ordered, strict=True))
-    ticks = _apart(hertz)
+    ticks = _apart(hertz, _NEAREST / (width - 1))
     labels = [
         f"{tick:.3g}\n{named[tick].interval:.3g} s\n{named[tick].ratio:.3g}x" for tick in ticks
     ]
     axes.set_xticks(ticks, labels)
-    axes.set_xlabel("control rate (Hz), interval, and its multiple of the nominal one")
-    axes.set_ylabel("mean return, 95 % bootstrap band")
-    axes.set_title(task)
+    axes.tick_params(labelsize=SMALL)
+    across = "control rate (Hz), interval, and its multiple of the nominal one"
+    axes.set_xlabel(wrapped(across, width - 1), fontsize=MEDIUM)
+    axes.set_ylabel(wrapped("mean return, 95 % bootstrap band", height - 1.7), fontsize=MEDIUM)
+    axes.set_title(task, fontsize=MEDIUM)
     axes.grid(alpha=0.3)
     reach_zero(axes)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    columns = 2 if width > 5 else 1
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
     return figure
 
 
@@ -65,9 +83,9 @@ def confidence_band(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _apart(hertz: list[float]) -> list[float]:
-    """Return the rates, ascending, whose tick labels do not overlap."""
-    gap = (hertz[-1] / hertz[0]) ** _NEAREST if hertz else 1.0
+def _apart(hertz: list[float], share: float) -> list[float]:
+    """Return the rates, ascending, that are apart by at least this share of the axis."""
+    gap = (hertz[-1] / hertz[0]) ** share if hertz else 1.0
     chosen: list[float] = []
     for rate in hertz:
         if not chosen or rate > chosen[-1] * gap:

@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 from liquid_control.monitoring.colours import ACTION, DIVERGING, ELAPSED_TIME, REWARD
 from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
+    PAGE,
     SMALL,
     WIDTH,
+    Layout,
     colour_scale,
-    height_of,
     label_above,
     limit_of,
     mark_layers,
     name_rows,
+    wrapped,
 )
 from liquid_control.monitoring.recording import Recording
 
@@ -30,7 +32,9 @@ _LANE = 0.26  # inches
 _CURVE = 0.75  # inches
 
 
-def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> Figure:
+def raster(
+    recording: Recording, *, span: tuple[float, float] | None = None, layout: Layout = PAGE
+) -> Figure:
     """Draw neurons, actions, reward and control intervals of an episode against physical time.
 
     The width of a step is its duration. Rewards are left out if they are unknown. The colour scales
@@ -40,37 +44,41 @@ def raster(recording: Recording, *, span: tuple[float, float] | None = None) -> 
     Args:
         recording: The episode.
         span: First and last second shown; by default the whole episode.
+        layout: The room that the figure has.
     """
     wiring = recording.wiring
     actions = recording.actions.shape[1]
     heights = [
-        height_of(wiring.sensory_count),
-        height_of(wiring.neuron_count),
-        max(_LANE * actions, 0.45) if actions <= _LANES else height_of(actions),
+        layout.height_of(wiring.sensory_count),
+        layout.height_of(wiring.neuron_count),
+        max(_LANE * actions, 0.45) if actions <= _LANES else layout.height_of(actions),
         *[_CURVE] * (2 if recording.is_rewarded else 1),
     ]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 2.0), layout="constrained")
+    figure = Figure(figsize=(layout.width, sum(heights) + 2.0), layout="constrained")
     sensory, neurons, acts, *reward, intervals = figure.subplots(
         len(heights), 1, sharex=True, height_ratios=heights
     )
     title = f"episode of {recording.duration:.3g} s, {recording.steps:,} steps"
     if reward:
         title += f", return {recording.total_reward:,.4g}"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(wrapped(title, layout.width), fontsize=MEDIUM)
 
     times = recording.times
     title = "sensory neurons, inputs (no unit)"
-    _heat(sensory, title, times, recording.sensory, wiring.sensory_names)
-    _heat(neurons, "neurons, activity (no unit)", times, recording.activity, wiring.neuron_names)
+    _heat(sensory, title, times, recording.sensory, wiring.sensory_names, layout)
+    title = "neurons, activity (no unit)"
+    _heat(neurons, title, times, recording.activity, wiring.neuron_names, layout)
     mark_layers(neurons, wiring.layer_slices, heights[1])
-    _draw_actions(acts, recording)
+    _draw_actions(acts, recording, layout)
     durations = np.diff(times)
     for axes in reward:
         label_above(axes, "reward rate (1/s)")
         _hold(axes, times, recording.rewards / durations, REWARD)
-    label_above(intervals, "control interval (ms)")
+    typical = float(np.median(durations))
+    label_above(intervals, f"control interval (ms), median {1e3 * typical:.3g}")
     _hold(intervals, times, 1e3 * durations, ELAPSED_TIME)
-    intervals.set_ylim(bottom=0)
+    # A constant interval is a line at half of the height.
+    intervals.set_ylim(0, 1e3 * max(1.1 * durations.max(), 2 * typical))
     for axes in (*reward, intervals):
         axes.grid(alpha=0.3)
         axes.locator_params(axis="y", nbins=4)
@@ -114,6 +122,7 @@ def _heat(
     times: Array,
     values: Array,
     names: tuple[str, ...],
+    layout: Layout,
     limit: float | None = None,
 ) -> None:
     """Draw (T, rows) values as colours."""
@@ -121,19 +130,19 @@ def _heat(
     label_above(axes, title)
     edges = np.arange(len(names) + 1)
     axes.pcolorfast(times, edges, values.T, cmap=DIVERGING, vmin=-limit, vmax=limit)
-    name_rows(axes, names)
+    name_rows(axes, names, layout)
     colour_scale(axes, limit, beyond=bool((np.abs(values) > limit).any()))
 
 
-def _draw_actions(axes: Axes, recording: Recording) -> None:
+def _draw_actions(axes: Axes, recording: Recording, layout: Layout) -> None:
     """Draw each action as a curve in its own lane, or many actions as colours."""
     actions, names, times = recording.actions, recording.action_names, recording.times
     limit = float(np.abs(actions).max()) or 1.0
     if len(names) > _LANES:
-        _heat(axes, "actions, in units of the task", times, actions, names, limit)
+        _heat(axes, "actions, in units of the task", times, actions, names, layout, limit)
         return
-    label_above(axes, f"actions, each lane from {-limit:.3g} to {limit:.3g} in units of the task")
-    name_rows(axes, names)
+    label_above(axes, f"actions, ±{limit:.3g} in units of the task")
+    name_rows(axes, names, layout)
     middles = np.arange(len(names)) + 0.5
     axes.hlines(middles, times[0], times[-1], color="0.8", linewidth=0.8)
     # The axis points down: the first lane is at the top.

@@ -15,16 +15,14 @@ from liquid_control.monitoring.analysis import Listening
 from liquid_control.monitoring.colours import DIVERGING, ELAPSED_TIME, layer_colours
 from liquid_control.monitoring.figures.plot_helpers import (
     MEDIUM,
-    NAMED,
+    PAGE,
     ROW,
     SMALL,
-    WIDTH,
+    Layout,
     colour_scale,
-    height_of,
     label_above,
     mark_layers,
     name_rows,
-    short,
 )
 from liquid_control.wiring import Wiring
 
@@ -33,17 +31,23 @@ Array = npt.NDArray[Any]
 _BINS = 48
 
 
-def time_constants(layers: Mapping[str, npt.ArrayLike], *, interval: float | None = None) -> Figure:
+def time_constants(
+    layers: Mapping[str, npt.ArrayLike],
+    *,
+    interval: float | None = None,
+    layout: Layout = PAGE,
+) -> Figure:
     """Draw a histogram of each layer's effective time constants, with its median.
 
     Args:
-        layers: Positive time constants of each layer, in seconds. The titles give the share beyond
+        layers: Positive time constants of each layer, in seconds. A panel gives the share beyond
             the axis, such as infinite ones.
         interval: The control interval in seconds, drawn for comparison.
+        layout: The room that the figure has.
     """
     values = {layer: np.ravel(np.asarray(each, dtype=float)) for layer, each in layers.items()}
     edges = _edges(np.concatenate([*values.values(), [interval or np.inf]]))
-    figure = Figure(figsize=(WIDTH, 0.95 * len(layers) + 0.8), layout="constrained")
+    figure = Figure(figsize=(layout.width, 0.95 * len(layers) + 0.8), layout="constrained")
     panels = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (layer, colour) in zip(panels, layer_colours(layers).items(), strict=True):
         each = values[layer]
@@ -54,11 +58,10 @@ def time_constants(layers: Mapping[str, npt.ArrayLike], *, interval: float | Non
         if interval is not None:
             axes.axvline(interval, color=ELAPSED_TIME, linestyle="--", label="control interval")
         beyond = 100 - shares.sum()
-        label_above(
-            axes,
-            f"{layer}: share of values (%), median {median:.3g} s"
-            + (f", {beyond:.1f} % beyond the axis" if beyond > 1e-6 else ""),
-        )
+        label_above(axes, f"{layout.name(layer)}: % of values, median {median:.3g} s")
+        if beyond > 1e-6:
+            text = f"{beyond:.1f} % beyond"
+            axes.text(0.99, 0.78, text, transform=axes.transAxes, ha="right", fontsize=SMALL)
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="y", nbins=3)
         axes.tick_params(labelsize=SMALL)
@@ -84,7 +87,11 @@ def _edges(values: Array) -> npt.NDArray[np.float64]:
 
 
 def listening_map(
-    listening: Listening, wiring: Wiring, scores: npt.ArrayLike | None = None
+    listening: Listening,
+    wiring: Wiring,
+    scores: npt.ArrayLike | None = None,
+    *,
+    layout: Layout = PAGE,
 ) -> Figure:
     """Draw correlations of neurons with observations and actions, and lesion scores.
 
@@ -92,18 +99,22 @@ def listening_map(
         listening: The correlations.
         wiring: The names and layers.
         scores: (N,) loss of return with each neuron held at rest, drawn as bars.
+        layout: The room that the figure has.
     """
-    height = height_of(wiring.neuron_count)
-    widths = [3.4, max(0.75, ROW * listening.actions.shape[1]), 0.9]
+    height = layout.height_of(wiring.neuron_count)
+    widths = [0.47 * layout.width, max(0.75, ROW * listening.actions.shape[1]), 0.9]
     count = 2 if scores is None else 3
-    figure = Figure(figsize=(WIDTH, height + 2.2), layout="constrained")
+    figure = Figure(figsize=(layout.width, height + 2.2), layout="constrained")
     panels = figure.subplots(1, count, sharey=True, width_ratios=widths[:count])
-    _heat(panels[0], "observations", listening.observations, listening.observation_names)
-    _heat(panels[1], "actions", listening.actions, listening.action_names)
+    for axes, title, values, names in (
+        (panels[0], "observations", listening.observations, listening.observation_names),
+        (panels[1], "actions", listening.actions, listening.action_names),
+    ):
+        _heat(axes, title, values, names, layout)
     if scores is not None:
         _draw_scores(panels[2], wiring.layer_slices, np.asarray(scores))
     for axes in panels:
-        name_rows(axes, wiring.neuron_names)
+        name_rows(axes, wiring.neuron_names, layout)
     mark_layers(panels[-1], wiring.layer_slices, height)
     colour_scale(
         list(panels), 1.0, "correlation", location="top", thickness=0.1 / height, shrink=0.5
@@ -111,12 +122,13 @@ def listening_map(
     return figure
 
 
-def _heat(axes: Axes, title: str, values: Array, names: tuple[str, ...]) -> None:
+def _heat(axes: Axes, title: str, values: Array, names: tuple[str, ...], layout: Layout) -> None:
     """Draw (N, columns) correlations as colours, and label the columns if there is room."""
     axes.pcolorfast(values, cmap=DIVERGING, vmin=-1, vmax=1)
     axes.set_title(title, fontsize=MEDIUM)
-    if len(names) <= NAMED:
-        axes.set_xticks(np.arange(len(names)) + 0.5, [short(name) for name in names], rotation=90)
+    if len(names) <= layout.named:
+        labels = [layout.name(name) for name in names]
+        axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=90)
     else:
         axes.set_xticks([])
     axes.tick_params(axis="x", length=0, labelsize=SMALL)

@@ -1,12 +1,14 @@
 """Helpers of the figures: sizes, labels, rows of neurons, colour scales of signed values.
 
-Sizes are in inches and points, as in matplotlib. A figure is 7.2 inches wide, so that its smallest
-letters are readable on a phone in landscape orientation.
+Sizes are in inches and points, as in matplotlib. Letters have at least 8 points, and a figure has
+one of two widths, so that they stay readable where it is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,49 @@ from liquid_control.monitoring.colours import DIVERGING, layer_colours
 WIDTH = 7.2
 SMALL, MEDIUM = 8, 9  # points: names, and labels of axes
 ROW = 0.15  # height of a row with a name in small letters
-NAMED = 40  # rows; more rows have no names
+LETTER = 0.55 / 72  # mean width of a letter, relative to its points
 
 
-def height_of(rows: int) -> float:
-    """Return the height of a heat map, at least `ROW` for each named row."""
-    return max(ROW * rows, 0.6) if rows <= NAMED else float(np.clip(0.03 * rows, 3.0, 6.0))
+@dataclass(frozen=True)
+class Layout:
+    """The room that a figure has.
+
+    Attributes:
+        width: Of a figure with many panels or names.
+        plot: Width and height of a figure with a single plot.
+        named: Most rows or columns that have names.
+        unnamed: Least and greatest height of rows without names.
+        letters: Most letters of a name.
+    """
+
+    width: float
+    plot: tuple[float, float]
+    named: int
+    unnamed: tuple[float, float]
+    letters: int
+
+    def height_of(self, rows: int) -> float:
+        """Return the height of a heat map, at least `ROW` for each named row."""
+        if rows <= self.named:
+            return max(ROW * rows, 0.6)
+        low, high = self.unnamed
+        return float(np.clip(0.01 * low * rows, low, high))
+
+    def name(self, name: str) -> str:
+        """Shorten a name to the most letters."""
+        return short(name, self.letters)
+
+
+PAGE = Layout(WIDTH, (6.4, 4.0), named=40, unnamed=(3.0, 6.0), letters=22)
+"""For a page, readable on a phone in landscape orientation."""
+
+CARD = Layout(3.5, (3.5, 2.9), named=12, unnamed=(1.0, 2.0), letters=11)
+"""For a card of TensorBoard, which shows images 350 pixels wide."""
+
+
+def wrapped(text: str, inches: float, points: int = MEDIUM) -> str:
+    """Break a text into lines of at most this width."""
+    return fill(text, max(int(inches / (LETTER * points)), 1))
 
 
 def short(name: str, letters: int = 22) -> str:
@@ -52,11 +91,11 @@ def label_above(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=MEDIUM)
 
 
-def name_rows(axes: Axes, names: Sequence[str]) -> None:
+def name_rows(axes: Axes, names: Sequence[str], layout: Layout) -> None:
     """Place row 0 at the top, and label the rows if there is room."""
     axes.set_ylim(len(names), 0)
-    if len(names) <= NAMED:
-        axes.set_yticks(np.arange(len(names)) + 0.5, [short(name) for name in names])
+    if len(names) <= layout.named:
+        axes.set_yticks(np.arange(len(names)) + 0.5, [layout.name(name) for name in names])
     else:
         axes.set_yticks([])
     axes.tick_params(axis="y", length=0, labelsize=SMALL)

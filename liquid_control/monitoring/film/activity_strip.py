@@ -103,7 +103,7 @@ def font(height: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Return the font for a picture of this height in pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(mpl.get_data_path(), "fonts", "ttf", name)
-    return ImageFont.truetype(str(path), max(10, round(height / 27)))
+    return ImageFont.truetype(str(path), max(12, round(height / 27)))
 
 
 def rgb(colour: str) -> Picture:

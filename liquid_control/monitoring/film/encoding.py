@@ -25,7 +25,7 @@ from liquid_control.monitoring.film.rendering import Picture
 GIF_RATE = 12.5  # frames per second; supported by GIF, and half the size of 25
 
 COLOURS = 128  # of a GIF
-SAMPLES = 8  # frames used for its palette
+SAMPLES = 8  # frames used for its palette, and of each a quarter of its pixels
 
 
 def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
@@ -122,7 +122,7 @@ def _palette(pictures: Sequence[Picture]) -> tuple[list[int], NDArray[np.uint8]]
 
     The palette contains all colours with a meaning, however rare.
     """
-    chosen = pictures[:: max(len(pictures) // SAMPLES, 1)]
+    chosen = [each[::2, ::2] for each in pictures[:: max(len(pictures) // SAMPLES, 1)]]
     meaningful = [round(255 * part) for colour in LANGUAGE for part in to_rgb(colour)]
     frequent = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS - len(LANGUAGE))
     colours = Image.new("P", (1, 1))

@@ -19,8 +19,10 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 FILM_RATE = 25.0  # pictures per second
 
-SMALLEST = (400, 160)  # pixels
-ROBOT = 0.44  # share of the width
+SMALLEST = (320, 160)  # pixels
+ROOM = (8.6, 4.8, 8.2, 6.0)  # of facts, from right to left, relative to the size of letters
+BESIDE, ABOVE = 0.44, 0.38  # share of the width or height that the robot takes
+STACKED = 1.2  # width, relative to the height, below which the robot is above its signals
 ROUNDING = 1e-3  # tolerance of times, as a share of a step
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -37,7 +39,8 @@ def frames(
     """Yield the pictures of a film, (height, width, 3) each, at times 0, 1 / fps, 2 / fps, ...
 
     The pose of the robot is exact at any control rate: each picture repeats the simulation from
-    the last control step before it. An episode without a simulation shows only its signals.
+    the last control step before it. An episode without a simulation shows only its signals. The
+    robot is beside its signals, or above them if the film is not much wider than high.
 
     Args:
         recording: The episode.
@@ -87,13 +90,15 @@ def _frames(
 ) -> Iterator[Picture]:
     simulation, times = recording.simulation, recording.times
     caption = _Caption(title, width, height)
-    left, top = round(ROBOT * width) if simulation else 0, caption.height
-    strip = ActivityStrip(recording, width - left, height - top, duration)
+    top = caption.height
+    robot, signals = _places(width, height, top, shown=simulation is not None)
+    strip = ActivityStrip(recording, *_size(signals), duration)
     canvas = np.full((height, width, 3), 255, np.uint8)
     with ExitStack() as stack:
         if simulation:
             data = mujoco.MjData(simulation.model)
-            scene = Scene(simulation.model, simulation.states, width=left, height=height - top)
+            across, down = _size(robot)
+            scene = Scene(simulation.model, simulation.states, width=across, height=down)
             stack.enter_context(scene)
             places: list[NDArray[np.float64]] = []
         returns = np.concatenate([[0.0], np.cumsum(recording.rewards)])
@@ -103,10 +108,10 @@ def _frames(
             facts = [f"control {1 / (times[step + 1] - times[step]):.3g} Hz", f"{time:.2f} s"]
             if recording.is_rewarded:
                 facts.append(f"return {returns[step]:,.4g}")
-            canvas[top:, left:] = strip.picture(time)
+            canvas[signals] = strip.picture(time)
             if simulation:
                 replay(simulation, times, time, data)
-                canvas[top:, :left] = scene.picture(data)
+                canvas[robot] = scene.picture(data)
                 places.append(scene.place(data))
                 earlier = max(frame - round(fps), 0)  # a second ago
                 if scene.follows and frame:
@@ -116,6 +121,27 @@ def _frames(
             yield canvas.copy()
 
 
+Place: TypeAlias = tuple[slice, slice]  # rows and columns of a picture
+
+
+def _places(width: int, height: int, top: int, *, shown: bool) -> tuple[Place, Place]:
+    """Return the places of the robot, if it is shown, and of its signals, below `top`."""
+    across, down = slice(0, width), slice(top, height)
+    if not shown:
+        return (slice(0, 0), across), (down, across)
+    if width < STACKED * height:
+        middle = top + round(ABOVE * (height - top))
+        return (slice(top, middle), across), (slice(middle, height), across)
+    middle = round(BESIDE * width)
+    return (down, slice(0, middle)), (down, slice(middle, width))
+
+
+def _size(place: Place) -> tuple[int, int]:
+    """Return width and height."""
+    down, across = place
+    return across.stop - across.start, down.stop - down.start
+
+
 def _step(times: NDArray[np.float64], time: float) -> int:
     """Return the index of the control step at some time, at most the last one."""
     step = np.searchsorted(times, time + ROUNDING * np.diff(times).min(), "right") - 1
@@ -123,23 +149,25 @@ def _step(times: NDArray[np.float64], time: float) -> int:
 
 
 class _Caption:
-    """The line above a film: title and facts."""
+    """The lines above a film: title and facts, in a single line if there is room."""
 
     def __init__(self, title: str, width: int, height: int) -> None:
-        self._letters = font(height)
-        self.height = round(1.8 * self._letters.size)
+        narrow = min(height, round(0.6 * width))
+        self._letters, bold = font(narrow), font(narrow, bold=True)
+        self._line = round(1.8 * self._letters.size)
+        taken = bold.getlength(title) + (2 + sum(ROOM)) * self._letters.size
+        lines = 1 if taken < width else 2
+        self.height = lines * self._line
         self._title = Image.new("RGB", (width, self.height), "white")
         draw = ImageDraw.Draw(self._title)
-        place = (self._letters.size // 2, self.height / 2)
-        draw.text(place, title, INK, font(height, bold=True), "lm")
+        draw.text((self._letters.size // 2, self._line / 2), title, INK, bold, "lm")
 
     def picture(self, facts: Sequence[str]) -> Picture:
         """Return the picture (height, width, 3) with facts, from right to left."""
         image = self._title.copy()
         draw = ImageDraw.Draw(image)
-        right, middle = image.width - self._letters.size // 2, self.height / 2
-        column = round(9 * self._letters.size)  # wide enough for any fact, so that none moves
-        draw.rectangle((right - len(facts) * column, 0, image.width, self.height), "white")
-        for index, fact in enumerate(facts):
-            draw.text((right - index * column, middle), fact, INK, self._letters, "rm")
+        right, middle = image.width - self._letters.size / 2, self.height - self._line / 2
+        for fact, room in zip(facts, ROOM, strict=False):
+            draw.text((right, middle), fact, INK, self._letters, "rm")
+            right -= room * self._letters.size
         return np.asarray(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
@@ -17,13 +17,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from liquid_control.agents.evaluation import TRAINED, Evaluation, Rate, evaluate_rates
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
+from liquid_control.monitoring.figures import CARD
 from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
 from liquid_control.monitoring.recording import Recording, circuit_of, record
 from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 BRIEF_SECONDS, BRIEF_RATE = 2.0, 5.0  # simulated time and pictures per second, of brief recordings
-PICTURES_OF_GIF = round(FILM_RATE / GIF_RATE)
+CARD_SIZE = (350, 480)  # pixels of a GIF, which a card of TensorBoard shows as they are
 
 
 class MonitoringCallback(BaseCallback):
@@ -109,7 +110,8 @@ class EpisodeCallback(MonitoringCallback):
         self.brief = brief
         self.env, self.seed, self.film_seconds = env, seed, film_seconds
         self.folder = None if folder is None else Path(folder)
-        self.title = "" if env.spec is None else env.spec.id
+        title = "" if env.spec is None else env.spec.id
+        self._options: dict[str, Any] = {"seconds": film_seconds, "title": title}
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
@@ -128,16 +130,17 @@ class EpisodeCallback(MonitoringCallback):
         recording = record(self.model, self.env, seed=self.seed)
         if writer is not None:
             self._show(recording, writer, step)
-        gif = self._film(recording, step)
         if writer is not None:
-            writer.image("episode/film", gif, step)
+            self._film(recording, writer, step, GIF_RATE)
+        if self.folder is not None:
+            pictures = film.frames(recording, fps=FILM_RATE, **self._options)
+            film.to_mp4(pictures, self.folder / f"{step}.mp4", FILM_RATE)
 
     def _glance(self, writer: TensorBoardWriter, step: int) -> None:
         """Write a film of the first seconds of an episode, and their return."""
         recording = record(self.model, self.env, seed=self.seed, seconds=BRIEF_SECONDS)
         writer.scalar("episode/return_of_2_s", recording.total_reward, step)
-        pictures = film.frames(recording, fps=BRIEF_RATE, title=self.title)
-        writer.image("episode/film", film.to_gif(pictures, BRIEF_RATE), step)
+        self._film(recording, writer, step, BRIEF_RATE)
 
     def _show(self, recording: Recording, writer: TensorBoardWriter, step: int) -> None:
         circuit = circuit_of(self.model)
@@ -153,37 +156,30 @@ class EpisodeCallback(MonitoringCallback):
         ):
             writer.scalar(tag, value, step)
         span = (0.0, min(self.film_seconds, recording.duration))
-        writer.figure("episode/activity", figures.raster(recording, span=span), step)
+        writer.figure("episode/activity", figures.raster(recording, span=span, layout=CARD), step)
         mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
-        graph = figures.circuit_graph(wiring, sensory, recurrent, mean)
+        graph = figures.circuit_graph(wiring, sensory, recurrent, mean, layout=CARD)
         writer.figure("circuit/graph", graph, step)
-        correlations = figures.listening_map(listening(recording), wiring)
+        correlations = figures.listening_map(listening(recording), wiring, layout=CARD)
         writer.figure("circuit/listening", correlations, step)
         if recording.time_constants is not None:
             layers = {
                 layer: recording.time_constants[:, neurons].ravel()
                 for layer, neurons in wiring.layer_slices.items()
             }
-            writer.figure("circuit/time_constants", figures.time_constants(layers), step)
+            constants = figures.time_constants(layers, layout=CARD)
+            writer.figure("circuit/time_constants", constants, step)
             typical = np.median(recording.time_constants, axis=0)
             for layer, neurons in wiring.layer_slices.items():
                 writer.histogram(f"time_constants/{layer}", typical[neurons], step)
 
-    def _film(self, recording: Recording, step: int) -> bytes:
-        """Write an MP4 if there is a folder, and return a GIF of some of its frames."""
-        options: dict[str, Any] = {"seconds": self.film_seconds, "title": self.title}
-        if self.folder is None:
-            return film.to_gif(film.frames(recording, fps=GIF_RATE, **options), GIF_RATE)
-        kept: list[film.Picture] = []
-
-        def pictures() -> Iterator[film.Picture]:
-            for number, picture in enumerate(film.frames(recording, fps=FILM_RATE, **options)):
-                if number % PICTURES_OF_GIF == 0:
-                    kept.append(picture)
-                yield picture
-
-        film.to_mp4(pictures(), self.folder / f"{step}.mp4", FILM_RATE)
-        return film.to_gif(kept, GIF_RATE)
+    def _film(
+        self, recording: Recording, writer: TensorBoardWriter, step: int, rate: float
+    ) -> None:
+        """Write a film as an animated GIF of the size of a card."""
+        width, height = CARD_SIZE
+        pictures = film.frames(recording, fps=rate, width=width, height=height, **self._options)
+        writer.image("episode/film", film.to_gif(pictures, rate), step)
 
 
 class RatesCallback(MonitoringCallback, Generic[Rate]):
@@ -274,7 +270,8 @@ def log_evaluations(
         writer.scalar(evaluation_tag(name), each.mean, step)
     fixed = dict(evaluations)
     trained = fixed.pop(TRAINED, None)
-    writer.figure("evaluation/return_against_rate", figures.rates(fixed, task, trained), step)
+    plot = figures.rates(fixed, task, trained, layout=CARD)
+    writer.figure("evaluation/return_against_rate", plot, step)
     writer.flush()
 
 

@@ -13,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 RGB = 3
+DPI = 200  # two pixels for each that a card shows
 
 
 class TensorBoardWriter:
@@ -49,7 +50,7 @@ class TensorBoardWriter:
     def figure(self, tag: str, figure: Figure, step: int) -> None:
         """Write a figure as PNG."""
         file = BytesIO()
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", dpi=DPI)
         self.image(tag, file.getvalue(), step)
 
     def image(self, tag: str, image: bytes, step: int) -> None:

@@ -23,6 +23,7 @@ from matplotlib.transforms import Bbox
 from liquid_control.agents.evaluation import Evaluation
 from liquid_control.monitoring import colours, figures
 from liquid_control.monitoring.analysis import listening
+from liquid_control.monitoring.figures import CARD, PAGE, Layout
 from liquid_control.monitoring.figures.plot_helpers import keep_apart, short
 from liquid_control.monitoring.recording import Recording
 from liquid_control.wiring import Wiring, dense, tap_withdrawal
@@ -45,33 +46,34 @@ def strengths(wiring: Wiring) -> tuple[Floats, Floats]:
     )
 
 
-def raster(recording: Recording) -> Figure:
-    return figures.raster(recording)
+def raster(recording: Recording, layout: Layout = PAGE) -> Figure:
+    return figures.raster(recording, layout=layout)
 
 
-def circuit_graph(recording: Recording) -> Figure:
+def circuit_graph(recording: Recording, layout: Layout = PAGE) -> Figure:
     mean = recording.sensory.mean(axis=0), recording.activity.mean(axis=0)
-    return figures.circuit_graph(recording.wiring, *strengths(recording.wiring), mean)
+    signed = strengths(recording.wiring)
+    return figures.circuit_graph(recording.wiring, *signed, mean, layout=layout)
 
 
-def time_constants(recording: Recording) -> Figure:
+def time_constants(recording: Recording, layout: Layout = PAGE) -> Figure:
     assert recording.time_constants is not None
     slices = recording.wiring.layer_slices.items()
     layers = {layer: recording.time_constants[:, where] for layer, where in slices}
-    return figures.time_constants(layers, interval=0.05)
+    return figures.time_constants(layers, interval=0.05, layout=layout)
 
 
-def listening_map(recording: Recording) -> Figure:
-    scores = 1e4 * recording.activity[0]
-    return figures.listening_map(listening(recording), recording.wiring, scores)
+def listening_map(recording: Recording, layout: Layout = PAGE) -> Figure:
+    scores = 1e4 * recording.activity[0] if layout == PAGE else None
+    return figures.listening_map(listening(recording), recording.wiring, scores, layout=layout)
 
 
-def rates(recording: Recording) -> Figure:
+def rates(recording: Recording, layout: Layout = PAGE) -> Figure:
     evaluations = {
         str(ratio): Evaluation(recording.rewards[:8] * ratio, 0.05 * ratio, 0.05)
         for ratio in (0.2, 0.5, 1, 1.01, 1.1, 2, 4)
     }
-    return figures.rates(evaluations, "Task", evaluations["1"])
+    return figures.rates(evaluations, "Task", evaluations["1"], layout=layout)
 
 
 FIGURES = (raster, circuit_graph, time_constants, listening_map, rates)
@@ -116,12 +118,15 @@ def assert_readable(figure: Figure, texts: dict[Text, Bbox]) -> None:
     "size", ["smallest", pytest.param("HalfCheetah", marks=pytest.mark.slow), "Humanoid"]
 )
 @pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize("layout", [PAGE, CARD], ids=["page", "card"])
 def test_labels_do_not_overlap_or_leave_the_figure(
-    draw: Callable[[Recording], Figure], size: str
+    draw: Callable[[Recording, Layout], Figure], size: str, layout: Layout
 ) -> None:
     neurons, actions, observations = SIZES[size]
-    figure = draw(synthetic(neurons, actions, 50, observations=observations))
+    figure = draw(synthetic(neurons, actions, 50, observations=observations), layout)
     assert_readable(figure, drawn_texts(figure))
+    if layout == CARD:  # 350 pixels wide: letters of 8 points have 11 pixels
+        assert figure.get_figwidth() == 3.5
 
 
 def crowded(recording: Recording) -> Recording:
@@ -246,10 +251,18 @@ def test_the_axes_of_the_raster_name_their_units() -> None:
     *panels, intervals = figures.raster(synthetic(8, 3, 40)).axes[:5]
     assert intervals.get_xlabel() == "time since the episode began (s)"
     titles = [axes.get_title(loc="left") for axes in (*panels, intervals)]
-    assert titles[3:] == ["reward rate (1/s)", "control interval (ms)"]
+    assert titles[3] == "reward rate (1/s)"
+    assert titles[4].startswith("control interval (ms), median ")
     assert titles[0].endswith("inputs (no unit)")
     assert titles[1] == "neurons, activity (no unit)"
     assert "units of the task" in titles[2]
+
+
+def test_a_constant_control_interval_is_a_line_in_the_middle_of_its_panel() -> None:
+    recording = replace(synthetic(8, 3, 40), times=0.05 * np.arange(41))
+    intervals = figures.raster(recording).axes[4]
+    assert intervals.get_ylim() == pytest.approx((0, 100))
+    assert intervals.get_title(loc="left") == "control interval (ms), median 50"
 
 
 def test_a_span_shows_a_part_of_the_episode() -> None:
@@ -380,13 +393,15 @@ def test_histograms_count_every_value_and_mark_the_median() -> None:
     assert figure.axes[-1].get_xlabel() == "effective time constant (s)"
 
 
-def test_titles_give_the_share_of_time_constants_beyond_the_axis() -> None:
+def test_panels_give_the_share_of_time_constants_beyond_the_axis() -> None:
     random = np.random.default_rng(0)
     inter = np.append(random.uniform(0.1, 0.3, 990), [1e-9] * 3 + [1e9] * 3 + [np.inf] * 4)
     figure = figures.time_constants({"inter": inter, "motor": [np.inf, np.inf]})
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles[0].endswith(f"median {np.median(inter):.3g} s, 1.0 % beyond the axis")
-    assert titles[1].endswith("median inf s, 100.0 % beyond the axis")
+    assert titles[0] == f"inter: % of values, median {np.median(inter):.3g} s"
+    assert titles[1] == "motor: % of values, median inf s"
+    beyond = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert beyond == ["1.0 % beyond", "100.0 % beyond"]
     low, high = figure.axes[0].get_xlim()
     assert 0.001 < low < 0.1 < 0.3 < high < 10
     pixels(figure)

@@ -118,6 +118,16 @@ def test_signals_scroll_beside_the_robot(neurons: int, actions: int) -> None:
     assert (first[signals[1], signals[0]] != last[signals[1], signals[0]]).mean() > 0.2
 
 
+def test_signals_scroll_below_the_robot_in_a_film_as_wide_as_high() -> None:
+    recording = synthetic(64, 6, 100, simulated=True)
+    first, *_, last = frames(recording, fps=5, width=350, height=440, title="HalfCheetah-v5")
+    assert first.shape == last.shape == (440, 350, 3)
+    robot, signals = (slice(60, 170), slice(0, 350)), (slice(200, 400), slice(200, 345))
+    assert last[robot].std() > 5  # not blank
+    assert (first[signals] != last[signals]).mean() > 0.2
+    assert (first[:44] < 128).any(axis=2).any(axis=1).sum() > 12  # two lines of letters
+
+
 def test_without_a_simulation_signals_fill_the_film() -> None:
     recording = synthetic(8, 2, 60)
     assert recording.simulation is None
@@ -298,7 +308,7 @@ def test_no_frames_raise(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({"width": 401}, "even sizes"),
-        ({"height": 100}, "at least 400 x 160"),
+        ({"height": 100}, "at least 320 x 160"),
         ({"fps": 0}, "fps must be positive, got 0"),
         ({"seconds": -1}, "seconds must be positive, got -1"),
     ],

@@ -154,7 +154,7 @@ def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None
     seconds = min(FILM_SECONDS, record(watched.model, envs.make(TASK, **OPTIONS), seed=3).duration)
     gif = Image.open(BytesIO(event.encoded_image_string))
     assert gif.format == "GIF"
-    assert (gif.width, gif.height) == (event.width, event.height) == (800, 320)
+    assert (gif.width, gif.height) == (event.width, event.height) == (350, 480)
     assert gif.n_frames == round(seconds * film.GIF_RATE)  # type: ignore[attr-defined]
     pictures = imageio.imread(event.encoded_image_string, index=None)
     assert all((one != other).any() for one, other in pairwise(pictures))
@@ -265,10 +265,9 @@ def test_brief_recordings_show_a_film_and_a_return_before_the_whole_one(
 ) -> None:
     whole: list[int] = []
     monkeypatch.setattr(EpisodeCallback, "_show", lambda *each: whole.append(each[-1]))
-    blank = film.to_gif([np.zeros((8, 8, 3), np.uint8)], film.GIF_RATE)
-    monkeypatch.setattr(EpisodeCallback, "_film", lambda *_: blank)
     model = ppo(seed=0, tensorboard_log=str(tmp_path))
-    model.learn(96, EpisodeCallback(envs.make(TASK, **OPTIONS), 32, seed=3, brief=True))
+    robot = envs.make(TASK, **OPTIONS)
+    model.learn(96, EpisodeCallback(robot, 32, seed=3, brief=True, film_seconds=1.0))
     (folder,) = tmp_path.iterdir()
     events = EventAccumulator(str(folder)).Reload()
     assert whole == [96]
