@@ -27,7 +27,7 @@ from rows import append, read
 from table import print_table
 
 from liquid_control import envs
-from liquid_control.agents.stress import courses
+from liquid_control.monitoring.stress import courses
 
 SHORTEST, LONGEST = 0.2, 8.0  # ratios to the nominal interval between which a policy chooses
 
