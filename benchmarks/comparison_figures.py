@@ -138,7 +138,8 @@ class Pictures:
                 axes.plot(each.value, place, marker, color=colour)
             axes.set_yticks(range(len(agents)), [f"{n} ({len(r)})" for n, r in agents.items()])
             axes.set_ylim(len(agents) - 0.5, -0.5)
-            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+            low, high = axes.dataLim.intervalx
+            axes.set_xlim(min(0.0, low), high + 0.08 * (high - min(0.0, low)))
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.set_xlabel("return (seeds in parentheses)")
@@ -187,12 +188,12 @@ class Pictures:
     def _panels(self, groups: Groups, row_height: float = 2.6) -> tuple[Figure, list[Axes]]:
         columns = 2 if len(groups) > 1 else 1
         rows = max(1, math.ceil(len(groups) / columns))
-        figure = Figure(figsize=(8.0, row_height * rows + 0.6), layout="constrained")
+        figure = Figure(figsize=(9.0, row_height * rows + 0.6), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes in panels[len(groups) :]:
             axes.remove()
         for axes, scenario in zip(panels, groups, strict=False):
-            axes.set_title(scenario.title, loc="left", fontsize=10)
+            axes.set_title(scenario.title, loc="left", fontsize=9)
             axes.grid(alpha=0.3)
         return figure, panels[: len(groups)]
 
