@@ -3,8 +3,9 @@
     python benchmarks/delays.py
     python benchmarks/delays.py --agents LiquidPPO:cfc --seeds 201 202
 
-Agents train with intervals from half to twice the nominal one, and with actuators that are up to
-133 ms late (a hobby servo), drawn for each episode. They are evaluated at constant intervals and
+Agents train with intervals from 0.4 times to twice the nominal one, a fifth of them each of the two
+and the rest between, and constant in half of the episodes; and with actuators that are up to 133 ms
+late (a hobby servo), drawn for each episode. They are evaluated at constant intervals and
 delays, 20 unseen episodes each. Settings are those of comparison.py: `stack` is an MLP over four
 observations, and all agents observe the elapsed time.
 
@@ -28,8 +29,9 @@ from table import print_table
 from liquid_control import envs
 from liquid_control.agents.evaluation import evaluate
 
+RATIOS = (0.4, 1.0, 2.0)  # of control intervals, to the nominal one
 LONGEST = 0.133  # seconds
-CELLS = tuple(product((0.4, 1.0, 2.0), (0.0, 0.05, LONGEST)))  # ratio to the nominal one, seconds
+CELLS = tuple(product(RATIOS, (0.0, 0.05, LONGEST)))
 REFERENCE = CELLS.index((1.0, 0.0))
 
 
@@ -82,7 +84,9 @@ def measure(key: Key) -> Result:
         key.task, key.observe, "varying", True, algorithm, policy, 3e-4, key.seed, key.steps
     )
     robot = Robot.of(key.task)
-    late = {"interval": robot.varying(), "actuators": [envs.Delay(0.0, LONGEST)]}
+    slow, quick = robot.interval(max(RATIOS)), robot.interval(min(RATIOS))
+    intervals = envs.PerEpisode(envs.Endpoints(quick, slow, middle=0.6), share=0.5)
+    late = {"interval": intervals, "actuators": [envs.Delay(0.0, LONGEST)]}
     model, env = learn(training, late)
     returns = [
         evaluate(
