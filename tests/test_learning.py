@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,33 @@ from liquid_control.cli import main
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
+def figures_of(recipe: str, folder: Path, *changes: str) -> dict[str, Any]:
+    """Train a recipe with its own seed, and return its evaluation."""
+    options = ["--runs", str(folder), "--quiet"] + (["--set", *changes] if changes else [])
+    assert main(["train", str(CONFIGS / f"{recipe}.yaml"), *options]) == 0
+    (evaluation,) = folder.glob("*/*/evaluation.json")
+    figures: dict[str, Any] = json.loads(evaluation.read_text())
+    assert [each["ratio"] for each in figures["intervals"]] == [0.5, 1.0, 2.0]
+    return figures
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["ncp_ppo", "ncp_ltc_ppo", "ncp_sac"])
 def test_a_liquid_circuit_balances_the_pendulum_at_every_rate(recipe: str, tmp_path: Path) -> None:
     """Mean return of at least 900 of 1000, on unseen seeds, as trained and at 0.5x, 1x and 2x."""
-    path = CONFIGS / "inverted_pendulum" / f"{recipe}.yaml"
-    assert main(["train", str(path), "--runs", str(tmp_path), "--quiet"]) == 0
-    (evaluation,) = tmp_path.glob("*/*/evaluation.json")
-    figures = json.loads(evaluation.read_text())
-    assert [each["ratio"] for each in figures["intervals"]] == [0.5, 1.0, 2.0]
+    figures = figures_of(f"inverted_pendulum/{recipe}", tmp_path)
     for each in (figures["trained"], *figures["intervals"]):
         assert each["episodes"] == 20
         assert each["mean_return"] >= 900, figures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "floor"), [("hopper", 500), ("walker2d", 600)])
+def test_robots_that_fall_learn_to_walk_at_every_rate(
+    task: str, floor: float, tmp_path: Path
+) -> None:
+    """With a third of the steps of its recipe."""
+    changes = ("agent.total_timesteps=300000", "monitoring.every=null")
+    figures = figures_of(f"{task}/ncp_ppo_full", tmp_path, *changes)
+    for each in (figures["trained"], *figures["intervals"]):
+        assert each["mean_return"] >= floor, figures
