@@ -53,7 +53,7 @@ def train(*arguments: str) -> Path:
     """Run a short training, with an empty plot at its end; return the folder of the run."""
     before = set(Path("runs").glob("*/*"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "rates", lambda *_: Figure())  # drawing it would take longest
+        patch.setattr(figures, "rates", lambda *_, **__: Figure())  # drawing it would take longest
         assert cli.main(["train", str(RECIPE), "--set", *TINY, *arguments]) == 0
     (folder,) = set(Path("runs").glob("*/*")) - before
     return folder

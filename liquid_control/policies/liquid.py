@@ -306,10 +306,7 @@ class LiquidPolicy(StatefulPolicy):
         if isinstance(self.critic, TwinCritic):
             states.append(self.critic.body.states(signal, self.critic_part(state), length))
         if self.memory_size:
-            after = [
-                self._with_memory(part.new_empty(part.shape[1], 0), part[-1])
-                for part in features.split(length)
-            ]
+            after = [self._memory_of(part[-1]) for part in features.split(length)]
             states.append(torch.stack([state[:, -self.memory_size :], *after]))
         return states[0] if len(states) == 1 else torch.cat(states, dim=-1)
 

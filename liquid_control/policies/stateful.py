@@ -219,17 +219,21 @@ class StatefulPolicy(BasePolicy):
         *_, continues = state.unbind(dim=1)
         return state[:, -1 - self.observed : -1], episode_start.bool() | (continues == 0)
 
-    def _with_memory(self, state: Tensor, features: Tensor) -> Tensor:
-        """Append what `remembered` returns after a step with these features to a state."""
-        if not self.derivatives.size:
-            return state
-        seen = features[:, : self.observed]
-        return torch.cat([state, seen, seen.new_ones(len(seen), 1)], dim=1)
-
     @property
     def memory_size(self) -> int:
-        """Return the number of columns that `_with_memory` appends."""
+        """Return the number of columns that an actor's state has for `remembered`."""
         return 1 + self.observed if self.derivatives.size else 0
+
+    def _memory_of(self, features: Tensor) -> Tensor:
+        """Return these columns after a step with features (batch, features)."""
+        seen = features[:, : self.observed]
+        return torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
+
+    def _with_memory(self, state: Tensor, features: Tensor) -> Tensor:
+        """Append them to a state (batch, size), if there are any."""
+        if not self.memory_size:
+            return state
+        return torch.cat([state, self._memory_of(features)], dim=1)
 
     def check_elapsed_time(self, elapsed_time: Tensor) -> None:
         """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""

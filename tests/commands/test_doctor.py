@@ -172,7 +172,7 @@ def test_the_compiler_is_the_one_that_a_build_would_take(
     [
         ("ncp_ppo", 32, "compiled kernels (", "compiled kernels ("),
         ("ncp_ppo", WIDEST + 1, "PyTorch: the kernels do not have its circuit, or a ", "PyTorch"),
-        ("ncp_sac", 32, "compiled kernels (", "PyTorch"),
+        ("ncp_sac", 32, "compiled kernels (", "compiled kernels ("),
     ],
 )
 def test_it_says_what_computes_the_agent_of_a_recipe(

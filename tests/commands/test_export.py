@@ -34,7 +34,7 @@ monitoring: {every: null}
 def _undrawn() -> Iterator[None]:
     """Leave plots of evaluations empty; drawing them would take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "rates", lambda *_: Figure())
+        patch.setattr(figures, "rates", lambda *_, **__: Figure())
         yield
 
 

@@ -32,7 +32,7 @@ SHORT = "monitoring.film_seconds=0.2"
 def _undrawn() -> Iterator[None]:
     """Leave plots of evaluations empty; drawing them would take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "rates", lambda *_: Figure())
+        patch.setattr(figures, "rates", lambda *_, **__: Figure())
         yield
 
 

@@ -25,7 +25,7 @@ def train(folder: Path, *changes: str) -> int:
     """Run `train --folder`; return the exit code."""
     settings = ["--quiet", "--set", *TINY, *CHANGES, *changes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "rates", lambda *_: Figure())  # drawing it would take longest
+        patch.setattr(figures, "rates", lambda *_, **__: Figure())  # drawing it would take longest
         return cli.main(["train", str(RECIPE), "--folder", str(folder), *settings])
 
 

@@ -134,7 +134,7 @@ def liquid_control(arguments: list[str], *, slow: bool) -> None:
     if not (once and same in RAN):
         with pytest.MonkeyPatch.context() as patch:
             if verb in DRAWN:  # the plot of the returns, which takes longest
-                patch.setattr(figures, "rates", lambda *_: Figure())
+                patch.setattr(figures, "rates", lambda *_, **__: Figure())
                 patch.setattr(doctor, "rendering", lambda *_: iter(()))  # tries every back end
             assert cli.main(_small(verb, given)) == 0, arguments
         DRAWN.add(verb)
