@@ -183,7 +183,7 @@ class LiquidSAC(SavedAgent, SAC):
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
-        derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives"))
+        derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives", ()))
         self.replay_buffer_kwargs["derivatives"] = len(derivatives)
         super()._setup_model()
         if isinstance(self.env, WorkerVecEnv):

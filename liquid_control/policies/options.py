@@ -86,16 +86,16 @@ def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
     return sizes
 
 
-def check_seconds(name: str, values: Sequence[float] | None) -> tuple[float, ...]:
-    """Return time constants as a tuple; None means none."""
-    if isinstance(values, str) or not isinstance(values, Sequence | None):
+def check_seconds(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Return time constants as a tuple."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{name} must list seconds, such as [0.0], got {values!r}")
-    for value in values or ():
+    for value in values:
         if not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise ValueError(
                 f"{name} must list seconds of at least 0, such as [0.0], got {value!r}"
             )
-    return tuple(map(float, values or ()))
+    return tuple(map(float, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class CircuitOptions(Options):
     wiring: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_WIRING)
     neuron_kwargs: Mapping[str, Any] | None = None
     encoder: Sequence[int] | None = None
-    derivatives: Sequence[NonNegativeFloat] | None = None
+    derivatives: Sequence[NonNegativeFloat] = ()
     critic_wiring: Mapping[str, Any] | None = None
     nominal_interval: PositiveFloat = 1.0
     allow_any_interval: bool = False

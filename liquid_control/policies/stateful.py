@@ -70,7 +70,7 @@ class StatefulPolicy(BasePolicy):
         self,
         observation_space: spaces.Space[Any],
         *args: Any,
-        derivatives: Sequence[float] | None = None,
+        derivatives: Sequence[float] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(observation_space, *args, **kwargs)
@@ -78,7 +78,7 @@ class StatefulPolicy(BasePolicy):
         self.privileged = privileged_count(observation_space)
         self.masked = mask_size(observation_space, self.action_space)
         found = feature_count(without_mask(observation_space), images=self.takes_images)
-        self.derivatives = Derivatives(found - self.privileged, derivatives or ())
+        self.derivatives = Derivatives(found - self.privileged, derivatives)
         self.observed = self.derivatives.width
 
     @abstractmethod

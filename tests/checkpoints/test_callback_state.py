@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from liquid_control import LiquidPPO
 from liquid_control.agents import ResumableLogger, ResumeCallback
 from liquid_control.checkpoints import CheckpointError, callback_state, read
-from tests.checkpoints.test_training_state import WIRING, Kill, KilledError, points, rows
+from tests.checkpoints.test_training_state import POLICY, Kill, KilledError, points, rows
 
 TOTAL, EVERY, EVALUATE = 96, 16, 24  # the last two meet at 48 and 96
 
@@ -76,7 +76,11 @@ def train(folder: Path, *, resumable_last: bool = False, kill: int | None = None
         agent = LiquidPPO.resume(folder / "checkpoints", env, logger=logger)
         left = TOTAL - agent.num_timesteps
         return agent.learn(left, callbacks, reset_num_timesteps=False)
-    options: dict[str, Any] = {"n_steps": 16, "n_epochs": 1, "policy_kwargs": {"wiring": WIRING}}
+    options: dict[str, Any] = {
+        "n_steps": 16,
+        "n_epochs": 1,
+        "policy_kwargs": {"wiring": POLICY["wiring"]},
+    }
     agent = LiquidPPO("LiquidPolicy", env, seed=0, **options)
     agent.set_logger(logger)
     return agent.learn(TOTAL, callbacks)

@@ -77,7 +77,6 @@ def test_a_name_with_its_module_registers_the_task(monkeypatch: pytest.MonkeyPat
     gym.registry.pop(NAME)
 
 
-@pytest.mark.usefixtures("furuta")
 def test_an_error_of_a_model_names_its_file_and_line(furuta: Any, tmp_path: Path) -> None:
     model = tmp_path / "arm.xml"
     model.write_text("<mujoco>\n<worldbody>\n<geon/>\n</worldbody>\n</mujoco>")
@@ -85,6 +84,7 @@ def test_an_error_of_a_model_names_its_file_and_line(furuta: Any, tmp_path: Path
         TaskEnv(furuta.FurutaPendulum(), model, frame_skip=1)
 
 
+@pytest.mark.usefixtures("furuta")
 def test_unknown_arguments_raise() -> None:
     with pytest.raises(TypeError, match="wheels"):
         envs.make_vec(NAME, 2, wheels=3)

@@ -182,7 +182,7 @@ def test_what_cannot_be_derived_is_refused(options: dict[str, Any], message: str
         make_policy(**options)
 
 
-@pytest.mark.parametrize("given", [0.5, "0.5"])
+@pytest.mark.parametrize("given", [0.5, "0.5", None])
 def test_a_single_number_is_no_list(given: Any) -> None:
     with pytest.raises(TypeError, match=r"derivatives must list seconds, such as \[0.0\]"):
         make_policy(derivatives=given)
