@@ -94,7 +94,8 @@ def test_a_training_leaves_one_folder_with_everything() -> None:
         "step-000000000128",
     }
     recipe = load_recipe(folder / "config.yaml")
-    assert recipe == load_recipe(RECIPE, [*TINY, "seed=3", "checkpoint_every=64"])
+    given = [*TINY, "seed=3", "checkpoint_every=64"]
+    assert recipe == load_recipe(RECIPE, [*given, "policy.derivatives=[]"])  # the default
     rows = list(csv.DictReader((folder / "progress.csv").open()))
     assert [row["time/total_timesteps"] for row in rows] == ["64", "128"]
 
