@@ -204,6 +204,7 @@ def test_the_real_library_takes_these_arguments(monkeypatch: pytest.MonkeyPatch)
         hub.push({"a": b""}, hub.Address.of(REPO), private=False)
 
 
+@pytest.mark.slow  # quick tests say it in this process
 def test_a_process_that_has_imported_nothing_else_says_that_it_is_offline(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     done = subprocess.run(

@@ -125,6 +125,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(
     assert "nothing answers there" in fails("sweep", str(RECIPE), *options)
 
 
+@pytest.mark.slow  # quick tests of the driver play its processes
 def test_a_run_that_fails_is_given_up_with_its_output_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
