@@ -51,6 +51,8 @@ FIELDS = {
     "x": "activity of the neurons",
     "cell": "memory of the neurons",
     "previous_action": "in [-1, 1]",
+    "previous_features": "the last observation and its derivatives",
+    "continues": "0 at the start of an episode, then 1",
     "action": "the last one",
 }
 """Comments for the vectors of the state."""

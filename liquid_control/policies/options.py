@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le
 
+from liquid_control.policies.observations import FURTHEST
 from liquid_control.wiring.registry import fill_wiring
 
 SelfOptions = TypeVar("SelfOptions", bound="Options")
@@ -140,6 +141,13 @@ class CircuitOptions(Options):
             raise ValueError(
                 "derivatives need normalize_observations=True, since their scale is not that of "
                 "the observations"
+            )
+        longest = FURTHEST * self.nominal_interval
+        if not self.allow_any_interval and any(tau > longest for tau in self.derivatives):
+            raise ValueError(
+                f"derivatives are time constants in seconds, at most {FURTHEST} times the nominal "
+                f"interval of {self.nominal_interval} s, got {list(self.derivatives)}; divide "
+                "milliseconds by 1000"
             )
 
     def with_motor(self: SelfCircuitOptions, motor: int) -> SelfCircuitOptions:

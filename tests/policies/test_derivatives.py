@@ -174,6 +174,7 @@ def test_the_replay_holds_derivatives_of_terminal_observations_too() -> None:
         ({"derivatives": [-1.0]}, "derivatives must list seconds of at least 0"),
         ({"derivatives": [float("nan")]}, "derivatives must list seconds"),
         ({"derivatives": ["fast"]}, "derivatives must list seconds"),
+        ({"derivatives": [50.0]}, "divide milliseconds by 1000"),
         ({"derivatives": [0.0], "normalize_observations": False}, "need normalize_observations"),
     ],
 )
