@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
+from functools import cache
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar
+from threading import local
+from typing import ParamSpec, TypeVar
 
 import mujoco
 import numpy as np
@@ -25,13 +27,18 @@ COSTLY = [mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX]
 AMBIENT = 0.3  # least ambient light
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 OFF = ("0", "off", "false", "disable", "disabled")
+ANY_SIZE = (64, 64)  # pixels of a context: scenes are drawn into buffers of their own
+SLICES, STACKS = 16, 8  # of a round geom; the processor draws them twice as fast as MuJoCo's 28, 16
+
+_CONTEXTS = local()  # `name` and `context` of the thread: it ends before Python does, and frees it
 
 
 class OpenGL:
-    """Renders scenes by OpenGL in a separate thread.
+    """Renders scenes by OpenGL in a thread that all of them share.
 
-    OpenGL's current context belongs to a thread, and MuJoCo's classes replace it. In a separate
-    thread, they do not affect Gymnasium's renderers.
+    OpenGL's current context belongs to a thread, and MuJoCo's classes replace it. In a thread of
+    their own, they do not affect Gymnasium's renderers. Its context serves every scene of the
+    process, because the first scene of a context takes 0.3 s to start without a graphics card.
 
     Args:
         model: The robot. Its rendering settings are changed; pass a copy.
@@ -43,41 +50,34 @@ class OpenGL:
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        self._thread = ThreadPoolExecutor(1, "opengl")
-        self._context: Any = None
-        self._renderer: Any = None
-        try:
-            self._within(self._open, model, width, height)
-        except BaseException:
-            self.close()
-            raise
+        self._renderer: mujoco.MjrContext | None = None
+        self._within(self._open, model, width, height)
 
     def paint(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
         """Return a picture, (height, width, 3)."""
         return self._within(self._paint, scene)
 
     def close(self) -> None:
-        """Free the context and end the thread."""
-        try:
-            self._within(self._free)
-        finally:
-            self._thread.shutdown()
+        """Free what belongs to the scene."""
+        self._within(self._free)
 
     def _within(
         self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
     ) -> Result:
-        return self._thread.submit(work, *given, **named).result()
+        thread, process = _thread()
+        if process != os.getpid():  # drivers wait for threads that a forked process does not have
+            raise RuntimeError("this process is a fork of one that has used OpenGL")
+        return thread.submit(work, *given, **named).result()
 
     def _open(self, model: mujoco.MjModel, width: int, height: int) -> None:
         # Without a graphics card, shadows and multisampling take most of the time.
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
+        model.vis.quality.numslices, model.vis.quality.numstacks = SLICES, STACKS
         model.vis.headlight.ambient[:] = np.maximum(model.vis.headlight.ambient, AMBIENT)
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-        self._context = _context(width, height)
-        self._context.make_current()
+        _make_current()
         self._renderer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._window = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
         self._depth = np.empty((height, width), np.float32)
@@ -85,6 +85,7 @@ class OpenGL:
     def _paint(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
         for costly in COSTLY:
             scene.flags[costly] = False
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         mujoco.mjr_render(self._window, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, self._depth, self._window, self._renderer)
         image = Image.fromarray(self._pixels)
@@ -94,9 +95,13 @@ class OpenGL:
     def _free(self) -> None:
         if self._renderer is not None:
             self._renderer.free()
-        if self._context is not None:
-            self._context.free()
-        self._renderer = self._context = None
+        self._renderer = None
+
+
+@cache
+def _thread() -> tuple[ThreadPoolExecutor, int]:
+    """Return the thread of all scenes, and its process."""
+    return ThreadPoolExecutor(1, "opengl"), os.getpid()
 
 
 def has_display() -> bool:
@@ -122,11 +127,17 @@ def platforms() -> Iterator[str]:
     yield from (name for name in usual if name != "glfw" or has_display())
 
 
-def _context(width: int, height: int) -> Any:
+def _make_current() -> None:
+    """Make the thread's context current; it is created first, or if `MUJOCO_GL` has changed."""
     faults = []
     for name in platforms():
         try:
-            return import_module(f"mujoco.{name}").GLContext(width, height)
+            if getattr(_CONTEXTS, "name", None) != name:
+                _CONTEXTS.context = import_module(f"mujoco.{name}").GLContext(*ANY_SIZE)
+                _CONTEXTS.name = name
+            _CONTEXTS.context.make_current()
         except Exception as error:  # drivers raise errors of any type
             faults.append(f"{name}: {error or type(error).__name__}")
+        else:
+            return
     raise RuntimeError("; ".join(faults) or "no OpenGL library was found")

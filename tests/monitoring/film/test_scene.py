@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import warnings
+from multiprocessing import get_context
 from pathlib import Path
 
 import gymnasium as gym
@@ -293,6 +295,47 @@ def test_the_background_has_one_colour(monkeypatch: pytest.MonkeyPatch) -> None:
         mujoco.mj_forward(model, data)
         with Scene(model, states, width=64, height=48) as scene:
             assert tuple(scene.picture(data)[0, 0]) == SKY
+
+
+@needs_opengl
+def test_scenes_that_share_the_context_are_drawn_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "")
+    robots = []
+    for task in ("HalfCheetah-v5", "Ant-v5"):
+        model, states = lived(task, 2)
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        with Scene(model, states, width=96, height=64) as scene:
+            robots.append((model, states, data, scene.picture(data)))
+    (model, states, data, alone), (other_model, other_states, other_data, other_alone) = robots
+    with Scene(model, states, width=96, height=64) as scene:
+        with Scene(other_model, other_states, width=96, height=64) as other:
+            np.testing.assert_array_equal(other.picture(other_data), other_alone)
+            np.testing.assert_array_equal(scene.picture(data), alone)
+            np.testing.assert_array_equal(other.picture(other_data), other_alone)
+        np.testing.assert_array_equal(scene.picture(data), alone)
+    assert len([each for each in threading.enumerate() if each.name.startswith("opengl")]) == 1
+
+
+@needs_opengl
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_of_a_process_that_used_opengl_draws_in_software(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "")
+    model, data = robot('type="sphere" size=".2"', "<freejoint/>")
+    OpenGL(model, 8, 8).close()
+
+    def draw() -> None:
+        with Scene(model, state_of(model, data)[None], width=64, height=48) as scene:
+            assert reds(scene.picture(data)).any()
+
+    child = get_context("fork").Process(target=draw)
+    child.start()
+    child.join(60)
+    child.kill()
+    assert child.exitcode == 0
 
 
 def test_without_opengl_a_warning_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
