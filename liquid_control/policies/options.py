@@ -25,6 +25,7 @@ NonNegativeInt: TypeAlias = Annotated[int, Ge(0)]
 NonNegativeFloat: TypeAlias = Annotated[float, Ge(0)]
 
 CRITICS = ("twin", "shared", "mlp")
+MOST_DERIVATIVES = 8
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 
@@ -141,6 +142,11 @@ class CircuitOptions(Options):
             raise ValueError(
                 "derivatives need normalize_observations=True, since their scale is not that of "
                 "the observations"
+            )
+        if len(self.derivatives) > MOST_DERIVATIVES:
+            raise ValueError(
+                f"derivatives lists {len(self.derivatives)} time constants; give at most "
+                f"{MOST_DERIVATIVES}, since each has as many features as the observation"
             )
         longest = FURTHEST * self.nominal_interval
         if not self.allow_any_interval and any(tau > longest for tau in self.derivatives):

@@ -175,6 +175,7 @@ def test_the_replay_holds_derivatives_of_terminal_observations_too() -> None:
         ({"derivatives": [float("nan")]}, "derivatives must list seconds"),
         ({"derivatives": ["fast"]}, "derivatives must list seconds"),
         ({"derivatives": [50.0]}, "divide milliseconds by 1000"),
+        ({"derivatives": [0.0] * 9}, "lists 9 time constants; give at most 8"),
         ({"derivatives": [0.0], "normalize_observations": False}, "need normalize_observations"),
     ],
 )
