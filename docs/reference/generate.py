@@ -38,6 +38,7 @@ AGENTS = {  # by the section of a recipe: the agent, SB3's, whose options it sha
     "PPOSection": (LiquidPPO, PPO, LiquidPolicyOptions),
     "SACSection": (LiquidSAC, SAC, SoftLiquidPolicyOptions),
 }
+SEARCH, OWN_SEARCH = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
 OWN_WORDS = {  # keys that no docstring describes, or whose meaning differs from SB3's
     "name": "Name of the folder of the runs; by default the recipe's folder and file name.",
     "task": "Name of the task in Gymnasium, or `module:Name-v0` for one that a module registers.",
@@ -63,8 +64,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Take the script for searches in files from this site, so that pages need no network."""
-    local = get_relative_url("assets/iframe-worker.js", page.url)
-    return output.replace("https://unpkg.com/iframe-worker/shim", local)
+    return output.replace(SEARCH, get_relative_url(OWN_SEARCH, page.url))
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Do so in the page that a server shows for a wrong address."""
+    return output_content.replace(SEARCH, f"/{OWN_SEARCH}")
 
 
 def recipe() -> str:
