@@ -278,7 +278,7 @@ class MonitoringSection(Section):
     every: Steps | Literal["fifth"] | None = "fifth"
     """Control steps, over all environments, between two recordings with evaluations; fifth: a brief
     recording after each fifth of the training, and a whole one at its end; null: no recordings."""
-    film_seconds: PositiveFloat = 5.0
+    film_seconds: PositiveFloat = 4.0
     """Simulated seconds of an episode in a film."""
     episodes: Size = 4
     """Episodes at each control rate."""

@@ -18,13 +18,14 @@ from liquid_control.agents.evaluation import TRAINED, Evaluation, Rate, evaluate
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
 from liquid_control.monitoring.figures import CARD
-from liquid_control.monitoring.film import FILM_RATE, GIF_RATE
+from liquid_control.monitoring.film import FILM_RATE
 from liquid_control.monitoring.recording import Recording, circuit_of, record
 from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 BRIEF_SECONDS, BRIEF_RATE = 2.0, 5.0  # simulated time and pictures per second, of brief recordings
-CARD_SIZE = (350, 480)  # pixels of a GIF, which a card of TensorBoard shows as they are
+# Pixels and pictures per second of a GIF, which a card of TensorBoard shows as they are.
+CARD_SIZE, CARD_RATE = (350, 480), 10.0
 
 
 class MonitoringCallback(BaseCallback):
@@ -102,7 +103,7 @@ class EpisodeCallback(MonitoringCallback):
         every: int = 1_000_000,
         *,
         folder: Path | str | None = None,
-        film_seconds: float = 5.0,
+        film_seconds: float = 4.0,
         seed: int | None = None,
         brief: bool = False,
     ) -> None:
@@ -131,7 +132,7 @@ class EpisodeCallback(MonitoringCallback):
         if writer is not None:
             self._show(recording, writer, step)
         if writer is not None:
-            self._film(recording, writer, step, GIF_RATE)
+            self._film(recording, writer, step, CARD_RATE)
         if self.folder is not None:
             pictures = film.frames(recording, fps=FILM_RATE, **self._options)
             film.to_mp4(pictures, self.folder / f"{step}.mp4", FILM_RATE)

@@ -56,7 +56,7 @@ class TensorBoardWriter:
         canvas.draw()  # type: ignore[no-untyped-call]  # once; `savefig` draws a layout twice
         pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
         file = BytesIO()
-        Image.fromarray(pixels[..., :RGB]).save(file, "png")
+        Image.fromarray(pixels[..., :RGB]).save(file, "png", compress_level=1)
         self.image(tag, file.getvalue(), step)
 
     def image(self, tag: str, image: bytes, step: int) -> None:

@@ -33,7 +33,7 @@ from liquid_control.monitoring import (
     leaves,
     record,
 )
-from liquid_control.monitoring.tensorboard.callbacks import MonitoringCallback
+from liquid_control.monitoring.tensorboard.callbacks import CARD_RATE, MonitoringCallback
 from liquid_control.monitoring.tensorboard.scalars import gradient_groups, monitoring_seconds
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
@@ -155,7 +155,7 @@ def test_the_film_moves_and_lasts_as_long_as_it_should(watched: Watched) -> None
     gif = Image.open(BytesIO(event.encoded_image_string))
     assert gif.format == "GIF"
     assert (gif.width, gif.height) == (event.width, event.height) == (350, 480)
-    assert gif.n_frames == round(seconds * film.GIF_RATE)  # type: ignore[attr-defined]
+    assert gif.n_frames == round(seconds * CARD_RATE)  # type: ignore[attr-defined]
     pictures = imageio.imread(event.encoded_image_string, index=None)
     assert all((one != other).any() for one, other in pairwise(pictures))
     path = watched.videos / f"{event.step}.mp4"
