@@ -4,10 +4,11 @@
     python benchmarks/delays.py --agents LiquidPPO:cfc --seeds 201 202
 
 Agents train with intervals from 0.4 times to twice the nominal one, a fifth of them each of the two
-and the rest between, and constant in half of the episodes; and with actuators that are up to 133 ms
-late (a hobby servo), drawn for each episode. They are evaluated at constant intervals and
-delays, 20 unseen episodes each. Settings are those of comparison.py: `stack` is an MLP over four
-observations, and all agents observe the elapsed time.
+and the rest between, constant in half of the episodes, and equally many control steps at each
+constant rate; and with actuators that are up to 133 ms late (a hobby servo), drawn for each
+episode. They are evaluated at constant intervals and delays, 20 unseen episodes each. Settings are
+those of comparison.py: `stack` is an MLP over four observations, and all agents observe the elapsed
+time.
 
 Each training is a row of the table, and is not repeated; the printed table has the means over
 seeds, and their share of the return at the nominal interval without delay.
@@ -85,7 +86,8 @@ def measure(key: Key) -> Result:
     )
     robot = Robot.of(key.task)
     slow, quick = robot.interval(max(RATIOS)), robot.interval(min(RATIOS))
-    intervals = envs.PerEpisode(envs.Endpoints(quick, slow, middle=0.6), share=0.5)
+    drawn = envs.Endpoints(quick, slow, middle=0.6)
+    intervals = envs.PerEpisode(drawn, share=0.5, even_steps=True)
     late = {"interval": intervals, "actuators": [envs.Delay(0.0, LONGEST)]}
     model, env = learn(training, late)
     returns = [

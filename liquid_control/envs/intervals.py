@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 Seconds: TypeAlias = NDArray[np.float64]
 
+CANDIDATES = 256  # from which the constant interval of an episode is drawn by its length
+
 
 class Interval(ABC):
     """A rule that draws control intervals; all durations are in seconds."""
@@ -235,16 +237,23 @@ class PerEpisode(Interval):
 
     A `share` of the episodes below 1 leaves the others with an interval for every step. Training
     then sees long stretches at every constant rate, and changing rates as well.
+
+    An episode of the same duration has fewer control steps at a longer interval. With
+    `even_steps`, an interval is as much more likely as it is longer, so that control steps at
+    all constant rates are equally common.
     """
 
     kind = "per_episode"
     interval: Interval
     share: float = 1.0
+    even_steps: bool = False
 
     def __post_init__(self) -> None:
         _set_number(self, "share")
         if not 0 <= self.share <= 1:
             raise ValueError(f"share is one of all episodes, from 0 to 1, got {self.share}")
+        if not isinstance(self.even_steps, bool):
+            raise TypeError(f"even_steps is true or false, got {self.even_steps!r}")
         if not isinstance(self.interval, Interval):
             raise TypeError(
                 f"PerEpisode takes an Interval such as Uniform(0.01, 0.1), got {self.interval!r}"
@@ -256,7 +265,10 @@ class PerEpisode(Interval):
         """Draw one interval and repeat it, or draw all in other episodes, (count,) in seconds."""
         if self.share < 1 and rng.random() >= self.share:
             return self.interval.schedule(rng, count, nominal)
-        return np.repeat(self.interval.schedule(rng, 1, nominal), count)
+        if not self.even_steps:
+            return np.repeat(self.interval.schedule(rng, 1, nominal), count)
+        candidates = self.interval.schedule(rng, CANDIDATES, nominal)
+        return np.full(count, rng.choice(candidates, p=candidates / candidates.sum()))
 
     def bounds(self, nominal: float) -> tuple[float, float]:
         """Return the bounds of the inner interval in seconds."""

@@ -241,6 +241,30 @@ def test_a_share_lies_between_nothing_and_all(share: float) -> None:
         PerEpisode(Uniform(0.01, 0.1), share)
 
 
+def test_even_steps_make_control_steps_at_constant_rates_equally_common() -> None:
+    interval = PerEpisode(Endpoints(0.01, 0.05, middle=0.0), even_steps=True)
+    episodes = np.array([schedule(interval, seed)[0] for seed in range(2000)])
+    steps = 50.0 / episodes  # of an episode of 50 s
+    assert set(episodes) == {0.01, 0.05}
+    assert steps[episodes == 0.05].sum() / steps.sum() == pytest.approx(0.5, abs=0.05)
+    assert interval_from(interval.to_dict()) == interval
+
+
+def test_a_schedule_is_that_of_before_without_even_steps() -> None:
+    old = {
+        "kind": "per_episode",
+        "share": 0.5,
+        "interval": {"kind": "uniform", "low": 0.01, "high": 0.1},
+    }
+    assert interval_from(old) == PerEpisode(Uniform(0.01, 0.1), 0.5)
+
+
+@pytest.mark.parametrize("given", [1, "yes", None])
+def test_even_steps_is_a_yes_or_a_no(given: Any) -> None:
+    with pytest.raises(TypeError, match="even_steps is true or false"):
+        PerEpisode(Uniform(0.01, 0.1), even_steps=given)
+
+
 def test_per_episode_takes_an_interval_only() -> None:
     with pytest.raises(TypeError, match="PerEpisode takes an Interval"):
         PerEpisode(0.1)  # type: ignore[arg-type]
