@@ -183,7 +183,7 @@ def main(arguments: Arguments) -> None:
             if (each.task, each.observe, each.steps) == (task, arguments.observe, arguments.steps)
         ]
         draw(alike, arguments.table.parent / f"decisions_{task}.png")
-        best = max(means(rows)[1] for name, rows in groups(alike) if rows[0].ratio)
+        best = max((means(rows)[1] for _, rows in groups(alike) if rows[0].ratio), default=None)
         for name, rows in groups(alike):
             decisions, earned = means(rows)
             lines.append(
@@ -192,7 +192,7 @@ def main(arguments: Arguments) -> None:
                     str(len(rows)),
                     f"{decisions:.1f}",
                     f"{earned:,.0f}",
-                    f"{earned / best:.0%}",
+                    "" if best is None else f"{earned / best:.0%}",
                 ]
             )
     header = ("intervals", "seeds", "decisions per second", "return", "of the best fixed rate")
