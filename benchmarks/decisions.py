@@ -158,7 +158,8 @@ def draw(results: list[Result], path: Path) -> None:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, marker=marker, color=colour, label=label)
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        least, most = axes.get_ylim()
+        axes.set_ylim(min(0.0, least), 1.05 * most)
 
 
 def main(arguments: Arguments) -> None:
