@@ -6,9 +6,9 @@
 Agents train with intervals from 0.4 times to twice the nominal one, a fifth of them each of the two
 and the rest between, constant in half of the episodes, and equally many control steps at each
 constant rate; and with actuators that are up to 133 ms late (a hobby servo), drawn for each
-episode, a fifth of them on time and a fifth as late as that. They are evaluated at constant
-intervals and delays, 20 unseen episodes each. Settings are those of comparison.py: `stack` is an
-MLP over four observations, and all agents observe the elapsed time.
+episode. They are evaluated at constant intervals and delays, 20 unseen episodes each. Settings are
+those of comparison.py: `stack` is an MLP over four observations, and all agents observe the elapsed
+time.
 
 Each training is a row of the table, and is not repeated; the printed table has the means over
 seeds, and their share of the return at the nominal interval without delay.
@@ -88,7 +88,7 @@ def measure(key: Key) -> Result:
     slow, quick = robot.interval(max(RATIOS)), robot.interval(min(RATIOS))
     drawn = envs.Endpoints(quick, slow, middle=0.6)
     intervals = envs.PerEpisode(drawn, share=0.5, even_steps=True)
-    late = {"interval": intervals, "actuators": [envs.Delay(0.0, LONGEST, ends=0.4)]}
+    late = {"interval": intervals, "actuators": [envs.Delay(0.0, LONGEST)]}
     model, env = learn(training, late)
     returns = [
         evaluate(

@@ -23,14 +23,11 @@ class Delay(Part):
     Attributes:
         low: The shortest delay in seconds, at least 0.
         high: The longest delay in seconds; None: every delay is `low`.
-        ends: A share of the episodes that have the shortest or the longest delay, equally likely,
-            so that a policy learns these well. The delay of the others is uniform between.
     """
 
     kind = "delay"
     low: float
     high: float | None = None
-    ends: float = 0.0
 
     def __post_init__(self) -> None:
         number(self, "low", 0.0)
@@ -39,7 +36,6 @@ class Delay(Part):
         number(self, "high", 0.0)
         if self.low > self.longest:
             raise ValueError(f"low {self.low} s is above high {self.high} s; swap them")
-        number(self, "ends", 0.0, 1.0)
 
     @property
     def longest(self) -> float:
@@ -53,10 +49,7 @@ class Delay(Part):
 
     def draw(self, rng: np.random.Generator, timestep: float) -> int:
         """Draw the delay of an episode, in physics steps of `timestep` seconds."""
-        seconds = float(draw(rng, (self.low, self.longest)))
-        if self.ends and (choice := rng.random()) < self.ends:
-            seconds = self.low if choice < self.ends / 2 else self.longest
-        return round(seconds / timestep)
+        return round(float(draw(rng, (self.low, self.longest))) / timestep)
 
     def check(self, nominal: float) -> None:
         """Raise a ValueError for a delay that cannot be in seconds, given the nominal interval."""

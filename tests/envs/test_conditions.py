@@ -366,19 +366,6 @@ def test_a_delay_is_drawn_for_each_episode_within_its_range() -> None:
         assert steps == set(range(round(low / 0.01), round(high / 0.01) + 1))
 
 
-def test_a_share_of_the_delays_is_the_shortest_or_the_longest() -> None:
-    delay, rng = envs.Delay(0.0, 0.1, ends=0.5), np.random.default_rng(0)
-    drawn = np.array([delay.draw(rng, 0.001) for _ in range(4000)])
-    assert np.mean(drawn == 0) == pytest.approx(0.25, abs=0.03)
-    assert np.mean(drawn == 100) == pytest.approx(0.25, abs=0.03)
-    between = drawn[(drawn > 0) & (drawn < 100)]
-    assert between.mean() == pytest.approx(50, abs=3)
-    assert between.std() == pytest.approx(100 / np.sqrt(12), abs=2)
-    first, again = (np.random.default_rng(1) for _ in range(2))
-    plain = [envs.Delay(0.0, 0.1).draw(first, 0.001) for _ in range(20)]
-    assert plain == [round(again.uniform(0.0, 0.1) / 0.001) for _ in range(20)]
-
-
 def test_a_delay_before_noise_leaves_the_noise_fresh_and_one_after_it_repeats_it() -> None:
     """Until the first measurement arrives, a late sensor shows that of the reset."""
     noise, delay = envs.Noise(0.1), envs.Delay(0.2)
@@ -821,7 +808,6 @@ NAN = math.nan
         ({"sensors": [{"kind": "noise", "std": 1, "relative": 1}]}, "relative must be true or"),
         ({"sensors": [{"kind": "delay", "low": -0.1}]}, "low must be at least 0, got -0.1"),
         ({"sensors": [{"kind": "delay", "low": 0.2, "high": 0.1}]}, "above high 0.1 s; swap them"),
-        ({"sensors": [{"kind": "delay", "low": 0.1, "ends": 2}]}, "ends must be at most 1, got 2"),
         ({"sensors": [{"kind": "dropout", "probability": 1}]}, "probability must be below 1"),
         ({"sensors": [{"kind": "dropout", "probability": -0.1}]}, "must be at least 0, got -0.1"),
         ({"sensors": [{"kind": "dropout", "probability": 0.1, "hold": "no"}]}, "hold must be true"),
