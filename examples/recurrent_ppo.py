@@ -32,15 +32,15 @@ def make_env(num_envs, seed, **options):
     return VecNormalize(venv, norm_obs_keys=["observation"], **options)
 
 
-def train(seed=0, timesteps=61_440):
+def train(seed=0, timesteps=163_840):
     """Train RecurrentPPO to balance the pole."""
     env = make_env(16, seed)
     model = RecurrentPPO(
         LiquidRecurrentPolicy,
         env,
-        learning_rate=LinearSchedule(2e-3, 0, 1),
+        learning_rate=LinearSchedule(1e-3, 0, 1),
         n_steps=128,
-        batch_size=512,
+        batch_size=256,
         gamma=0.995,
         gae_lambda=0.98,
         policy_kwargs={
