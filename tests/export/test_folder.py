@@ -165,7 +165,7 @@ NEURONS = ["cfc", "cfc, no gate", "cfc, pure", "cfc, memory", "ltc", "ctrnn", "l
 
 
 @compilers.HOST
-@settings(max_examples=8)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_random_policies_agree(data: st.DataObject) -> None:
     """Random wirings, neurons, encoders, observations and actions, in both formats."""
