@@ -232,13 +232,13 @@ def test_a_training_that_slurm_preempts_goes_on_from_its_checkpoint(
     job = engine.start(train_command(undisturbed / "recipes" / f"{name}.yaml", 0, folder))
     preempted = 0
     while job.poll() is None:
-        if preempted < 2 and newest_checkpoint(folder) and folder in trainings(tmp_path):
-            training = trainings(tmp_path)[folder]
+        training = trainings(tmp_path).get(folder)
+        if preempted < 2 and newest_checkpoint(folder) and training is not None:
             parent = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])
             steps = progress_of(folder).steps
             os.kill(parent, signal.SIGUSR2)  # as submitit has Slurm do
             preempted += 1
-            while folder in trainings(tmp_path) and trainings(tmp_path)[folder] == training:
+            while trainings(tmp_path).get(folder) == training:
                 time.sleep(0.1)
             assert progress_of(folder).steps >= steps
         time.sleep(0.1)
