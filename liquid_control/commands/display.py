@@ -1,4 +1,4 @@
-"""What the commands print: the plan of a training, its progress, and results."""
+"""Output of the commands: the plan of a training, its progress, and results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from liquid_control.commands.run_folder import Run
 from liquid_control.envs.substeps import substep_bounds
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import compile_circuit
-from liquid_control.policies.fused import why_not_fused
+from liquid_control.policies import acting, fused
+from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.recipes import Recipe
 
@@ -49,16 +50,20 @@ def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) ->
 
 
 def paths(agent: LiquidPPO | LiquidSAC) -> dict[str, str]:
-    """Return what computes an agent's updates, and its actions in one environment."""
+    """Return the implementations of an agent's updates, and of its actions in one environment."""
     policy, kernels = agent.policy, f"compiled kernels ({extension.choose().in_use})"
     if isinstance(policy, SoftLiquidPolicy):
         circuit = policy.actor_circuit
         is_fused = circuit.backend == "auto" and compile_circuit(circuit) is not None
         updates = f"{kernels} and PyTorch" if is_fused else "PyTorch"
     else:
-        reason = why_not_fused(policy)
-        updates = f"PyTorch: {reason}" if reason else kernels
-    return {"updates": updates, "acting": kernels if policy.fused_actor() else "PyTorch"}
+        updates = f"PyTorch: {reason}" if (reason := fused.why_not_fused(policy)) else kernels
+        if not reason and (reason := policy.optimizer.why_not_fused()):
+            updates += f"; steps of the optimizer: PyTorch, since {reason}"
+        elif not reason and not isinstance(policy.distribution, Gaussian):
+            updates += "; the loss of its actions: PyTorch"
+    reason = acting.why_not_fused(policy)
+    return {"updates": updates, "acting": f"PyTorch: {reason}" if reason else kernels}
 
 
 def results(evaluations: Mapping[str, Evaluation]) -> Table:
@@ -81,7 +86,7 @@ def summary(run: Run, steps: int, evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def command(name: str) -> str:
-    """Return how to call, from the current folder, a command installed beside this Python."""
+    """Return the call, from the current folder, of a command installed with this Python."""
     if shutil.which(name):
         return name
     path = Path(sys.executable).with_name(name)

@@ -1,11 +1,11 @@
-"""One acting step for one robot as one call of the compiled kernels, without tensors."""
+"""Acting step of a single robot as one call of the compiled kernels, without tensors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import is_
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,8 +38,16 @@ SETTINGS = (
     "options",
     "share_encoder",
 )
-METHODS = ("forward", "observe", "signal", "for_env")
-"""Of a policy; an instance that has its own ones acts with those."""
+METHODS = (
+    "forward",
+    "observe",
+    "signal",
+    "for_env",
+    "distribution_of",
+    "distribution_with",
+    "_normalize",
+)
+"""Methods of a policy; an instance may override them."""
 
 Acted = tuple[NDArray[Any], NDArray[np.float32]]
 """Action in the environment's shape and bounds, and the actor's state (1, size) after it."""
@@ -50,12 +58,12 @@ class ActingParts(NamedTuple):
 
     Attributes:
         body: the circuit.
-        encoder: ahead of it; None without one. It may be that of another body.
+        encoder: before the circuit, or None; possibly another body's.
         head: on the motor neurons.
-        log_std: the deviation of a Gaussian, if observations have no influence on it.
+        log_std: the log-deviation of a Gaussian, if it does not depend on observations.
         squashed: whether the head outputs means and deviations of a squashed Gaussian, and the
-            circuit senses the previous action.
-        other_body: that of the encoder, if it is another one.
+            circuit receives the previous action.
+        other_body: the encoder's body, if it is not `body`.
     """
 
     body: EncodedCircuit
@@ -67,7 +75,7 @@ class ActingParts(NamedTuple):
 
 
 class Structure:
-    """What the actor of a policy is made of; the values of parameters are no part of that."""
+    """The structure of a policy's actor, without the values of its parameters."""
 
     def __init__(self, policy: Any, parts: ActingParts) -> None:
         self.parts, self._policy, self._kind = parts, policy, type(policy)
@@ -90,6 +98,7 @@ class Structure:
         if policy.normalizer is not None:
             owners += [(policy.normalizer._buffers, name) for name in ("shift", "scale")]
         owners += [(vars(policy), name) for name in (*SETTINGS, *METHODS)]
+        owners += [(vars(module), "forward") for module in modules]
         owners += [
             (vars(module), name)
             for module in modules
@@ -107,13 +116,14 @@ class Structure:
         ]
         self._hooks += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
         self.hooked = any(self._hooks)
+        self.replaced = any("forward" in vars(module) for module in modules)
         self.tensors = [value for value in self._values if isinstance(value, Tensor)]
-        # As long as memory is in use, nothing else can have its address.
+        # An address stays unique as long as its memory is in use.
         self._memory = [tensor.detach() for tensor in self.tensors]
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
 
     def is_same(self) -> bool:
-        """Whether no module, tensor, setting or hook was added or replaced, or moved in memory."""
+        """Whether no module, tensor, setting or hook was added, replaced or moved in memory."""
         return (
             type(self._policy) is self._kind
             and any(self._hooks) == self.hooked
@@ -124,7 +134,7 @@ class Structure:
 
 
 class Reader:
-    """Reads single observations of a space, as `predict` gets them."""
+    """Reads single observations of a space, as `predict` receives them."""
 
     def __init__(self, space: spaces.Space[Any], nominal_interval: float) -> None:
         parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
@@ -138,9 +148,9 @@ class Reader:
         self._batch_shapes: list[Any] = [(1, *shape) for shape in self._shapes]
 
     def read(self, observation: Any) -> tuple[list[NDArray[Any]], float, bool] | None:
-        """Return features part by part, elapsed time, and whether it is a batch of one.
+        """Return the parts' features, the elapsed time, and whether it is a batch of one.
 
-        None: it is a larger batch, or PyTorch has to convert or refuse it.
+        None for a larger batch, or where PyTorch has to convert or reject it.
         """
         if self._keys is None:
             parts = [observation]
@@ -163,7 +173,7 @@ class Reader:
 
 
 class FusedActor:
-    """The actor of a policy, with parameters of any values; `FusedActor.of` creates it."""
+    """The actor of a policy, for any parameter values; `FusedActor.of` creates it."""
 
     def __init__(self, policy: Any, parts: ActingParts, module: ModuleType) -> None:
         self._policy, self._is_squashed = policy, parts.squashed
@@ -211,7 +221,7 @@ class FusedActor:
             high=actions.high.ravel() if self._is_bounded else (),
             squashed=parts.squashed,
         )
-        # Some circuits have what the kernels take, others compute it from their parameters.
+        # Some circuits pass their parameters to the kernels, others compute from them.
         has_all = all(each is None or isinstance(each, nn.Parameter) for each in within)
         self._fixed = self._actor.tensors(addresses(tensors)) if has_all else None
 
@@ -219,27 +229,13 @@ class FusedActor:
     def of(cls, policy: Any, structure: Structure) -> FusedActor | None:
         """Return the actor of a policy with that structure; None where PyTorch acts.
 
-        It does for hooks, for parts that the kernels do not have, for other devices and dtypes, for
-        masks of actions, and for observations that are not made of Boxes of floating-point numbers.
+        It acts for hooks, unsupported parts, devices and dtypes, action masks, and observations
+        other than Boxes of floating-point numbers.
         """
-        module, parts = extension.load(), structure.parts
-        fits = (
-            module is not None
-            and not is_traced()
-            and not structure.hooked
-            and not policy.masked
-            and not any(name in vars(policy) for name in METHODS)
-            and isinstance(policy.normalizer, ObservationNormalizer | None)
-            and runs_in_kernels(parts.body)
-            and (parts.encoder is None or runs_in_kernels(parts.encoder))
-            and runs_in_kernels(parts.head)
-            and all(
-                each.dtype is torch.float32 and each.is_cpu and each.is_contiguous()
-                for each in structure.tensors
-            )
-            and _is_vector(policy.acting_space)
-        )
-        return cls(policy, parts, module) if fits and module is not None else None
+        module = extension.load()
+        if module is None or next(_obstacles(policy, structure), None):
+            return None
+        return cls(policy, structure.parts, module)
 
     def act(
         self,
@@ -248,7 +244,7 @@ class FusedActor:
         state: NDArray[np.float32] | None,
         deterministic: bool,
     ) -> Acted | None:
-        """Act on one observation; None where it, or the action, has to be refused or converted.
+        """Act on one observation; None if it, or the action, has to be rejected or converted.
 
         Args:
             observation: its parts in the order of the space, without the elapsed time.
@@ -281,7 +277,7 @@ class FusedActor:
     def _choose(
         self, tensors: Any, outputs: NDArray[Any], after: NDArray[np.float32], deterministic: bool
     ) -> NDArray[Any]:
-        """Return the action, given the outputs of the head; what the state needs of it is set."""
+        """Return the action, given the outputs of the head, and update the state."""
         if self._is_squashed:
             return self._squash(outputs, after, deterministic)
         if self._is_bounded:
@@ -304,7 +300,7 @@ class FusedActor:
         before: tuple[Tensor | None, Tensor | None] = None, None
         if state is not None:
             starts = torch.zeros(1, device="cpu", dtype=torch.bool)
-            before = self._policy.remembered(torch.from_numpy(state), starts)
+            before = self._policy.previous_of(torch.from_numpy(state), starts)
         derived: NDArray[np.float32] = self._derivatives(rows, seconds, *before)[0].numpy()
         return derived
 
@@ -324,7 +320,7 @@ class FusedActor:
     def predict(
         self, observation: Any, state: Any, episode_start: Any, deterministic: bool
     ) -> Acted | None:
-        """Act as `StatefulPolicy.predict` on an observation or a batch of one; None as in `act`."""
+        """Act as `StatefulPolicy.predict` on one observation or batch of one; None as in `act`."""
         read = self._reader.read(observation)
         if read is None or not self._continues(state, episode_start):
             return None
@@ -337,7 +333,7 @@ class FusedActor:
         return action[None], after
 
     def _continues(self, state: Any, episode_start: Any) -> bool:
-        """Whether a state and an episode start are those of one robot."""
+        """Whether a state and an episode start belong to a single robot."""
         return (
             state is None or (isinstance(state, np.ndarray) and state.shape == self._state_shape)
         ) and (
@@ -350,14 +346,54 @@ class FusedActor:
         return self._program.parameters(self._circuit)
 
 
+def why_not_fused(policy: Any) -> str | None:
+    """Return why PyTorch acts in the place of the kernels; None if they act."""
+    parts = policy.acting_parts()
+    if parts is None:
+        return f"the kernels do not know the parts of a {type(policy).__name__}"
+    return next(_obstacles(policy, Structure(policy, parts)), None)
+
+
+def _obstacles(policy: Any, structure: Structure) -> Iterator[str]:
+    if extension.load() is None:
+        yield "the compiled kernels are off or missing"
+    if is_traced():
+        yield "PyTorch traces the policy"
+    if structure.hooked:
+        yield "a module has hooks"
+    if structure.replaced:
+        yield "the forward method of a module was replaced"
+    if replaced := [name for name in METHODS if name in vars(policy)]:
+        yield f"its method {replaced[0]} was replaced"
+    yield from _obstacles_in_parts(policy, structure)
+
+
+def _obstacles_in_parts(policy: Any, structure: Structure) -> Iterator[str]:
+    if policy.masked:
+        yield "its actions are masked"
+    if type(policy.normalizer) not in (ObservationNormalizer, NoneType):
+        yield f"its normalizer is a {type(policy.normalizer).__name__}"
+    parts = structure.parts
+    modules = [parts.body, parts.head, *([] if parts.encoder is None else [parts.encoder])]
+    if not all(map(runs_in_kernels, modules)):
+        yield "the kernels do not support its circuit, or a layer of its encoder or head"
+    tensors = structure.tensors
+    if not all(each.dtype is torch.float32 and each.is_cpu for each in tensors):
+        yield "its parameters are not all float32 on the CPU"
+    if not all(each.is_contiguous() for each in tensors):
+        yield "a parameter is not contiguous"
+    if not _is_vector(policy.acting_space):
+        yield "its observations are not vectors of floating-point numbers"
+
+
 def _shift_and_scale(policy: Any) -> tuple[Tensor, Tensor]:
-    """Return how to normalise what the actor observes, as views of the normalizer's memory."""
+    """Return shift and scale of the actor's observations, as views of the normalizer's memory."""
     normalizer, observed = policy.normalizer, policy.observed
     return normalizer.shift[:observed], normalizer.scale[:observed]
 
 
 def _is_vector(space: spaces.Space[Any]) -> bool:
-    """Whether observations hold floating-point numbers alone."""
+    """Whether observations are floating-point numbers."""
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
     return all(
         isinstance(part, spaces.Box) and part.dtype in (np.float32, np.float64) for part in parts

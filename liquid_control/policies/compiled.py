@@ -1,17 +1,32 @@
-"""Which networks and circuits of a policy the compiled kernels can compute."""
+"""Networks and circuits of a policy that the compiled kernels support."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from types import NoneType
 
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from liquid_control.kernels.fused import compile_circuit
 from liquid_control.kernels.passes import WIDEST, Layer
+from liquid_control.neurons.circuit import Mapping
 from liquid_control.policies.networks import EncodedCircuit
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-ACTIVATIONS: Mapping[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_post_accumulate_grad_hooks",
+)
+GLOBAL_HOOKS = (
+    torch_module._global_forward_hooks,
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_backward_hooks,
+    torch_module._global_backward_pre_hooks,
+)
+ACTIVATIONS: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
 
 
 def hooked(owner: nn.Module | Tensor) -> bool:
@@ -20,13 +35,15 @@ def hooked(owner: nn.Module | Tensor) -> bool:
 
 
 def runs_in_kernels(part: nn.Module) -> bool:
-    """Whether the kernels have what a network, or an encoded circuit, is made of."""
+    """Whether the kernels support a network, or an encoded circuit."""
     if type(part) is EncodedCircuit:
         circuit = part.circuit
         compiled = compile_circuit(circuit) if circuit.backend == "auto" else None
         return (
             compiled is not None
             and part.images is None
+            and type(circuit.output_mapping) in (Mapping, NoneType)
+            and type(circuit.input_mapping) in (Mapping, NoneType)
             and (circuit.input_mapping is None or compiled.program.maps_inputs)
             and (part.encoder is None or runs_in_kernels(part.encoder))
         )
@@ -35,10 +52,10 @@ def runs_in_kernels(part: nn.Module) -> bool:
 
 
 def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
-    """Return linear layers and their activations; none if there are other modules."""
+    """Return linear layers and their activations; an empty list if there are other modules."""
     layers: list[Layer] = []
     for module in modules:
-        if isinstance(module, nn.Sequential):
+        if type(module) is nn.Sequential:
             layers += (within := layers_of(module))
             if len(module) and not within:
                 return []

@@ -12,16 +12,27 @@ from torch import Tensor
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
 from liquid_control.kernels.passes import CircuitPass, NetworkPass
-from liquid_control.policies.compiled import hooked, layers_of, runs_in_kernels
+from liquid_control.policies.compiled import GLOBAL_HOOKS, hooked, layers_of, runs_in_kernels
+from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.liquid import LiquidPolicy
-from liquid_control.policies.networks import EncodedCircuit, SharedCritic, TwinCritic, clock
+from liquid_control.policies.networks import (
+    EncodedCircuit,
+    MlpCritic,
+    SharedCritic,
+    TwinCritic,
+    clock,
+)
+
+CRITICS = (MlpCritic, SharedCritic, TwinCritic)
+METHODS = ("evaluate_actions", "unroll", "distribution_of", "distribution_with", "_normalize")
+"""Methods of a policy that an update calls; an instance may override them."""
 
 
 class FusedPolicy:
     """The passes of one policy, whose parameters stay the same tensors; see `kernels.passes`.
 
-    `evaluate` and `backward` do in a loop of updates what `LiquidPolicy.unroll` and
-    `torch.Tensor.backward` do elsewhere. `FusedPolicy.of` creates it.
+    In a loop of updates, `evaluate` and `backward` replace `LiquidPolicy.unroll` and
+    `torch.Tensor.backward`. `FusedPolicy.of` creates it.
     """
 
     def __init__(self, policy: LiquidPolicy, module: ModuleType) -> None:
@@ -38,8 +49,8 @@ class FusedPolicy:
     def of(cls, policy: LiquidPolicy) -> FusedPolicy | None:
         """Return the passes of a policy; None where autograd is needed.
 
-        It is needed by subclasses, hooks, networks wider than `WIDEST`, circuits that are left to
-        PyTorch, and by devices and dtypes that the kernels do not have.
+        It is needed by subclasses, hooks, networks wider than `WIDEST`, circuits that PyTorch
+        unrolls, and devices and dtypes that the kernels do not support.
         """
         module = extension.load()
         return None if module is None or why_not_fused(policy) else cls(policy, module)
@@ -54,6 +65,8 @@ class FusedPolicy:
         """
         policy, circuit = self.policy, self.policy.actor_circuit
         starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
+        dtype = self._parameters[0].dtype
+        features, elapsed_time, state = (each.to(dtype) for each in (features, elapsed_time, state))
         features = policy._normalize(policy.for_critic(features)).contiguous()
         seen = (features, clock(elapsed_time, policy.nominal_interval))
         of_actor = (policy._for_actor(features).contiguous(), seen[1])
@@ -106,7 +119,7 @@ class _Body:
     def forward(
         self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
     ) -> Tensor:
-        """Return the activity (time, batch, neurons), given features and clock."""
+        """Return the activity (time, batch, neurons), given the features and `clock`."""
         inputs = seen[0]
         if self._encoder is not None:
             encoded = self._encoder.forward([part.flatten(0, 1) for part in seen])
@@ -125,30 +138,50 @@ def why_not_fused(policy: LiquidPolicy) -> str | None:
 
 
 def _obstacles(policy: LiquidPolicy) -> Iterator[str]:
-    parameters = list(policy.parameters())
-    dtype = parameters[0].dtype
     if extension.load() is None:
         yield "the compiled kernels are off or missing"
     if type(policy) is not LiquidPolicy:
         yield f"{type(policy).__name__} is a subclass of LiquidPolicy"
+    if replaced := [name for name in METHODS if name in vars(policy)]:
+        yield f"its method {replaced[0]} was replaced"
     if is_traced():
         yield "PyTorch traces the policy"
+    if type(policy.critic) not in CRITICS:
+        yield f"its critic is a {type(policy.critic).__name__}"
+    if policy.log_std is not None and type(policy.distribution) is not Gaussian:
+        yield f"its actions follow a {type(policy.distribution).__name__}"
+    yield from _obstacles_in_parameters(policy)
+    yield from _obstacles_in_modules(policy)
+    yield from _obstacles_in_bodies(policy)
+
+
+def _obstacles_in_parameters(policy: LiquidPolicy) -> Iterator[str]:
+    parameters = list(policy.parameters())
+    dtype = parameters[0].dtype
     if not all(each.is_cpu for each in parameters):
         yield "its parameters are not on the CPU"
     if dtype not in IS_DOUBLE or not all(each.dtype is dtype for each in parameters):
         yield "its parameters are not all float32, or all float64"
     if not all(each.is_contiguous() for each in parameters):
         yield "a parameter is not contiguous"
-    if any(map(hooked, parameters)) or any(map(hooked, policy.modules())):
-        yield "a module or a parameter has hooks"
+    if len(list(policy.named_parameters(remove_duplicate=False))) > len(parameters):
+        yield "modules share a parameter"
+    if any(map(hooked, parameters)):
+        yield "a parameter has hooks"
+
+
+def _obstacles_in_modules(policy: LiquidPolicy) -> Iterator[str]:
+    if any(GLOBAL_HOOKS) or any(map(hooked, policy.modules())):
+        yield "a module has hooks"
+    if any("forward" in vars(each) for each in policy.modules() if each is not policy):
+        yield "the forward method of a module was replaced"
     if not (runs_in_kernels(policy.critic.head) and runs_in_kernels(policy.action_net)):
-        yield "the kernels do not have a layer of its action head or its critic"
-    yield from _obstacles_in_bodies(policy)
+        yield "the kernels do not support a layer of its action head or its critic"
 
 
 def _obstacles_in_bodies(policy: LiquidPolicy) -> Iterator[str]:
     if policy.images is not None:
-        yield "the kernels do not have its encoder of images"
+        yield "the kernels do not support its encoder of images"
     bodies = [each for each in policy.modules() if isinstance(each, EncodedCircuit)]
     if not all(map(runs_in_kernels, bodies)):
-        yield "the kernels do not have its circuit, or a layer of its encoder"
+        yield "the kernels do not support its circuit, or a layer of its encoder"

@@ -24,20 +24,20 @@ UNSUPPORTED = ("weight_decay", "amsgrad", "maximize", "capturable", "differentia
 
 
 class RecurrentAdam(torch.optim.Adam):
-    """Adam (Kingma & Ba 2015) whose steps have a length of their own for some parameters.
+    """Adam (Kingma & Ba 2015) with separate step lengths for some parameters.
 
     A small change of a recurrent weight changes the state of every later step, and so the policy
-    more than the same change of another weight (Luo et al. 2024, arXiv 2405.15384). A parameter
-    whose values are large needs longer steps than others to change by the same share.
+    more than the same change of another weight (Luo et al. 2024, arXiv 2405.15384). Parameters with
+    large values need longer steps than others for the same relative change.
 
     Args:
-        parameters: what to train.
+        parameters: the parameters to train.
         recurrent: the entries whose steps are shorter.
         lengths: parameters whose steps are longer or shorter throughout.
         **options: as for `torch.optim.Adam`.
 
     Attributes:
-        recurrent_share: length of the recurrent entries' steps as a share of Adam's; one changes
+        recurrent_share: length of the recurrent entries' steps relative to Adam's; one changes
             nothing. It is a setting, not part of the state.
     """
 
@@ -66,30 +66,36 @@ class RecurrentAdam(torch.optim.Adam):
         return loss
 
     def clipped_step(self, largest: float) -> Norms:
-        """Scale the gradient to a norm of at most `largest`; make a step unless it is not finite.
+        """Scale the gradient to a norm of at most `largest`; make a step if it is finite.
 
-        The compiled kernels do both in one call where they can. They leave `grad` as it is.
+        The compiled kernels do both in one call where possible.
 
         Returns:
-            The norm of the gradient before, and of the weights that have one after.
+            The norm of the gradient before, and of the weights with a gradient after.
         """
         module, states = extension.load(), self._states()
         if module is None or not states:
-            every = [weight for group in self.param_groups for weight in group["params"]]
-            norm = clip_grad_norm_(every, largest).item()
-            if math.isfinite(norm):
-                self.step()
-            weights = [weight.detach() for weight in every if weight.grad is not None]
-            return Norms(norm, get_total_norm(weights).item())
+            return clipped_step(self, largest)
         group = self.param_groups[0]
         options = {name: group[name] for name in ("lr", "betas", "eps")}
         return clipped_adam(module, states, **options, largest=largest)
 
-    def _states(self) -> list[AdamState]:
-        """Return what the kernels update; nothing if PyTorch does, as in the first step."""
+    def why_not_fused(self) -> str | None:
+        """Return why PyTorch makes the steps; None if the kernels do, from the second one on."""
         group = self.param_groups[0]
-        if len(self.param_groups) > 1 or any(group.get(name) for name in UNSUPPORTED):
+        if len(self.param_groups) > 1:
+            return "its optimizer has several groups of parameters"
+        if options := [name for name in UNSUPPORTED if group.get(name)]:
+            return f"the kernels do not support {options[0]} of its optimizer"
+        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+            return "its optimizer has hooks"
+        return None
+
+    def _states(self) -> list[AdamState]:
+        """Return the states that the kernels update; empty if PyTorch does, as in step one."""
+        if self.why_not_fused():
             return []
+        group = self.param_groups[0]
         shares = self._entry_shares()
         states = []
         for weight in group["params"]:
@@ -97,6 +103,8 @@ class RecurrentAdam(torch.optim.Adam):
             if weight.grad is None:
                 continue
             if not state or weight.dtype not in IS_DOUBLE:
+                return []
+            if state["step"].dtype is not torch.float32:
                 return []
             share = shares.get(weight)
             tensors = (weight, weight.grad, state["exp_avg"], state["exp_avg_sq"])
@@ -120,10 +128,20 @@ class RecurrentAdam(torch.optim.Adam):
         return self._shares[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what copies need: PyTorch names only attributes of its own."""
+        """Return the state for copies, as PyTorch includes only its own attributes."""
         own = {
             "_recurrent": self._recurrent,
             "_lengths": self._lengths,
             "recurrent_share": self.recurrent_share,
         }
         return super().__getstate__() | own | {"_shares": None}
+
+
+def clipped_step(optimizer: torch.optim.Optimizer, largest: float) -> Norms:
+    """Do what `RecurrentAdam.clipped_step` does, with any optimizer, in PyTorch."""
+    every = [weight for group in optimizer.param_groups for weight in group["params"]]
+    norm = clip_grad_norm_(every, largest).item()
+    if math.isfinite(norm):
+        optimizer.step()
+    weights = [weight.detach() for weight in every if weight.grad is not None]
+    return Norms(norm, get_total_norm(weights).item())

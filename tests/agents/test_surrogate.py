@@ -77,3 +77,26 @@ def test_every_action_space(monkeypatch: pytest.MonkeyPatch, space: Any) -> None
 def test_every_option(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
     """The last minibatch is smaller: nine sequences come by twos."""
     assert_same_training(monkeypatch, lambda: Scripted.playing([WITHIN, ALIGNED, LONG]), **options)
+
+
+def test_a_user_may_assign_another_optimizer() -> None:
+    model = LiquidPPO(
+        "LiquidPolicy", "CartPole-v1", n_steps=16, batch_size=16, n_epochs=1, device="cpu"
+    )
+    weights = list(model.policy.parameters())
+    model.policy.optimizer = torch.optim.SGD(weights, lr=0.1)  # type: ignore[assignment]
+    before = weights[0].detach().clone()
+    model.learn(16)
+    assert not torch.equal(weights[0], before)
+
+
+def test_a_talkative_agent_says_why_it_does_not_use_the_kernels(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "device": "cpu"}
+    for backend in ("auto", "pytorch"):
+        model = LiquidPPO("LiquidPolicy", "CartPole-v1", verbose=1, **options)
+        model.policy.actor_circuit.backend = backend
+        model.learn(16)
+        said = "Updates run in PyTorch, not in the compiled kernels: the kernels do not support"
+        assert (said in capsys.readouterr().out) == (backend == "pytorch")

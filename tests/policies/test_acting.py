@@ -20,7 +20,8 @@ from liquid_control.kernels import extension
 from liquid_control.neurons import NEURONS
 from liquid_control.neurons.lesion import at_rest
 from liquid_control.policies import Controller
-from liquid_control.policies.acting import FusedActor
+from liquid_control.policies.acting import FusedActor, why_not_fused
+from liquid_control.policies.moments import ObservationNormalizer
 from tests.policies.conftest import ACTIONS, NOMINAL, PARTS, PLAIN, at, draw, make_policy
 
 pytestmark = pytest.mark.skipif(extension.load() is None, reason="no compiled kernels")
@@ -349,20 +350,63 @@ def own_method(policy: LiquidPolicy) -> None:
     policy.forward = lambda *_: None  # type: ignore[method-assign]
 
 
+def own_normalization(policy: LiquidPolicy) -> None:
+    policy._normalize = lambda features: features  # type: ignore[method-assign]
+
+
+def own_forward(policy: LiquidPolicy) -> None:
+    policy.action_net.forward = lambda inputs: inputs  # type: ignore[method-assign]
+
+
+class Residual(nn.Sequential):
+    """A stack that adds something of its own."""
+
+
+def residual_encoder(policy: LiquidPolicy) -> None:
+    policy.actor.encoder = Residual(*policy.actor.encoder)  # type: ignore[misc]
+
+
+class OtherNormalizer(ObservationNormalizer):
+    """A subclass may compute something else."""
+
+
+def normalizer_subclass(policy: LiquidPolicy) -> None:
+    policy.normalizer = OtherNormalizer(3)
+
+
+def another_mapping_module(policy: LiquidPolicy) -> None:
+    policy.actor_circuit.output_mapping = nn.Tanh()  # type: ignore[assignment]
+
+
 def frozen_weight(policy: LiquidPolicy) -> None:
     nn.utils.parametrize.register_parametrization(policy.action_net, "weight", nn.Tanh())
 
 
 @pytest.mark.parametrize(
     "change",
-    [pytorch, another_head, subclass, double, elsewhere, own_method, frozen_weight],
+    [
+        pytorch,
+        another_head,
+        residual_encoder,
+        subclass,
+        double,
+        elsewhere,
+        own_method,
+        own_normalization,
+        own_forward,
+        normalizer_subclass,
+        another_mapping_module,
+        frozen_weight,
+    ],
     ids=lambda each: each.__name__,
 )
 def test_pytorch_does_the_rest(change: Callable[[LiquidPolicy], None]) -> None:
     policy = make_policy()
     assert policy.fused_actor() is not None
+    assert why_not_fused(policy) is None
     change(policy)
     assert policy.fused_actor() is None
+    assert why_not_fused(policy)
     assert policy.fused_actor() is None
 
 

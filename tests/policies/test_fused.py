@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from liquid_control import LiquidPolicy
 from liquid_control.kernels import extension
 from liquid_control.neurons import NEURONS
-from liquid_control.policies.fused import FusedPolicy
+from liquid_control.policies.fused import FusedPolicy, why_not_fused
+from liquid_control.policies.networks import TwinCritic
 from liquid_control.policies.options import CRITICS
 from tests.policies.conftest import ACTIONS, PLAIN, make_policy
 
@@ -27,7 +30,7 @@ def sequences(policy: LiquidPolicy) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         torch.randn(STEPS, BATCH, 3),
         policy.nominal_interval * (0.2 + 1.8 * torch.rand(STEPS, BATCH)),
-        torch.rand(BATCH, policy.state_size) - 0.5,
+        torch.rand(BATCH, policy.state_size).to(policy.action_net.weight.dtype) - 0.5,
         torch.rand(STEPS, BATCH) < 0.2,
     )
 
@@ -143,6 +146,45 @@ def another_head(policy: LiquidPolicy) -> None:
     policy.action_net = nn.Sequential(policy.action_net, nn.Softplus())
 
 
+class Residual(nn.Sequential):
+    """A stack that adds something of its own."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 3 * super().forward(inputs) + 1  # type: ignore[no-any-return]
+
+
+def residual_encoder(policy: LiquidPolicy) -> None:
+    policy.actor.encoder = Residual(*policy.actor.encoder)  # type: ignore[misc]
+
+
+class OtherCritic(TwinCritic):
+    """A subclass may compute something else."""
+
+
+def another_critic(policy: LiquidPolicy) -> None:
+    policy.critic.__class__ = OtherCritic
+
+
+def shared_weights(policy: LiquidPolicy) -> None:
+    policy.critic.body.encoder = policy.actor.encoder  # type: ignore[union-attr]
+
+
+def another_distribution(policy: LiquidPolicy) -> None:
+    policy.distribution = SquashedDiagGaussianDistribution(2)
+
+
+def hook_after_a_gradient(policy: LiquidPolicy) -> None:
+    policy.action_net.weight.register_post_accumulate_grad_hook(lambda _: None)
+
+
+def own_forward(policy: LiquidPolicy) -> None:
+    policy.action_net.forward = lambda inputs: inputs  # type: ignore[method-assign]
+
+
+def own_method(policy: LiquidPolicy) -> None:
+    policy.evaluate_actions = lambda *_: None  # type: ignore[method-assign,assignment]
+
+
 def half(policy: LiquidPolicy) -> None:
     policy.bfloat16()
 
@@ -153,14 +195,47 @@ def subclass(policy: LiquidPolicy) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [hook, hook_of_a_weight, pytorch, another_head, half, subclass],
+    [
+        hook,
+        hook_of_a_weight,
+        hook_after_a_gradient,
+        pytorch,
+        another_head,
+        residual_encoder,
+        another_critic,
+        another_distribution,
+        shared_weights,
+        own_forward,
+        own_method,
+        half,
+        subclass,
+    ],
     ids=lambda each: each.__name__,
 )
 def test_autograd_does_the_rest(change: Callable[[LiquidPolicy], None]) -> None:
-    policy = make_policy(PLAIN)
+    policy = make_policy(PLAIN, critic="twin")
     assert FusedPolicy.of(policy) is not None
     change(policy)
     assert FusedPolicy.of(policy) is None
+    assert why_not_fused(policy)
+
+
+def test_hooks_of_all_modules_are_called() -> None:
+    policy = make_policy(PLAIN)
+    handle = register_module_forward_hook(lambda *_: None)
+    try:
+        assert why_not_fused(policy) == "a module has hooks"
+    finally:
+        handle.remove()
+    assert why_not_fused(policy) is None
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_double_precision_agrees_on_single_precision_inputs(critic: str) -> None:
+    policy = make_policy(PLAIN, critic=critic).double()
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert_agree(policy, fused)
 
 
 @pytest.mark.parametrize(

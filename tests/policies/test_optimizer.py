@@ -103,21 +103,43 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_a_clipped_step_is_clipping_and_a_step(
     monkeypatch: pytest.MonkeyPatch, weights: nn.Parameter, options: dict[str, Any], largest: float
 ) -> None:
-    def run() -> tuple[torch.Tensor, list[Norms], dict[str, Any]]:
+    def run() -> tuple[torch.Tensor, list[Norms], dict[str, Any], torch.Tensor]:
         own = nn.Parameter(weights.detach().clone())
         optimizer = RecurrentAdam([own], [(own, torch.tensor([0, 2]))], lr=0.1, **options)
         optimizer.recurrent_share = 0.25
         norms = clipped_walk(own, optimizer, largest)
-        return own.detach(), norms, optimizer.state_dict()["state"][0]
+        assert own.grad is not None
+        return own.detach(), norms, optimizer.state_dict()["state"][0], own.grad
 
-    found, norms, state = run()
+    found, norms, state, gradient = run()
     monkeypatch.setattr(RecurrentAdam, "_states", lambda self: [])
-    expected, expected_norms, expected_state = run()
+    expected, expected_norms, expected_state, clipped = run()
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, clipped)
     np.testing.assert_allclose(norms, expected_norms, rtol=1e-6)
     assert state.keys() == expected_state.keys()
     for name, each in state.items():
         torch.testing.assert_close(each, expected_state[name], msg=name)
+
+
+def test_hooks_of_an_optimizer_are_called_at_every_step(weights: nn.Parameter) -> None:
+    optimizer, calls = RecurrentAdam([weights], [], lr=0.1), []
+    assert optimizer.why_not_fused() is None
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    assert optimizer.why_not_fused() == "its optimizer has hooks"
+    clipped_walk(weights, optimizer, 1.0)
+    assert len(calls) >= 5  # PyTorch calls them for a class and for its base
+
+
+def test_a_step_count_in_double_precision_counts() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    torch.set_default_dtype(torch.float64)
+    try:
+        optimizer = RecurrentAdam([weight], [], lr=0.1, fused=False)
+        clipped_walk(weight, optimizer, 1e9, 4)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert optimizer.state[weight]["step"] == 4
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

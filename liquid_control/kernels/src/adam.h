@@ -15,7 +15,7 @@ template <class T>
 struct Trained {
     std::size_t size;
     T* weight;
-    const T* gradient;
+    T* gradient;
     T *mean, *square;  // running means of the gradient and of its square
     float* step;       // how many have been made
     const T* share;    // of the step that each entry makes, or null: one
@@ -48,7 +48,7 @@ double sum_of_squares(const T* numbers, std::size_t size) {
     return total;
 }
 
-/// One step (Kingma & Ba 2015, algorithm 1) with gradients that are scaled by `scale`.
+/// One step (Kingma & Ba 2015, algorithm 1) with the gradient times `scale`, which it then holds.
 template <class T>
 void adam_step(const Trained<T>& trained, const AdamRates& rates, double scale) {
     const double steps = *trained.step += 1;
@@ -71,6 +71,9 @@ void adam_step(const Trained<T>& trained, const AdamRates& rates, double scale) 
         }
     };
     trained.share ? update(std::true_type()) : update(std::false_type());
+    for (std::size_t i = 0; i < trained.size; ++i) {
+        trained.gradient[i] *= factor;
+    }
 }
 
 /// Norms of the gradient before a step, and of the weights after it.
