@@ -6,20 +6,17 @@
 HalfCheetah-v5 at its nominal rate, 16 envs x 256 steps, minibatches of 1024 steps, 10 epochs,
 observations and rewards normalised (by LiquidPPO itself, by VecNormalize for the others). LiquidPPO
 steps the envs of `envs.make_vec`, and in one row SB3's DummyVecEnv, as the others do. RecurrentPPO
-back-propagates through whole rollouts of 256 steps; LiquidPPO through sequences of 128, as in the
-recipe of `make train` (`--sequence-length 256`: as RecurrentPPO). Everybody has an actor and a
-critic of their own, of 64 neurons. All sides run in one process, in turns of one iteration
+back-propagates through whole rollouts of 256 steps; LiquidPPO through sequences of 128
+(`--sequence-length 256`: as RecurrentPPO). Everybody has an actor and a critic of their own, of 64
+neurons. All sides run in one process, in turns of one iteration
 (collect, then train), with every number of torch threads that is asked for; a row shows the number
-with which its side was fastest. Batched envs simulate on all processors.
-
-A second table shows where the time of an iteration goes in LiquidPPO's first agent, which then
-trains for as many iterations again.
+with which its side was fastest. Batched envs simulate on all processors. The last column is the
+time over that of LiquidPPO's first agent; `update.py` shows where its time goes.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,7 +33,6 @@ from table import print_table
 from timing import Clock, in_turns
 
 from liquid_control import LiquidPPO, envs
-from liquid_control.policies.networks import Signal
 
 STEPS = 256
 SETTINGS: dict[str, Any] = {
@@ -124,53 +120,6 @@ def iteration(agent: OnPolicyAlgorithm, threads: int) -> Callable[[], object]:
     return learn
 
 
-def breakdown(agent: LiquidPPO, threads: int, rounds: int, clock: Clock) -> dict[str, float]:
-    """Return the mean seconds of an iteration of `agent` by component, over `rounds`."""
-    seconds: Counter[str] = Counter()
-
-    def time_calls(part: str, owner: object, name: str) -> None:
-        work = getattr(owner, name)
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            start = clock()
-            result = work(*arguments, **options)
-            seconds[part] += clock() - start
-            return result
-
-        setattr(owner, name, timed)
-
-    time_calls("environment", agent.env, "step")
-    time_calls("acting", agent.policy, "forward")
-    time_calls("collecting", agent, "collect_rollouts")
-    time_calls("learning", agent, "train")
-    for _ in range(rounds):
-        iteration(agent, threads)()
-        start = clock()
-        unroll_circuits(agent)
-        seconds["circuits"] += clock() - start
-    parts = {
-        "environment": seconds["environment"],
-        "acting": seconds["acting"],
-        "collecting, the rest": seconds["collecting"] - seconds["environment"] - seconds["acting"],
-        "learning, circuits": seconds["circuits"],
-        "learning, the rest": seconds["learning"] - seconds["circuits"],
-    }
-    return {part: total / rounds for part, total in parts.items()}
-
-
-def unroll_circuits(agent: LiquidPPO) -> None:
-    """Run the forward and backward passes of the circuits in one iteration of learning."""
-    for _ in range(agent.n_epochs):
-        for minibatch in agent.rollout_buffer.minibatches(
-            agent.batch_size // agent.sequence_length
-        ):
-            signal = Signal(minibatch.features, minibatch.elapsed_time, minibatch.episode_start)
-            for body in (agent.policy.actor, agent.policy.critic.body):
-                state = body.circuit.initial_state(len(minibatch.state))
-                activity, _ = body(signal, state)
-                activity.sum().backward()
-
-
 def main(arguments: Arguments) -> None:
     """Measure every agent and print both tables."""
     # Gymnasium's half_cheetah.xml uses an attribute that mujoco 4 deprecates; 80 envs would say so.
@@ -193,24 +142,16 @@ def main(arguments: Arguments) -> None:
             f"{arguments.num_envs * STEPS / turns.median(side):,.0f}",
             f"{turns.ratio(best[RECURRENT], side):.2f}",
             f"{turns.ratio(best[FEEDFORWARD], side):.2f}",
+            f"{turns.ratio(side, best[LIQUID]):.2f}",
         ]
         for name, side in best.items()
     ]
     print(f"{arguments.task}, {arguments.num_envs} envs, {arguments.clock} time\n")
-    print_table(("agent", "torch threads", "steps/s", "x RecurrentPPO", "x PPO"), rows)
-
-    threads = best[LIQUID][1]
-    parts = breakdown(trained[LIQUID], threads, arguments.rounds, clock)
-    total = sum(parts.values())
-    print()
     print_table(
-        (f"an iteration of {LIQUID}", "ms", "%"),
-        [
-            [part, f"{1000 * seconds:.0f}", f"{100 * seconds / total:.0f}"]
-            for part, seconds in parts.items()
-        ],
+        ("agent", "torch threads", "steps/s", "x RecurrentPPO", "x PPO", f"time over {LIQUID}"),
+        rows,
     )
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(tyro.cli(Arguments, description=__doc__))

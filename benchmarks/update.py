@@ -5,7 +5,8 @@
 
 The agent of the recipe of `make train`: 16 envs x 128 steps, minibatches of 4 sequences of 16
 steps, 10 epochs, an NCP of 90 CfC neurons, one torch thread. The first table splits an iteration
-into its parts. The second compares one epoch of 32 updates with and without the fused passes
+into physics, the arithmetic of circuits, networks, loss and Adam, and what is around each of them.
+The second compares one epoch of 32 updates with and without the fused passes
 (`policies/fused.py`), in turns; without them circuits still unroll in the kernels.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from unittest import mock
@@ -23,13 +24,21 @@ import torch
 import tyro
 from table import print_table
 from timing import Clock, in_turns
+from torch import nn
 from training import CLOCKS
 
-from liquid_control import LiquidPPO, envs
+from liquid_control import LiquidPolicy, LiquidPPO, envs
+from liquid_control.agents import surrogate
+from liquid_control.envs.batched import BatchedVecEnv
+from liquid_control.envs.physics import Physics
+from liquid_control.kernels import fused, passes
+from liquid_control.kernels.passes import NetworkPass
+from liquid_control.policies import optimizer
 from liquid_control.policies.fused import FusedPolicy
 from liquid_control.policies.optimizer import RecurrentAdam
 
 NUM_ENVS, STEPS = 16, 128
+REST = "the rest"
 WIRING = {
     "kind": "ncp",
     "inter": 24,
@@ -70,49 +79,63 @@ def make_agent(task: str) -> LiquidPPO:
     )
 
 
-def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
-    """Return the mean seconds of an iteration by component, over `rounds`."""
-    seconds: Counter[str] = Counter()
+class Stopwatch:
+    """Adds up seconds by part; time in a part that another one calls counts for that one alone."""
 
-    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.seconds = clock, Counter[str]()
+        self._parts, self._mark = [REST], clock()
+
+    def switch(self) -> None:
+        """Charge the seconds since the last switch to the part that was running."""
+        now = self.clock()
+        self.seconds[self._parts[-1]] += now - self._mark
+        self._mark = now
+
+    def timed(self, part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that does the work, charged to a part."""
+
         def call(*arguments: Any, **options: Any) -> Any:
-            start = clock()
-            result = work(*arguments, **options)
-            seconds[part] += clock() - start
-            return result
+            self.switch()
+            self._parts.append(part)
+            try:
+                return work(*arguments, **options)
+            finally:
+                self.switch()
+                self._parts.pop()
 
         return call
 
-    loss = agent._loss
 
-    def timed_loss(*arguments: Any) -> Any:
-        start = clock()
-        first, losses, backward = loss(*arguments)
-        seconds["forward and loss"] += clock() - start
-        return first, losses, timed("backward", backward)
+# Each function, where it is looked up, and the part of an iteration that it belongs to.
+WORK: list[tuple[Any, str, str]] = [
+    (Physics, "step", "physics"),
+    (BatchedVecEnv, "step", "environment, the rest"),
+    *((module, "run_forward", "circuits") for module in (fused, passes)),
+    *((module, "run_backward", "circuits") for module in (fused, passes)),
+    *((NetworkPass, name, "networks") for name in ("forward", "backward")),
+    (nn.Linear, "forward", "networks"),
+    (surrogate, "gaussian_surrogate", "loss and Adam"),
+    (optimizer, "clipped_adam", "loss and Adam"),
+    (LiquidPolicy, "forward", "acting, the rest"),
+    (LiquidPPO, "collect_rollouts", "collecting, the rest"),
+    (LiquidPPO, "train", "learning, the rest"),
+]
+ARITHMETIC = ("physics", "circuits", "networks", "loss and Adam")
 
-    assert agent.env is not None
-    owners: list[tuple[str, Any, str]] = [
-        ("physics", agent.env, "step"),
-        ("acting", agent.policy, "forward"),
-        ("collecting", agent, "collect_rollouts"),
-        ("learning", agent, "train"),
-        ("recomputed states", agent, "_recompute_states"),
-        ("optimizer", agent.policy.optimizer, "clipped_step"),
-    ]
-    for part, owner, name in owners:
-        setattr(owner, name, timed(part, getattr(owner, name)))
-    agent._loss = timed_loss  # type: ignore[method-assign]
-    agent.learn(rounds * NUM_ENVS * STEPS, reset_num_timesteps=False)
-    acting = ("physics", "acting")
-    learning = ("recomputed states", "forward and loss", "backward", "optimizer")
-    found = {
-        **{part: seconds[part] for part in acting},
-        "collecting, the rest": seconds["collecting"] - sum(seconds[part] for part in acting),
-        **{part: seconds[part] for part in learning},
-        "learning, the rest": seconds["learning"] - sum(seconds[part] for part in learning),
-    }
-    return {part: total / rounds for part, total in found.items()}
+
+def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:
+    """Return the mean seconds of an iteration by part, over `rounds`."""
+    with ExitStack() as stack:
+        watch = Stopwatch(clock)
+        for owner, name, part in WORK:
+            work = watch.timed(part, getattr(owner, name))
+            stack.enter_context(mock.patch.object(owner, name, work))
+        watch.seconds.clear()
+        agent.learn(rounds * NUM_ENVS * STEPS, reset_num_timesteps=False)
+        watch.switch()
+    names = dict.fromkeys([*ARITHMETIC, *(part for _, _, part in WORK), REST])
+    return {part: watch.seconds[part] / rounds for part in names}
 
 
 @contextmanager
@@ -150,7 +173,8 @@ def main(arguments: Arguments) -> None:
             for part, seconds in parts.items()
         ],
     )
-    print()
+    overhead = 1 - sum(parts[part] for part in ARITHMETIC) / total
+    print(f"\nneither physics nor arithmetic: {overhead:.0%}\n")
     updates = NUM_ENVS * STEPS // agent.batch_size
     print_table(
         ("an update", "us", "x autograd"),
@@ -166,4 +190,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(tyro.cli(Arguments, description=__doc__))
