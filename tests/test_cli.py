@@ -426,7 +426,7 @@ def test_a_run_without_a_fitting_model_ends_with_one_line(
     assert cli.main(["evaluate", str(run)]) == 2
     mismatch, broken, missing = capsys.readouterr().err.splitlines()
     assert "does not fit" in mismatch
-    assert "is no file of liquid_control" in broken
+    assert "is not a liquid_control file" in broken
     assert "no model was saved" in missing
 
 
@@ -486,7 +486,7 @@ def test_a_run_is_recorded_inspected_and_watched(
     with monkeypatch.context() as context:  # tests of the report draw its figures
         picture = BytesIO()
         Image.new("RGB", (2, 2)).save(picture, "webp")
-        context.setattr(inspection, "_drawn", lambda _: picture.getvalue())
+        context.setattr(inspection, "_figure_webp", lambda _: picture.getvalue())
         assert cli.main(["inspect", str(folder), *short, "--quiet"]) == 0
     page = (folder / "report.html").read_text()
     for text in ("InvertedPendulum-v5", "motor_0", "agent.total_timesteps", "data:image/gif"):

@@ -70,8 +70,8 @@ def first_episodes(
     end would favour short ones.
 
     Yields:
-        for each step the indices of the environments that are still in their first episode, and
-        what `env.step` returned: rewards, episode ends and infos of all environments.
+        for each step the indices of the environments that are still in their first episode, and the
+        results of `env.step`: rewards, episode ends and infos of all environments.
     """
     observation, state = env.reset(), None
     starts, running = np.ones(env.num_envs, dtype=bool), np.ones(env.num_envs, dtype=bool)
@@ -102,7 +102,7 @@ def evaluate(
     for envs, _, ended, infos in first_episodes(model, env):
         for index in envs:
             # The last interval of an episode may be shortened by its horizon, so it counts only
-            # for lack of others.
+            # if there are no others.
             (last_intervals if ended[index] else intervals).append(
                 _entry(infos[index], "elapsed_time")
             )

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.policies.options import (
+    CircuitOptions,
     NonNegativeFloat,
     NonNegativeInt,
     Options,
@@ -31,7 +32,7 @@ class AgentOptions(Options):
     gamma: Share = 0.99
     stats_window_size: PositiveInt = 100
     device: torch.device | DeviceName = "auto"
-    normalize_observations: bool = True
+    normalize_observations: bool = CircuitOptions.normalize_observations
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,12 +41,12 @@ class AgentOptions(Options):
 
 
 def _check_device(name: torch.device | str) -> None:
-    """Raise ValueError for a device that is not there; SB3 would use the processor instead."""
+    """Raise ValueError for a missing device; SB3 would use the CPU instead."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda' or another of PyTorch's, got {name!r}"
+            f"device must be 'auto', 'cpu', 'cuda' or another PyTorch device, got {name!r}"
         ) from error
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= gpus:

@@ -18,28 +18,26 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
+from torch.optim import Optimizer
 
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import finish_rollout, unroll_sequences
 from liquid_control.agents.surrogate import Losses, surrogate
+from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import act, observe
 from liquid_control.collectors.action_masks import with_action_masks
 from liquid_control.collectors.faults import report_faults
-from liquid_control.collectors.finite_checks import (
-    check_update,
-    check_weights,
-    undone_on_error,
-)
 from liquid_control.collectors.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.collectors.worker_env import WorkerVecEnv
-from liquid_control.kernels.learning import SurrogateOptions
+from liquid_control.kernels.learning import Norms, SurrogateOptions
 from liquid_control.policies import LiquidPolicy
-from liquid_control.policies.fused import FusedPolicy
+from liquid_control.policies.fused import FusedPolicy, why_not_fused
+from liquid_control.policies.optimizer import RecurrentAdam, clipped_step
 from liquid_control.storage.sequences import (
     Minibatch,
     SequenceBuffer,
@@ -67,7 +65,7 @@ class LiquidPPO(SavedAgent, PPO):
     gamma ** n. A truncated episode is bootstrapped from its terminal observation, with the elapsed
     time of that observation and the state before it.
 
-    States are recomputed with the weights as they are before each epoch and before acting goes on.
+    States are recomputed with the current weights before each epoch and before the next rollout.
 
     Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
     steps and is a multiple of the sequence length; None: the largest number from 64 to 32 that
@@ -75,11 +73,11 @@ class LiquidPPO(SavedAgent, PPO):
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
-            `batch_size`. None: their greatest common divisor, halved until at most 16. Memories
-            of longer ago need longer sequences.
+            `batch_size`. None: their greatest common divisor, halved until at most 16. Longer
+            memories need longer sequences.
         recurrent_learning_rate: of the synapses that carry the past, from a neuron's own layer or
-            a later one. None: a hundredth of `learning_rate`; where the task is to remember rather
-            than to react, as much as `learning_rate` learns faster.
+            a later one. None: a hundredth of `learning_rate`; tasks of memory rather than reaction
+            are learned faster with `learning_rate` itself.
         normalize_observations: keep running moments of the observations in the policy.
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
@@ -131,7 +129,7 @@ class LiquidPPO(SavedAgent, PPO):
             raise ValueError("use_sde is not supported by LiquidPPO; leave it False")
         if rollout_buffer_class is not None or rollout_buffer_kwargs is not None:
             raise ValueError(
-                "LiquidPPO stores rollouts as sequences in a buffer of its own; leave out "
+                "LiquidPPO stores rollouts as sequences in its own buffer; leave out "
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
         options = PPOOptions.among(locals())
@@ -174,15 +172,15 @@ class LiquidPPO(SavedAgent, PPO):
         action_masks: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Act on observations; arguments and results as in `LiquidPolicy.predict`."""
-        if action_masks is None:  # a policy of one's own may not take masks
+        if action_masks is None:  # custom policies may not accept masks
             return self.policy.predict(observation, state, episode_start, deterministic)
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
 
     def set_plasticity(self, plasticity: str) -> None:
-        """Choose what goes on learning, and start the optimizer anew; see `LiquidPolicy`.
+        """Select which parameters are trained, and reset the optimizer; see `LiquidPolicy`.
 
-        "readout" keeps what was learnt, and adapts to a robot that has changed by few weights. It
-        is saved with the agent.
+        "readout" keeps what was learned, and adapts few weights to a changed robot. The choice is
+        saved with the agent.
 
             model = LiquidPPO.load("agent", env=changed_robot)
             model.set_plasticity("readout")
@@ -202,7 +200,7 @@ class LiquidPPO(SavedAgent, PPO):
                 f"a minibatch holds whole sequences, got {self.batch_size}"
             )
         super()._setup_model()
-        self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
+        self.policy_kwargs |= vars(self.policy.options)  # with the current defaults
         self.rollout_buffer = rollout_buffer
         self.return_normalizer = ReturnNormalizer().to(self.device)
         self._state: Tensor | None = None
@@ -258,7 +256,7 @@ class LiquidPPO(SavedAgent, PPO):
     def _collect(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, steps: int
     ) -> tuple[list[EpisodeEnd], bool]:
-        """Fill the buffer with control steps, up to that at which a callback stops.
+        """Fill the buffer with control steps, until a callback stops.
 
         Returns:
             the episode ends, and false if a callback stopped.
@@ -284,7 +282,7 @@ class LiquidPPO(SavedAgent, PPO):
     def _collect_on_workers(
         self, env: WorkerVecEnv, callback: BaseCallback, steps: int
     ) -> tuple[Transitions, list[EpisodeEnd], bool]:
-        """Collect control steps where the environments are, and call the callbacks afterwards.
+        """Collect control steps on the workers, and call the callbacks afterwards.
 
         Returns:
             the steps, their episode ends, and false if a callback stopped.
@@ -333,8 +331,8 @@ class LiquidPPO(SavedAgent, PPO):
     def _recompute_states(self) -> None:
         """Unroll the rollout with the current weights, and replace its states and the last one.
 
-        With the states of older weights, the ratio of a sequence would not include what an update
-        changes before the sequence starts, and the next rollout would start from a state that the
+        With the states of older weights, the ratio of a sequence would not include the effect of an
+        update before the sequence starts, and the next rollout would start from a state that the
         current policy does not reach.
         """
         buffer = self.rollout_buffer
@@ -356,7 +354,7 @@ class LiquidPPO(SavedAgent, PPO):
             self.logger.record("train/recurrent_learning_rate", rate)
 
     def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
-        """Learn from every sequence once. Returns False if `target_kl` was exceeded."""
+        """Train on every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
         fused = FusedPolicy.of(self.policy)
@@ -368,10 +366,17 @@ class LiquidPPO(SavedAgent, PPO):
                 return False
             check_update("loss", loss, self._n_updates, self.num_timesteps)
             backward()
-            norms = self.policy.optimizer.clipped_step(self.max_grad_norm)
+            norms = self._step()
             check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
             check_weights(norms.weights, self._n_updates, self.num_timesteps)
         return True
+
+    def _step(self) -> Norms:
+        """Make one step of the policy's optimizer, which a user may have replaced."""
+        optimizer: Optimizer = self.policy.optimizer
+        if isinstance(optimizer, RecurrentAdam):
+            return optimizer.clipped_step(self.max_grad_norm)
+        return clipped_step(optimizer, self.max_grad_norm)
 
     def _loss(
         self, minibatch: Minibatch, fused: FusedPolicy | None
@@ -389,7 +394,7 @@ class LiquidPPO(SavedAgent, PPO):
 
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
-        figures["loss"] = statistics["loss"][-1].item()  # as in SB3, that of the last minibatch
+        figures["loss"] = statistics["loss"][-1].item()  # as in SB3, of the last minibatch
         rollout = self.rollout_buffer.rollout
         figures["explained_variance"] = explained_variance(
             rollout.values.flatten().cpu().numpy(),
@@ -419,6 +424,8 @@ class LiquidPPO(SavedAgent, PPO):
         progress_bar: bool = False,
     ) -> SelfLiquidPPO:
         """Train for `total_timesteps` control steps over all environments; arguments as in SB3."""
+        if self.verbose and (reason := why_not_fused(self.policy)):
+            print(f"Updates run in PyTorch, not in the compiled kernels: {reason}")
         with report_faults(self):
             return super().learn(
                 total_timesteps,
@@ -436,7 +443,7 @@ class LiquidPPO(SavedAgent, PPO):
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
 
     def training_state_dict(self) -> Groups:
-        """Recurrent states and discounted returns of the episodes under way."""
+        """Return the recurrent states and discounted returns of the current episodes."""
         parts = {"state": self._state, "discounted": self.return_normalizer.discounted}
         return {"episodes": {name: part for name, part in parts.items() if part is not None}}
 

@@ -1,4 +1,4 @@
-"""From the steps that acting collected to a finished rollout."""
+"""Compute a finished rollout from collected steps."""
 
 from __future__ import annotations
 
@@ -92,8 +92,7 @@ def finish_rollout(
     if ends:
         place, (_, at_end) = gather(policy, ends, transitions.features)
         observed[place] = at_end
-    seconds = transitions.seconds
-    duration = torch.where(seconds.isnan(), observed, seconds) / policy.nominal_interval
+    duration = transitions.lasted(observed) / policy.nominal_interval
 
     state, ended = unrolled.states[-1], transitions.ended
     last = policy.predict_values(features[None], elapsed_time[None], state, ended[-1:])

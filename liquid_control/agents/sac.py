@@ -32,19 +32,16 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.agents.options import SACOptions
-from liquid_control.agents.returns import per_step
+from liquid_control.agents.soft_losses import SoftLosses, soft_losses
+from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints import CheckpointError
+from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import observe
 from liquid_control.collectors.faults import report_faults
-from liquid_control.collectors.finite_checks import (
-    check_step,
-    check_update,
-    check_weights,
-    undone_on_error,
-)
+from liquid_control.collectors.finite_checks import check_step
 from liquid_control.collectors.nominal_interval import (
     seconds_of_steps,
     with_intervals,
@@ -58,7 +55,7 @@ from liquid_control.collectors.transitions import (
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.policies.options import check_seconds
-from liquid_control.policies.soft import SoftLiquidPolicy, span
+from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
@@ -80,9 +77,9 @@ class LiquidSAC(SavedAgent, SAC):
     observation.
 
     Constructor arguments are those of SB3's SAC and the ones below. `batch_size` counts control
-    steps and is a multiple of the sequence length; its default is 1024. As in SB3,
-    `gradient_steps=-1` makes as many updates as control steps were taken in all environments; large
-    minibatches need fewer. Updates begin after `learning_starts`, once a sequence is complete.
+    steps and is a multiple of the sequence length. As in SB3, `gradient_steps=-1` makes as many
+    updates as control steps were taken in all environments; large minibatches need fewer. Updates
+    begin after `learning_starts`, once a sequence is complete.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `batch_size`.
@@ -146,7 +143,7 @@ class LiquidSAC(SavedAgent, SAC):
             )
         if replay_buffer_class is not None or replay_buffer_kwargs is not None:
             raise ValueError(
-                "LiquidSAC stores sequences in a replay of its own; leave out replay_buffer_class "
+                "LiquidSAC stores sequences in its own replay; leave out replay_buffer_class "
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
         options = SACOptions.among(locals())
@@ -188,13 +185,13 @@ class LiquidSAC(SavedAgent, SAC):
         super()._setup_model()
         if isinstance(self.env, WorkerVecEnv):
             self._check_for_workers()
-        self.policy_kwargs |= vars(self.policy.options)  # with the defaults of today
+        self.policy_kwargs |= vars(self.policy.options)  # with the current defaults
         self._state: Tensor | None = None
         self._previous_step: Tensor | None = None
-        self._updates_behind = 0  # the weights that acted in the last round
+        self._updates_behind = 0  # the age of the weights that acted in the last round
 
     def _check_for_workers(self) -> None:
-        """Raise a ValueError for arguments that act in this process, where no environment is."""
+        """Raise a ValueError for arguments that workers do not support."""
         if self.action_noise is not None:
             raise ValueError(
                 "action_noise is not supported in a WorkerVecEnv, whose environments act on "
@@ -216,7 +213,7 @@ class LiquidSAC(SavedAgent, SAC):
             self._previous_step = policy.initial_previous_step(n_envs)
         assert self._previous_step is not None
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
-        before = policy.remembered(self._previous_step, starts)
+        before = policy.previous_of(self._previous_step, starts)
         features, elapsed_time = self._observe(self._last_obs, *before)
         previous = self._previous_step[:, : policy.action_size]
         with torch.no_grad():
@@ -231,12 +228,7 @@ class LiquidSAC(SavedAgent, SAC):
             noise = torch.as_tensor(action_noise(), dtype=actions.dtype, device=self.device)
             actions = (actions + noise.view_as(actions)).clamp(-1, 1)
         check_step("actions", actions, self.num_timesteps)
-        self._acted = {
-            "features": features,
-            "elapsed_time": elapsed_time,
-            "episode_start": starts,
-            "actions": actions,
-        }
+        self._acted = features, elapsed_time, starts, actions
         self._state_after = state
         return policy.for_env(actions), actions.cpu().numpy()
 
@@ -254,65 +246,52 @@ class LiquidSAC(SavedAgent, SAC):
         assert self.env is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
-        starts = torch.as_tensor(dones, device=self.device)
-        _, elapsed_time = self._observe(new_obs, self._acted["features"], starts)
-        ends = find_episode_ends(0, dones, infos)
-        lasted = torch.from_numpy(seconds_of_steps(infos, self.env)).to(self.device)
-        self._store(self._state, self._acted, rewards, elapsed_time, lasted, dones, ends)
+        ended = torch.as_tensor(dones, device=self.device)
+        seconds = torch.from_numpy(seconds_of_steps(infos, self.env)).to(self.device)
+        step = Transitions(*self._acted, rewards, ended, seconds)
+        _, elapsed_time = self._observe(new_obs, step.features, ended)
+        self._store(self._state, step, elapsed_time, find_episode_ends(0, dones, infos))
         if self.policy.normalizer is not None:
-            self.policy.normalizer.update(self._acted["features"])
+            self.policy.normalizer.update(step.features)
         self._state = self._state_after
-        acted = self._acted["actions"], self._acted["features"]
-        self._previous_step = self.policy.previous_step(*acted)
+        self._previous_step = self.policy.previous_step(step.actions, step.features)
         self._last_obs = new_obs
         self._last_episode_starts = dones
 
     def _store(
         self,
         state: Tensor,
-        acted: dict[str, Tensor],
-        rewards: Tensor,
+        step: Transitions,
         elapsed_time: Tensor,
-        seconds: Tensor,
-        dones: NDArray[np.bool_],
         ends: Sequence[EpisodeEnd],
     ) -> None:
         """Add one step of all environments to the replay, terminal observations included.
 
         Args:
             state: (num_envs, state_size) before the step.
-            acted: what was seen and done, as the replay's columns.
-            rewards: (num_envs,).
+            step: fields (num_envs, ...).
             elapsed_time: (num_envs,) seconds, of the observations that followed.
-            seconds: (num_envs,) that the step lasted, or NaN, as in `Transitions`.
-            dones: (num_envs,).
             ends: of the episodes that ended.
         """
         policy = self.policy
-        terminated, final = torch.zeros_like(rewards), None
+        terminated, final = torch.zeros_like(step.rewards), None
         if ends:
-            (_, env), (features, at_end) = gather(policy, ends, acted["features"][None])
+            (_, env), (features, at_end) = gather(policy, ends, step.features[None])
             truncated = torch.tensor([each.truncated for each in ends], device=self.device)
-            # Nothing is bootstrapped from where an episode terminated, so it may not be finite.
+            # The last observation of a terminated episode is not bootstrapped from, and may not be
+            # finite.
             features = torch.where(truncated[:, None], features, 0.0)
             terminated[env] = 1 - truncated.float()
             elapsed_time = elapsed_time.index_put((env,), at_end)
-            final = {"features": features, "elapsed_time": at_end}
-            at_ends = torch.zeros_like(acted["features"]).index_put((env,), features)
+            final = features, at_end
+            at_ends = torch.zeros_like(step.features).index_put((env,), features)
             check_step("terminal observation", at_ends, self.num_timesteps)
             check_step("elapsed_time", elapsed_time, self.num_timesteps)
             policy.check_elapsed_time(elapsed_time)
-        elapsed_time = torch.where(seconds.isnan(), elapsed_time, seconds)
-        policy.check_elapsed_time(elapsed_time)
-        self.replay_buffer.add(
-            state,
-            dones,
-            final,
-            **acted,
-            rewards=rewards,
-            duration=elapsed_time / policy.nominal_interval,
-            terminated=terminated,
-        )
+        lasted = step.lasted(elapsed_time)
+        policy.check_elapsed_time(lasted)
+        duration = lasted / policy.nominal_interval
+        self.replay_buffer.add(state, step, duration, terminated, final)
 
     def collect_rollouts(
         self,
@@ -344,10 +323,10 @@ class LiquidSAC(SavedAgent, SAC):
     def _collect_on_workers(
         self, env: WorkerVecEnv, callback: BaseCallback, steps: int, log_interval: int | None
     ) -> RolloutReturn:
-        """Store the round of steps under way, and begin the next one beside the updates.
+        """Store the current round of steps, and begin the next one, to run during the updates.
 
-        The next round acts with the weights of now, so what is collected does not depend on which
-        of acting and learning is faster.
+        The next round acts with the current weights, so its steps do not depend on whether acting
+        or learning is faster.
         """
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
@@ -377,14 +356,8 @@ class LiquidSAC(SavedAgent, SAC):
             if not goes_on:
                 break
             self._update_info_buffer(infos, dones)
-            acted = {
-                "features": transitions.features[step],
-                "elapsed_time": transitions.elapsed_time[step],
-                "episode_start": transitions.episode_start[step],
-                "actions": transitions.actions[step],
-            }
-            times = elapsed_time[step], transitions.seconds[step]
-            self._store(states[step], acted, transitions.rewards[step], *times, dones, ends[step])
+            taken = Transitions(*(column[step] for column in transitions))
+            self._store(states[step], taken, elapsed_time[step], ends[step])
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             self._on_step()
             for _ in range(int(dones.sum())):
@@ -397,7 +370,7 @@ class LiquidSAC(SavedAgent, SAC):
         return RolloutReturn((step + 1) * env.num_envs, episodes, goes_on)
 
     def _begin_round(self, env: WorkerVecEnv, steps: int, timesteps: int) -> None:
-        """Let the environments act, given the control steps that the training will have then."""
+        """Begin a round of the workers, after `timesteps` control steps of the training."""
         policy, count = self.policy, env.num_envs
         if self._state is None or len(self._state) != count:
             self._state = policy.initial_actor_critic_state(count)
@@ -418,9 +391,9 @@ class LiquidSAC(SavedAgent, SAC):
 
     @torch.no_grad()
     def _states_of(self, transitions: Transitions) -> Tensor:
-        """Return the states that the weights of now reach, (steps + 1, num_envs, state_size).
+        """Return the states that the current weights reach, (steps + 1, num_envs, state_size).
 
-        Workers return none: the states of both circuits are larger than the rest of a step.
+        Workers do not return them: the states of both circuits are larger than the rest of a step.
         """
         assert self._state is not None
         assert self._previous_step is not None
@@ -430,8 +403,8 @@ class LiquidSAC(SavedAgent, SAC):
         signal = self.policy.signal(features, elapsed_time, episode_start, previous)
         return self.policy.states(signal, self._state, 1)
 
-    def train(self, gradient_steps: int, batch_size: int = 1024) -> None:
-        """Update from the replay once it holds a whole sequence, and log SB3's tags.
+    def train(self, gradient_steps: int, batch_size: int = SACOptions.batch_size) -> None:
+        """Update from the replay once it holds a complete sequence, and log SB3's tags.
 
         Raises:
             ValueError: a loss, a gradient or the weights are not finite. No weight is changed then.
@@ -483,50 +456,15 @@ class LiquidSAC(SavedAgent, SAC):
             "critic_loss": critic_loss,
         }
 
-    def _losses(self, sequences: Sequences, ent_coef: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the losses of actor and critics, and the deficit of entropy.
-
-        The losses are those of Haarnoja et al. 2018, eq. 7 and 5. The deficit is `target_entropy`
-        minus the entropy, weighted by duration, a mean over steps.
-        """
-        policy, burn_in = self.policy, self.burn_in
-        signal = policy.signal(
-            sequences.features,
-            sequences.elapsed_time,
-            sequences.episode_start,
-            sequences.previous_actions,
+    def _losses(self, sequences: Sequences, ent_coef: Tensor) -> SoftLosses:
+        return soft_losses(
+            self.policy,
+            sequences,
+            ent_coef,
+            burn_in=self.burn_in,
+            gamma=self.gamma,
+            target_entropy=float(self.target_entropy),
         )
-        state = sequences.state
-        with torch.no_grad():
-            target_activity, _ = policy.critic_target.body(signal, policy.critic_part(state))
-            if burn_in:
-                *_, state = policy.unroll(span(signal, 0, burn_in), state)
-        trained = span(signal, burn_in, None)
-        actor_activity, critic_activity, _ = policy.unroll(trained, state)
-        new_actions, log_prob = policy.actor(actor_activity)
-
-        inputs = trained.features
-        with torch.no_grad():
-            context = policy.critic_target.context(target_activity[burn_in + 1 :], inputs[1:])
-            next_values = policy.critic_target(context, new_actions[1:])
-            targets = soft_targets(
-                sequences.rewards,
-                sequences.terminated,
-                sequences.duration,
-                next_values.amin(dim=0),
-                log_prob[1:],
-                self.gamma,
-                ent_coef,
-            )
-        context = policy.critic.context(critic_activity[:-1], inputs[:-1])
-        values = policy.critic(context, sequences.actions)
-        new_values = policy.critic(context.detach(), new_actions[:-1], frozen=True)
-        weight = sequences.mask / sequences.mask.sum()
-        critic_loss = 0.5 * ((values - targets).square() * weight).sum()
-        duration, log_prob = sequences.duration[:-1], log_prob[:-1]
-        actor_loss = ((ent_coef * duration * log_prob - new_values.amin(dim=0)) * weight).sum()
-        deficit = (duration * (log_prob.detach() + self.target_entropy) * weight).sum()
-        return actor_loss, critic_loss, deficit
 
     def _set_learning_rates(self) -> None:
         optimizers = [self.policy.optimizer, self.ent_coef_optimizer]
@@ -567,14 +505,14 @@ class LiquidSAC(SavedAgent, SAC):
             )
 
     def dump_logs(self) -> None:
-        """Write the log, with what workers add to it."""
+        """Write the log, including metrics of the workers."""
         if isinstance(self.env, WorkerVecEnv):
             self.env.log(self.logger)
             self.logger.record("workers/updates_behind", self._updates_behind)
         super().dump_logs()
 
     def training_state_dict(self) -> Groups:
-        """The replay, and recurrent states and last actions of the episodes under way."""
+        """Return the replay, and recurrent states and last actions of the current episodes."""
         parts = {"state": self._state, "actions": self._previous_step}
         episodes = {name: part for name, part in parts.items() if part is not None}
         return {"episodes": episodes, "replay": self.replay_buffer.state_dict()}
@@ -590,11 +528,11 @@ class LiquidSAC(SavedAgent, SAC):
         rest = {name: group for name, group in state.items() if name != "replay"}
         episodes = check_known(rest, {"episodes": {"state": own, "actions": actions}})
         if len(episodes["episodes"]) == 1:
-            raise CheckpointError("it holds the states or the last actions alone, not both")
+            raise CheckpointError("it holds only the states or only the last actions")
         noise = getattr(self.action_noise, "base_noise", self.action_noise)
         if type(noise) not in {type(None), NormalActionNoise}:
             warnings.warn(
-                f"the state of {type(noise).__name__} is unknown, so the noise starts anew, and "
+                f"the state of {type(noise).__name__} is unknown, so the noise restarts, and "
                 "the training differs from an uninterrupted one",
                 stacklevel=5,
             )
@@ -603,9 +541,18 @@ class LiquidSAC(SavedAgent, SAC):
         self._previous_step = episodes["episodes"].get("actions")
 
     def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
-        """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none."""
-        with open_path(path, "w", verbose=self.verbose, suffix="npz") as file:
-            self.replay_buffer.save(file)
+        """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none.
+
+        Raises:
+            OSError: it cannot be written; an existing file is unchanged.
+        """
+        if isinstance(path, str | Path):
+            path = Path(path)
+            path = path if path.suffix else path.with_name(f"{path.name}.npz")
+            with replacing(path) as partial, partial.open("wb") as file:
+                self.replay_buffer.save(file)
+        else:
+            self.replay_buffer.save(path)  # type: ignore[arg-type]
 
     def load_replay_buffer(
         self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True
@@ -627,33 +574,6 @@ class LiquidSAC(SavedAgent, SAC):
         modules, tensors = super()._get_torch_save_params()
         theirs = {"actor.optimizer", "critic.optimizer"}
         return [*(name for name in modules if name not in theirs), "policy.optimizer"], tensors
-
-
-def soft_targets(
-    rewards: Tensor,
-    terminated: Tensor,
-    duration: Tensor,
-    next_values: Tensor,
-    next_log_prob: Tensor,
-    gamma: float,
-    ent_coef: Tensor,
-) -> Tensor:
-    """Return the targets of the critics: reward plus the discounted soft value of the next step.
-
-    y_t = r_t + gamma^d_t (Q_{t+1} - alpha d_{t+1} log pi_{t+1}) (Haarnoja et al. 2018, eq. 3 and 8,
-    with the discount per nominal interval and the entropy weighted by duration).
-
-    Args:
-        rewards: (time, batch).
-        terminated: (time, batch), nonzero where the episode terminated.
-        duration: (time + 1, batch) nominal intervals.
-        next_values: (time, batch), the minimum over the target critics.
-        next_log_prob: (time, batch), of the next action.
-        gamma: discount per nominal interval.
-        ent_coef: alpha.
-    """
-    soft = next_values - ent_coef * duration[1:] * next_log_prob
-    return rewards + torch.where(terminated == 0, per_step(gamma, duration[:-1]) * soft, 0.0)
 
 
 def _norm(weights: Sequence[Tensor]) -> float:

@@ -17,7 +17,7 @@ from liquid_control.storage.sequences import Minibatch
 
 
 class Losses(NamedTuple):
-    """The loss, its parts, and how far the policy has moved; numbers without a gradient."""
+    """The loss, its parts, and how far the policy has moved; all without gradients."""
 
     loss: Tensor
     policy_gradient_loss: Tensor
@@ -37,7 +37,7 @@ def surrogate(
 
     Args:
         policy: to train.
-        fused: its passes, or None for those of autograd.
+        fused: its fused passes, or None for autograd.
         minibatch: to learn from.
         options: of the loss.
 

@@ -1,8 +1,8 @@
-"""The format of a checkpoint: numbers in safetensors, the rest in JSON, and a manifest of both.
+"""The checkpoint format: numbers in safetensors, the rest in JSON, and a manifest of both.
 
 A checkpoint is a folder, or the same files in one zip. The manifest lists every file with its size
-and SHA-256, and is checked before any file is parsed. No file holds code, and no name in one is
-ever imported.
+and SHA-256, and is checked before any file is parsed. Files hold no code, and names in them are
+never imported.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\.(json|safetensors)")
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
-        kind: whose it is, such as "LiquidPPO".
-        data: JSON-able values; each is a file of that name.
-        tensors: named tensors; each mapping is a file of that name.
+        kind: its class, such as "LiquidPPO".
+        data: JSON values, each in a file of that name.
+        tensors: mappings of named tensors, each in a file of that name.
     """
 
     kind: str
@@ -48,16 +48,16 @@ class Contents:
 
 
 def write(path: Path | str, contents: Contents) -> None:
-    """Write a checkpoint, whole or not at all; on an error the previous one is unchanged.
+    """Write a checkpoint atomically; on an error the previous one is unchanged.
 
     Args:
-        path: with a suffix, such as ".zip", one file, which is replaced if it exists; without
-            one, a new folder.
-        contents: what to write.
+        path: with a suffix such as ".zip", a file, which is replaced if it exists; otherwise, a new
+            folder.
+        contents: of the checkpoint.
 
     Raises:
         OSError: the disk is full, a permission is missing, or the folder exists.
-        ValueError: the contents are not JSON-able.
+        ValueError: the data cannot be written as JSON.
     """
     path, files = Path(path), _files(contents)
     if not path.suffix and path.exists():
@@ -72,11 +72,11 @@ def write(path: Path | str, contents: Contents) -> None:
 
 
 def read(path: Path | str) -> Contents:
-    """Read a checkpoint and check that it is what was written.
+    """Read a checkpoint and verify its integrity.
 
     Raises:
         FileNotFoundError: there is none.
-        CheckpointError: it is damaged, of another version, or something else.
+        CheckpointError: it is damaged, of another version, or not a checkpoint.
     """
     path = Path(path)
     try:
@@ -86,10 +86,10 @@ def read(path: Path | str) -> Contents:
 
 
 def contents_of(files: Mapping[str, bytes]) -> Contents:
-    """The contents of a checkpoint, whose files are checked.
+    """Return the contents of a checkpoint, after checking its files.
 
     Raises:
-        CheckpointError: they are damaged, of another version, or something else.
+        CheckpointError: they are damaged, of another version, or not a checkpoint.
     """
     try:
         manifest, files = opened(files, FORMAT, VERSION)
@@ -106,7 +106,7 @@ def contents_of(files: Mapping[str, bytes]) -> Contents:
 
 
 def _files(contents: Contents) -> dict[str, bytes]:
-    """All files of a checkpoint by name, the manifest last."""
+    """Return all files of a checkpoint by name, the manifest last."""
     files = {f"{name}.json": dumps(value) for name, value in contents.data.items()}
     for name, tensors in contents.tensors.items():
         whole = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
@@ -120,15 +120,15 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         raise CheckpointError(f"it holds {len(names)} files; a checkpoint has at most {MOST_FILES}")
     for name in names:
         if not NAME.fullmatch(name):
-            raise CheckpointError(f"it holds {name!r}, which is no file of a checkpoint")
+            raise CheckpointError(f"it holds {name!r}, which is not a checkpoint file")
     return {name: read_file(folder / name) for name in names}
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; links and devices are refused."""
+    """Read a regular file; links and devices are rejected."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if path.is_symlink():
-        raise CheckpointError(f"{path.name} is a link; a checkpoint holds its files itself")
+        raise CheckpointError(f"{path.name} is a link; a checkpoint must hold the file itself")
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -138,42 +138,42 @@ def read_file(path: Path) -> bytes:
 
 
 def pack_zip(files: Mapping[str, bytes]) -> bytes:
-    """A zip file with members that are stored as they are; the same files make the same bytes.
+    """Return an uncompressed zip file; the same files give the same bytes.
 
     Raises:
-        CheckpointError: together they are larger than 4 GiB.
+        CheckpointError: they exceed 4 GiB in total.
     """
     content = io.BytesIO()
     try:
         with ZipFile(content, "w", ZIP_STORED, allowZip64=False) as archive:
             for name, member in files.items():
-                archive.writestr(ZipInfo(name), member)  # of 1980-01-01
+                archive.writestr(ZipInfo(name), member)  # dated 1980-01-01
     except LargeZipFile as error:
         raise CheckpointError("a zip file holds 4 GiB at most; write a folder instead") from error
     return content.getvalue()
 
 
 def unpack_zip(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes]:
-    """The members of a zip file that `pack_zip` made.
+    """Return the members of a zip file that `pack_zip` made.
 
-    Members must be stored, and together with their names account for each byte of the file, so
-    that no member is larger than the file, overlaps another, or is followed by something else.
+    Members must be uncompressed and, with their names, account for every byte of the file, so that
+    no member exceeds the file, overlaps another, or is followed by other data.
 
     Args:
-        content: of the zip file.
-        names: that its members may have.
+        content: the zip file.
+        names: pattern of allowed member names.
 
     Raises:
-        CheckpointError: it is another file, or damaged.
+        CheckpointError: it is damaged, or another kind of file.
     """
     try:
         with ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
             sizes = (76 + 2 * len(each.filename) + each.file_size for each in members)
             if 22 + sum(sizes) != len(content) or any(each.flag_bits for each in members):
-                raise BadZipFile("there is more in it than its members")
+                raise BadZipFile("it holds data outside its members")
             if any(each.compress_type or not names.fullmatch(each.filename) for each in members):
-                raise BadZipFile("a member is compressed, or has another name")
+                raise BadZipFile("a member is compressed, or has an unexpected name")
             files = {each.filename: archive.read(each) for each in members}
     except (
         BadZipFile,
@@ -185,8 +185,8 @@ def unpack_zip(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes
         struct.error,
     ) as error:
         raise CheckpointError(
-            "it is no file of liquid_control, or a damaged one. If Stable-Baselines3 wrote "
-            "it, and you trust who made it as much as a program of theirs, load it with trust=True"
+            "it is not a liquid_control file, or it is damaged. If Stable-Baselines3 wrote it, "
+            "and you trust its author as much as a program of theirs, load it with trust=True"
         ) from error
     if len(files) != len(members):
         raise CheckpointError("it holds a file twice")

@@ -1,7 +1,7 @@
 """The state of callbacks, so that a resumed training calls them when an uninterrupted one would.
 
-It holds how often each was called, what SB3's callbacks remember, and the environment in which an
-`EvalCallback` evaluates. A callback of another class takes part if it defines
+It holds the number of calls, the state of SB3's callbacks, and the evaluation environment of an
+`EvalCallback`. Callbacks of other classes are included if they define
 
     def state_dict(self) -> dict[str, NDArray]
     def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
@@ -30,8 +30,8 @@ from stable_baselines3.common.callbacks import (
 from liquid_control.checkpoints import env_state
 from liquid_control.checkpoints.fields import COUNT, Arrays, Field, check_arrays
 
-ENV, OWN = "env.", "own."  # prefixes of an environment's state, and of what a class adds itself
-# What SB3's classes remember beside `n_calls`; each is finite, or not there yet.
+ENV, OWN = "env.", "own."  # prefixes of an environment's state, and of a custom class's state
+# Attributes of SB3's classes in addition to `n_calls`; each is finite, or not set yet.
 REMEMBERED: dict[type[BaseCallback], dict[str, Field]] = {
     EvalCallback: {
         "best_mean_reward": Field(),
@@ -51,13 +51,13 @@ REMEMBERED: dict[type[BaseCallback], dict[str, Field]] = {
 
 
 def state_dict(callback: BaseCallback) -> Arrays:
-    """The state of a callback and of those in it, by class and by number within the class."""
+    """Return the state of a callback and its children, by class and number within the class."""
     state: Arrays = {}
     for path, each in _paths(callback):
         part = {name: np.array(getattr(each, name)) for name in _fields(each)}
         part = {name: value for name, value in part.items() if value.size and _finite(value)}
         if isinstance(each, EvalCallback) and "last_mean_reward" in part:
-            with suppress(env_state.UnknownStateError):  # named when it is loaded
+            with suppress(env_state.UnknownStateError):  # loading warns of it
                 part |= _prefixed(ENV, env_state.state_dict(each.eval_env))
         if _has_own(each):
             part |= _prefixed(OWN, each.state_dict())
@@ -66,10 +66,10 @@ def state_dict(callback: BaseCallback) -> Arrays:
 
 
 def load_state_dict(callback: BaseCallback, state: Mapping[str, NDArray[Any]]) -> None:
-    """Load what `state_dict` returned; callbacks that it does not name start anew.
+    """Load what `state_dict` returned; callbacks that it does not name are unchanged.
 
     Raises:
-        ValueError: it does not fit; environments that evaluate may have been reset.
+        ValueError: it does not fit; evaluation environments may have been reset.
     """
     for path, each in _paths(callback):
         part = _without(f"{path}.", state)
@@ -82,8 +82,8 @@ def load_state_dict(callback: BaseCallback, state: Mapping[str, NDArray[Any]]) -
             env_state.load_state_dict(each.eval_env, env)
         elif "last_mean_reward" in rest:
             warnings.warn(
-                "the state of the environment of EvalCallback is unknown, so it evaluates other "
-                "episodes than in an uninterrupted training",
+                "the state of the environment of EvalCallback is unknown, so it evaluates "
+                "different episodes than in an uninterrupted training",
                 stacklevel=2,
             )
         if own and _has_own(each):

@@ -1,4 +1,4 @@
-"""Checkpoints of a training from which it can be resumed exactly."""
+"""A callback that saves checkpoints for exact resumption."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from liquid_control.checkpoints.signals import StopRequest
 
 
 class ResumeCallback(BaseCallback):
-    """Saves a checkpoint before the first rollout, and then every so many control steps.
+    """Saves a checkpoint before the first rollout, and then every `every` control steps.
 
-    After a stop request it saves and ends `learn` with the next step, which a resumed training
+    After a stop request it saves, and ends `learn` at the next step, which a resumed training
     repeats. The agent with the best mean return of recent episodes is saved as `best.zip`.
 
     Args:
-        manager: of the checkpoints, or the folder that holds them.
-        every: control steps, over all environments, between two of them.
-        stop: of `stop_on_signals`.
+        manager: of the checkpoints, or their folder.
+        every: control steps between checkpoints, over all environments.
+        stop: from `stop_on_signals`.
 
     Attributes:
         stopped: whether it ended the training.

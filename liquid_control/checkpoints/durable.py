@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and outlast a loss of power."""
+"""Atomic and durable writes of files and folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shutil import rmtree
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; at the end it takes the place of `path`.
+    """Yield a temporary path for a file or folder, which replaces `path` at the end.
 
-    What was there stays until then, and on an error. A folder takes no other folder's place.
+    Until then, and on an error, `path` is unchanged. A folder does not replace another.
 
     Raises:
         OSError: the disk is full, a permission is missing, or a folder exists.
@@ -34,13 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as partial:
         partial.write_text(text, "utf-8")
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder where the system can."""
+    """Flush a file to disk, or a folder's entries where the system supports it."""
     if path.is_dir() and os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)

@@ -1,16 +1,16 @@
-"""The state of environments, from a registry of the classes that are known.
+"""The state of environments, from a registry of known classes.
 
 An environment is a stack of layers: vectorised environments, wrappers, and tasks. For each known
 class an adapter lists the slots that its next steps depend on, with the shapes, types and ranges of
-what may be written there. Loading checks all slots before it writes to any; no other attribute
-changes, and no MjModel does. A layer of another class takes part if the class itself defines
+their values. Loading checks all slots before writing any; other attributes and MjModels never
+change. A layer of another class is included if the class itself defines
 
     def state_dict(self) -> dict[str, NDArray]
     def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
 
-A subclass defines them again, since it may have more state than its base. The attributes of other
-layers are not searched: a closure, a bound method or a space could hold state as well. So could a
-method that an instance has of its own, unless this function has the attribute `stateless`.
+A subclass must define them again, since it may have more state than its base. The attributes of
+other layers are not searched: a closure, a bound method or a space could hold state as well. So
+could a method set on an instance, unless that function has the attribute `stateless`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 
 from liquid_control.checkpoints.fields import COUNT, FLAG, Arrays, Field, check_arrays
-from liquid_control.checkpoints.rng import GENERATOR, generator_to_array, set_generator
+from liquid_control.checkpoints.rng import GENERATOR, generator_state, load_generator_state
 
 LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
 LONGEST = 10**7  # steps of an episode
-# What mj_step computes, and a task may read before it steps again.
+# Results of mj_step that a task may read before its next step.
 OUTPUTS = """
     xpos xquat xmat xipos xiquat ximat xanchor xaxis geom_xpos geom_xmat site_xpos site_xmat
     cam_xpos cam_xmat light_xpos light_xdir subtree_com subtree_linvel subtree_angmom cdof
@@ -58,10 +58,10 @@ Adapter: TypeAlias = Callable[[Any], dict[str, Slot]]
 
 
 def state_dict(env: Any) -> Arrays:
-    """The state of an environment between two steps, after its first reset.
+    """Return the state of an environment between two steps, after its first reset.
 
     Raises:
-        UnknownStateError: a layer is of a class that is not known.
+        UnknownStateError: the class of a layer is unknown.
     """
     state: Arrays = {}
     unknown: list[str] = []
@@ -85,8 +85,8 @@ def load_state_dict(env: Any, state: Mapping[str, NDArray[Any]]) -> None:
         state: checked before anything is changed.
 
     Raises:
-        ValueError: it does not fit, or holds what the environment could never reach.
-        UnknownStateError: a layer is of a class that is not known.
+        ValueError: it does not fit, or the environment could never reach it.
+        UnknownStateError: the class of a layer is unknown.
     """
     slots: dict[str, Slot] = {}
     own: list[tuple[Any, Arrays]] = []
@@ -148,7 +148,7 @@ def _paths(env: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _layers(env: Any) -> Iterator[Any]:
-    """Walk from the outermost layer to the innermost, one environment after the other."""
+    """Yield layers from the outermost to the innermost, one environment after the other."""
     yield env
     if isinstance(env, VecEnvWrapper):
         yield from _layers(env.venv)
@@ -163,13 +163,14 @@ def _attribute(owner: Any, attribute: str, field: Field) -> Slot:
     """A number or an array in an attribute."""
 
     def write(array: NDArray[Any]) -> None:
+        # With its own precision: MountainCarContinuous has another one after a reset.
         setattr(owner, attribute, array.item() if field.shape == () else array.copy())
 
     return Slot(field, lambda: getattr(owner, attribute), write)
 
 
 def _array(owner: Any, attribute: str, **limits: Any) -> Slot:
-    """An array in an attribute, of the shape and kind that it has now."""
+    """An array in an attribute, with its current shape and kind."""
     array = np.asarray(getattr(owner, attribute))
     return _attribute(owner, attribute, Field(array.shape, array.dtype.kind, **limits))
 
@@ -190,7 +191,7 @@ def _list(owner: Any, attribute: str, kinds: str = "f", low: float = -np.inf) ->
 
 
 def _clock(owner: Any, attribute: str) -> Slot:
-    """The time at which something began, stored as the seconds since."""
+    """A start time, stored as the seconds since then."""
     return Slot(
         Field(low=0.0, high=1e10),
         lambda: np.array(max(0.0, time.time() - getattr(owner, attribute))),
@@ -208,7 +209,7 @@ def _moments(key: str, moments: Any) -> dict[str, Slot]:
 
 
 def _frames(env: Any, queue: Any, length: int | range) -> dict[str, Slot]:
-    """The observations of a deque, of one length or of any in a range."""
+    """The observations in a deque, of a fixed length or a range of lengths."""
     space = env.observation_space
     parts: dict[Any, Any] = dict(space) if isinstance(space, spaces.Dict) else {None: space}
 
@@ -216,13 +217,13 @@ def _frames(env: Any, queue: Any, length: int | range) -> dict[str, Slot]:
         def write(frames: NDArray[Any]) -> None:
             if key is None:
                 queue.clear()
-                queue.extend(frame.copy() for frame in frames)
+                queue.extend(frames.astype(part.dtype))
                 return
             if len(queue) != len(frames) or any(key in frame for frame in queue):
                 queue.clear()
                 queue.extend({} for _ in frames)
             for frame, value in zip(queue, frames, strict=True):
-                frame[key] = value.copy()
+                frame[key] = value.astype(part.dtype)
 
         part = parts[key]
         empty = np.empty((0, *part.shape), part.dtype)
@@ -236,7 +237,7 @@ def _frames(env: Any, queue: Any, length: int | range) -> dict[str, Slot]:
 
 
 def _of_space(space: spaces.Space[Any]) -> Field:
-    """What one observation of a space may be."""
+    """Return the field of one observation of a space."""
     match space:
         case spaces.Box():
             return Field(space.shape, "f" if space.dtype.kind == "f" else "iu")
@@ -250,22 +251,22 @@ def _of_space(space: spaces.Space[Any]) -> Field:
 
 
 def observation_fields(space: spaces.Space[Any], count: int) -> dict[str, Field]:
-    """What the observations of so many environments may be; "" is the key where they have none."""
+    """Return the fields of `count` observations of a space by key; "" if it is not a Dict."""
     parts: dict[str, Any] = dict(space) if isinstance(space, spaces.Dict) else {"": space}
     fields = {key: _of_space(part) for key, part in parts.items()}
     return {key: replace(each, shape=(count, *each.shape)) for key, each in fields.items()}
 
 
 def _generator(env: Any) -> dict[str, Slot]:
-    """The generator of a task, a PCG64 as all of Gymnasium's."""
+    """The generator of a task, a PCG64 as throughout Gymnasium."""
     random = env.np_random
     if type(random.bit_generator) is not np.random.PCG64:
         raise UnknownStateError(f"{name(env)} with a generator {type(random.bit_generator)}")
     return {
         "generator": Slot(
             GENERATOR,
-            lambda: generator_to_array(random),
-            lambda array: set_generator(random, array),
+            lambda: generator_state(random),
+            lambda array: load_generator_state(random, array),
         )
     }
 
@@ -279,18 +280,18 @@ def _task(**fields: Field) -> Adapter:
 
 
 def _tabular(env: Any) -> dict[str, Slot]:
-    """A task whose state is the number of one of its observations."""
+    """A task whose state is its discrete observation."""
     return {"s": _attribute(env, "s", _of_space(env.observation_space)), **_generator(env)}
 
 
 def _simulation(env: Any) -> dict[str, Slot]:
     """The MjData of a task of Gymnasium's MujocoEnv, and its generator."""
-    import mujoco  # which whoever has a simulation has imported
+    import mujoco  # already imported if there is a simulation
 
     model, data, physics = env.model, env.data, mujoco.mjtState.mjSTATE_INTEGRATION
     sleeps = model.opt.enableflags & getattr(mujoco.mjtEnableBit, "mjENBL_SLEEP", 0)
     if model.nplugin or getattr(model, "nhistory", 0) or sleeps:
-        # Their buffers hold indices, or what only a plugin can check.
+        # Their buffers hold indices, or data that only a plugin can check.
         raise UnknownStateError(f"{name(env)} with MuJoCo's plugins, delays or sleep")
     size = mujoco.mj_stateSize(model, physics)
 
@@ -301,7 +302,7 @@ def _simulation(env: Any) -> dict[str, Slot]:
 
     def write(state: NDArray[Any]) -> None:
         mujoco.mj_setState(model, data, state, physics)
-        mujoco.mj_forward(model, data)  # contacts, and whatever else has no fixed size
+        mujoco.mj_forward(model, data)  # contacts, and other arrays without a fixed size
         mujoco.mj_setState(model, data, state, physics)
 
     def output(array: NDArray[np.float64]) -> Slot:
@@ -366,7 +367,7 @@ def _statistics(env: Any) -> dict[str, Slot]:
 
 
 def _sticky_action(env: Any) -> dict[str, Slot]:
-    """The action that is repeated, if there is one, and for how long."""
+    """The repeated action, if there is one, and for how long."""
     field = _of_space(env.action_space)
     longest = env.repeat_action_duration_range[1]
     return {
@@ -411,7 +412,7 @@ _MUJOCO = {
     "swimmer": "Swimmer",
     "walker2d": "Walker2d",
 }
-# Wrappers whose only state is that they were reset, or how an option of theirs was set.
+# Wrappers whose only state is that they were reset, or the value of an option.
 _STATELESS = {
     "common": "OrderEnforcing PassiveEnvChecker",
     "transform_action": "ClipAction RescaleAction DiscretizeAction",

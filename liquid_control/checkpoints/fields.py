@@ -1,4 +1,4 @@
-"""Declarations of what the arrays of a state may be, and the check against them."""
+"""Declarations of the arrays of a state, and checks against them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Field:
-    """What one array of a state may be; its numbers are always finite.
+    """The declaration of one array of a state; its numbers must be finite.
 
     Attributes:
         shape: the length of each axis, or a range of lengths; None allows any.
-        kinds: NumPy's letters for the types that are allowed.
-        low: least value, a number or an array that broadcasts.
-        high: greatest value, likewise.
+        kinds: NumPy's letters for the allowed types.
+        low: smallest value, a number or an array that broadcasts.
+        high: largest value, likewise.
     """
 
     shape: tuple[int | range | None, ...] = ()
@@ -44,7 +44,7 @@ def check_arrays(state: Mapping[str, NDArray[Any]], fields: Mapping[str, Field],
     """
     if different := state.keys() ^ fields.keys():
         raise CheckpointError(
-            f"the state of {what} is not the one expected here: it differs in "
+            f"the state of {what} is not as expected: it differs in "
             f"{', '.join(sorted(different))}; use the same arguments as before"
         )
     for name, field in fields.items():
@@ -68,7 +68,7 @@ def _check_array(array: NDArray[Any], field: Field, name: str) -> None:
 
 
 def check_like(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
-    """Check that tensors have the names, shapes and types of others, and finite numbers.
+    """Check that tensors have the names, shapes and types of others, and are finite.
 
     Raises:
         CheckpointError: they do not.
@@ -80,11 +80,11 @@ def check_like(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str
 
 
 def check_tensor(tensor: Tensor, like: Tensor, name: str) -> None:
-    """Check that a tensor has the shape and type of another, and finite numbers."""
+    """Check that a tensor has the shape and type of another, and is finite."""
     if tensor.shape != like.shape:
-        raise CheckpointError(f"{name} is {list(tensor.shape)}, and here it is {list(like.shape)}")
+        raise CheckpointError(f"{name} has shape {list(tensor.shape)}; expected {list(like.shape)}")
     if tensor.dtype != like.dtype:
-        raise CheckpointError(f"{name} is {tensor.dtype}, and here it is {like.dtype}")
+        raise CheckpointError(f"{name} has type {tensor.dtype}; expected {like.dtype}")
     if not tensor.isfinite().all():
         raise CheckpointError(f"{name} holds numbers that are not finite")
 
@@ -92,13 +92,13 @@ def check_tensor(tensor: Tensor, like: Tensor, name: str) -> None:
 def check_known(
     groups: Mapping[str, Mapping[str, Tensor]], own: Mapping[str, Mapping[str, Tensor]]
 ) -> dict[str, dict[str, Tensor]]:
-    """The tensors of groups, some of which may be missing, on the devices of those like them.
+    """Return tensors, of which some may be missing, moved to the matching tensors' devices.
 
     Raises:
-        CheckpointError: one has an unknown name, another shape or type, or is not finite.
+        CheckpointError: a name is unknown, a shape or type differs, or a number is not finite.
     """
     if unknown := groups.keys() - own.keys():
-        raise CheckpointError(f"it holds {', '.join(sorted(unknown))}, which has no use here")
+        raise CheckpointError(f"it holds {', '.join(sorted(unknown))}, which is not used here")
     found = {}
     for name, like in own.items():
         given = groups.get(name, {})

@@ -1,4 +1,4 @@
-"""Logs of a training that may be interrupted, without gaps and without repeated points."""
+"""Logs of interruptible trainings, without gaps or repeated points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,28 @@ from liquid_control.checkpoints.durable import write_text
 from liquid_control.checkpoints.errors import CheckpointError
 
 Marks: TypeAlias = dict[str, int]
-"""Where logs end: rows of a table, bytes of TensorBoard's events, by the names of their files."""
+"""Ends of logs by file name: rows of a table, or bytes of TensorBoard's events."""
+
+
+class LogState(NamedTuple):
+    """The state of a logger.
+
+    Attributes:
+        marks: ends of its logs.
+        notes: values recorded but not yet written, as JSON.
+        arrays: the values of some of these, by name.
+    """
+
+    marks: Marks
+    notes: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
 
 
 class Progress(CSVOutputFormat):
-    """SB3's progress.csv, which goes on where it ends and is whole at any moment.
+    """SB3's progress.csv, which appends to an existing file and is complete at any moment.
 
     Args:
-        path: of the file; it is created if need be.
+        path: of the file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +59,7 @@ class Progress(CSVOutputFormat):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        """Append a row; columns that are new come last, by their names."""
+        """Append a row; new columns come last, sorted by name."""
         shown = filter_excluded_keys(key_values, key_excluded, "csv")
         if new := sorted(shown.keys() - set(self.keys)):
             self.file.close()
@@ -62,7 +76,7 @@ class Progress(CSVOutputFormat):
 
 
 class Line(KVWriter):
-    """Prints the figures that a user follows, on one line."""
+    """Prints the main metrics on one line."""
 
     FIGURES: ClassVar[dict[str, str]] = {
         "rollout/ep_rew_mean": "return {:,.1f}",
@@ -77,7 +91,7 @@ class Line(KVWriter):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        """Print the figures that were recorded."""
+        """Print the recorded metrics."""
         shown = filter_excluded_keys(key_values, key_excluded, "stdout")
         figures = [text.format(shown[name]) for name, text in self.FIGURES.items() if name in shown]
         print(f"{step:>12,} steps", *figures, sep="  ", flush=True)
@@ -95,15 +109,15 @@ OUTPUTS: dict[str, Callable[[Path], KVWriter]] = {
 
 
 class ResumableLogger(Logger):
-    """SB3's logger, whose files go on where they end, and can be cut back to where they ended.
+    """SB3's logger, whose files are appended to, and can be truncated to an earlier end.
 
     Args:
-        folder: of progress.csv and TensorBoard's events; it is created if need be.
-        formats: "stdout", SB3's table; "line", its main figures; "csv" and "tensorboard".
+        folder: of progress.csv and TensorBoard's events; created if missing.
+        formats: "stdout", SB3's table; "line", its main metrics; "csv" and "tensorboard".
 
     Raises:
-        ValueError: another format.
-        CheckpointError: a log is a link, or no regular file.
+        ValueError: a format is unknown.
+        CheckpointError: a log is a link, or not a regular file.
     """
 
     dir: str
@@ -112,15 +126,15 @@ class ResumableLogger(Logger):
         if unknown := set(formats) - OUTPUTS.keys():
             raise ValueError(
                 f"a log of format {min(unknown)!r} cannot be resumed; "
-                f"choose of {', '.join(OUTPUTS)}"
+                f"choose from {', '.join(OUTPUTS)}"
             )
         Path(folder).mkdir(parents=True, exist_ok=True)
-        list(_logs(Path(folder)))  # before one is opened
+        list(_logs(Path(folder)))  # checked before one is opened
         self._formats = tuple(formats)
         super().__init__(str(folder), self._outputs(Path(folder)))
 
     def rewind(self, marks: Mapping[str, int]) -> None:
-        """Cut off what was logged after `marks_of` returned these, by whatever process."""
+        """Truncate the logs at the marks, whichever process wrote them."""
         self.close()
         cut(Path(self.dir), marks)
         self.output_formats = self._outputs(Path(self.dir))
@@ -129,8 +143,23 @@ class ResumableLogger(Logger):
         return [OUTPUTS[name](folder) for name in self._formats]
 
 
-def marks_of(logger: Logger) -> Marks:
-    """Bring what was logged to the disk, and return where the logs end."""
+def state_dict(logger: Logger) -> LogState:
+    """Flush the logs to disk, and return the logger's state without pending images."""
+    return LogState(_marks(logger), *_pending(logger))
+
+
+def load_state_dict(logger: ResumableLogger, state: LogState) -> None:
+    """Truncate the logs at a state from `state_dict`, and restore its pending values."""
+    logger.rewind(state.marks)
+    for name, note in state.notes.items():
+        value = state.arrays[name][()] if name in state.arrays else note["value"]
+        logger.record(name, value, exclude=tuple(note["exclude"]))
+        if note["count"]:
+            logger.name_to_count[name] = note["count"]
+
+
+def _marks(logger: Logger) -> Marks:
+    """Flush the logs to disk, and return where they end."""
     for output in logger.output_formats:
         if isinstance(output, TensorBoardOutputFormat):
             output.writer.flush()
@@ -143,7 +172,7 @@ def marks_of(logger: Logger) -> Marks:
 
 
 def cut(folder: Path, marks: Mapping[str, int]) -> None:
-    """Cut the logs in a folder where `marks` say they ended; one they do not name is removed.
+    """Truncate the logs in a folder at `marks`, and remove those without a mark.
 
     Warns if a log is shorter than it was, as the file of another run would be.
     """
@@ -163,8 +192,8 @@ def cut(folder: Path, marks: Mapping[str, int]) -> None:
             os.truncate(path, end)
 
 
-def pending_of(logger: Logger) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What was recorded and is not written yet, as JSON and as arrays; pictures are left out."""
+def _pending(logger: Logger) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the values not yet written, as JSON and as arrays; images are left out."""
     notes: dict[str, Any] = {}
     arrays: dict[str, NDArray[Any]] = {}
     for name, value in logger.name_to_value.items():
@@ -176,13 +205,14 @@ def pending_of(logger: Logger) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         }
         if type(value) in {bool, int, str} or (type(value) is float and math.isfinite(value)):
             notes[name] = note | {"value": value}
-        elif isinstance(value, float | np.generic | np.ndarray):  # NumPy prints its numbers its way
+        elif isinstance(value, float | np.generic | np.ndarray):  # NumPy numbers print differently
             notes[name], arrays[name] = note, np.asarray(value)
     return notes, arrays
 
 
-def check_logs(marks: Any, notes: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Raise a CheckpointError unless these are marks, and what `pending_of` may return."""
+def check_state(state: LogState) -> None:
+    """Raise a CheckpointError unless `state_dict` could have returned this."""
+    marks, notes, arrays = state
     right = isinstance(marks, dict) and isinstance(notes, dict) and arrays.keys() <= notes.keys()
     for name, end in marks.items() if right else ():  # -1: a table without its header
         right = right and type(end) is int and end >= (-1 if name.endswith(".csv") else 0)
@@ -193,26 +223,15 @@ def check_logs(marks: Any, notes: Any, arrays: Mapping[str, NDArray[Any]]) -> No
         right = right and isinstance(note["exclude"], list)
         right = right and isinstance(note.get("value", 0), bool | int | float | str)
     if not right:
-        raise CheckpointError("what it says of the logs cannot be used")
-
-
-def record_again(
-    logger: Logger, notes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> None:
-    """Record what `pending_of` returned."""
-    for name, note in notes.items():
-        value = arrays[name][()] if name in arrays else note["value"]
-        logger.record(name, value, exclude=tuple(note["exclude"]))
-        if note["count"]:
-            logger.name_to_count[name] = note["count"]
+        raise CheckpointError("its state of the logs is not valid")
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    """The logs in a folder; a link is refused, because a log is cut off where it lies."""
+    """Yield the logs in a folder; links are rejected, because logs are truncated in place."""
     for path in sorted(folder.iterdir()):
         if path.name == "progress.csv" or path.name.startswith("events.out.tfevents."):
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise CheckpointError(f"{path} is a link, or no regular file; remove it")
+                raise CheckpointError(f"{path} is a link, or not a regular file; remove it")
             yield path
 
 

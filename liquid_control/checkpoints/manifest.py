@@ -1,4 +1,4 @@
-"""JSON of which the same value is always the same bytes, and manifests of files in it.
+"""JSON that writes equal values as equal bytes, and manifests of files.
 
 A manifest lists files with their sizes and SHA-256, and holds its own hash.
 """
@@ -20,13 +20,13 @@ LIBRARIES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch")
 
 
 def sealed(files: Mapping[str, bytes], what: str, number: int, **head: str) -> dict[str, bytes]:
-    """The files with their manifest, which comes last.
+    """Return the files and their manifest, which comes last.
 
     Args:
         files: by name.
-        what: the format that they have together.
-        number: the version of that format.
-        **head: what else the manifest is to say.
+        what: the name of the format.
+        number: the version of the format.
+        **head: other entries of the manifest.
     """
     manifest = {
         "format": what,
@@ -44,18 +44,18 @@ def sealed(files: Mapping[str, bytes], what: str, number: int, **head: str) -> d
 def opened(
     files: Mapping[str, bytes], what: str, number: int
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, and the files that it names, if they are what was sealed.
+    """Return the manifest and the files that it lists, if they are as sealed.
 
     Raises:
-        CheckpointError: something is damaged, missing, too much, or of another format or version.
+        CheckpointError: something is damaged, missing, extra, or of another format or version.
     """
     files = dict(files)
     text = files.pop(MANIFEST, None)
     if text is None:
-        raise CheckpointError(f"there is no {MANIFEST}; it is no {what}, or not a whole one")
+        raise CheckpointError(f"there is no {MANIFEST}; it is not a {what}, or not a complete one")
     manifest = loads(text)
     if not isinstance(manifest, dict) or manifest.get("format") != what:
-        raise CheckpointError(f"{MANIFEST} is not that of a {what}")
+        raise CheckpointError(f"{MANIFEST} does not belong to a {what}")
     if manifest.get("version") != number:
         raise CheckpointError(
             f"its version is {manifest.get('version')!r}, and this program reads {number}; "
@@ -66,7 +66,7 @@ def opened(
     expected = manifest["files"]
     if expected.keys() != files.keys():
         different = ", ".join(sorted(expected.keys() ^ files.keys()))
-        raise CheckpointError(f"its files are not those of its manifest: {different}")
+        raise CheckpointError(f"its files do not match its manifest: {different}")
     for name, content in files.items():
         found = {"size": len(content), "sha256": sha256(content).hexdigest()}
         if expected[name] != found:
@@ -81,25 +81,25 @@ def _libraries() -> dict[str, str]:
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
-    """A manifest's own hash, of all but itself."""
+    """Return a manifest's hash of everything but the hash itself."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return sha256(dumps(rest)).hexdigest()
 
 
 def dumps(value: Any) -> bytes:
-    """Write a value, with sorted keys.
+    """Serialise a value, with sorted keys.
 
     Raises:
-        ValueError, TypeError: it is not JSON-able, or not finite.
+        ValueError, TypeError: it cannot be written as JSON, or is not finite.
     """
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
 def loads(text: bytes) -> Any:
-    """Read a value.
+    """Parse a value.
 
     Raises:
-        CheckpointError: the text is no JSON, holds what is not finite, or repeats a key.
+        CheckpointError: the text is not JSON, holds a non-finite number, or repeats a key.
     """
     try:
         return json.loads(
@@ -114,7 +114,7 @@ def loads(text: bytes) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(digits: str) -> float:

@@ -16,7 +16,7 @@ from liquid_control.checkpoints.fields import check_like
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter
 
 
-def optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def state_dict(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Return the state of each parameter as tensors, "<number>.<name>", and the groups as JSON."""
     state = optimizer.state_dict()
     tensors = {
@@ -27,10 +27,10 @@ def optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[di
     return tensors, state["param_groups"]
 
 
-def optimizer_from_plain(
+def torch_state_dict(
     tensors: Mapping[str, Tensor], groups: Any, optimizer: Optimizer, what: str
 ) -> dict[str, Any]:
-    """Return a `state_dict` from what `optimizer_to_plain` returned.
+    """Convert the result of `state_dict` to a PyTorch `state_dict`.
 
     Args:
         tensors: of the parameters.
@@ -43,7 +43,7 @@ def optimizer_from_plain(
     """
     own = optimizer.state_dict()["param_groups"]
     if len(groups) != len(own):
-        raise CheckpointError(f"its {what} has {len(groups)} groups, and here there are {len(own)}")
+        raise CheckpointError(f"its {what} has {len(groups)} groups; expected {len(own)}")
     for group, mine in zip(groups, own, strict=True):
         _check_settings(group, mine, what)
     likes: dict[str, Tensor] = {}
@@ -64,11 +64,9 @@ def optimizer_from_plain(
 
 
 def _check_settings(group: Mapping[str, Any], own: Mapping[str, Any], what: str) -> None:
-    """Refuse settings of an optimizer, apart from its learning rate, that differ from its own."""
+    """Reject saved settings, apart from the learning rate, that differ from the optimizer's."""
     for name, value in group.items():
         is_rate = name == "lr" and type(value) in {int, float} and 0 <= value < math.inf
         given = tuple(value) if name == "betas" else value  # JSON has no tuples
         if not is_rate and (name not in own or given != own[name]):
-            raise CheckpointError(
-                f"{name} of its {what} is {value!r}, and here it is {own.get(name)}"
-            )
+            raise CheckpointError(f"{name} of its {what} is {value!r}; expected {own.get(name)}")

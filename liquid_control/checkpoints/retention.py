@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept: the last ones and the best one."""
+"""Retention of a run's checkpoints: the last ones and the best one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CheckpointManager:
 
     Args:
         folder: created with the first checkpoint.
-        last: how many to keep.
+        last: number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path | str, last: int = 2) -> None:
@@ -35,7 +35,7 @@ class CheckpointManager:
             contents: of the checkpoint.
 
         Raises:
-            OSError: it cannot be written; the others are as they were.
+            OSError: it cannot be written; the others are unchanged.
         """
         path = self.folder / self.name_of(step)
         if not path.exists():
@@ -45,11 +45,11 @@ class CheckpointManager:
         return path
 
     def latest(self) -> tuple[Path, Contents]:
-        """The newest checkpoint that is whole; damaged ones are skipped with a warning.
+        """Return the newest intact checkpoint; damaged ones are skipped with a warning.
 
         Raises:
             FileNotFoundError: there is none.
-            CheckpointError: all of them are damaged; the message is that of the newest.
+            CheckpointError: all of them are damaged; the message is about the newest.
         """
         problems = []
         for path in reversed(self.paths()):
@@ -64,7 +64,7 @@ class CheckpointManager:
 
     @staticmethod
     def name_of(step: int) -> str:
-        """The name of a checkpoint's folder; names are in the order of their steps."""
+        """The name of a checkpoint's folder; names sort by step."""
         return f"{PREFIX}{step:012d}"
 
     @property

@@ -15,14 +15,14 @@ from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
 WORDS = 624  # of a Mersenne Twister
 KEY = Field((WORDS,), "iu", 0, 2**32 - 1)
 PLACE = Field((), "iu", 0, WORDS)
-GAUSS = Field((2,), "f")  # whether a normal number is kept, and that number
+GAUSS = Field((2,), "f")  # whether a normal sample is cached, and that sample
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 GENERATOR = Field((6,), "i", [LEAST] * 4 + [0, 0], [MOST] * 4 + [1, 2**32 - 1])
-"""A PCG64: state and increment, 64 bits a number, and 32 bits that are kept for the next draw."""
+"""A PCG64: state and increment, 64 bits a number, and 32 bits cached for the next draw."""
 
 
-def get_rng_state(*drawn_from: spaces.Space[object]) -> Arrays:
-    """States of the generators of this process, and of those of some spaces."""
+def state_dict(*drawn_from: spaces.Space[object]) -> Arrays:
+    """Return the states of this process's generators, and of those of some spaces."""
     _, (*key, place), gauss = random.getstate()
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002  # SB3's action noise draws from it
     assert isinstance(numpy, dict)
@@ -38,12 +38,12 @@ def get_rng_state(*drawn_from: spaces.Space[object]) -> Arrays:
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state().numpy()
     for index, part in enumerate(_parts(drawn_from)):
-        state[f"space.{index}"] = generator_to_array(part.np_random)
+        state[f"space.{index}"] = generator_state(part.np_random)
     return state
 
 
-def check_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
-    """Raise a CheckpointError unless `set_rng_state` can set the state for these spaces."""
+def check_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
+    """Raise a CheckpointError unless `load_state_dict` can set the state for these spaces."""
     machine = {"torch", *(["cuda"] if "cuda" in state else [])}
     twisters = {"key": KEY, "place": PLACE, "gauss": GAUSS}
     fields = {f"{kind}.{name}": of for kind in ("python", "numpy") for name, of in twisters.items()}
@@ -52,13 +52,13 @@ def check_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
     check_arrays(state, fields, "the random generators")
 
 
-def set_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
-    """Set the generators to what `get_rng_state` returned.
+def load_state_dict(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
+    """Set the generators to what `state_dict` returned.
 
     Raises:
-        CheckpointError: the state is not one of these generators.
+        CheckpointError: the state does not fit these generators.
     """
-    check_rng_state(state, *drawn_from)
+    check_state(state, *drawn_from)
     kept, gauss = state["python.gauss"].tolist()
     words = (*state["python.key"].tolist(), state["python.place"].item())
     random.setstate((3, words, gauss if kept else None))
@@ -69,11 +69,11 @@ def set_rng_state(state: Arrays, *drawn_from: spaces.Space[object]) -> None:
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.tensor(state["cuda"]))
     for index, part in enumerate(_parts(drawn_from)):
-        set_generator(part.np_random, state[f"space.{index}"])
+        load_generator_state(part.np_random, state[f"space.{index}"])
 
 
-def generator_to_array(generator: np.random.Generator) -> NDArray[np.int64]:
-    """The state of a PCG64, see `GENERATOR`; a TypeError for other generators."""
+def generator_state(generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return the state of a PCG64, see `GENERATOR`; others raise a TypeError."""
     state = generator.bit_generator.state
     if state["bit_generator"] != "PCG64":
         raise TypeError(f"the state of a generator {state['bit_generator']} cannot be saved")
@@ -83,8 +83,8 @@ def generator_to_array(generator: np.random.Generator) -> NDArray[np.int64]:
     return array.view(np.int64)
 
 
-def set_generator(generator: np.random.Generator, array: NDArray[np.int64]) -> None:
-    """Set a PCG64 to what `generator_to_array` returned."""
+def load_generator_state(generator: np.random.Generator, array: NDArray[np.int64]) -> None:
+    """Set a PCG64 to what `generator_state` returned."""
     state, low, increment, low_increment, kept, word = array.view(np.uint64).tolist()
     generator.bit_generator.state = {
         "bit_generator": "PCG64",
@@ -95,7 +95,7 @@ def set_generator(generator: np.random.Generator, array: NDArray[np.int64]) -> N
 
 
 def _parts(of: tuple[spaces.Space[object], ...]) -> Iterator[spaces.Space[object]]:
-    """Spaces and those within them; each has a generator of its own."""
+    """Yield spaces and those within them; each has its own generator."""
     for space in of:
         yield space
         if isinstance(space, spaces.Dict):

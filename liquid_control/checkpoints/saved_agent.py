@@ -1,4 +1,4 @@
-"""SB3 agents that are saved without code: numbers and JSON in the place of SB3's pickles."""
+"""SB3 agents saved without code: numbers and JSON instead of pickles."""
 
 from __future__ import annotations
 
@@ -9,66 +9,40 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
-from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from liquid_control.checkpoints import callback_state
+from liquid_control.checkpoints import agent_arguments, callback_state, optimizer_state
+from liquid_control.checkpoints.agent_arguments import ELSEWHERE, PASSED
 from liquid_control.checkpoints.archive import Contents, read, write
 from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import Arrays, check_like
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.checkpoints.manifest import dumps
-from liquid_control.checkpoints.optimizer_state import optimizer_from_plain, optimizer_to_plain
 from liquid_control.checkpoints.retention import CheckpointManager
-from liquid_control.checkpoints.sb3_json import (
-    UNKNOWN,
-    schedule_from_json,
-    schedule_to_json,
-    space_from_json,
-    space_to_json,
-)
+from liquid_control.checkpoints.sb3_json import UNKNOWN, space_from_json, space_to_json
 from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
-
-if TYPE_CHECKING:  # imported where a file is read: it takes a twentieth of PyTorch's time
-    from pydantic import TypeAdapter
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
-# Arguments of a constructor that `load` and `resume` pass themselves.
-PASSED = {"self", "policy", "env", "device", "_init_setup_model"}
-# Arguments that say where an agent runs rather than what it is, or are part of policy_kwargs.
-ELSEWHERE = PASSED | {
-    "verbose",
-    "tensorboard_log",
-    "normalize_observations",
-    "rollout_buffer_class",
-    "rollout_buffer_kwargs",
-    "replay_buffer_class",
-    "replay_buffer_kwargs",
-}
-POLICY = "LiquidPolicy"  # the policy that agents have by this name
+POLICY = "LiquidPolicy"  # alias of the agents' default policy
 MOST_ENVS = 2**16
-LARGEST = torch.finfo(torch.float32).max
-VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
-COMPILED = "_orig_mod."  # what torch.compile puts into the names of weights
+COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
 
 
 class SavedAgent(BaseAlgorithm):
-    """`save`, `load` and `set_parameters` of SB3, on checkpoints that hold no code.
+    """SB3's `save`, `load` and `set_parameters`, on checkpoints that hold no code.
 
-    See `liquid_control.checkpoints` for their form. What SB3 keeps beside them, such as its
-    environment and the replay buffer, is not part of one either.
+    See `liquid_control.checkpoints` for the format. As in SB3, the environment and the replay
+    buffer are not saved.
     """
 
     _callback: BaseCallback | None = None  # of the last `learn`
@@ -80,23 +54,23 @@ class SavedAgent(BaseAlgorithm):
         exclude: Iterable[str] | None = None,
         include: Iterable[str] | None = None,
     ) -> None:
-        """Save weights, optimizers, arguments and counters in one file, whole or not at all.
+        """Save weights, optimizers, arguments and counters in one file, atomically.
 
         Arguments of a subclass are saved if the agent has them as attributes of the same name. A
         warning names arguments that a file cannot hold, such as functions; `load` asks for them.
 
         Args:
             path: gets the suffix zip if it has none.
-            exclude: must be None; a checkpoint always holds the same.
+            exclude: must be None; the contents of a file are fixed.
             include: likewise.
 
         Raises:
-            OSError: it cannot be written; what was there before is unchanged.
+            OSError: it cannot be written; an existing file is unchanged.
         """
         if isinstance(path, io.IOBase) or exclude is not None or include is not None:
             raise TypeError(
-                "save takes a path, and no exclude or include, since a file always holds the same; "
-                "leave them out, and pass arguments to replace to load"
+                "save takes a path, and no exclude or include, since the contents of a file are "
+                "fixed; leave them out, and pass arguments to replace to load"
             )
         path = Path(path)
         write(path if path.suffix else _zipped(path), self.state_dict())
@@ -114,25 +88,25 @@ class SavedAgent(BaseAlgorithm):
         trust: bool = False,
         **kwargs: Any,
     ) -> SelfAgent:
-        """Load an agent that `save` wrote. Nothing in the file is run, and damage is found.
+        """Load an agent that `save` wrote. No code in the file is run, and damage is detected.
 
         Args:
             path: of the file; the suffix zip may be left out.
             env: to train in; None is enough to predict.
             device: where it runs.
-            custom_objects: arguments to replace, by name; names of none are ignored, as in SB3.
-                What a file cannot hold must be here, such as a learning rate that is a function,
-                or `policy_class` if the agent was saved with a policy class of your own.
+            custom_objects: arguments to replace, by name; unknown names are ignored, as in SB3.
+                Arguments that a file cannot hold are required, such as a learning rate that is a
+                function, or `policy_class` if the agent was saved with a custom policy class.
             print_system_info: print SB3's system information.
             force_reset: as in SB3; a loaded agent always resets its environment.
-            trust: let SB3 load one of its own zip files, which runs whatever code is in it.
+            trust: let SB3 load one of its own zip files, which runs any code in it.
             **kwargs: arguments to replace, as in custom_objects.
 
         Raises:
             FileNotFoundError: there is no such file.
-            CheckpointError: it is damaged, holds another agent or none, or does not go with what
-                was given.
-            TypeError: the agent has no argument of a name in kwargs.
+            CheckpointError: it is damaged, holds another agent or none, or does not fit the given
+                arguments.
+            TypeError: a name in kwargs is not an argument of the agent.
         """
         if trust:
             return super().load(
@@ -143,7 +117,7 @@ class SavedAgent(BaseAlgorithm):
         if isinstance(path, io.IOBase):
             raise TypeError("load takes a path")
         path = _found(path)
-        if unknown := kwargs.keys() - _parameters(cls) - {"policy_class"}:
+        if unknown := kwargs.keys() - agent_arguments.names_of(cls) - {"policy_class"}:
             raise TypeError(f"{cls.__name__} has no argument {min(unknown)!r} to replace")
         replaced = {**(custom_objects or {}), **kwargs}
         return cls.from_contents(read(path), env, device, path, replaced)
@@ -186,15 +160,15 @@ class SavedAgent(BaseAlgorithm):
 
         Args:
             checkpoints: the folder of `ResumeCallback`.
-            env: made with the same arguments as before. It goes on where it was, unless a part of
+            env: made with the same arguments as before. It continues where it was, unless a part of
                 it is unknown, such as processes; then a warning names it and episodes restart.
             device: where it runs.
             custom_objects: arguments that a file cannot hold, as in `load`.
-            logger: on the folder of the logs, which go on from there.
+            logger: in the folder of the logs, which it continues.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            CheckpointError: none is whole, or it holds another agent or other environments.
+            CheckpointError: none is intact, or it holds another agent or other environments.
         """
         path, contents = CheckpointManager(checkpoints).latest()
         agent = cls.from_contents(contents, env, device, path, custom_objects)
@@ -203,18 +177,19 @@ class SavedAgent(BaseAlgorithm):
         return agent
 
     def state_dict(self, *, training: bool = False) -> Contents:
-        """What `save` writes, and with `training` all that `resume` needs, as copies.
+        """Return copies of what `save` writes and, with `training`, of what `resume` needs.
 
         Raises:
-            ValueError: a weight is not finite, or `training` is asked for, and has not begun.
+            ValueError: a weight is not finite, or `training` is true and has not begun.
         """
         arguments = {
-            name: _to_json(self._argument(name)) for name in _parameters(type(self)) - ELSEWHERE
+            name: agent_arguments.to_json(self._argument(name))
+            for name in agent_arguments.names_of(type(self)) - ELSEWHERE
         }
         if lost := sorted(name for name, value in arguments.items() if value == UNKNOWN):
             warnings.warn(
                 f"a file cannot hold the {' and '.join(lost)} of this {type(self).__name__}, so "
-                "load asks for it, as custom_objects; numbers and SB3's LinearSchedule can be held",
+                "load needs it in custom_objects; numbers and SB3's LinearSchedule can be saved",
                 stacklevel=3,
             )
         data: dict[str, Any] = {
@@ -232,7 +207,7 @@ class SavedAgent(BaseAlgorithm):
         tensors: Groups = {name: _weights(module) for name, module in modules.items()}
         tensors["variables"] = self._variables()
         for name, optimizer in optimizers.items():
-            tensors[name], data["optimizers"][name] = optimizer_to_plain(optimizer)
+            tensors[name], data["optimizers"][name] = optimizer_state.state_dict(optimizer)
         copies = {
             name: {key: tensor.detach().clone() for key, tensor in each.items()}
             for name, each in tensors.items()
@@ -259,7 +234,7 @@ class SavedAgent(BaseAlgorithm):
             exact_match: False ignores weights that only one of the two has.
 
         Raises:
-            CheckpointError: they are not those of such an agent; nothing is changed then.
+            CheckpointError: they do not fit this agent; nothing is changed then.
         """
         described = _of_kind(contents, type(self)).data["agent"]
         _check_policy(described, _policy_name(type(self), self.policy_class))
@@ -270,7 +245,9 @@ class SavedAgent(BaseAlgorithm):
             _check_weights(tensors[name], _weights(module), name, exact_match=exact_match)
         check_like(tensors["variables"], self._variables(), "variables")
         for name, optimizer in optimizers.items():
-            states[name] = optimizer_from_plain(tensors[name], groups[name], optimizer, name)
+            states[name] = optimizer_state.torch_state_dict(
+                tensors[name], groups[name], optimizer, name
+            )
         for name, module in modules.items():
             _load_weights(module, tensors[name])
         for name, optimizer in optimizers.items():
@@ -280,9 +257,9 @@ class SavedAgent(BaseAlgorithm):
                 variable.copy_(tensors["variables"][name])
 
     def training_state_dict(self) -> Groups:
-        """Groups of tensors that a resumed training needs beside what `save` writes.
+        """Return groups of tensors that a resumed training needs beyond what `save` writes.
 
-        The group "episodes" belongs to the episodes under way, and is left out if they restart.
+        The group "episodes" belongs to the current episodes, and is left out if they restart.
         """
         return {}
 
@@ -293,7 +270,7 @@ class SavedAgent(BaseAlgorithm):
             CheckpointError: it does not fit this agent; nothing is changed then.
         """
         if state:
-            raise CheckpointError(f"it holds {', '.join(sorted(state))}, which this agent has not")
+            raise CheckpointError(f"it holds {', '.join(sorted(state))}, which is not used here")
 
     @classmethod
     def from_contents(
@@ -304,27 +281,29 @@ class SavedAgent(BaseAlgorithm):
         source: str | Path = "the checkpoint",
         replaced: Mapping[str, Any] | None = None,
     ) -> SelfAgent:
-        """The agent that a checkpoint describes; arguments as in `load`, errors name the source."""
+        """Build the agent of a checkpoint; arguments as in `load`, errors name the source."""
         policy = (replaced or {}).get("policy_class", POLICY)
-        known = _parameters(cls) - PASSED
+        known = agent_arguments.names_of(cls) - PASSED
         given = {name: (replaced or {})[name] for name in known & (replaced or {}).keys()}
         with _errors_name(f"{source} is not loaded"):
             described = _of_kind(contents, cls).data["agent"]
-            _check_policy(described, policy if isinstance(policy, str) else policy.__name__)
+            _check_policy(described, _policy_name(cls, policy))
             if unknown := described["arguments"].keys() - (known - ELSEWHERE):
                 raise CheckpointError(f"{cls.__name__} has no argument {min(unknown)!r}")
-            saved = {name: _from_json(value) for name, value in described["arguments"].items()}
+            written = described["arguments"]
+            saved = {name: agent_arguments.from_json(value) for name, value in written.items()}
             for name in saved.keys() - given.keys():
                 if saved[name] == UNKNOWN:
                     raise CheckpointError(
                         f"{name} is an object that a file cannot hold; pass it again, as "
                         f"custom_objects={{{name!r}: ...}}"
                     )
-            _check_types(cls, {name: saved[name] for name in saved.keys() - given.keys()})
+            unchanged = {name: saved[name] for name in saved.keys() - given.keys()}
+            agent_arguments.check_types(cls, unchanged)
             if not isinstance(saved["policy_kwargs"], dict):
-                raise CheckpointError("its policy_kwargs are no mapping")
+                raise CheckpointError("its policy_kwargs are not a mapping")
             weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
-            _check_numbers(described["arguments"], weights)
+            agent_arguments.check_numbers(described["arguments"], weights)
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
             n_envs = _count(described, "n_envs", 1, MOST_ENVS)
@@ -344,7 +323,7 @@ class SavedAgent(BaseAlgorithm):
             "policy_kwargs" not in given
             and agent.policy_kwargs.keys() - saved["policy_kwargs"].keys()
         ):
-            hint = ", perhaps since its policy had other defaults then; pass policy_kwargs"
+            hint = ", perhaps because its policy had other defaults then; pass policy_kwargs"
         with _errors_name(f"{source} is not loaded{hint}"):
             agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
@@ -378,11 +357,11 @@ class SavedAgent(BaseAlgorithm):
         self._episode_num = _count(counters, "_episode_num")
         left = counters["_current_progress_remaining"]
         if type(left) not in {int, float} or not math.isfinite(left):
-            raise CheckpointError(f"_current_progress_remaining is {left!r}, which is no number")
+            raise CheckpointError(f"_current_progress_remaining is {left!r}, which is not a number")
         self._current_progress_remaining = left
 
     def _saved_parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, Optimizer]]:
-        """The modules and optimizers that SB3's agents name as theirs."""
+        """Return the modules and optimizers that SB3's agents save."""
         names, _ = self._get_torch_save_params()
         parts = {name: _attribute(self, name) for name in names}
         optimizers = {name: each for name, each in parts.items() if isinstance(each, Optimizer)}
@@ -390,7 +369,7 @@ class SavedAgent(BaseAlgorithm):
         return modules, optimizers
 
     def _variables(self) -> dict[str, Tensor]:
-        """Tensors that SB3's agents name as theirs."""
+        """Return other tensors that SB3's agents save."""
         _, names = self._get_torch_save_params()
         parts = {name: _attribute(self, name) for name in names}
         return {name: each for name, each in parts.items() if each is not None}
@@ -407,61 +386,26 @@ class SavedAgent(BaseAlgorithm):
         return self.policy_aliases[policy_name]
 
 
-def _parameters(agent: type[SavedAgent]) -> set[str]:
-    """The names of a constructor's arguments, and of those that it passes on to its parents'."""
-    names: set[str] = set()
-    for each in agent.__mro__:
-        if "__init__" in vars(each):
-            parameters = signature(vars(each)["__init__"]).parameters.values()
-            kinds = {parameter.name: parameter.kind for parameter in parameters}
-            names |= {name for name, kind in kinds.items() if kind not in VARIADIC}
-            if Parameter.VAR_KEYWORD not in kinds.values():
-                break
-    return names
-
-
 def _weights(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The state of a module by the names that it has if nothing in it is compiled."""
+    """Return the state of a module, by the names of an uncompiled one."""
     return {name.replace(COMPILED, ""): value for name, value in module.state_dict().items()}
 
 
 def _load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights that were checked; those of which there are none stay as they are."""
+    """Load checked weights; missing ones are left unchanged."""
     own = {name.replace(COMPILED, ""): name for name in module.state_dict()}
     known = {own[name]: value for name, value in weights.items() if name in own}
     module.load_state_dict(known, strict=False)
 
 
-def _check_types(agent: type[SavedAgent], arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments of a file whose types are not those that the constructor declares."""
-    from pydantic import ValidationError
-
-    declared = _declared(agent)
-    for name in declared.keys() & arguments.keys():
-        try:
-            declared[name].validate_python(arguments[name])
-        except ValidationError as error:
-            value = f"{arguments[name]!r:.80}"
-            raise CheckpointError(f"{name} is {value}: {error.errors()[0]['msg']}") from error
-
-
-@cache
-def _declared(agent: type[SavedAgent]) -> dict[str, TypeAdapter[Any]]:
-    """What checks the saved arguments of the first class of an agent that is in this package."""
-    from pydantic import ConfigDict, TypeAdapter
-
-    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
-    ours = next(each for each in agent.__mro__ if each.__module__.startswith("liquid_control."))
-    parameters = signature(ours, eval_str=True).parameters.values()
-    return {
-        each.name: TypeAdapter(each.annotation, config=strict)
-        for each in parameters
-        if each.name not in ELSEWHERE
-    }
-
-
-def _policy_name(agent: type[SavedAgent], policy: type[Any]) -> str:
-    return POLICY if policy is agent.policy_aliases.get(POLICY) else policy.__name__
+def _policy_name(agent: type[SavedAgent], policy: str | type[Any]) -> str:
+    """Return a policy's name in files, with its module if it could be mistaken for ours."""
+    if isinstance(policy, str):
+        return policy
+    if policy is agent.policy_aliases.get(POLICY):
+        return POLICY
+    is_ours = policy.__name__ == POLICY
+    return f"{policy.__module__}.{policy.__qualname__}" if is_ours else policy.__name__
 
 
 def _check_policy(described: Mapping[str, Any], name: str) -> None:
@@ -476,7 +420,7 @@ def _check_policy(described: Mapping[str, Any], name: str) -> None:
 def _check_weights(
     given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str, *, exact_match: bool
 ) -> None:
-    """Refuse weights and moments that a module cannot have."""
+    """Reject weights and moments that a module cannot have."""
     if not exact_match:
         given = {key: tensor for key, tensor in given.items() if key in own}
         own = {key: own[key] for key in given}
@@ -486,23 +430,6 @@ def _check_weights(
             raise CheckpointError(f"{key} of its {what} is negative")
         if not key.endswith("variance") and not tensor.float().isfinite().all():
             raise CheckpointError(f"{key} of its {what} is beyond single precision")
-
-
-def _to_json(value: Any) -> Any:
-    """An argument as JSON; `UNKNOWN` if it cannot be."""
-    if isinstance(value, TrainFreq):
-        return [value.frequency, value.unit.value]
-    value = schedule_to_json(value)
-    try:
-        dumps(value)
-    except (TypeError, ValueError):
-        return UNKNOWN
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    is_train_freq = isinstance(value, list) and len(value) == 2 and value[1] in {"step", "episode"}
-    return tuple(value) if is_train_freq else schedule_from_json(value)
 
 
 def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
@@ -518,31 +445,9 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
     return value
 
 
-def _check_numbers(arguments: Mapping[str, Any], weights: int) -> None:
-    """Refuse numbers beyond single precision, and layers beyond the weights, which fill memory."""
-    for name, number in _numbers(arguments, ""):
-        if abs(number) > LARGEST:
-            raise CheckpointError(f"{name} is {number}, which is beyond single precision")
-    for name, number in _numbers(arguments["policy_kwargs"], ""):
-        if isinstance(number, int) and number > weights and name != "seed":
-            raise CheckpointError(f"{name} is {number}, and its policy has {weights} weights")
-
-
-def _numbers(value: Any, name: str) -> Iterator[tuple[str, int | float]]:
-    """Yield the numbers in JSON, each with the key that is closest."""
-    if isinstance(value, int | float):
-        yield name, value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _numbers(part, key)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _numbers(part, name)
-
-
 @contextmanager
 def _errors_name(source: str) -> Iterator[None]:
-    """Raise a CheckpointError that names the source if data of a file do not fit."""
+    """Raise errors from unfit data as a CheckpointError that names the source."""
     try:
         yield
     except (
@@ -563,13 +468,13 @@ def _zipped(path: Path) -> Path:
 
 
 def _found(path: str | Path) -> Path:
-    """The path of an agent, of which the suffix zip may be left out."""
+    """Return the path of an agent, whose suffix zip may be left out."""
     path = Path(path)
     return path if path.is_file() or not _zipped(path).is_file() else _zipped(path)
 
 
 def _attribute(agent: BaseAlgorithm, name: str) -> Any:
-    """What a dotted name stands for, such as "policy.optimizer"."""
+    """Return the attribute of a dotted name, such as "policy.optimizer"."""
     part: Any = agent
     for each in name.split("."):
         part = getattr(part, each)

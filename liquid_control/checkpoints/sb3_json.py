@@ -1,4 +1,4 @@
-"""Spaces of Gymnasium and schedules of SB3 as JSON, and back; no other class is built."""
+"""Convert Gymnasium spaces and SB3 schedules to JSON and back; no other class is built."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LARGEST = 2**24  # numbers in one space
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A space as JSON.
+    """Return a space as JSON.
 
     Raises:
-        TypeError: it is none that an agent of ours takes.
+        TypeError: our agents do not support the space.
     """
     match space:
         case spaces.Box():
@@ -47,10 +47,10 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def space_from_json(data: Any) -> spaces.Space[Any]:
-    """The space that `space_to_json` wrote.
+    """Invert `space_to_json`.
 
     Raises:
-        CheckpointError: it wrote no such thing.
+        CheckpointError: the data does not describe a space.
     """
     try:
         return _space(data)
@@ -79,7 +79,7 @@ def _space(data: Mapping[str, Any]) -> spaces.Space[Any]:
 
 
 def _bounds(values: NDArray[Any]) -> list[str | float]:
-    """Bounds as numbers, infinite ones as text; one alone if all are the same."""
+    """Bounds as numbers, infinite ones as text; a single one if all are equal."""
     flat = values.ravel()
     if len(flat) and (flat == flat[0]).all():
         flat = flat[:1]
@@ -101,11 +101,11 @@ def _shape(sizes: list[int]) -> tuple[int, ...]:
 
 
 UNKNOWN = {"kind": "function"}
-"""A schedule that a file cannot hold; whoever loads it has to say what it is."""
+"""A schedule that a file cannot hold; it must be passed to `load`."""
 
 
 def schedule_to_json(schedule: Any) -> Any:
-    """A number, None, or a schedule that interpolates linearly; `UNKNOWN` for other functions."""
+    """Return a number, None or linear schedule as JSON; `UNKNOWN` for other functions."""
     match schedule:
         case FloatSchedule():
             return schedule_to_json(schedule.value_schedule)
@@ -118,7 +118,7 @@ def schedule_to_json(schedule: Any) -> Any:
 
 
 def schedule_from_json(data: Any) -> Any:
-    """What `schedule_to_json` was given; data that is no schedule as it is."""
+    """Invert `schedule_to_json`; other data is returned unchanged."""
     if isinstance(data, dict) and data.get("kind") == "linear":
         return LinearSchedule(float(data["start"]), float(data["end"]), float(data["end_fraction"]))
     return data

@@ -1,4 +1,4 @@
-"""Stops a training on a signal, at a point from which it can be resumed."""
+"""Stop a training on a signal, at a point from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass
 class StopRequest:
-    """Whether this process was asked to end, and by which signal."""
+    """The signal that asked this process to end, if any."""
 
     signal: signal.Signals | None = None
 

@@ -1,10 +1,10 @@
 """The state of a training between two rollouts.
 
-It holds what the rest of a training depends on beside what `save` writes: random generators,
-environments, last observations, recurrent states, the replay, statistics of episodes, callbacks,
-and what is recorded but not logged yet. A resumed training is bit-identical to an uninterrupted one
-in weights, normalisers and logs, wall-clock times excepted, on one machine with one number of torch
-threads.
+It holds what the rest of a training depends on in addition to what `save` writes: random
+generators, environments, last observations, recurrent states, the replay, episode statistics,
+callbacks, and values recorded but not logged yet. A resumed training is bit-identical to an
+uninterrupted one in weights, normalisers and logs, wall-clock times excepted, on one machine with
+one number of torch threads.
 """
 
 from __future__ import annotations
@@ -19,18 +19,11 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from liquid_control.checkpoints import callback_state, env_state
+from liquid_control.checkpoints import callback_state, env_state, logs, rng
 from liquid_control.checkpoints.archive import Contents
 from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
-from liquid_control.checkpoints.logs import (
-    ResumableLogger,
-    check_logs,
-    marks_of,
-    pending_of,
-    record_again,
-)
-from liquid_control.checkpoints.rng import check_rng_state, get_rng_state, set_rng_state
+from liquid_control.checkpoints.logs import LogState, ResumableLogger
 
 Groups: TypeAlias = dict[str, dict[str, Tensor]]
 VERSION = 2
@@ -39,13 +32,13 @@ PREFIX = f"{DATA}."  # of the groups of tensors
 
 
 def training_state(agent: Any, own: Mapping[str, Mapping[str, Tensor]]) -> Contents:
-    """The state of a training, as it is before a rollout.
+    """Return the state of a training before a rollout.
 
     An environment with unknown layers is left out; its episodes restart.
 
     Args:
         agent: between two rollouts.
-        own: groups of tensors that the agent adds; "episodes" belongs to the episodes under way.
+        own: groups of tensors that the agent adds; "episodes" belongs to the current episodes.
 
     Raises:
         ValueError: the training has not begun.
@@ -54,12 +47,12 @@ def training_state(agent: Any, own: Mapping[str, Mapping[str, Tensor]]) -> Conte
     if env is None or observation is None:
         raise ValueError("the training has not begun; call learn() first")
     seen = observation if isinstance(observation, dict) else {"": observation}
-    pending, pending_arrays = pending_of(agent.logger)
-    data: dict[str, Any] = {"version": VERSION, "pending": pending, "logs": marks_of(agent.logger)}
+    logged = logs.state_dict(agent.logger)
+    data: dict[str, Any] = {"version": VERSION, "pending": logged.notes, "logs": logged.marks}
     arrays = {
         "statistics": _statistics(agent),
-        "generators": get_rng_state(agent.action_space, agent.observation_space),
-        "pending": pending_arrays,
+        "generators": rng.state_dict(agent.action_space, agent.observation_space),
+        "pending": logged.arrays,
         "callbacks": {} if agent._callback is None else callback_state.state_dict(agent._callback),
     }
     groups = dict(own)
@@ -82,15 +75,15 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
     """Load the state of a training into an agent that was built from the same checkpoint.
 
     Args:
-        agent: with environments made with the same arguments as those before.
+        agent: with environments made with the same arguments as before.
         contents: of the checkpoint.
-        logger: what it logged after the checkpoint is cut off, and the agent goes on with it.
+        logger: truncated at the checkpoint, then used by the agent.
 
     Raises:
         CheckpointError: the contents hold no training, or one in other environments.
     """
     if DATA not in contents.data:
-        raise CheckpointError("it holds an agent and no training to resume; load() it instead")
+        raise CheckpointError("it holds an agent but no training to resume; load() it instead")
     data = contents.data[DATA]
     if data.get("version") != VERSION:
         raise CheckpointError(
@@ -110,7 +103,7 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
     environment, observations, callbacks = (
         _arrays(groups.pop(name, {})) for name in ("environment", "observations", "callbacks")
     )
-    check_rng_state(generators, *drawn_from)
+    rng.check_state(generators, *drawn_from)
     count = Field((None,))
     fields = {
         "r": count,
@@ -119,7 +112,8 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
         "successes": Field((None,), "b"),
     }
     check_arrays(statistics, fields, "the episodes")
-    check_logs(data["logs"], data["pending"], pending)
+    logged = LogState(data["logs"], data["pending"], pending)
+    logs.check_state(logged)
     if "unknown" not in data:
         _check_observations(agent, observations)
     agent.load_training_state_dict(groups)
@@ -140,10 +134,9 @@ def load_training_state(agent: Any, contents: Contents, logger: ResumableLogger 
         seen = {key.removeprefix("observation."): each for key, each in observations.items()}
         agent._last_obs = seen if isinstance(agent._last_obs, dict) else seen[""]
     if logger is not None:
-        logger.rewind(data["logs"])
+        logs.load_state_dict(logger, logged)
         agent.set_logger(logger)
-        record_again(logger, data["pending"], pending)
-    set_rng_state(generators, *drawn_from)  # last, since all of the above may draw
+    rng.load_state_dict(generators, *drawn_from)  # last, since all of the above may draw
 
 
 def _check_observations(agent: Any, observations: Arrays) -> None:
@@ -157,7 +150,7 @@ def _check_observations(agent: Any, observations: Arrays) -> None:
 
 
 def _statistics(agent: BaseAlgorithm) -> Arrays:
-    """Returns, lengths and times of recent episodes, and which of them were a success."""
+    """Returns, lengths, times and successes of recent episodes."""
     episodes = list(agent.ep_info_buffer or ())
     successes = np.array(agent.ep_success_buffer or (), bool)
     return {

@@ -1,1 +1,1 @@
-"""Policies acting in environments, in this process or on workers, and what they collect."""
+"""Collection of control steps by policies, in this process or on workers."""

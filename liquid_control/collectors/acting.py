@@ -1,4 +1,4 @@
-"""Acting: a policy in environments, one control step after the other."""
+"""Step environments with a policy."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Step(NamedTuple):
 
     Attributes:
         transitions: fields (num_envs, ...), on the policy's device.
-        observation: what the step led to; the rest is what SB3's environments return beside it.
+        observation: after the step; this and the rest are as in SB3's environments.
         rewards: (num_envs,).
         dones: (num_envs,).
-        infos: one of each environment.
+        infos: one for each environment.
     """
 
     transitions: Transitions
@@ -47,7 +47,7 @@ def act(
     per_step: int | None = None,
     random_steps: int = 0,
 ) -> Iterator[Step]:
-    """Act with a policy, and yield every control step; it does not end by itself.
+    """Act with a policy, and yield every control step, without end.
 
     Args:
         policy: in evaluation mode. Noise is drawn from PyTorch's generator.
@@ -56,15 +56,15 @@ def act(
         episode_start: (num_envs,), true where an episode starts with it.
         state: (num_envs, size) of the actor before it, see `StatefulPolicy`.
         timesteps: of the training, for error messages.
-        per_step: by how many a step increases them; None: one for each environment here.
-        random_steps: the first so many actions are uniform in [-1, 1], in place of the policy's.
+        per_step: timesteps of a step; None: one for each environment here.
+        random_steps: number of first actions that are uniform in [-1, 1] instead of the policy's.
 
     Raises:
         NotFinite: an observation, an action or a reward is NaN or infinite.
         ValueError: an elapsed time is refused, see `StatefulPolicy.observe`.
     """
     number, starts = 0, torch.as_tensor(episode_start, device=policy.device)
-    before = policy.remembered(state, starts)
+    before = policy.previous_of(state, starts)
     while True:
         place = max(number - 1, 0), timesteps
         features, elapsed_time = observe(policy, observation, *before, *place)

@@ -1,4 +1,4 @@
-"""Masks of actions from environments that have a method for them."""
+"""Action masks from a method of the environments."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from liquid_control.policies.masks import choices
 from liquid_control.policies.observations import ACTION_MASK, OBSERVATION
 
 METHOD = "action_masks"
-"""Of an environment, as sb3-contrib's MaskablePPO calls it."""
+"""The method of an environment, as in sb3-contrib's MaskablePPO."""
 
 
 class VecActionMasks(VecEnvWrapper):
     """Adds the key `action_mask` to the observations, from the environments' `action_masks()`.
 
-    An observation that is no Dict becomes its key `observation`.
+    An observation that is not a Dict becomes the key `observation`.
 
     Raises:
         ValueError: actions are continuous, or a mask has another shape than the actions.
@@ -68,7 +68,7 @@ def with_action_masks(env: VecEnv) -> VecEnv:
     """Return the environments with masks in their observations, if they have a method for them.
 
     Raises:
-        ValueError: they are on workers, or as `VecActionMasks` raises it.
+        ValueError: they are on workers, or as in `VecActionMasks`.
     """
     space = env.observation_space
     has_key = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
@@ -76,7 +76,7 @@ def with_action_masks(env: VecEnv) -> VecEnv:
         return env
     if isinstance(env, WorkerVecEnv):
         raise ValueError(
-            f"environments on workers cannot be asked for {METHOD}(); put the mask into their "
-            f"observations, as the key {ACTION_MASK!r} of a Dict"
+            f"{METHOD}() is not supported on workers; put the mask into the observations, as the "
+            f"key {ACTION_MASK!r} of a Dict"
         )
     return VecActionMasks(env)

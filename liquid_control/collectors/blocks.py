@@ -1,8 +1,8 @@
-"""Blocks of environments: they act together, on whichever worker they are.
+"""Blocks of environments that act together on one worker.
 
-The bits of a matrix product may depend on how many rows it has, and noise on who else draws. So a
-block always acts as one batch, with noise of its own. What it collects depends on the weights and
-on the block's state, and on nothing else.
+The bits of a matrix product may depend on its number of rows, and noise depends on other draws from
+the generator. So a block always acts as one batch, with its own generator, and what it collects
+depends only on the weights and the block's state.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ MakeEnvs: TypeAlias = Callable[..., VecEnv]
 """Called with num_envs and seed, such as a partial of `envs.make_vec`."""
 
 Packed: TypeAlias = Mapping[str, tuple[str, tuple[int, ...], bytes]]
-"""Arrays as dtype, shape and compressed bytes: most of an episode's schedule repeats itself."""
+"""Arrays as dtype, shape and compressed bytes: most of an episode's schedule is repetitive."""
 
+LARGEST_DEFAULT = 4
+"""Environments in a block. Fewer act in batches so small that time is lost."""
 NOISE = "noise"  # PyTorch's generator, among the arrays of a block's state
 
 
 class Weights(NamedTuple):
-    """What acts: the class of a policy, its arguments, and the tensors that acting depends on."""
+    """A policy snapshot: its class, its arguments, and the tensors that acting depends on."""
 
     policy: type[StatefulPolicy]
     arguments: Mapping[str, Any]
@@ -50,7 +52,7 @@ class Weights(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a block needs to collect control steps; arguments as in `acting.act`."""
+    """A request to collect control steps; fields as in `acting.act`."""
 
     steps: int
     observation: Any
@@ -62,11 +64,11 @@ class Request(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a block collected.
+    """The steps that a block collected.
 
     Attributes:
         columns: fields of `Transitions`, (steps, environments, ...).
-        ends: where episodes ended; environments are counted in the block.
+        ends: of episodes; environments are numbered within the block.
         infos: of the steps that ended an episode, in the order of `ends`.
         observation: after the last step.
         state: of the block after the last step.
@@ -80,7 +82,7 @@ class Part(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What a block returns at a reset."""
+    """The result of resetting a block."""
 
     observation: Any
     infos: list[dict[str, Any]]
@@ -88,12 +90,12 @@ class Started(NamedTuple):
 
 
 class Block:
-    """Environments that act together, and their noise.
+    """Environments that act together, and their noise generator.
 
     Args:
         make: makes the environments.
         first: the number of the first one among all.
-        count: how many there are.
+        count: number of environments.
         seed: of all environments; number i is seeded with seed + i. None: at random.
     """
 
@@ -105,9 +107,9 @@ class Block:
         self._was_reset = False
 
     def reset(self, seed: int | None, options: Sequence[dict[str, Any]]) -> Started:
-        """Reset every environment; arguments as `VecEnv.seed` and `VecEnv.set_options` take them.
+        """Reset every environment; arguments as in `VecEnv.seed` and `VecEnv.set_options`.
 
-        The seed is that of the first environment, and the next ones have the next numbers.
+        The seed is for the first environment; the others get the numbers after it.
         """
         if seed is not None:
             self.env.seed(seed)
@@ -148,11 +150,11 @@ class Block:
         return Part(columns, ends, infos, step.observation, self.state_dict())
 
     def state_dict(self) -> Packed:
-        """Return all that later steps depend on, beside the weights and the request."""
+        """Return all that later steps depend on, except for the weights and the request."""
         return pack({**env_state.state_dict(self.env), NOISE: self._noise.numpy()})
 
     def load_state_dict(self, state: Packed) -> None:
-        """Go on where a block with the same arguments returned this state.
+        """Continue from a state that a block with the same arguments returned.
 
         Raises:
             ValueError: it does not fit; nothing is changed then.
@@ -169,7 +171,7 @@ class Block:
 
     @contextmanager
     def _own_noise(self) -> Iterator[None]:
-        """Draw from the block's generator, not from PyTorch's own."""
+        """Draw from the block's generator, not from PyTorch's global one."""
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._noise)
             yield
@@ -235,7 +237,7 @@ class Host:
         arguments: Sequence[Any],
         keywords: Mapping[str, Any],
     ) -> dict[int, list[Any] | None]:
-        """Call a method of the blocks' VecEnvs that takes `indices`, given by number of block."""
+        """Call a method of the blocks' VecEnvs that takes `indices`, given by block number."""
         return {
             number: getattr(self._blocks[number].env, method)(
                 *arguments, indices=list(chosen), **keywords
@@ -244,7 +246,7 @@ class Host:
         }
 
     def reproduction(self, number: int, index: int) -> dict[str, Any]:
-        """Return what the environments of a block say of their last step, see `report_faults`."""
+        """Return data that reproduces an environment's last step, see `report_faults`."""
         env: Any = self._blocks[number].env
         return env.reproduction(index) if hasattr(env, "reproduction") else {}
 
@@ -270,12 +272,41 @@ def unpack(packed: Packed) -> Arrays:
     }
 
 
+def default_block(num_envs: int) -> int:
+    """Return the largest number of environments up to `LARGEST_DEFAULT` that divides them."""
+    sizes = range(LARGEST_DEFAULT, 0, -1)
+    return next(size for size in sizes if num_envs % size == 0)
+
+
+def check_blocks(num_envs: int, block: int, workers: int) -> None:
+    """Raise a ValueError unless blocks divide the environments, and workers the blocks."""
+    for name, number, least in (("num_envs", num_envs, 1), ("block", block, 1)):
+        _check_count(name, number, least)
+    _check_count("workers", workers, 0)
+    if num_envs % block:
+        raise ValueError(f"{num_envs} environments cannot be divided into blocks of {block}")
+    blocks = num_envs // block
+    if workers and blocks % workers:
+        fitting = ", ".join(str(each) for each in range(1, blocks + 1) if blocks % each == 0)
+        raise ValueError(
+            f"{blocks} blocks of {block} environments cannot be divided among {workers} workers; "
+            f"use {fitting}, or 0 for this process, or set block"
+        )
+
+
+def _check_count(name: str, number: int, least: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{name} must be an integer, got {number!r}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+
+
 def _seeded(seed: int | None) -> torch.Tensor:
-    """Return the state of a generator; other generators with the same seed draw other numbers."""
+    """Return the state of a generator, independent of others with the same seed."""
     words = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1))).get_state()
 
 
 def _without_observation(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an info without the terminal observation, which its episode's end has."""
+    """Return an info without the terminal observation, which `EpisodeEnd` has."""
     return {name: value for name, value in info.items() if name != "terminal_observation"}

@@ -1,4 +1,4 @@
-"""Reports of environments that fail while an agent learns."""
+"""Reports of environments that fail during training."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ DEAD = (EOFError, BrokenPipeError, ConnectionResetError)
 
 @contextmanager
 def report_faults(agent: BaseAlgorithm) -> Iterator[None]:
-    """Store what reproduces a number that is not finite, and name a worker that died.
+    """Store data that reproduces a non-finite number, and name a worker that died.
 
-    The file `fault-<timesteps>.json` beside the logs names the quantity and the environment, and
-    holds the last observation and what the environment's `reproduction` returns. For environments
+    The file `fault-<timesteps>.json` next to the logs names the quantity and the environment, and
+    holds the last observation and the result of the environment's `reproduction`. For environments
     of `envs.make_vec` these are the seed, the action, and the state before the step:
 
         mujoco.mj_setState(model, data, fault["state"], mujoco.mjtState.mjSTATE_INTEGRATION)
         data.ctrl[:] = fault["action"]
         mujoco.mj_step(model, data, fault["substeps"])
 
-    Numbers that are not finite are written as text, "nan" and "inf".
+    Non-finite numbers are written as text, "nan" and "inf".
     """
     try:
         with _closed_on_death(agent.env):
@@ -43,20 +43,20 @@ def report_faults(agent: BaseAlgorithm) -> Iterator[None]:
     except NotFinite as fault:
         path = _store(agent, fault)
         if path is not None:
-            fault.add_note(f"What reproduces it is stored in {path}")
+            fault.add_note(f"Data that reproduces it is in {path}")
         raise
     except DEAD as error:
         died = _dead_worker(agent.env)
         if died is None:
             raise
         raise RuntimeError(
-            f"the process of environment {died[0]} died (exit code {died[1]}); what it printed "
-            "last says why, and a negative code is the signal that ended it"
+            f"the process of environment {died[0]} died (exit code {died[1]}); see its last "
+            "output; a negative code is the signal that ended it"
         ) from error
 
 
 def _store(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
-    """Store what reproduces a fault; None if there is no log folder or it cannot be written."""
+    """Store a fault's data; None if there is no log folder or it cannot be written."""
     folder = agent.logger.dir
     if not folder:
         return None
@@ -83,7 +83,7 @@ def _store(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
 
 
 def _plain(value: Any) -> Any:
-    """A copy of a value with numbers that are not finite as text."""
+    """Return a copy of a value with non-finite numbers as text."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -96,7 +96,7 @@ def _closed_on_death(env: VecEnv | None) -> Iterator[None]:
     """Close the pipe of a worker that dies, so that reading from it raises an EOFError.
 
     Workers started by `fork` hold the other ends of each other's pipes, so the death of one does
-    not close its pipe, and the agent would wait for ever.
+    not close its pipe, and the agent would wait forever.
     """
     workers = _workers(env)
     if workers is None or os.name != "posix":
@@ -133,7 +133,7 @@ def _workers(env: VecEnv | None) -> SubprocVecEnv | None:
 
 
 def _dead_worker(env: VecEnv | None) -> tuple[int, int | None] | None:
-    """The number of the environment whose process is dead, and its exit code."""
+    """Return the number of the environment whose process is dead, and its exit code."""
     workers = _workers(env)
     for index, process in enumerate(workers.processes if workers else []):
         process.join(timeout=1)

@@ -1,10 +1,7 @@
-"""Checks that raise at NaN and infinity, before they reach or stay in a weight."""
+"""Checks for NaN and infinity in collected steps, before they reach a weight."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,19 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LARGEST = float(np.finfo(np.float32).max)  # circuits compute in single precision
-_REMEDY = (
-    "The agent has the weights from before its last training on the rollout or replay. Lower the "
-    "learning rate, or max_grad_norm where there is one, and resume from the last checkpoint"
-)
 
 
 class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
     """A number of one environment is NaN or infinite.
 
     Attributes:
-        quantity: the name of what is not finite.
+        quantity: its name.
         environment: its index.
-        timesteps: how many the training has made.
+        timesteps: of the training.
     """
 
     def __init__(self, quantity: str, environment: int, step: int | None, timesteps: int) -> None:
@@ -39,11 +32,11 @@ class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
         self._step = step
 
     def shifted(self, first: int) -> NotFinite:
-        """Return the error of one among more environments, of which this one's are `first` on."""
+        """Return the error with environments numbered from `first`."""
         return NotFinite(self.quantity, first + self.environment, self._step, self.timesteps)
 
     def __reduce__(self) -> tuple[type[NotFinite], tuple[str, int, int | None, int]]:
-        """Return what other processes construct it from."""
+        """Return the arguments to construct it in other processes."""
         return NotFinite, (self.quantity, self.environment, self._step, self.timesteps)
 
 
@@ -80,34 +73,3 @@ def check_step(name: str, values: Tensor, timesteps: int) -> None:
     finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=-1)
     if not finite.all():
         raise NotFinite(name, int(torch.nonzero(~finite)[0]), None, timesteps)
-
-
-def check_update(name: str, value: Tensor | float, update: int, timesteps: int) -> None:
-    """Raise a ValueError if an update's loss, or the norm of its gradient, is not finite."""
-    if not math.isfinite(value):
-        raise ValueError(
-            f"the {name} of update {update} is {float(value)}, after {timesteps} timesteps; no "
-            f"weight was changed by it. {_REMEDY}"
-        )
-
-
-def check_weights(norm: float, update: int, timesteps: int) -> None:
-    """Raise a ValueError if the norm of the weights is not finite after an update."""
-    if not math.isfinite(norm):
-        raise ValueError(
-            f"update {update} changed the norm of the weights to {norm}, after {timesteps} "
-            f"timesteps. {_REMEDY}"
-        )
-
-
-@contextmanager
-def undone_on_error(weights: Sequence[Tensor]) -> Iterator[None]:
-    """Set weights back to their values at the start if the context raises an error."""
-    before = [weight.detach().clone() for weight in weights]
-    try:
-        yield
-    except Exception:
-        with torch.no_grad():
-            for weight, old in zip(weights, before, strict=True):
-                weight.copy_(old)
-        raise

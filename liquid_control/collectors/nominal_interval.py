@@ -1,4 +1,4 @@
-"""What agents ask an environment about its control intervals."""
+"""Query an environment's control interval."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def nominal_interval(env: VecEnv) -> float:
 
 
 def seconds_of_steps(infos: Sequence[Mapping[str, Any]], env: VecEnv) -> NDArray[np.float32]:
-    """Return how long the last step of each environment lasted, NaN where they do not say.
+    """Return the duration of each environment's last step, NaN if unreported.
 
-    Where observations carry an elapsed time, `info["elapsed_time"]` is the seconds since the last
-    control step. By these a step is discounted. The elapsed time that a policy observes differs
-    from them where observations are lost on the way, see `envs.Dropout`.
+    If observations carry an elapsed time, `info["elapsed_time"]` is the seconds since the last
+    control step, by which a step is discounted. The elapsed time that a policy observes differs if
+    observations are lost, see `envs.Dropout`.
     """
     says = carries_time(env.observation_space)
     seconds = [info.get(ELAPSED_TIME, np.nan) if says else np.nan for info in infos]
@@ -46,9 +46,9 @@ def seconds_of_steps(infos: Sequence[Mapping[str, Any]], env: VecEnv) -> NDArray
 
 
 def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:
-    """Return a policy's arguments, completed by what the environment says of its intervals.
+    """Complete a policy's arguments with the environment's intervals.
 
-    These are `nominal_interval`, and `allow_any_interval` where the environment allows that.
+    These are `nominal_interval`, and `allow_any_interval` if the environment allows it.
     """
     completed = dict(policy_kwargs)
     if "nominal_interval" not in completed:

@@ -15,7 +15,7 @@ REACHABLE = 10.0  # seconds
 PATIENCE = 60.0  # seconds, until a warning says that a worker may not have been started
 
 
-class Lost(Exception):  # noqa: N818  # what happened to a worker; replacing it is no error
+class Lost(Exception):  # noqa: N818  # an event; the worker is replaced
     """A worker died, or its machine was lost."""
 
 
@@ -32,13 +32,13 @@ def connect(address: str | None, processors: float = 0.0) -> tuple[Any, bool]:
 
     Args:
         address: host:port of a running cluster, or "auto"; None starts Ray on this machine.
-        processors: how many Ray on this machine offers at least; more than there are share them.
+        processors: minimum that Ray on this machine offers, even if it has fewer.
 
     Returns:
         the module `ray`, and whether the connection is new.
 
     Raises:
-        RayMissing, Unreachable: it cannot.
+        RayMissing, Unreachable: the connection fails.
     """
     try:
         import ray
@@ -77,7 +77,7 @@ class RayEngine:
     """Starts actors, spread over the machines of a cluster.
 
     Args:
-        workers: how many there will be.
+        workers: their number.
         cpus: processors that each reserves.
         address: as in `connect`.
 
@@ -119,7 +119,7 @@ class RayEngine:
 
 
 class RayWorker:
-    """An actor."""
+    """A worker in an actor of Ray."""
 
     def __init__(self, ray: Any, make_host: Callable[[], Any], cpus: float) -> None:
         self._ray, self._make_host, self._cpus = ray, make_host, cpus
@@ -155,11 +155,11 @@ class RayWorker:
 
     def replace(self) -> None:
         """Start another actor."""
-        self.end()  # where it is only unreachable, it would act on
+        self.end()  # it might only be unreachable, and continue
         self._actor, self._has_answered = self._remote.remote(self._make_host), False
 
     def end(self) -> None:
-        """End the actor, if it lives."""
+        """End the actor, if it is alive."""
         self._ray.kill(self._actor)
 
 

@@ -1,8 +1,8 @@
-"""What acting collects: control steps, and the ends of episodes."""
+"""Collected control steps and episode ends."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from liquid_control.policies.stateful import StatefulPolicy
 
 
 class Transitions(NamedTuple):
-    """What acting collects: control steps of B environments.
+    """Control steps of B environments.
 
     Attributes:
         features: (T, B, features), raw.
@@ -24,8 +24,8 @@ class Transitions(NamedTuple):
         actions: (T, B, ...).
         rewards: (T, B).
         ended: (T, B), true where the step was the last of its episode.
-        seconds: (T, B) that the step lasted; NaN where the environment does not say, and it is the
-            elapsed time of the observation that followed.
+        seconds: (T, B) that the step lasted; NaN if unreported: then the elapsed time of the next
+            observation holds.
     """
 
     features: Tensor
@@ -36,8 +36,16 @@ class Transitions(NamedTuple):
     ended: Tensor
     seconds: Tensor
 
+    def lasted(self, observed: Tensor) -> Tensor:
+        """Return the seconds that each step lasted, (T, B).
+
+        Args:
+            observed: (T, B) seconds, the elapsed time of the observation after each step.
+        """
+        return torch.where(self.seconds.isnan(), observed, self.seconds)
+
     def to(self, device: torch.device) -> Transitions:
-        """Return them on a device."""
+        """Move all fields to a device."""
         return Transitions(*(column.to(device) for column in self))
 
 
@@ -77,15 +85,17 @@ def gather(
     Args:
         policy: that acted.
         ends: of the episodes.
-        features: (T, B, features) of the steps that ended them, and of others.
+        features: (T, B, features) of the steps that ended them, among others.
     """
     step, env = torch.tensor([each[:2] for each in ends], device=policy.device).T
-    observations = obs_as_tensor(_stack([each.observation for each in ends]), policy.device)
+    observations = obs_as_tensor(
+        combined([each.observation for each in ends], np.stack), policy.device
+    )
     return (step, env), policy.split(observations, features[step, env])
 
 
-def _stack(observations: list[Any]) -> Any:
-    """Stack single observations to a batch."""
+def combined(observations: Sequence[Any], join: Callable[[list[Any]], NDArray[Any]]) -> Any:
+    """Join arrays with a function such as `np.stack`; those in dicts name by name."""
     if isinstance(observations[0], dict):
-        return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
-    return np.stack(observations)
+        return {name: join([each[name] for each in observations]) for name in observations[0]}
+    return join(list(observations))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,160 +20,23 @@ from torch import Tensor
 from liquid_control.checkpoints import env_state
 from liquid_control.checkpoints.fields import Arrays
 from liquid_control.collectors.blocks import (
-    Host,
     MakeEnvs,
-    Packed,
     Part,
     Request,
     Started,
     Weights,
+    check_blocks,
+    default_block,
     pack,
     unpack,
 )
-from liquid_control.collectors.ray_workers import Lost, RayEngine
-from liquid_control.collectors.transitions import EpisodeEnd, Transitions
+from liquid_control.collectors.engines import ENGINES, LocalEngine
+from liquid_control.collectors.rounds import Collected, Round
+from liquid_control.collectors.transitions import Transitions, combined
+from liquid_control.collectors.workers import Workers
 from liquid_control.policies.stateful import StatefulPolicy
 
-logger = logging.getLogger(__name__)
-
-LARGEST_DEFAULT = 4
-"""Environments in a block. Fewer act in batches so small that time is lost."""
-MOST_LOSSES = 5  # of one worker in one round
 ACTING = "acting"  # the round under way, among the arrays of a state
-
-
-class Worker(Protocol):
-    """A process with a `Host`, perhaps on another machine."""
-
-    def start(self, method: str, *arguments: Any) -> Any:
-        """Begin a call of the host's method, after those that were begun before."""
-
-    def result(self, started: Any) -> Any:
-        """Wait for a call's result.
-
-        Raises:
-            Lost: the worker died, and with it the state of its blocks.
-        """
-
-    def replace(self) -> None:
-        """Start another process in the place of one that was lost."""
-
-
-class Engine(Protocol):
-    """Starts workers.
-
-    Attributes:
-        is_remote: whether what they exchange with the learner leaves its process.
-    """
-
-    is_remote: bool
-
-    def start(self, make_host: Callable[[], Host]) -> Worker:
-        """Start a worker."""
-
-    def share(self, value: Any) -> Any:
-        """Return what stands for a value in the arguments of several calls."""
-
-    def close(self) -> None:
-        """End the workers."""
-
-
-class LocalWorker:
-    """A host in this process; calls run when their results are asked for."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-
-    def start(self, method: str, *arguments: Any) -> Callable[[], Any]:
-        """Return the call."""
-        return partial(getattr(self.host, method), *arguments)
-
-    def result(self, started: Callable[[], Any]) -> Any:
-        """Call."""
-        return started()
-
-    def replace(self) -> None:
-        """Do nothing; this process is never lost."""
-
-
-class LocalEngine:
-    """Blocks in this process, in the place of workers."""
-
-    is_remote = False
-
-    def __init__(self) -> None:
-        self._hosts: list[Host] = []
-
-    def start(self, make_host: Callable[[], Host]) -> LocalWorker:
-        """Construct a host."""
-        self._hosts.append(make_host())
-        return LocalWorker(self._hosts[-1])
-
-    def share(self, value: Any) -> Any:
-        """Return the value."""
-        return value
-
-    def close(self) -> None:
-        """Close the environments."""
-        for host in self._hosts:
-            host.close()
-
-
-ENGINES: Mapping[str, Callable[[int, float, str | None], Engine]] = {"ray": RayEngine}
-"""By name; called with the number of workers, the processors of each, and an address."""
-
-
-class Collected(NamedTuple):
-    """Control steps of all environments.
-
-    Attributes:
-        transitions: fields (steps, num_envs, ...).
-        ends: where episodes ended, in order of time.
-        infos: of the steps that ended an episode, in the order of `ends`.
-        observation: after the last step.
-        version: of the weights that acted, as `begin` was given it.
-    """
-
-    transitions: Transitions
-    ends: list[EpisodeEnd]
-    infos: list[dict[str, Any]]
-    observation: Any
-    version: int
-
-    @property
-    def starts(self) -> NDArray[np.bool_]:
-        """Where an episode starts after the last step, (num_envs,)."""
-        return self.transitions.ended[-1].numpy()
-
-    def ends_by_step(self) -> list[list[EpisodeEnd]]:
-        """Return the episode ends of each step."""
-        ends: list[list[EpisodeEnd]] = [[] for _ in self.transitions.ended]
-        for end in self.ends:
-            ends[end.step].append(end._replace(step=0))
-        return ends
-
-    def steps(
-        self,
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]]:
-        """Yield rewards, dones and infos of each step; infos are empty where no episode ended."""
-        by_place = {
-            (end.step, end.env): info for end, info in zip(self.ends, self.infos, strict=True)
-        }
-        rewards, dones = self.transitions.rewards.numpy(), self.transitions.ended.numpy()
-        for step in range(len(rewards)):
-            infos = [by_place.get((step, env), {}) for env in range(rewards.shape[1])]
-            yield rewards[step], dones[step], infos
-
-
-class _Round(NamedTuple):
-    """A round under way: what each worker was asked, and the calls that were begun."""
-
-    weights: Weights
-    version: int
-    steps: int
-    arguments: list[tuple[Any, list[Request]]]
-    calls: list[Any]
-    bytes_sent: int
 
 
 class WorkerVecEnv(VecEnv):
@@ -207,7 +68,6 @@ class WorkerVecEnv(VecEnv):
 
     Attributes:
         block: environments in a block.
-        replaced: workers that were lost and replaced.
 
     Raises:
         TypeError, ValueError: a number or a name is invalid, or an environment has a state that is
@@ -233,19 +93,12 @@ class WorkerVecEnv(VecEnv):
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
         spaces = _spaces(make, seed)
-        blocks = num_envs // self.block
-        self._share = blocks // max(workers, 1)  # blocks of a worker
         self._firsts = list(range(0, num_envs, self.block))
-        self._engine = ENGINES[engine](workers, cpus, address) if workers else LocalEngine()
-        self._workers = [
-            self._engine.start(partial(Host, make, firsts, self.block, seed))
-            for firsts in self._by_worker(self._firsts)
-        ]
-        self._states: list[Packed] | None = None  # of every block, before the round under way
-        self._round: _Round | None = None
+        chosen = ENGINES[engine](workers, cpus, address) if workers else LocalEngine()
+        self._workers = Workers(chosen, make, num_envs, workers, self.block, seed)
+        self._round: Round | None = None
         self._again: tuple[Arrays, int] | None = None  # weights and version of a repeated round
-        self._is_stale = False  # whether blocks may be in other states than those
-        self.replaced = 0
+        self._is_stale = False  # whether blocks may be in other states than `_workers.states`
         self._waiting = self._bytes = 0.0  # share of time, and per control step: the last round
         self._since: float | None = None  # the end of the round before
         super().__init__(num_envs, *spaces)
@@ -254,6 +107,11 @@ class WorkerVecEnv(VecEnv):
     def is_acting(self) -> bool:
         """Whether a round is under way."""
         return self._round is not None
+
+    @property
+    def replaced(self) -> int:
+        """Workers that were lost and replaced."""
+        return self._workers.replaced
 
     def begin(
         self,
@@ -303,17 +161,14 @@ class WorkerVecEnv(VecEnv):
             )
             for first in self._firsts
         ]
-        shared = self._engine.share(weights)
-        arguments = [(shared, each) for each in self._by_worker(requests)]
+        shared = self._workers.engine.share(weights)
+        arguments = [(shared, each) for each in self._workers.divided(requests)]
         sent = _bytes_of(requests) + len(self._workers) * _bytes_of(weights.tensors)
         self._again = None
         if self._since is None:
             self._since = time.perf_counter()
-        calls = [
-            worker.start("collect", *each)
-            for worker, each in zip(self._workers, arguments, strict=True)
-        ]
-        self._round = _Round(weights, version, steps, arguments, calls, sent)
+        calls = self._workers.start("collect", arguments)
+        self._round = Round(weights, version, steps, arguments, calls, sent)
 
     def finish(self) -> Collected:
         """Wait for the round under way, and return what it collected.
@@ -328,8 +183,8 @@ class WorkerVecEnv(VecEnv):
         self._is_stale = True  # until all blocks have come to the end
         parts: list[Part] = []
         for index, (call, arguments) in enumerate(zip(begun.calls, begun.arguments, strict=True)):
-            parts += self._result(index, call, "collect", *arguments)
-        self._states = [part.state for part in parts]
+            parts += self._workers.result(index, call, "collect", *arguments)
+        self._workers.states = [part.state for part in parts]
         self._is_stale = False
         now = time.perf_counter()
         self._waiting = (now - before) / (now - (self._since or before))
@@ -346,14 +201,14 @@ class WorkerVecEnv(VecEnv):
             Transitions(*(torch.from_numpy(np.concatenate(each, axis=1)) for each in columns)),
             [end for end, _ in found],
             [info for _, info in found],
-            _joined([part.observation for part in parts]),
+            combined([part.observation for part in parts], np.concatenate),
             begun.version,
         )
 
     def log(self, logger: Logger) -> None:
         """Record the share of the last round for which the learner waited, and bytes of a step."""
         logger.record("time/waiting_for_workers", self._waiting)
-        if self._engine.is_remote:
+        if self._workers.engine.is_remote:
             logger.record("workers/bytes_per_step", self._bytes)
             logger.record("workers/replaced", self.replaced)
 
@@ -366,12 +221,12 @@ class WorkerVecEnv(VecEnv):
             (self._seeds[first], self._options[first : first + self.block])
             for first in self._firsts
         ]
-        started: list[Started] = self._call("reset", self._by_worker(arguments))
-        self._states = [each.state for each in started]
+        started: list[Started] = self._workers.call("reset", arguments)
+        self._workers.states = [each.state for each in started]
         self.reset_infos = list(chain.from_iterable(each.infos for each in started))
         self._reset_seeds()
         self._reset_options()
-        return _joined([each.observation for each in started])
+        return combined([each.observation for each in started], np.concatenate)
 
     def state_dict(self) -> Arrays:
         """Return all that the steps to come depend on, for `load_state_dict`.
@@ -381,11 +236,11 @@ class WorkerVecEnv(VecEnv):
         Raises:
             ResetNeeded: before the first `reset`.
         """
-        if self._states is None:
+        if self._workers.states is None:
             raise ResetNeeded("no episode is under way; call reset() before state_dict()")
         state = {
             f"{first}.{name}": array
-            for first, packed in zip(self._firsts, self._states, strict=True)
+            for first, packed in zip(self._firsts, self._workers.states, strict=True)
             for name, array in unpack(packed).items()
         }
         again = self._again
@@ -417,8 +272,8 @@ class WorkerVecEnv(VecEnv):
             )
         states = [pack(parts[str(first)]) for first in self._firsts]
         self._is_stale = True
-        self._call("load_state_dicts", self._by_worker(states))
-        self._states, self._round, self._is_stale, self._again = states, None, False, None
+        self._workers.call("load_state_dicts", states)
+        self._workers.states, self._round, self._is_stale, self._again = states, None, False, None
         if acting is not None:
             version = int(acting.pop("version", np.array(0)))
             weights = {name.removeprefix("weights."): array for name, array in acting.items()}
@@ -426,87 +281,24 @@ class WorkerVecEnv(VecEnv):
 
     def _rewind(self) -> None:
         """Return to the state before the round under way, which is then repeated as it was."""
-        if self._states is not None:
-            self._call("load_state_dicts", self._by_worker(self._states))
+        if self._workers.states is not None:
+            self._workers.call("load_state_dicts", self._workers.states)
         if self._round is not None:
             self._again = self._round.weights.tensors, self._round.version
         self._round, self._is_stale = None, False
 
-    def _by_worker(self, blocks: Sequence[Any]) -> list[list[Any]]:
-        """Divide what there is one of for each block."""
-        return [
-            list(blocks[begin : begin + self._share])
-            for begin in range(0, len(blocks), self._share)
-        ]
-
-    def _call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
-        """Call a method of every host with one argument each, and chain the results."""
-        calls = [
-            worker.start(method, each)
-            for worker, each in zip(self._workers, arguments, strict=True)
-        ]
-        results = [
-            self._result(index, call, method, each)
-            for index, (call, each) in enumerate(zip(calls, arguments, strict=True))
-        ]
-        return list(chain.from_iterable(result for result in results if result is not None))
-
-    def _result(self, index: int, call: Any, method: str, *arguments: Any) -> Any:
-        """Wait for a call; replace its worker if that is lost, and call again."""
-        worker = self._workers[index]
-        for _ in range(MOST_LOSSES):
-            try:
-                if call is None:
-                    if self._states is not None:
-                        states = self._by_worker(self._states)[index]
-                        worker.result(worker.start("load_state_dicts", states))
-                    call = worker.start(method, *arguments)
-                return worker.result(call)
-            except Lost as error:
-                reason, call = error, None
-                logger.warning("worker %d was lost and is replaced: %s", index, error)
-                self.replaced += 1
-                worker.replace()
-        raise RuntimeError(
-            f"worker {index} was lost {MOST_LOSSES} times in a row; the last time: {reason}"
-        )
-
-    def _ask(
-        self, method: str, indices: VecEnvIndices, *arguments: Any, **keywords: Any
-    ) -> list[Any]:
-        """Call a method of VecEnv that takes `indices`, where they are."""
-        wanted = list(self._get_indices(indices))
-        by_worker: dict[int, dict[int, list[int]]] = {}
-        for index in wanted:
-            worker, block = divmod(index // self.block, self._share)
-            by_worker.setdefault(worker, {}).setdefault(block, []).append(index % self.block)
-        found: dict[int, Any] = {}
-        for worker, blocks in by_worker.items():
-            given = "ask", method, blocks, arguments, keywords
-            results = self._result(worker, self._workers[worker].start(*given), *given)
-            for block, chosen in blocks.items():
-                first = self._firsts[worker * self._share + block]
-                values = results[block] or [None] * len(chosen)
-                found |= {first + each: value for each, value in zip(chosen, values, strict=True)}
-        return [found[index] for index in wanted]
-
     def _change(self, method: str, indices: VecEnvIndices, *arguments: Any, **kw: Any) -> list[Any]:
-        """Call a method as `_ask` does that may change the state of environments."""
+        """Call a method as `Workers.ask` does that may change the state of environments."""
         if self._round is not None or self._is_stale:
             self._rewind()
-        results = self._ask(method, indices, *arguments, **kw)
-        if self._states is not None:
-            self._states = self._call_all("state_dicts")
+        results = self._workers.ask(method, self._get_indices(indices), *arguments, **kw)
+        if self._workers.states is not None:
+            self._workers.states = self._workers.call("state_dicts")
         return results
-
-    def _call_all(self, method: str) -> list[Any]:
-        calls = [worker.start(method) for worker in self._workers]
-        results = [self._result(index, call, method) for index, call in enumerate(calls)]
-        return list(chain.from_iterable(results))
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of some environments, copied from where they are."""
-        return self._ask("get_attr", indices, attr_name)
+        return self._workers.ask("get_attr", self._get_indices(indices), attr_name)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute of some environments; a round under way begins anew."""
@@ -526,14 +318,11 @@ class WorkerVecEnv(VecEnv):
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
         """Return whether environments are wrapped in a class."""
-        return self._ask("env_is_wrapped", indices, wrapper_class)
+        return self._workers.ask("env_is_wrapped", self._get_indices(indices), wrapper_class)
 
     def reproduction(self, index: int) -> dict[str, Any]:
         """Return what reproduces the last step of an environment, as `BatchedVecEnv` does."""
-        worker, block = divmod(index // self.block, self._share)
-        given = "reproduction", block, index % self.block
-        found: dict[str, Any] = self._result(worker, self._workers[worker].start(*given), *given)
-        return found
+        return self._workers.reproduction(index)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Raise a NotImplementedError."""
@@ -549,36 +338,7 @@ class WorkerVecEnv(VecEnv):
     def close(self) -> None:
         """End the workers, and the engine if it was started here."""
         self._round = None
-        self._engine.close()
-
-
-def default_block(num_envs: int) -> int:
-    """Return the largest number of environments up to `LARGEST_DEFAULT` that divides them."""
-    sizes = range(LARGEST_DEFAULT, 0, -1)
-    return next(size for size in sizes if num_envs % size == 0)
-
-
-def check_blocks(num_envs: int, block: int, workers: int) -> None:
-    """Raise a ValueError unless blocks divide the environments, and workers the blocks."""
-    for name, number, least in (("num_envs", num_envs, 1), ("block", block, 1)):
-        _check_count(name, number, least)
-    _check_count("workers", workers, 0)
-    if num_envs % block:
-        raise ValueError(f"{num_envs} environments cannot be divided into blocks of {block}")
-    blocks = num_envs // block
-    if workers and blocks % workers:
-        fitting = ", ".join(str(each) for each in range(1, blocks + 1) if blocks % each == 0)
-        raise ValueError(
-            f"{blocks} blocks of {block} environments cannot be divided among {workers} workers; "
-            f"use {fitting}, or 0 for this process, or set block"
-        )
-
-
-def _check_count(name: str, number: int, least: int) -> None:
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"{name} must be an integer, got {number!r}")
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+        self._workers.engine.close()
 
 
 def _spaces(make: MakeEnvs, seed: int | None) -> tuple[gym.spaces.Space[Any], ...]:
@@ -615,14 +375,6 @@ def _part(observation: Any, first: int, count: int) -> Any:
     if isinstance(observation, dict):
         return {name: each[first : first + count] for name, each in observation.items()}
     return observation[first : first + count]
-
-
-def _joined(observations: Sequence[Any]) -> Any:
-    """Return the observation of all environments."""
-    if isinstance(observations[0], dict):
-        names = observations[0]
-        return {name: np.concatenate([each[name] for each in observations]) for name in names}
-    return np.concatenate(observations)
 
 
 def _bytes_of(value: Any) -> int:

@@ -1,6 +1,6 @@
 """The commands of `liquid-control`: dataclasses of arguments, and a module that executes each.
 
-Only the arguments are imported here, not what the commands need.
+Only the arguments are imported here, not the dependencies of the commands.
 """
 
 from liquid_control.commands.arguments import (

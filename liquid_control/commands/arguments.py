@@ -1,7 +1,7 @@
 """The arguments of the commands.
 
-They are parsed before anything else of this package is imported, because that takes seconds, and
-`--help` would as well.
+They are parsed before the rest of this package is imported, because that takes seconds, and would
+delay `--help`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Trust:
         tyro.conf.UseAppendAction,
         tyro.conf.arg(name="import", metavar="MODULE"),
     ] = ()
-    """Import a module of your own that registers tasks, such as my_tasks. May be repeated."""
+    """Import your module that registers tasks, such as my_tasks. May be repeated."""
 
     trust: Flag = False
     """Import the modules and open the files that the recipe names, which are listed first."""
@@ -50,15 +50,15 @@ class Train:
 
     init: Annotated[Path | None, otherwise("RUN", "new weights")] = None
     """Start with the weights and normaliser of this run's policy, which may be of another task or
-    recipe with the same circuit; the optimizer and the count of steps start anew."""
+    recipe with the same circuit; the optimizer and the count of steps are reset."""
 
     runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
     """Folder in which the run's folder is created."""
 
     folder: Annotated[Path | None, otherwise("RUN", "RUNS/RECIPE/DATE-SEED")] = None
-    """Train in this folder. A training of the same recipe that was interrupted there goes on from
-    its last checkpoint, and a finished one is left as it is, so the same command can be repeated
-    until the training is done."""
+    """Train in this folder. An interrupted training of the same recipe there resumes from its last
+    checkpoint, and a finished one is left unchanged, so the same command can be repeated until the
+    training is finished."""
 
     quiet: Quiet = False
     """Print a summary and problems only."""
@@ -68,14 +68,14 @@ class Train:
 class Sweep:
     """Train many runs: recipes with several seeds, or a search over ranges of their values.
 
-    A study is one folder under RUNS. Given again, the same command goes on with it: finished runs
+    A study is one folder under RUNS. Repeating the same command resumes it: finished runs
     are not repeated, and interrupted ones resume. Exit code 0: all runs finished; 1: some were
     given up; 2: the study cannot begin; 130: interrupted.
     """
 
     recipes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")]
     """Recipes, or one search file: a recipe with ranges such as {log: [1e-4, 3e-3]}, {int: [16,
-    128]}, {float: [0, 1]} or {choice: [cfc, ltc]} in the place of values."""
+    128]}, {float: [0, 1]} or {choice: [cfc, ltc]} instead of values."""
 
     seeds: Annotated[str, tyro.conf.arg(metavar="SEEDS")] = "0"
     """Seeds of every recipe or trial, such as 0-4 or 0,3,7."""
@@ -99,7 +99,7 @@ class Sweep:
     """Change keys of all recipes, such as agent.total_timesteps=1e5; values are YAML."""
 
     runs: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs")
-    """Folder in which the study's folder lies."""
+    """Folder of the study's folder."""
 
     name: Annotated[str | None, otherwise("NAME", "that of the recipes")] = None
     """Name of the study's folder."""
@@ -110,7 +110,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """Report on a study: what its recipes achieved on each task, and how sure it is.
+    """Report on a study: the returns of its recipes on each task, and their confidence.
 
     Writes results.csv, a row for each run and control rate; report.html, one page that needs no
     other file; and report.md with figures/. Runs that are still trained are reported as they are.
@@ -122,11 +122,11 @@ class Report:
     threshold: Annotated[
         tuple[str, ...], otherwise("R|TASK=R ...", "80 % of the way from random to best")
     ] = ()
-    """Return for which steps and seconds are reported, of all tasks or each, such as
+    """Return whose steps and seconds are reported, of all tasks or each, such as
     Hopper-v5=1000 HalfCheetah-v5=3000."""
 
     output: Annotated[Path | None, otherwise("DIR", "the study's folder")] = None
-    """Folder of the results; it is created if need be."""
+    """Folder of the results, created if necessary."""
 
     quiet: Quiet = False
     """Print problems only."""
@@ -134,9 +134,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Resume:
-    """Resume an interrupted training from its last checkpoint; the result is the same.
+    """Resume an interrupted training from its last checkpoint, with the same result.
 
-    What came after the checkpoint is repeated, and logged once. `--set agent.total_timesteps=2e6`
+    Steps after the checkpoint are repeated, and logged once. `--set agent.total_timesteps=2e6`
     extends a training, also a finished one. Rates that change linearly then follow the new total:
     halfway through it, they are halfway between start and end, wherever they were before.
     """
@@ -164,8 +164,8 @@ class Evaluate:
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0, or what stands
-    for one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/inverted_pendulum-ncp_ppo/20260131-120000-0; or a
+    file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
@@ -178,7 +178,7 @@ class Evaluate:
     """Seed of the episodes; for any seed, they differ from those of the training."""
 
     stress: Annotated[Path | None, otherwise("FILE", "none")] = None
-    """In the place of control rates, try what this YAML file lists: noise, dropout, delay,
+    """Instead of control rates, test the conditions in this YAML file: noise, dropout, delay,
     actuator_delay (values of each), and changes of the robot in mid-episode. Writes a CSV file and
     a figure for each of them into the run's folder `stress`."""
 
@@ -193,8 +193,8 @@ class Record:
     """Film an episode of a trained robot and its neurons, as MP4 and as animated GIF."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
-    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0; or a file
+    that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     seconds: float = 10.0
@@ -221,8 +221,8 @@ class Inspect:
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
-    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0; or a file
+    that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     episodes: Annotated[int | None, otherwise("N", "the recipe's")] = None
@@ -248,8 +248,8 @@ class Watch:
     """Show a trained robot live in MuJoCo's viewer, until its window is closed."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
-    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0; or a file
+    that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     ratio: Annotated[float | None, otherwise("RATIO", "the intervals of the training")] = None
@@ -269,15 +269,15 @@ class Pack:
     """Pack a trained policy with recipe, evaluation, film and model card into one file."""
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
-    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0; or a file
+    that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     output: Annotated[Path | None, otherwise("FILE", "the recipe's name")] = None
     """The file to write; it ends in .zip."""
 
     push: Annotated[str | None, otherwise("OWNER/NAME", "not pushed")] = None
-    """Also push it to this repository of the Hugging Face Hub, which is created if need be."""
+    """Also push it to this repository of the Hugging Face Hub, created if necessary."""
 
     private: Flag = False
     """Create that repository as a private one."""
@@ -290,7 +290,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Unpack:
-    """Unpack a policy into a run's folder after checking all of it; nothing in it is run."""
+    """Unpack a policy into a run's folder after checking all of it, without running code."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """A file that `pack` wrote, the name of an example policy, or hub:OWNER/NAME."""
@@ -304,7 +304,7 @@ class Unpack:
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes of the package, or print one, to train it or to begin one of your own."""
+    """List the recipes of the package, or print one, to train it or to start your own."""
 
     name: Annotated[str | None, tyro.conf.Positional, otherwise("NAME", "list all")] = None
     """Print this recipe as YAML, such as half_cheetah/ncp_ppo."""
@@ -314,7 +314,7 @@ class Recipes:
 
 @dataclass(frozen=True)
 class New:
-    """Write a small project of your own: a robot, its task, a recipe and a test, which all work.
+    """Write a small working project: a robot, its task, a recipe and a test.
 
     Its README has the two commands that train it and test it.
     """
@@ -331,13 +331,12 @@ class Export:
     """Export a trained policy as files for robots, which need no Python, and verify them.
 
     The folder has policy.onnx for ONNX Runtime, policy.c and policy.h in C99, policy.json with the
-    facts of the policy, its certificate, and the hashes of all files. It is written whole or not at
-    all.
+    facts of the policy, its certificate, and the hashes of all files. It is written atomically.
     """
 
     folder: RunFolder
-    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0, or what stands for
-    one: a file that `pack` wrote, hub:OWNER/NAME, or an example policy such as
+    """The folder of a run, such as runs/half_cheetah-ncp_ppo/20260131-120000-0; or a file
+    that `pack` wrote, hub:OWNER/NAME, or an example policy such as
     half_cheetah/ncp_ppo. Those are unpacked into runs/unpacked first."""
 
     format: Literal["onnx", "c", "all"] = "all"
@@ -347,12 +346,12 @@ class Export:
         Literal["int8", "int4"] | None, otherwise("{int8,int4}", "weights in single precision")
     ] = None
     """Round the weights in C to 8 or 4 bits, with a float scale for each neuron and gate. ONNX then
-    has the rounded weights as floats. The certificate is that of the rounded policy; what rounding
-    costs is measured, and stands in all files."""
+    has the rounded weights as floats. The certificate is that of the rounded policy; the effect of
+    rounding is measured, and stored in all files."""
 
     episodes: int = 8
-    """Episodes in each condition of the certificate, which says at which intervals, delays and
-    shares of lost observations the policy keeps its return; 0 leaves it out."""
+    """Episodes in each condition of the certificate, which lists the intervals, delays and
+    shares of dropped observations with which the policy keeps its return; 0 omits it."""
 
     output: Annotated[Path | None, otherwise("DIR", "the recipe's name")] = None
     """The folder to create."""
@@ -365,7 +364,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Verify:
-    """Check exported files: their hashes, and that they compute what a run's policy computes.
+    """Check exported files: their hashes, and their agreement with a run's policy.
 
     Both act on 1,000 observations at jittered intervals. Exit code 0: they agree.
     """
@@ -388,7 +387,7 @@ class Replay:
 
     Writes replay.csv, a row for each step with the recorded and the recomputed actions and the
     activity of each neuron; activity.png and actions.png; film.mp4; and, with --lesions,
-    lesions.csv. The folder is written whole or not at all.
+    lesions.csv. The folder is written atomically.
     """
 
     log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")]
@@ -404,8 +403,8 @@ class Replay:
     """Their duration."""
 
     lesions: Annotated[tuple[str, ...], otherwise("NEURON ...", "none")] = ()
-    """Neurons to hold at rest, one after the other, such as motor_0, or all: how far actions move
-    on the observations of the log."""
+    """Neurons to hold at rest, one at a time, such as motor_0, or all, to measure the change of
+    actions on the observations of the log."""
 
     output: Annotated[Path | None, otherwise("DIR", "the log's name")] = None
     """The folder to create."""
@@ -420,8 +419,8 @@ class Replay:
 class Doctor:
     """Check this installation and print remedies for problems. Exits with 0 if it can train.
 
-    With a recipe, it also says what computes its agent's updates and actions: the compiled kernels
-    or PyTorch.
+    With a recipe, it also reports whether compiled kernels or PyTorch compute its agent's updates
+    and actions.
     """
 
     recipe: Annotated[Path | None, tyro.conf.Positional, otherwise("RECIPE", "none")] = None

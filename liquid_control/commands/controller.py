@@ -15,7 +15,7 @@ from liquid_control.policies import Controller
 
 
 def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Controller:
-    """Load a trained policy to control a robot; no environment is needed, and no code is run.
+    """Load a trained policy to control a robot, without an environment and without running code.
 
     Args:
         path: a run, a file that `liquid-control pack` or `save` wrote, a checkpoint, the name of an
@@ -25,8 +25,8 @@ def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Con
     Raises:
         FileNotFoundError: there is no such file, or the run has no trained agent yet.
         CommandError: the Hub cannot be reached, or has no such policy.
-        CheckpointError: it is damaged or something else, or its agent is a class of your own; then
-            `Controller(YourAgent.load(path).policy)` is one.
+        CheckpointError: it is damaged or invalid, or its agent is a custom class; then use
+            `Controller(YourAgent.load(path).policy)`.
     """
     contents = _contents(Path(path))
     for agent in (LiquidPPO, LiquidSAC):

@@ -1,4 +1,4 @@
-"""`liquid-control doctor`: checks an installation, and names a remedy for each problem."""
+"""`liquid-control doctor`: checks an installation, and suggests a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from liquid_control.kernels import extension
 from liquid_control.recipes import build_agent, build_env, load_recipe
 
 REQUIRED = ("torch", "mujoco", "gymnasium", "stable-baselines3", "numpy", "tensorboard")
-OPTIONAL = {  # packages, and the extras that bring them
+OPTIONAL = {  # packages, and their extras
     "sb3-contrib": "contrib",
     "optuna": "sweep",
     "rliable": "sweep",
@@ -63,10 +63,10 @@ class Finding:
     """The result of one check."""
 
     name: str
-    """What was checked."""
+    """The subject of the check."""
 
     found: str
-    """What was found."""
+    """The result."""
 
     remedy: str = ""
     """How to fix a problem; empty if there is none."""
@@ -103,7 +103,7 @@ def diagnose() -> list[Finding]:
 
 
 def kernels() -> Iterator[Finding]:
-    """Yield which kernels are in use and why, which ones were built, and the compiler."""
+    """Yield the kernels in use and why, the built ones, and the compiler."""
     try:
         choice = extension.choose()
     except (ValueError, RuntimeError) as error:
@@ -155,7 +155,7 @@ def processor() -> Iterator[Finding]:
 
 
 def training(path: Path) -> Iterator[Finding]:
-    """Yield what computes the updates and the actions of a recipe's agent."""
+    """Yield the implementations of updates and actions of a recipe's agent."""
     recipe = load_recipe(path)
     env = build_env(recipe)
     try:
@@ -166,7 +166,7 @@ def training(path: Path) -> Iterator[Finding]:
 
 
 def rendering() -> Iterator[Finding]:
-    """Yield which GL back end is selected, and which ones work."""
+    """Yield the selected GL back end, and those that work."""
     with ThreadPoolExecutor() as pool:
         faults = dict(zip(BACK_ENDS, pool.map(drawing_fault, BACK_ENDS), strict=True))
     yield gl_choice(os.environ.get("MUJOCO_GL"), [name for name in faults if not faults[name]])

@@ -1,4 +1,4 @@
-"""The trained policies that come with the package, by the name of their recipe."""
+"""The trained policies in the package, by the name of their recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def names() -> list[str]:
 
 
 def find(path: Path) -> Path | None:
-    """Return the file of the example policy of a name; None if a file or no policy has it."""
+    """Return the file of a named example policy; None if the path exists or no policy has it."""
     if path.exists() or path.as_posix() not in names():
         return None
     return _folder() / path.with_suffix(SUFFIX)

@@ -58,7 +58,7 @@ def execute(arguments: Export) -> int:
     certificate, rounding, pages = None, None, {}
     trained = float(low), float(high)
     try:
-        description = describe_policy(agent.policy)  # refuses what cannot be exported
+        description = describe_policy(agent.policy)  # rejects policies that cannot be exported
         with TemporaryDirectory() as temporary:
             acting: Acting = agent.policy
             if arguments.quantize is not None:
@@ -103,7 +103,7 @@ def execute(arguments: Export) -> int:
 
 
 def cost_of_rounding(agent: LiquidPPO | LiquidSAC, rounded: CPolicy) -> dict[str, float]:
-    """Return how far rounded weights move actions, relative to their range."""
+    """Return the change of actions by rounded weights, relative to their range."""
     moments = record(agent.policy, rounded.metadata)
     exact = np.stack([*act(agent.policy, moments)])
     errors = errors_of(agent.policy.action_space, exact, run(rounded, moments))
@@ -111,7 +111,7 @@ def cost_of_rounding(agent: LiquidPPO | LiquidSAC, rounded: CPolicy) -> dict[str
 
 
 def measure(recipe: Recipe, acting: Acting, nominal: float, arguments: Export) -> Certificate:
-    """Measure the certificate, with a bar of its progress."""
+    """Measure the certificate, with a progress bar."""
     intervals = {float(each) for each in rates(recipe, nominal).values() if each != "trained"}
     intervals.add(nominal)
     delays = [share * nominal for share in DELAYS]
@@ -173,7 +173,7 @@ def load(folder: Path, trust: Trust) -> tuple[Run, Recipe, LiquidPPO | LiquidSAC
 
 
 def report(agreements: Mapping[str, Agreement], formats: tuple[str, ...]) -> None:
-    """Say how well files agree with the policy, and which could not be compared."""
+    """Print the agreement of files with the policy, and the formats that were not compared."""
     for name, found in agreements.items():
         say(
             f"{name}: differs from the policy by at most {found.error:.2g} of the actions' range "

@@ -1,7 +1,7 @@
-"""Packed policies on the Hugging Face Hub: one file in a repository, beside its card and film.
+"""Packed policies on the Hugging Face Hub: one file in a repository, with its card and film.
 
-The file holds a manifest of the hashes of all its parts, so that whoever pulls it has what was
-pushed, or an error. The card beside it is for readers, and may be changed there.
+The file has a manifest of the hashes of all its parts, so a pulled file is either the one pushed or
+an error. The card is for readers, and may be edited on the Hub.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Address:
         """Parse [hub:]OWNER/NAME[@REVISION].
 
         Raises:
-            CommandError: it is something else.
+            CommandError: the text is invalid.
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
@@ -57,7 +57,7 @@ class Address:
 def push(files: Mapping[str, bytes], address: Address, *, private: bool) -> str:
     """Write files into a repository in one commit; return the address of its page.
 
-    The repository is created if need be; `private` counts only then.
+    The repository is created if necessary; `private` applies only then.
 
     Raises:
         CommandError: huggingface_hub is missing, or the Hub cannot be reached or refuses.
@@ -79,7 +79,7 @@ def push(files: Mapping[str, bytes], address: Address, *, private: bool) -> str:
 
 
 def pull(address: Address) -> Path:
-    """Download a packed policy into the Hub's cache, if it is not there; return its path.
+    """Download a packed policy into the Hub's cache, if it is missing; return its path.
 
     Raises:
         CommandError: huggingface_hub is missing, or the Hub cannot be reached or has no such file.
@@ -87,7 +87,7 @@ def pull(address: Address) -> Path:
     hub, errors = _library()
     with _errors_name(errors, f"{address} is not pulled"):
         path = hub.hf_hub_download(repo_id=address.repo, filename=FILE, revision=address.revision)
-    return Path(path).resolve()  # the cache links to files, and links are not read
+    return Path(path).resolve()  # the cache has links to files, and links are not read
 
 
 def _library() -> tuple[Any, Any]:
@@ -102,7 +102,7 @@ def _library() -> tuple[Any, Any]:
 
 @contextmanager
 def _errors_name(errors: Any, what: str) -> Iterator[None]:
-    """Report what the Hub and the network raise as one line, with a remedy."""
+    """Report errors of the Hub and the network on one line, with a remedy."""
     refused = errors.HfHubHTTPError
     try:
         yield
@@ -112,7 +112,7 @@ def _errors_name(errors: Any, what: str) -> Iterator[None]:
             "a token",
             page=PAGE,
         ) from error
-    except (OSError, ValueError, *refused.__bases__) as error:  # a base is of the HTTP client
+    except (OSError, ValueError, *refused.__bases__) as error:  # a base class is the HTTP client's
         offline = isinstance(error, OSError) and not isinstance(error, refused)
         remedy = "; is this machine online?" if offline else ""
         raise CommandError(

@@ -74,8 +74,8 @@ def execute(arguments: Inspect) -> int:
     write_text(run.report, page)
     if lesion_results is not None:
         writer = TensorBoardWriter.in_folder(run.inspection)
-        heard = listening(recording)
-        figure = figures.listening_map(heard, recording.wiring, lesion_results.scores)
+        correlations = listening(recording)
+        figure = figures.listening_map(correlations, recording.wiring, lesion_results.scores)
         writer.figure("circuit/lesions", figure, agent.num_timesteps)
         writer.flush()
     say(f"Report: {run.report}")
@@ -83,7 +83,7 @@ def execute(arguments: Inspect) -> int:
 
 
 def learning_of(run: Run) -> tuple[Array, Array] | None:
-    """Return control steps and returns of a run's log; None if there is none that can be read."""
+    """Return control steps and returns of a run's log; None if there is no readable log."""
     try:
         log = read_log(run.folder / "progress.csv")
     except (FileError, OSError):
@@ -94,7 +94,7 @@ def learning_of(run: Run) -> tuple[Array, Array] | None:
 def lesions_of(
     arguments: Inspect, recipe: Recipe, agent: LiquidPPO | LiquidSAC, nominal: float
 ) -> Lesions | None:
-    """Measure what each neuron contributes; None if that is not wanted."""
+    """Measure the contribution of each neuron; None if disabled."""
     if not arguments.lesion_episodes:
         return None
     steps = max(round(arguments.lesion_seconds / nominal), 1)

@@ -29,7 +29,8 @@ def execute(arguments: New) -> int:
             for name, text in project(module).items():
                 (partial / name).write_text(text, "utf-8")
     except (FileExistsError, NotADirectoryError) as error:
-        raise CommandError(f"{cut(str(folder))}: {cut(str(folder.parent))} is no folder") from error
+        parent = cut(str(folder.parent))
+        raise CommandError(f"{cut(str(folder))}: {parent} is not a folder") from error
     say(f"Written: {folder}\nTrain it: cd {folder} && liquid-control train recipe.yaml")
     return 0
 
@@ -38,7 +39,7 @@ def module_name(folder: Path) -> str:
     """Return the name of the task's module, from that of the folder.
 
     Raises:
-        CommandError: It would be no name of a module, or that of another one.
+        CommandError: It is not a valid module name, or another module has it.
     """
     module = re.sub(r"[-. ]+", "_", folder.absolute().name).lower()
     if not module.isascii() or not module.isidentifier() or not module.strip("_"):
@@ -52,7 +53,7 @@ def module_name(folder: Path) -> str:
 
 
 def project(module: str) -> dict[str, str]:
-    """Return the texts of a project's files by their names, with the module's name in them."""
+    """Return the texts of a project's files by name, with the module's name filled in."""
     task = "".join(word.capitalize() for word in module.split("_"))
 
     def named(text: str) -> str:

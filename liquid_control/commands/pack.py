@@ -12,7 +12,7 @@ from liquid_control.commands.terminal import note, say
 from liquid_control.commands.trust import trust_flag
 from liquid_control.recipes import CommandError
 
-SHOWN = {".mp4", ".png"}  # what the Hub shows beside the card
+SHOWN = {".mp4", ".png"}  # shown by the Hub next to the card
 
 
 def execute(arguments: Pack) -> int:

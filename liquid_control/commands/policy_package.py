@@ -86,7 +86,7 @@ class Figures(BaseModel):
 
 
 class Results(BaseModel):
-    """The file of an evaluation. What earlier versions did not write is None."""
+    """The file of an evaluation. Fields that earlier versions did not write are None."""
 
     intervals: tuple[Figures, ...]
     trained: Figures
@@ -95,7 +95,7 @@ class Results(BaseModel):
     ratios: tuple[float, ...] | None = None
 
     def are_asked_for(self, recipe: Recipe, steps: int) -> bool:
-        """Return whether a recipe asks for them, of its agent after so many control steps."""
+        """Return whether a recipe asks for them, of its agent after `steps` control steps."""
         asked = recipe.evaluation
         pairs = (self.steps, steps), (self.seed, recipe.seed), (self.ratios, asked.ratios)
         return (
@@ -108,16 +108,16 @@ class Results(BaseModel):
 def pack(run: Run, recipe: Recipe, path: Path, source: str = "FILE") -> dict[str, bytes]:
     """Write a run's policy, recipe, evaluation, film and card into one file; return them by name.
 
-    The evaluation is the one that the recipe asks for, of the policy that is packed.
+    The evaluation is the one that the recipe asks for, of the packed policy.
 
     Args:
         run: the run.
         recipe: its recipe.
         path: of the file.
-        source: what the card says that a reader unpacks.
+        source: the argument of `unpack` in the card.
 
     Raises:
-        OSError: something cannot be read or written.
+        OSError: a file cannot be read or written.
         CheckpointError: the policy is damaged, or a file is a link.
         CommandError: an evaluation cannot be read.
     """
@@ -146,7 +146,7 @@ def unpack(path: Path, folder: Path) -> Run:
     Raises:
         FileExistsError: the folder exists.
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or something else.
+        CheckpointError: it is damaged or invalid.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder")
@@ -164,7 +164,7 @@ def holds(run: Run, path: Path) -> bool:
     """Return whether a run was unpacked from a file that `pack` wrote, after checking the file.
 
     Raises:
-        CheckpointError: it is damaged, or something else.
+        CheckpointError: it is damaged or invalid.
     """
     files, places = _opened(path), _places(run)
     return all(
@@ -174,7 +174,7 @@ def holds(run: Run, path: Path) -> bool:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a path is a file that holds a policy as `pack` writes it; it is not checked."""
+    """Whether a path is a file of a packed policy; its content is not checked."""
     try:
         with ZipFile(io.BytesIO(read_file(path))) as archive:
             return POLICY in archive.namelist()
@@ -183,11 +183,11 @@ def is_packed(path: Path) -> bool:
 
 
 def read_packed(path: Path) -> Contents:
-    """The agent in a file that `pack` wrote, after checking all of it.
+    """Return the agent in a file that `pack` wrote, after checking all of it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or something else.
+        CheckpointError: it is damaged or invalid.
     """
     policy = _opened(path)[POLICY]
     try:
@@ -197,7 +197,7 @@ def read_packed(path: Path) -> Contents:
 
 
 def _opened(path: Path) -> dict[str, bytes]:
-    """The files of a packed policy, checked against its manifest."""
+    """Return the files of a packed policy, checked against its manifest."""
     names = re.compile("|".join(map(re.escape, (*_places(Run(path)), "manifest.json"))))
     try:
         _, files = opened(unpack_zip(read_file(path), names), FORMAT, VERSION)
@@ -217,14 +217,14 @@ def card(
     *,
     plot: bool,
 ) -> str:
-    """Return a card in the form that Hugging Face reads: data in front, then text.
+    """Return a card in Hugging Face's format: metadata first, then text.
 
     Args:
         recipe: of the policy.
-        steps: control steps that it was trained for.
+        steps: control steps of its training.
         results: of its evaluation.
-        init: where its first weights came from.
-        source: what a reader unpacks.
+        init: origin of its initial weights.
+        source: the argument of `unpack`.
         plot: whether there is a plot of the results.
     """
     agent = AGENTS[recipe.agent.algorithm]
@@ -262,7 +262,7 @@ def card(
 
 
 def _training(recipe: Recipe, steps: int, init: str | None) -> str:
-    """How long a policy was trained."""
+    """Return the length of a policy's training."""
     total = recipe.agent.total_timesteps
     text = f"{steps:,} control steps"
     if steps < total:
@@ -271,7 +271,7 @@ def _training(recipe: Recipe, steps: int, init: str | None) -> str:
 
 
 def _words(interval: float | dict[str, Any] | None) -> str:
-    """A recipe's control intervals, in words that follow the word."""
+    """Return words for a recipe's control intervals, to follow "intervals"."""
     if interval is None:
         return "of nominal length"
     if isinstance(interval, dict):
@@ -280,7 +280,7 @@ def _words(interval: float | dict[str, Any] | None) -> str:
 
 
 def _kind(settings: dict[str, Any]) -> str:
-    """The kind of control intervals and its settings, some of which may be of a kind too."""
+    """Return the kind of control intervals and its settings, which may be nested."""
     words = (
         f"{key} {_kind(value) if isinstance(value, dict) else value}"
         for key, value in settings.items()
@@ -292,7 +292,7 @@ def _kind(settings: dict[str, Any]) -> str:
 def _asked_evaluation(
     run: Run, recipe: Recipe, steps: int
 ) -> tuple[Path, Results] | tuple[None, None]:
-    """The evaluation that a recipe asks for, of its agent after so many control steps."""
+    """Return the evaluation that a recipe asks for, of its agent after `steps` control steps."""
     for path in (run.evaluation, *sorted(run.evaluations.glob("[!.]*.json"), reverse=True)):
         with suppress(FileNotFoundError):
             try:
@@ -311,7 +311,7 @@ def _asked_evaluation(
 
 
 def _places(run: Run) -> dict[str, Path]:
-    """Where each member of a packed policy is unpacked to in a run."""
+    """Return the path in a run of each member of a packed policy."""
     return {
         CARD: run.folder / CARD,
         "config.yaml": run.config,
@@ -323,6 +323,6 @@ def _places(run: Run) -> dict[str, Path]:
 
 
 def _film(run: Run) -> Path | None:
-    """The newest film of a run that is whole."""
+    """Return the newest complete film of a run."""
     films = run.videos.glob("[!.]*.mp4")
     return max(films, key=lambda path: path.stat().st_mtime, default=None)

@@ -30,7 +30,7 @@ def execute(arguments: Recipes) -> int:
 
 
 def described(name: str) -> str:
-    """Return the first line of a recipe, a comment that says what it trains."""
+    """Return the first line of a recipe, a comment that describes it."""
     return text_of(name).partition("\n")[0].removeprefix("#").strip()
 
 

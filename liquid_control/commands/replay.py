@@ -143,7 +143,7 @@ def names(recipe: Recipe) -> tuple[Names, Names]:
 def lesions(
     agent: LiquidPPO | LiquidSAC, replay: Replayed, neurons: Sequence[int], *, quiet: bool
 ) -> np.ndarray:
-    """Measure how far each of some neurons moves the actions, with a bar of the progress."""
+    """Measure the influence of some neurons on the actions, with a progress bar."""
     if not neurons:
         return np.empty((0, replay.recomputed.shape[1]))
     with Progress(disable=quiet) as bars:
@@ -161,7 +161,7 @@ def lesions(
 
 
 def report(replay: Replayed, facts: Metadata) -> None:
-    """Say what the log has, and how far its actions are from those of the policy."""
+    """Print a summary of the log, and the differences of its actions from the policy's."""
     recording, errors = replay.recording, replay.errors
     say(
         f"{recording.duration:.1f} s, {recording.steps:,} steps with an observation, "

@@ -32,7 +32,7 @@ def limits_from(texts: Iterable[str]) -> dict[str, float]:
     """Return returns by task from texts such as 1000 or Hopper-v5=1000; "" stands for all tasks.
 
     Raises:
-        CommandError: One is no finite number, or a task is given twice.
+        CommandError: One is not a finite number, or a task is given twice.
     """
     limits: dict[str, float] = {}
     for text in texts:

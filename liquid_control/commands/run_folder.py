@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind."""
+"""The folder of a training run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from liquid_control.recipes import CommandError
 
 @dataclass(frozen=True)
 class Run:
-    """Where the files of one run lie; it also holds SB3's progress.csv and TensorBoard's events."""
+    """Paths of one run; its folder also has SB3's progress.csv and TensorBoard's events."""
 
     folder: Path
 
@@ -33,17 +33,17 @@ class Run:
 
     @property
     def state(self) -> Path:
-        """How far the training has come; see `run_state`."""
+        """The progress of the training; see `run_state`."""
         return self.folder / "run.json"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what was saved of the training."""
+        """The folder of the training's checkpoints."""
         return self.folder / "checkpoints"
 
     @property
     def model(self) -> Path:
-        """The model as training left it."""
+        """The model saved when the training ended."""
         return self.checkpoints / "final.zip"
 
     @property
@@ -68,12 +68,12 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """What `inspect` found, as one page."""
+        """The report of `inspect`, one page."""
         return self.folder / "report.html"
 
     @property
     def inspection(self) -> Path:
-        """The folder of TensorBoard's events of `inspect`."""
+        """The folder of TensorBoard's events from `inspect`."""
         return self.folder / "inspection"
 
 
@@ -91,14 +91,14 @@ def existing_run(folder: Path) -> Run:
         )
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
-            # A training may remove a checkpoint meanwhile.
+            # A training may remove a checkpoint in the meantime.
             if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
                 raise CommandError(f"{path} is a link or device; a run holds its files itself")
     return run
 
 
 def new_run(runs: Path, recipe: str, seed: int) -> Run:
-    """Create runs/recipe/date-time-seed; with a number behind it where that is taken."""
+    """Create runs/recipe/date-time-seed, with a number appended if that is taken."""
     names = _names(datetime.now(), f"-{seed}")
     run = Run(next(folder for each in names if _create(folder := runs / recipe / each)))
     run.checkpoints.mkdir()
@@ -106,18 +106,18 @@ def new_run(runs: Path, recipe: str, seed: int) -> Run:
 
 
 def new_evaluation(run: Run, moment: datetime) -> Path:
-    """Return a path for the results of an evaluation that no other has: evaluations/date-time."""
+    """Return a unique path for the results of an evaluation: evaluations/date-time."""
     paths = (run.evaluations / f"{name}.json" for name in _names(moment))
     return next(path for path in paths if not path.exists())
 
 
 def new_stress(run: Run, moment: datetime) -> Path:
-    """Return a folder for an evaluation under stress that no other has: stress/date-time."""
+    """Return a unique folder for an evaluation under stress: stress/date-time."""
     return next(path for name in _names(moment) if not (path := run.stress / name).exists())
 
 
 def set_aside_evaluation(run: Run) -> None:
-    """Move the evaluation at the end of the training to the others, because it goes on."""
+    """Move the evaluation at the end of a training, which continues, to the others."""
     if run.evaluation.exists():
         moment = datetime.fromtimestamp(run.evaluation.stat().st_mtime)
         path = new_evaluation(run, moment)
@@ -133,7 +133,7 @@ def plot_of(evaluation: Path) -> Path:
 
 
 def newest_model(run: Run) -> Path:
-    """Return where the newest weights of a run lie: as training left them, or in a checkpoint.
+    """Return the path of a run's newest weights: the model, or a checkpoint.
 
     Raises:
         CommandError: There are none.
@@ -148,10 +148,10 @@ def newest_model(run: Run) -> Path:
 
 
 def steps_of(model: Path) -> int:
-    """Return the control steps that a saved model was trained for.
+    """Return the control steps of a saved model's training.
 
     Raises:
-        CheckpointError: It is damaged, or says nothing of them.
+        CheckpointError: It is damaged, or does not contain them.
     """
     steps = read(model).data.get("agent", {}).get("counters", {}).get("num_timesteps")
     if type(steps) is not int or steps < 0:
@@ -160,13 +160,13 @@ def steps_of(model: Path) -> int:
 
 
 def _names(moment: datetime, suffix: str = "") -> Iterator[str]:
-    """Yield date-time-suffix, then the same with a number behind it."""
+    """Yield date-time-suffix, then the same with a number appended."""
     name = f"{moment:%Y%m%d-%H%M%S}{suffix}"
     yield from (name if number == 1 else f"{name}-{number}" for number in count(1))
 
 
 def _create(folder: Path) -> bool:
-    """Create a folder; False if it is there already."""
+    """Create a folder; False if it exists already."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -181,7 +181,7 @@ def in_use(run: Run) -> Iterator[None]:
     Raises:
         CommandError: Another process trains there.
     """
-    # A process that looks whether the lock is held holds it for a moment itself.
+    # A process that checks the lock holds it for a moment itself.
     lock = FileLock(run.folder / ".lock", timeout=0.5)
     try:
         lock.acquire()
@@ -196,5 +196,5 @@ def in_use(run: Run) -> Iterator[None]:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON for people to read, whole or not at all."""
+    """Write readable JSON atomically."""
     write_text(path, json.dumps(data, indent=2) + "\n")

@@ -33,18 +33,18 @@ from liquid_control.recipes import (
 Rate = float | Literal["trained"]
 """A fixed control interval in seconds, or the intervals of the training."""
 
-# Far above every seed of a training, so that evaluations see other episodes.
+# Far above every seed of a training, so that evaluations have other episodes.
 UNSEEN = 2**31
 
 
 def open_run(
     folder: Path, overrides: Sequence[str] = (), trust: Trust = UNTRUSTED
 ) -> tuple[Run, Recipe]:
-    """The files of a run, and its recipe with changes.
+    """Return the files of a run, and its recipe with changes.
 
     Raises:
         CommandError: there is no run, its recipe needs trust, or it was changed since the training.
-        RecipeError: its recipe cannot be used.
+        RecipeError: its recipe is invalid.
     """
     run = run_at(folder)
     data = read_recipe(run.config, overrides)
@@ -57,9 +57,9 @@ def open_run(
 
 
 def load_agent(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
-    """Build a run's agent and load its newest weights; no code comes from the file.
+    """Build a run's agent and load its newest weights, without running code from the file.
 
-    Warns if the training has not come to its end.
+    Warns if the training is not finished.
 
     Raises:
         CommandError: there is no model.
@@ -78,19 +78,19 @@ def load_agent(recipe: Recipe, run: Run, env: VecEnv) -> LiquidPPO | LiquidSAC:
 
 
 def unseen_robot(recipe: Recipe, interval: Rate = "trained") -> gym.Env:
-    """One robot, with episodes that training has not seen."""
+    """Return one robot, with episodes unseen in training."""
     return build_robot(recipe, seed=UNSEEN + recipe.seed, interval=interval)
 
 
 def unseen_robots(recipe: Recipe, count: int, interval: Rate = "trained") -> VecEnv:
-    """Several robots, with episodes that training has not seen."""
+    """Return several robots, with episodes unseen in training."""
     return build_env(recipe, num_envs=count, seed=UNSEEN + recipe.seed, interval=interval)
 
 
 def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
-    """The control intervals at which a recipe evaluates its agent, by name.
+    """Return the control intervals at which a recipe evaluates its agent, by name.
 
-    They are the nearest to the recipe's ratios that the task's physics has, and named by their true
+    They are the multiples of the physics step nearest to the recipe's ratios, named by their true
     ratio, such as "0.4x nominal".
     """
     robot = build_robot(recipe)

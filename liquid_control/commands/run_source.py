@@ -1,4 +1,4 @@
-"""What commands accept as a run: its folder, or a packed policy, which is unpacked first."""
+"""Runs as arguments of commands: a folder, or a packed policy, which is unpacked first."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def run_at(path: Path) -> Run:
 
     Args:
         path: the folder of a run; a file that `pack` wrote; the name of an example policy of the
-            package; or hub:OWNER/NAME. What is packed is unpacked into runs/unpacked, once.
+            package; or hub:OWNER/NAME. Packed policies are unpacked into runs/unpacked, once.
 
     Raises:
-        CommandError: there is no run or policy, or the folder to unpack into holds something else.
+        CommandError: there is no run or policy, or the folder to unpack into has other content.
         CheckpointError: the packed policy is damaged.
     """
     packed = packed_file(path)
@@ -44,7 +44,7 @@ def run_at(path: Path) -> Run:
 
 
 def packed_file(path: Path) -> Path | None:
-    """Return the file of a packed policy that a path, a name or an address of the Hub names.
+    """Return the file of a packed policy, given a path, a name or an address of the Hub.
 
     Raises:
         CommandError: the Hub has no such policy, or it cannot be reached.

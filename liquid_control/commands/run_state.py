@@ -1,4 +1,4 @@
-"""What a run's run.json says of its training: how far it has come, and with which recipe."""
+"""A run's run.json: the progress of its training, and its recipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAFE = re.compile(
 
 
 class RunState(BaseModel):
-    """The state of a training; `train` and `resume` write it, and no other command does."""
+    """The state of a training, which only `train` and `resume` write."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,15 +32,15 @@ class RunState(BaseModel):
     steps: NonNegativeInt
     """Control steps when this was written."""
     recipe: dict[str, JsonValue]
-    """What config.yaml said then; it is compared, and nothing is built from it."""
+    """The content of config.yaml at that time; it is only compared."""
     init: str | None = None
-    """The run that the first weights were taken from, and its control steps."""
+    """The run of the initial weights, and its control steps."""
     version: str = version("liquid-control")
     """The version of liquid_control that wrote this."""
 
 
 def write_state(run: Run, state: RunState) -> None:
-    """Write a run's state, whole or not at all."""
+    """Write a run's state atomically."""
     write_text(run.state, state.model_dump_json(indent=2) + "\n")
 
 
@@ -69,7 +69,7 @@ def derived_state(run: Run, recipe: Recipe) -> RunState:
 
 
 def check_changes(state: RunState, recipe: Recipe, run: Run) -> None:
-    """Check that a recipe is that of a run's training, but for keys that may change.
+    """Check that a recipe is that of a run's training, except for keys that may change.
 
     Raises:
         CommandError: another key differs, or `total_timesteps` is less than it was.
@@ -88,7 +88,7 @@ def check_changes(state: RunState, recipe: Recipe, run: Run) -> None:
         more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise CommandError(
             f"{run.folder} was trained with another recipe: {'; '.join(changes[:3])}{more}; "
-            "undo this, or train anew (`train`, with `--init` to keep the weights)",
+            "undo this, or train again (`train`, with `--init` to keep the weights)",
             page="how_to/resume.md",
         )
     total, new = was.get("agent.total_timesteps"), recipe.agent.total_timesteps

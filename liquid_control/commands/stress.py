@@ -31,12 +31,12 @@ MakeRobots = Callable[[Recipe], VecEnv]
 
 
 class Row(NamedTuple):
-    """A line of the table: what was tried, and what came of it.
+    """A line of the table: a test and its returns.
 
     Attributes:
         test: the key of the stress file, or the name of a change.
         value: the severity; "changed" or "not changed".
-        window: the part of the episode, "all" for the whole of it.
+        window: the part of the episode, or "all".
         unit: "return" or "return per second".
         returns: (episodes,).
     """
@@ -61,7 +61,7 @@ HEADER = ("test", "value", "window", "unit", "episodes", "mean", "low_95", "high
 
 
 class Results(NamedTuple):
-    """What one agent earns.
+    """The returns of one agent.
 
     Attributes:
         sweeps: returns (episodes,) at each value, by condition.
@@ -85,7 +85,7 @@ class Results(NamedTuple):
 def put_under_stress(
     recipe: Recipe, agent: BaseAlgorithm, stress: Stress, folder: Path, *, quiet: bool
 ) -> Results:
-    """Evaluate a robot as a stress file says; print the results, and write them into a folder."""
+    """Evaluate a robot by a stress file; print the results, and write them into a folder."""
     results = stressed(recipe, agent, stress, quiet=quiet)
     table = Table(*HEADER)
     for row in results.rows():
@@ -106,10 +106,10 @@ def stressed(
     make_robots: MakeRobots | None = None,
     quiet: bool = True,
 ) -> Results:
-    """Return what an agent earns under each condition and change of a stress file.
+    """Return an agent's returns under each condition and change of a stress file.
 
     Args:
-        recipe: of its training; its own conditions stay, but for the one that is tried.
+        recipe: of its training; its own conditions are kept, except the tested one.
         agent: an SB3 algorithm, recurrent or not.
         stress: the file.
         make_robots: from a recipe to environments with unseen episodes; the recipe's by default.
@@ -152,7 +152,7 @@ def _before_and_after(
 
 
 def write_results(folder: Path, results: Mapping[str, Results], stress: Stress, task: str) -> None:
-    """Write stress.csv, and a figure for each condition and change, of one agent or of several."""
+    """Write stress.csv, and a figure for each condition and change, of one or several agents."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("agent", *HEADER))

@@ -51,7 +51,7 @@ def execute(arguments: Sweep) -> int:
 
 
 def study_of(arguments: Sweep) -> tuple[Study, Source]:
-    """Return the study that is asked for, and the source of its jobs."""
+    """Return the requested study, and the source of its jobs."""
     overrides, seeds = tuple(chain(*arguments.overrides)), parse_seeds(arguments.seeds)
     if not arguments.recipes:
         raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
@@ -60,7 +60,7 @@ def study_of(arguments: Sweep) -> tuple[Study, Source]:
     searches = [path for path in arguments.recipes if has_ranges(path, overrides)]
     if searches:
         if len(arguments.recipes) > 1:
-            raise CommandError(f"{searches[0]} is a search; a study searches one file alone")
+            raise CommandError(f"{searches[0]} is a search; a study searches only one file")
         search = load_search(arguments.recipes[0], overrides)
         data = dict(search.data) | {"ranges": described(search)}
         study = Study.begin(folder, "search", {data["name"]: data}, seeds, command)
@@ -79,7 +79,7 @@ def study_of(arguments: Sweep) -> tuple[Study, Source]:
 
 
 def engine_of(arguments: Sweep, study: Study) -> Engine:
-    """Return the engine that is asked for."""
+    """Return the requested engine."""
     if arguments.on == "ray":
         return Ray(arguments.address)
     if arguments.on == "slurm":
@@ -116,7 +116,7 @@ def line(run: Run) -> str:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """Return a table of the runs, those under way first."""
+    """Return a table of the runs, with running ones first."""
     counts = Counter(run.state for run in runs)
     title = ", ".join(f"{count} {state}" for state, count in counts.items())
     left = [run.seconds_left for run in runs]
@@ -158,14 +158,14 @@ def duration(seconds: float) -> str:
 
 
 def summary(study: Study, runs: Sequence[Run]) -> int:
-    """Print what came of a study; return the exit code."""
+    """Print the outcome of a study; return the exit code."""
     counts = Counter(run.state for run in runs)
     for run in runs:
         if run.state == "failed":
             say(f"Given up: {line(run)}; see {run.job.folder / 'output.log'}")
     say(f"{study.folder}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     if any(run.state not in ENDED for run in runs):
-        say("Interrupted; the same command goes on with it")
+        say("Interrupted; the same command resumes it")
         return INTERRUPTED
     say(f"Report: liquid-control report {cut(str(study.folder), 500)}")
     return INCOMPLETE if counts["failed"] else 0

@@ -36,5 +36,5 @@ def say(text: str, *, markup: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """Print what the user should know to stderr, on one line."""
+    """Print a note for the user to stderr, on one line."""
     problems.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)

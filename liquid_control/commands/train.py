@@ -52,7 +52,7 @@ def execute(arguments: Train) -> int:
 
 
 def run_folder(arguments: Train, recipe: Recipe) -> Run:
-    """Return the folder to train in, which is created if need be."""
+    """Return the folder to train in, which is created if necessary."""
     try:
         if arguments.folder is None:
             return new_run(arguments.runs, recipe.name, recipe.seed)
@@ -68,10 +68,10 @@ def run_folder(arguments: Train, recipe: Recipe) -> Run:
 
 
 def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | None:
-    """Go on with the training in a folder; return its exit code, or None if none was begun there.
+    """Resume the training in a folder; return its exit code, or None if there is none.
 
     Raises:
-        CommandError: The training in the folder is of another recipe.
+        CommandError: The training in the folder has another recipe.
     """
     if not run.config.exists():
         return None
@@ -88,10 +88,10 @@ def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | No
 
 
 def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
-    """Load the newest weights of a run's policy, and nothing else; say where they come from.
+    """Load only the newest weights of a run's policy; return their origin.
 
     Raises:
-        CheckpointError: They are of another agent or circuit, or of other shapes.
+        CheckpointError: They belong to another agent or circuit, or have other shapes.
     """
     path = newest_model(run)
     other = type(agent).load(path)

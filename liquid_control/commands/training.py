@@ -1,4 +1,4 @@
-"""Carries out a training in its run folder: logs, checkpoints, and the evaluation at its end."""
+"""Runs a training in its run folder, with logs, checkpoints, and a final evaluation."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def begin(
 
 
 def go_on(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool, init: str | None) -> int:
-    """Train on from the last checkpoint of a run; return the exit code.
+    """Resume training from the last checkpoint of a run; return the exit code.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        CheckpointError: None is whole, or it holds another agent or other environments.
+        CheckpointError: None is intact, or it has another agent or other environments.
     """
     agent = AGENTS[recipe.agent.algorithm].resume(
         run.checkpoints, env, recipe.agent.device, logger=logger_of(run, quiet=quiet)

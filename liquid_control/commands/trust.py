@@ -1,4 +1,4 @@
-"""What the recipe of a run or of a policy package may import and open."""
+"""Imports and files that the recipe of a run or a policy package may use."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from liquid_control.recipes.text import cut, one_line, printable
 
 
 def check_trust(trust: Trust, data: Mapping[str, Any], source: Path) -> None:
-    """Import the user's modules, and refuse or list what else a recipe imports and opens.
+    """Import the user's modules, and reject or list a recipe's other imports and files.
 
     Args:
-        trust: What the user says of the recipe.
+        trust: The user's trust in the recipe.
         data: The keys of the recipe, not yet checked.
         source: The file of the recipe.
 
@@ -56,7 +56,7 @@ def trust_flag(recipe: Recipe) -> str:
 
 
 def search_working_directory() -> None:
-    """Find modules that the user names in the working directory, if nowhere else."""
+    """Search the user's modules in the working directory, after all other places."""
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append(str(Path.cwd()))
 

@@ -18,7 +18,7 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werr
 """Flags under which generated policies compile without a warning."""
 
 COMPILERS = ("cc", "gcc", "clang")
-"""The first one that is found is used."""
+"""The first one found is used."""
 
 MESSAGES = {
     1: "a number of the observation is not finite, or no value of its kind",
@@ -70,9 +70,9 @@ class CPolicy:
             elapsed_time: seconds; that of the first step is the nominal interval.
 
         Raises:
-            ValueError: something is not finite or out of bounds; the state is as it was.
+            ValueError: a number is not finite or out of bounds; the state is unchanged then.
         """
-        with np.errstate(over="ignore"):  # to infinity, which the policy refuses
+        with np.errstate(over="ignore"):  # to infinity, which the policy rejects
             self._observation[:] = observation
             seconds = float(np.float32(elapsed_time))
         memory, seen, action = self._pointers
@@ -88,10 +88,10 @@ def compile_c(
     """Compile policy.c to a shared library; return its path.
 
     Args:
-        source: policy.c, with policy.h beside it.
+        source: policy.c, in the same folder as policy.h.
         library: the file to write.
-        compiler: a C compiler; by default the first one that is found of cc, gcc and clang.
-        flags: for the compiler, besides those of a shared library.
+        compiler: a C compiler; by default the first one found of cc, gcc and clang.
+        flags: additional compiler flags.
 
     Raises:
         FileNotFoundError: there is no compiler.

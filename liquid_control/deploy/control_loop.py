@@ -18,12 +18,12 @@ from liquid_control.deploy.log import LogWriter
 from liquid_control.deploy.metadata import Metadata
 from liquid_control.deploy.ring import Ring, Row
 
-KEPT = 60.0  # seconds that the ring has
-ENOUGH = 10  # steps from which conditions are known
+KEPT = 60.0  # seconds in the ring
+ENOUGH = 10  # least number of steps to estimate conditions
 
 
 class Policy(Protocol):
-    """What `CPolicy` and `OnnxPolicy` have."""
+    """The interface of `CPolicy` and `OnnxPolicy`."""
 
     metadata: Metadata
 
@@ -39,16 +39,17 @@ class Policy(Protocol):
 
 
 class ControlLoop:
-    """Acts on one robot: measures the elapsed time, and copes with what the robot delivers.
+    """Acts on one robot: measures the elapsed time, and handles missing or invalid observations.
 
         with ControlLoop(CPolicy(library, metadata), log=Path("robot.mcap")) as loop:
             while running:
                 send(loop.step(read_sensors()))
                 sleep_until_next_period()
 
-    The elapsed time is the time since the previous observation. One outside of the intervals of the
-    training is clamped to them, because the policy never saw it, and counted. If an observation is
-    None, or is refused by the policy, the neurons stand still and the action is held or zero.
+    The elapsed time is the time since the previous observation. One outside the intervals of the
+    training is clamped to them, because it did not occur in training, and counted. If an
+    observation is None, or the policy rejects it, the state does not change and the action is held
+    or zero.
 
     Args:
         policy: the exported policy.
@@ -58,11 +59,11 @@ class ControlLoop:
         clock: seconds that never run backwards.
 
     Attributes:
-        ring: of the last minute; `Ring` says what it has.
-        events: how often each of these happened: "missing" (no observation), "refused" (one was not
-            finite, or the arithmetic overflowed), "short" and "long" (intervals outside of those of
-            the training), and "interval", "delay" and "dropout", conditions that left the box of
-            the certificate, each with a warning.
+        ring: the last minute; see `Ring`.
+        events: counts of "missing" (no observation), "refused" (one was not finite, or the
+            arithmetic overflowed), "short" and "long" (intervals outside those of the training),
+            and "interval", "delay" and "dropout", conditions that left the box of the certificate,
+            each with a warning.
 
     Raises:
         ValueError: `missing` is something else.
@@ -104,7 +105,7 @@ class ControlLoop:
 
         Args:
             observation: raw numbers of all parts, (observation_size,); None if there is none.
-            measured_at: when it was measured, in seconds of the clock, if the robot says so.
+            measured_at: time of the measurement, in seconds of the clock, if known.
 
         Raises:
             ValueError: the observation has another size.
@@ -157,7 +158,7 @@ class ControlLoop:
         return self._facts.nominal_interval if self._observed is None else now - self._observed
 
     def _act(self, observation: NDArray[Any], elapsed: float) -> bool:
-        """Act on an observation; return whether the policy took it."""
+        """Act on an observation; return whether the policy accepted it."""
         within = elapsed
         if self._facts.is_timed and self._observed is not None:
             within = self._facts.clamped(elapsed)
@@ -189,7 +190,7 @@ class ControlLoop:
 
 
 def _resting_action(facts: Metadata) -> NDArray[np.float32]:
-    """Return zero, or the bound that is nearest to it."""
+    """Return zero, or the bound nearest to it."""
     rest = np.zeros(facts.action_size, np.float32)
     if facts.action["kind"] == "box":
         rest = np.clip(rest, facts.action["low"], facts.action["high"]).astype(np.float32)

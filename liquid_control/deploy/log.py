@@ -22,7 +22,7 @@ from liquid_control.deploy.ring import NUMBERS, Row
 
 TOPIC = "/step"
 FACTS = "liquid_control"
-MOST = 10_000  # rows that wait for the disk; further ones are dropped
+MOST = 10_000  # queued rows; further ones are dropped
 VECTORS = Row._fields[NUMBERS:]
 FLAGS = ("acted", "starts")
 KINDS: dict[str, Any] = {
@@ -76,7 +76,7 @@ class LogWriter:
         self._thread.start()
 
     def write(self, row: Row) -> None:
-        """Write a row soon.
+        """Queue a row for writing.
 
         Raises:
             OSError: an earlier row could not be written.
@@ -90,7 +90,7 @@ class LogWriter:
         self._rows.put(row._replace(**vectors))
 
     def close(self) -> None:
-        """Write what waits, and finish the file.
+        """Write the queued rows, and finish the file.
 
         Raises:
             OSError: a row could not be written.
@@ -116,12 +116,12 @@ class LogWriter:
 
 
 def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
-    """Return the facts of the policy in a log, and its rows by their names in `Row`.
+    """Return the facts of the policy in a log, and its columns by their names in `Row`.
 
     Raises:
         ImportError: mcap is missing.
         OSError: the file cannot be opened.
-        ValueError: it is no log of a control loop.
+        ValueError: it is not a log of a control loop.
     """
     from mcap.exceptions import McapError
     from mcap.reader import make_reader
@@ -133,20 +133,20 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
             texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
         except (McapError, OSError, UnicodeDecodeError, struct.error, zlib.error) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
-            raise ValueError(f"{path} is no MCAP file, or not a whole one: {reason}") from error
+            raise ValueError(f"{path} is not a complete MCAP file: {reason}") from error
     if not messages or not texts:
-        raise ValueError(f"{path} is no log of a control loop: it has no steps")
+        raise ValueError(f"{path} is not a log of a control loop: it has no steps")
     try:
         facts = Metadata.from_json(texts[0]["policy"])
         rows = [json.loads(each) for each in messages]
         columns = {name: np.array([row[name] for row in rows], KINDS[name]) for name in KINDS}
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no log of a control loop: {error}") from error
+        raise ValueError(f"{path} is not a log of a control loop: {error}") from error
     sizes = (facts.observation_size, facts.action_size, facts.state_size)
     for name, size in zip(VECTORS, sizes, strict=True):
         if columns[name].shape != (len(rows), size):
             raise ValueError(
-                f"{path} is no log of its policy: it has no {size} numbers of {name} in each step"
+                f"{path} is not a log of its policy: a step needs {size} numbers of {name}"
             )
     return facts, columns
 
@@ -156,7 +156,7 @@ def _json(row: Row) -> bytes:
         name: getattr(row, name) for name in Row._fields if name not in VECTORS
     }
     for name in VECTORS:
-        # NaN is no JSON; a missing number is null.
+        # NaN is not valid JSON; a missing number is null.
         values = getattr(row, name).astype(float).tolist()
         fields[name] = [value if value == value else None for value in values]
     return json.dumps(fields, allow_nan=False).encode()

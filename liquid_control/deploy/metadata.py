@@ -1,4 +1,4 @@
-"""What an exported policy says about itself, as data."""
+"""The metadata of an exported policy."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Metadata:
-    """Facts of an exported policy, which its files carry.
+    """Facts of an exported policy, stored in its files.
 
     Attributes:
         task: its name.
         neurons: name of the neurons, such as "cfc".
         neuron_names: of the first numbers of the state.
-        observation: its parts in order, each with name, kind, shape and sizes, and, where they are
-            known, element_names and units of its numbers.
+        observation: its parts in order, each with name, kind, shape and sizes, and, where known,
+            element_names and units of its numbers.
         action: kind, shape, sizes, low and high, and likewise element_names and units.
         state_size: numbers in the state; zeros begin an episode.
         motor_size: numbers in the motor activity.
-        noise: numbers of noise that each step takes, and their kind.
+        noise: number of noise inputs of each step, and their kind.
         nominal_interval: seconds.
         is_timed: whether the policy takes the elapsed time.
         shortest: elapsed times must be longer, in seconds.
         longest: elapsed times must be shorter, in seconds; None for no bound.
         trained_interval: shortest and longest interval of the training, in seconds.
         recipe_sha256: hash of the recipe.
-        versions: of what made the export.
-        certificate: in which conditions the policy keeps its return, if it was measured.
-        joint_names: that actions drive, as the simulated robot has them, where that is known.
+        versions: of the software that made the export.
+        certificate: conditions in which the policy keeps its return, if measured.
+        joint_names: the driven joints of the simulated robot, where known.
         policy_sha256: hash of the policy's weights, before they were rounded to `weights`.
-        weights: how the file has them: "float32", "int8" or "int4".
-        rounding: what rounding weights costs: "error", the largest of any action relative to its
+        weights: their kind in the file: "float32", "int8" or "int4".
+        rounding: effects of rounding weights: "error", the largest of any action relative to its
             range, "mean_error", and, if measured, the nominal "return" and "float_return".
     """
 
@@ -61,16 +61,16 @@ class Metadata:
 
     @property
     def observation_size(self) -> int:
-        """How many numbers an observation has."""
+        """Number of entries of an observation."""
         return sum(math.prod(part["shape"]) for part in self.observation)
 
     @property
     def action_size(self) -> int:
-        """How many numbers an action has."""
+        """Number of entries of an action."""
         return math.prod(self.action["shape"])
 
     def clamped(self, elapsed_time: float) -> float:
-        """Return seconds within the intervals of the training, which the policy gets."""
+        """Return an elapsed time clamped to the intervals of the training."""
         low, high = self.trained_interval
         return min(max(elapsed_time, low), high)
 
@@ -80,10 +80,10 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
-        """Read what `to_json` wrote.
+        """Read the facts that `to_json` wrote.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is invalid.
         """
         try:
             content = json.loads(text)

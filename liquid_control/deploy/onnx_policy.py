@@ -40,7 +40,7 @@ class OnnxPolicy:
             raise ValueError(f"{path!r} has no property {FACTS!r}; export it with liquid-control")
         self.metadata = Metadata.from_json(text)
         self.motor: NDArray[np.float32] = np.zeros(self.metadata.motor_size, np.float32)
-        facts = self.metadata  # and what each step needs of them
+        facts = self.metadata  # and the values for each step
         self._size, self._shortest = facts.observation_size, facts.shortest
         self._longest = np.inf if facts.longest is None else facts.longest
         self._sizes = [math.prod(part["shape"]) for part in facts.observation]
@@ -65,9 +65,9 @@ class OnnxPolicy:
         """Return the action (action_size,) for an observation (observation_size,) of raw numbers.
 
         Raises:
-            ValueError: something is not finite or out of bounds; the state is as it was.
+            ValueError: a number is not finite or out of bounds; the state is unchanged then.
         """
-        with np.errstate(over="ignore"):  # to infinity, which is refused
+        with np.errstate(over="ignore"):  # to infinity, which is rejected
             numbers = np.asarray(observation, np.float32).ravel()
             seconds = np.float32(elapsed_time)
         if len(numbers) != self._size or not np.isfinite(numbers).all():

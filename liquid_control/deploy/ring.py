@@ -16,10 +16,10 @@ class Row(NamedTuple):
         elapsed: seconds since the previous observation, not clamped.
         latency: seconds that the step took.
         delay: seconds since the observation was measured; 0 if that is unknown.
-        acted: whether the policy took an observation.
-        starts: whether it had taken none before in its episode.
+        acted: whether the policy accepted an observation.
+        starts: whether it was the first one of its episode.
         observation: raw numbers; NaN if there was none.
-        action: that was returned.
+        action: the returned action.
         state: of the policy, after the step.
     """
 
@@ -38,17 +38,17 @@ NUMBERS = Row._fields.index("observation")  # fields of a row before its vectors
 
 
 class Ring:
-    """The last rows, and their mean conditions, which cost the same however many rows there are.
+    """The last rows, and their mean conditions, at a cost that does not depend on their number.
 
     Args:
-        rows: how many are kept.
-        observation: numbers of an observation.
-        action: numbers of an action.
-        state: numbers of the state.
+        rows: capacity.
+        observation: size of an observation.
+        action: size of an action.
+        state: size of the state.
     """
 
     def __init__(self, rows: int, observation: int, action: int, state: int) -> None:
-        # `full` writes all of it, so that no step waits for memory; `zeros` only reserves it.
+        # `full` writes all of it, so no step waits for memory; `zeros` only reserves it.
         # The last two numbers are the time since the last step, and whether there was one.
         self._numbers = np.full((rows, NUMBERS + 2), 0.0)
         self._vectors = [
@@ -62,7 +62,7 @@ class Ring:
         return self._count
 
     def append(self, row: Row) -> None:
-        """Put a row in the place of the oldest one."""
+        """Replace the oldest row."""
         index = self._next
         self._sums -= self._numbers[index]
         self._numbers[index] = *row[:NUMBERS], *self._gap(row)
@@ -84,7 +84,7 @@ class Ring:
     def conditions(self) -> dict[str, float]:
         """Return mean control interval and delay in seconds, and the share of lost observations.
 
-        A control interval lasts from one step to the next, whether it got an observation or not.
+        A control interval lasts from one step to the next, with or without an observation.
         """
         _, elapsed, _, delay, acted, _, gaps, gap_count = self._sums
         return {

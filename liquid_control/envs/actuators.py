@@ -1,7 +1,7 @@
-"""What actuators do to commands: delays, and limits of how fast they can follow.
+"""Effects of actuators on commands: delays, and rate limits.
 
-An actuator is frozen data. `Actuation` holds the commands of many simulations that are on their
-way, or of one. The batched physics follows them in C (`_hold.c`), `Actuation.advance` in Python.
+An actuator is frozen data. `Actuation` holds the pending commands of one or many simulations. The
+batched physics applies them in C (`_hold.c`), `Actuation.advance` in Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Counts: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RateLimit(Part):
-    """Lets what the actuators do follow the commands by at most `rate` units per second.
+    """Limits the change of the actuators' output to `rate` units per second.
 
     The units are those of the action space. An episode starts from zero, or the bound nearest to
     it. The limit acts at every physics step.
@@ -47,10 +47,10 @@ ACTUATORS: dict[str, type[Actuator]] = {each.kind: each for each in (Delay, Rate
 
 
 class Actuation:
-    """The actuators of many simulations, in order, and the commands on their way to them.
+    """The actuators of many simulations, in order, and their pending commands.
 
-    A delay and a limit that starts from rest give the same in either order, bit for bit. So all
-    delays come first, as one, and then the limits in their order.
+    A delay and a limit that starts from rest give the same result in either order, bit for bit. So
+    all delays are applied first, as one, and then the limits in their order.
 
     Args:
         actuators: The actuators.
@@ -64,10 +64,10 @@ class Actuation:
         delay: Physics steps until a command takes effect, (num_envs,).
         commands: The last ones of each simulation, a ring, (num_envs, slots, controls).
         issued: Physics steps since the reset at which each was given, (num_envs, slots).
-        latest: How many commands each simulation was given in the episode, (num_envs,).
-        current: The command that is in effect, (num_envs,), counted as `latest`; 0 is that of rest.
-        levels: Where each limit has come to, (num_envs, limits, controls).
-        drawn: What was drawn for the episodes under way, (num_envs,) each, by name.
+        latest: Number of commands in each simulation's episode, (num_envs,).
+        current: The command in effect, (num_envs,), counted as `latest`; 0 is that of rest.
+        levels: The output of each limit, (num_envs, limits, controls).
+        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
         memory: The arrays that later steps depend on.
     """
 
@@ -114,7 +114,7 @@ class Actuation:
         }
 
     def draw(self, which: Sequence[int], episodes: Sequence[Episode]) -> None:
-        """Draw the delays of episodes that begin in some simulations, or go on."""
+        """Draw the delays of episodes that begin or resume in some simulations."""
         for position, (actuator, stream, seconds) in enumerate(self._delays):
             for index, episode in zip(which, episodes, strict=True):
                 shift = actuator.draw(episode.stream(stream), self._timestep)
@@ -136,7 +136,7 @@ class Actuation:
         self.latest += 1
 
     def advance(self, index: int, now: int) -> Array:
-        """Return what the actuators of a simulation do in a physics step, (controls,)."""
+        """Return the actuators' output of a simulation in a physics step, (controls,)."""
         slots, current = self.issued.shape[1], self.current.item(index)
         due = now - self.delay.item(index)
         while current < self.latest[index] and self.issued[index, (current + 1) % slots] <= due:
@@ -149,7 +149,7 @@ class Actuation:
         return control.copy()
 
     def check(self, state: Mapping[str, NDArray[Any]], tick: Counts, now: Counts) -> None:
-        """Raise a ValueError if a memory could not be that of simulations at these times."""
+        """Raise a ValueError if a memory is impossible for simulations at these times."""
         if self.is_idle:
             return
         latest, current = state["actuators.latest"], state["actuators.current"]

@@ -25,8 +25,8 @@ def declared_arguments(task: str) -> Mapping[str, Any]:
     `xml_file`, may open files or windows.
 
     Args:
-        task: A name as in `make`. A module in front of it is ignored, so that its tasks are known
-            only once it was imported.
+        task: A name as in `make`. A module in front of it is ignored, so its tasks are known only
+            after its import.
     """
     arguments: dict[str, Any] = {"max_episode_steps": EpisodeSteps}
     if kind := _task_class(task.rpartition(":")[2]):
@@ -37,7 +37,7 @@ def declared_arguments(task: str) -> Mapping[str, Any]:
 
 
 def _is_numeric(hint: Any) -> bool:
-    """Return whether a type is made of numbers, None and tuples."""
+    """Return whether a type consists of numbers, None and tuples."""
     if parts := get_args(hint):
         return all(map(_is_numeric, parts))
     return hint in {bool, float, int, NoneType, Ellipsis}

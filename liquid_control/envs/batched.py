@@ -282,10 +282,10 @@ class BatchedVecEnv(VecEnv):
         }
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return all that the steps to come depend on, for `load_state_dict`.
+        """Return the state on which later steps depend, for `load_state_dict`.
 
-        What is not of one size is JSON, as bytes: generators, and of what `set_attr` has noted that
-        which JSON can hold.
+        State of variable size is JSON, as bytes: generators, and attributes set with `set_attr`
+        that JSON can hold.
 
         Raises:
             ResetNeeded: Before the first `reset`.
@@ -307,11 +307,11 @@ class BatchedVecEnv(VecEnv):
         return arrays | {_NOTES: text, _AGE: np.array(max(0.0, time.time() - self._created))}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on where another env, made with the same arguments, returned its `state_dict`.
+        """Continue from the `state_dict` of another env that was made with the same arguments.
 
         Raises:
             ValueError: If that env was made for another task, model or number of envs, or if it
-                could never have come to this state; nothing is changed then.
+                could never have reached this state; nothing is changed then.
         """
         arrays = dict(state)
         try:
@@ -337,7 +337,7 @@ class BatchedVecEnv(VecEnv):
             or diverged < 0
             or not 0 <= seconds < 1e10
         ):
-            raise ValueError("the notes of the saved envs are not those of so many envs")
+            raise ValueError(f"the notes of the saved envs are not valid for {self.num_envs} envs")
         for name, array in memory.items():
             array[...] = arrays[name]
         if self._situation is not None:
@@ -383,11 +383,11 @@ class BatchedVecEnv(VecEnv):
         }
 
     def _past(self) -> dict[str, NDArray[Any]]:
-        """Return what the conditions remember of the episodes under way."""
+        """Return the state of the conditions in the current episodes."""
         return {} if self._situation is None else self._situation.state_dict()
 
     def _advance(self, actions: NDArray[Any], substeps: NDArray[np.int32]) -> NDArray[np.intp]:
-        """Simulate physics steps and the events between them; return who became unstable."""
+        """Simulate physics steps and events between them; return the indices of unstable ones."""
         physics, situation = self.physics, self._situation
         if situation is None:
             return physics.step(actions, substeps)
@@ -418,7 +418,7 @@ class BatchedVecEnv(VecEnv):
         return unstable
 
     def _note_pushes(self, now: NDArray[np.int64]) -> None:
-        """Note who was pushed in a control step that ended after so many physics steps."""
+        """Note the simulations that were pushed in the control step that ended at `now`."""
         if self._situation is None or not self._situation.timeline.past.size:
             return
         timeline = self._situation.timeline
@@ -429,7 +429,7 @@ class BatchedVecEnv(VecEnv):
         self._pushed = times.copy()
 
     def _observations(self, intervals: NDArray[np.int32]) -> Observations:
-        """Return what is seen after a step that lasted so many substeps, as new arrays."""
+        """Return observations after a step of these numbers of substeps, as new arrays."""
         situation, now = self._situation, self._substeps_since_reset
         if situation is None:
             seconds = intervals * self._timestep
@@ -438,9 +438,9 @@ class BatchedVecEnv(VecEnv):
                 "elapsed_time": seconds.astype(np.float32)[:, None],
             }
         which, sensing = self._all, situation.sensing
-        is_late, tells_all = sensing.longest_delay > 0, self._privileged in ("full", "all")
+        is_late, shows_full = sensing.longest_delay > 0, self._privileged in ("full", "all")
         full = seen = np.empty((self.num_envs, 0))
-        if tells_all or not is_late:
+        if shows_full or not is_late:
             full = seen = self._observe(self.physics.simulations)
         if is_late:
             seen = self._observe(self.physics.earlier(sensing.measured(which, now)))
@@ -461,7 +461,7 @@ class BatchedVecEnv(VecEnv):
         return observations | self._known(which, full)
 
     def _known(self, which: NDArray[np.intp], full: NDArray[Any]) -> Observations:
-        """Return what only critics and teachers observe, given full observations, (which, ...)."""
+        """Return the privileged key, given full observations (which, ...); empty without one."""
         if self._privileged is None or self._situation is None:
             return {}
         shown = [] if self._privileged == "drawn" else [full]
@@ -528,7 +528,7 @@ class BatchedVecEnv(VecEnv):
         self._returns[which] = 0.0
 
     def _embody(self, which: NDArray[np.intp]) -> None:
-        """Give simulations the bodies that were drawn for them, and note what was drawn."""
+        """Give simulations the bodies drawn for them, and note the drawn numbers."""
         assert self._situation is not None
         if self._situation.bodies.fields:
             self.physics.embody(which)
@@ -627,7 +627,7 @@ class BatchedVecEnv(VecEnv):
 
 
 def _situation(env: gym.Env[Any, Any], num_envs: int) -> Situation | None:
-    """Return the conditions of so many simulations, as those of one env, or None."""
+    """Return the conditions of one env for `num_envs` simulations, or None."""
     for layer in layers(env):
         if isinstance(layer, Conditioned):
             return layer.situation(num_envs)
@@ -643,7 +643,7 @@ def _is_json(item: tuple[str, Any]) -> bool:
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:
-    """Return a generator of that state."""
+    """Return a generator with this state."""
     generator = np.random.Generator(np.random.PCG64())
     generator.bit_generator.state = state
     return generator

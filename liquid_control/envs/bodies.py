@@ -1,4 +1,4 @@
-"""Robots whose bodies are not those of the model: factors of its values, drawn for each episode."""
+"""Randomisation of robots' bodies: factors of a model's values, drawn for each episode."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ Array: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factored(Part):
-    """Factors that multiply values of the model; each of them may be left out.
+    """Factors that multiply values of the model; each may be omitted.
 
-    A factor is a number or a range (low, high). A mapping from names has a factor for each part of
-    the robot that is named, and leaves the others as they are; any other factor is one for all
-    parts.
+    A factor is a number or a range (low, high). A mapping has a factor for each named part of the
+    robot and leaves the others unchanged; any other factor applies to all parts.
 
     Attributes:
         mass: Of bodies, by name; their inertia is multiplied as well.
@@ -64,12 +63,12 @@ class Randomize(Factored):
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a factor multiplies.
+    """A quantity that a factor multiplies.
 
     Attributes:
         fields: The fields of MjModel; its first axis counts elements.
         element: The kind of elements that have names, or "" for none.
-        derived: Whether other constants of the model follow from it.
+        derived: Whether other constants of the model depend on it.
     """
 
     fields: tuple[str, ...]
@@ -88,16 +87,16 @@ _PAIRS = "pair_friction"  # multiplied where all frictions are
 
 
 class Bodies:
-    """The factors of many simulations of a model, and the values that follow from them.
+    """The factors of many simulations of a model, and the resulting values.
 
     Args:
-        model: The MjModel, whose present values are multiplied.
-        parts: What may change, for the episode or within it.
+        model: The MjModel, whose current values are multiplied.
+        parts: The factors that may change, for the episode or within it.
         num_envs: Number of simulations.
 
     Attributes:
         factors: Of every element, (num_envs, elements), of each quantity that may change.
-        derived: Whether constants of the model have to be computed anew.
+        derived: Whether constants of the model have to be recomputed.
 
     Raises:
         ValueError: If a name is unknown, or an actuator has no gain that can be multiplied.
@@ -150,7 +149,7 @@ class Bodies:
         return np.array(found)
 
     def of(self, index: int, field: str) -> Array:
-        """Return the values of a field in a simulation, of the shape that MjModel has."""
+        """Return the values of a field in a simulation, of the same shape as in MjModel."""
         base = self._base[field]
         quantity = next(name for name in self.quantities if field in _fields(name))
         factor = self.factors[quantity][index]
@@ -160,7 +159,7 @@ class Bodies:
         return product
 
     def _pairs(self, factor: Array) -> Array:
-        """Return the factor of each pair of geoms, the larger one of both."""
+        """Return the factor of each pair of geoms, the larger of the two."""
         model = self._model
         larger: Array = np.maximum(factor[model.pair_geom1], factor[model.pair_geom2])
         return larger
@@ -171,11 +170,11 @@ class Drawing:
 
     Args:
         part: The ranges.
-        bodies: Where the factors go.
+        bodies: Stores the factors.
         num_envs: Number of simulations.
 
     Attributes:
-        drawn: The factors of the episodes under way, (num_envs,) each, by name.
+        drawn: The factors of the current episodes, (num_envs,) each, by name.
     """
 
     def __init__(self, part: Randomize, bodies: Bodies, num_envs: int) -> None:
@@ -201,7 +200,7 @@ class Drawing:
 
 
 def values(model: Any, field: str) -> Array:
-    """Return a field of MjModel, with an axis of elements in front; not copied."""
+    """Return a field of MjModel with a leading axis of elements, not copied."""
     array: Array
     if field.startswith("opt."):
         array = getattr(model.opt, field.removeprefix("opt."))[None]
@@ -211,7 +210,7 @@ def values(model: Any, field: str) -> Array:
 
 
 def apply(model: Any, bodies: Bodies, index: int, scratch: Any) -> None:
-    """Write the values of a simulation to a model; `scratch` is any MjData of it, which changes."""
+    """Write the values of a simulation to a model; `scratch`, an MjData of it, is overwritten."""
     for field in bodies.fields:
         values(model, field)[...] = bodies.of(index, field)
     if bodies.derived:
@@ -237,7 +236,7 @@ def _driven(model: Any, actuator: int) -> str:
 
 
 def _check_gains(model: Any) -> None:
-    """Refuse actuators whose gain is no factor of their force."""
+    """Reject actuators whose gain is not a factor of their force."""
     linear = {mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtGain.mjGAIN_AFFINE}
     affine = {mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE}
     for index in range(model.nu):
@@ -245,8 +244,8 @@ def _check_gains(model: Any) -> None:
         if mujoco.mjtGain(gain) not in linear or mujoco.mjtBias(bias) not in affine:
             name = model.actuator(index).name or f"actuator {index}"
             raise ValueError(
-                f"gain: the force of {name!r} is no multiple of a gain, as that of a muscle; leave "
-                f"gain out"
+                f"gain: the force of {name!r} is not a multiple of a gain, such as a muscle's; "
+                f"leave gain out"
             )
 
 

@@ -19,15 +19,15 @@ _LONG = 10.0  # seconds; no robot is controlled at a longer interval
 
 
 def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
-    """Check that an env may be controlled at any rate, and raise an error that says why not.
+    """Check that an env can be controlled at any rate, and raise an error otherwise.
 
     It has to pass Gymnasium's `check_env`, and follow the protocol of `StepFor` or be a MujocoEnv.
-    Then episodes with the same seed and actions are compared at several rates. What a control step
-    of the nominal interval leads to has to be, within `tolerance`, what steps of single physics
-    steps with the same action lead to: the observation, relative to its change, and the reward.
+    Then episodes with the same seed and actions are compared at several rates. A control step of
+    the nominal interval has to give, within `tolerance`, the same observation, relative to its
+    change, and the same reward as steps of single physics steps with the same action.
 
     Args:
-        env: The name of a task, or an env; it is reset, and given back to its own rate.
+        env: The name of a task, or an env; it is reset, and its own rate is restored.
         tolerance: A share of the change of an observation, and of a reward.
 
     Raises:
@@ -39,13 +39,13 @@ def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
     if not isinstance(robot, MujocoEnv) and not follows_protocol(robot):
         raise TypeError(
             f"{type(robot).__name__} has no nominal_interval with step_for(action, seconds) or "
-            f"substep(action), and is no MujocoEnv; see envs.StepFor"
+            f"substep(action), and is not a MujocoEnv; see envs.StepFor"
         )
     check_gymnasium(robot, skip_render_check=True)
     rate = next((layer for layer in layers(stack) if isinstance(layer, VariableRate)), None)
     rate = rate or VariableRate(stack)
     if rate.chosen is not None:
-        raise ValueError("check the env with another interval than Chosen, such as None")
+        raise ValueError("check the env with an interval other than Chosen, such as None")
     kept = rate.interval
     try:
         _check(rate, type(robot).__name__, tolerance)
@@ -75,8 +75,8 @@ def _check(rate: VariableRate, name: str, tolerance: float) -> None:
     if (error := whole.difference(parts)) > tolerance:
         raise ValueError(
             f"the observations of {name} differ by {error:.0%} of their change between a step of "
-            f"{nominal:g} s and steps of {timestep:g} s; an action must be held for the seconds "
-            f"asked for, in a simulation of small steps"
+            f"{nominal:g} s and steps of {timestep:g} s; an action must be held for the requested "
+            f"seconds, in a simulation of small steps"
         )
     scale = max(np.abs(whole.rewards).max(), np.abs(parts.rewards).max())
     if scale and (error := np.abs(whole.rewards - parts.rewards).max() / scale) > tolerance:
@@ -132,7 +132,7 @@ class _Episode:
                 ended = terminated or truncated
                 if ended:
                     break
-            if ended and rewards:  # the last step may be shorter in pieces
+            if ended and rewards:  # the last step may be shorter when split
                 break
             observations.append(_vector(observation))
             rewards.append(total)

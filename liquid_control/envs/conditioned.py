@@ -24,11 +24,11 @@ _ONE = np.zeros(1, np.int64)  # the index of the only simulation
 
 
 class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructorArgs):
-    """Lets sensors distort observations, actuators distort actions, and the robot's body change.
+    """Applies sensors to observations, actuators to actions, and changes to the robot's body.
 
-    What the conditions draw is in `info["drawn"]`, by name, and does not change what the task
-    draws: its initial states and intervals are those without conditions. The action that the reward
-    is computed from is the command, except where a task reads the controls of the simulation.
+    The values that the conditions draw are in `info["drawn"]`, by name. They do not affect the
+    task's own draws: initial states and intervals are those without conditions. The reward is
+    computed from the command, except where a task reads the controls of the simulation.
     `info["elapsed_time"]` remains the seconds since the last control step where the `elapsed_time`
     of an observation is not, see `Dropout`.
 
@@ -67,7 +67,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         self._situation = self.situation(1)
         sensing = self._situation.sensing
         self._scratch = mujoco.MjData(self._model) if self._situation.bodies.fields else None
-        # The observations at the last physics steps, of which late sensors show one.
+        # The observations at the last physics steps, from which delayed sensors return one.
         length = sensing.longest_delay + 1 if sensing.longest_delay else 0
         self._past = np.zeros((length, space.shape[0]))
         self._tick = self._now = self._step = 0
@@ -93,7 +93,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
                 self._simulate_in(robot)
 
     def situation(self, num_envs: int) -> Situation:
-        """Return these conditions for so many simulations of the task."""
+        """Return these conditions for `num_envs` simulations of the task."""
         rate = self._rate
         return Situation(
             self.conditions,
@@ -136,7 +136,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
     def step(
         self, action: Any
     ) -> tuple[TimedObservation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Give a command for the next interval, and return what the sensors show after it."""
+        """Give a command for the next interval, and return the sensors' observation after it."""
         situation, before = self._situation, self._now
         if not situation.actuation.is_idle:
             controls = np.asarray(self._rate.controls(action))
@@ -157,16 +157,16 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         return observation, reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return what the conditions of the episode under way remember."""
+        """Return the state of the conditions in the current episode."""
         state = {name: array.copy() for name, array in self._situation.state_dict().items()}
-        clock = {"tick": np.array(self._tick), "now": np.array(self._now)}
-        return state | {"past": self._past.copy()} | clock
+        counts = {"tick": np.array(self._tick), "now": np.array(self._now)}
+        return state | {"past": self._past.copy()} | counts
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where `state_dict` was called.
+        """Restore the state that `state_dict` returned.
 
         Raises:
-            ValueError: If the state is none of these conditions; nothing is changed then.
+            ValueError: If the state does not fit these conditions; nothing is changed then.
         """
         mine = {name: (array.shape, array.dtype) for name, array in self.state_dict().items()}
         theirs = {name: (array.shape, array.dtype) for name, array in state.items()}
@@ -186,7 +186,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         self._embody()
 
     def _inform(self, observation: TimedObservation, info: dict[str, Any]) -> None:
-        """Add what was drawn to an info, and the key `privileged` to an observation."""
+        """Add the drawn values to an info, and the key `privileged` to an observation."""
         if self._situation.drawn:
             info["drawn"] = self._situation.info(0)
         privileged = self.conditions.privileged
@@ -206,7 +206,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         return full
 
     def commands(self, action: Any, substeps: int) -> Iterator[Any]:
-        """Yield what the actuators do in each physics step of a control step; for `StepFor`."""
+        """Yield the actuators' output in each physics step of a control step; for `StepFor`."""
         actuation, like = self._situation.actuation, np.asarray(action)
         for now in range(self._now, self._now + substeps):
             self._step = now
@@ -218,18 +218,18 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             self._past[(self._step + 1) % len(self._past)] = self._shown(observation)
 
     def _shown(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """Return what the wrappers inside show of an observation."""
+        """Return an observation as the inner wrappers transform it."""
         for view in self._views:
             observation = view(observation)
         return np.asarray(observation, np.float64)
 
     def _simulate_in(self, robot: MujocoEnv) -> None:
-        """Let a task call `_simulate` for the physics steps of its control step."""
+        """Make a task call `_simulate` for the physics steps of its control step."""
 
         def simulate(ctrl: NDArray[Any], n_frames: int) -> None:
             self._simulate(ctrl, n_frames)
 
-        simulate.stateless = True  # type: ignore[attr-defined]  # what it remembers is in here
+        simulate.stateless = True  # type: ignore[attr-defined]  # its state is in this wrapper
         robot._step_mujoco_simulation = simulate  # type: ignore[method-assign]
 
     def _simulate(self, ctrl: NDArray[Any], substeps: int) -> None:

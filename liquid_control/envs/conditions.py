@@ -1,4 +1,4 @@
-"""The conditions of a task: what its sensors, actuators and bodies are like, and what happens."""
+"""The conditions of a task: its sensors, actuators, bodies and events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EventsLike: TypeAlias = Sequence[Event | Mapping[str, Any]] | None
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an environment adds to its task; see `conditions_from`."""
+    """The conditions that an environment adds to its task; see `conditions_from`."""
 
     sensors: tuple[Sensor, ...] = ()
     actuators: tuple[Actuator, ...] = ()
@@ -35,7 +35,7 @@ class Conditions:
     privileged: Privileged | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are any conditions."""
         return self != Conditions()
 
     @property
@@ -54,15 +54,15 @@ def conditions_from(
     """Build conditions from the values of a recipe, or from objects.
 
     Args:
-        sensors: What happens to observations, in order: `Noise`, `Delay`, `Dropout`, `Quantize` and
+        sensors: Applied to observations, in order: `Noise`, `Delay`, `Dropout`, `Quantize` and
             `Age`, or mappings such as {"kind": "noise", "std": 0.01}.
-        actuators: What happens to commands, in order: `Delay` and `RateLimit`.
+        actuators: Applied to commands, in order: `Delay` and `RateLimit`.
         bodies: A `Randomize`, or a mapping such as {"mass": [0.7, 1.3]}.
-        events: What happens in mid-episode: `Change` and `Push`.
-        privileged: What the key `privileged` of an observation holds, for critics and teachers:
-            "full", the whole observation of the task as it is, without sensors; "drawn", the
-            numbers that were drawn for the episode, in the order of `info["drawn"]`; "all", both
-            in this order. None leaves the key out.
+        events: Events within an episode: `Change` and `Push`.
+        privileged: The content of an observation's key `privileged`, for critics and teachers:
+            "full", the whole observation of the task, without sensors; "drawn", the numbers drawn
+            for the episode, in the order of `info["drawn"]`; "all", both in this order. None omits
+            the key.
 
     Raises:
         TypeError, ValueError: If a value is invalid; the error names its key.
@@ -81,7 +81,7 @@ def conditions_from(
 
 
 class Situation:
-    """Conditions of many simulations of a task, and all that they remember.
+    """Conditions of many simulations of a task, and their state.
 
     Args:
         conditions: The conditions.
@@ -98,7 +98,7 @@ class Situation:
         actuation: The actuators.
         bodies: The factors of the model's values.
         timeline: The events.
-        drawn: What was drawn for the episodes under way, (num_envs,) each, by name.
+        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
 
     Raises:
         ValueError: If a part does not fit the task, or `privileged` asks for numbers and none are
@@ -138,7 +138,7 @@ class Situation:
         self._episodes = [Episode(0, 0)] * num_envs
 
     def seed(self, index: int) -> None:
-        """Count the episodes of a simulation from its next one on, as its generator was seeded."""
+        """Restart the count of a simulation's episodes, as its generator was seeded."""
         self._episodes[index] = Episode(0, 0)
 
     def begin(self, which: Sequence[int], rngs: Sequence[np.random.Generator]) -> None:
@@ -162,28 +162,28 @@ class Situation:
             self.timeline.draw(index, episode, steps)
 
     def info(self, index: int) -> dict[str, float]:
-        """Return what was drawn for the episode of a simulation, by name."""
+        """Return the values drawn for the episode of a simulation, by name."""
         return {name: array.item(index) for name, array in self.drawn.items()}
 
     def numbers(self, which: Counts) -> NDArray[np.float64]:
-        """Return what was drawn for the episodes of some simulations, (which, names)."""
+        """Return the values drawn for the episodes of some simulations, (which, names)."""
         columns = [array[which] for array in self.drawn.values()]
         return np.stack(columns, axis=1) if columns else np.empty((len(which), 0))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return all that the steps to come depend on, for `load_state_dict`, not copied."""
+        """Return the state that later steps depend on, for `load_state_dict`, not copied."""
         episodes = np.stack([episode.to_array() for episode in self._episodes])
         return {"episodes": episodes} | self.sensing.memory | self.actuation.memory
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]], now: Counts) -> None:
-        """Go on from a state that `check` has accepted, `now` physics steps after the resets."""
+        """Restore a state that `check` has accepted, `now` physics steps after the resets."""
         self._episodes = [Episode.from_array(row) for row in state["episodes"]]
         self._draw(range(len(now)), now.tolist())
         for name, array in (self.sensing.memory | self.actuation.memory).items():
             array[...] = state[name]
 
     def check(self, state: Mapping[str, NDArray[Any]], tick: Counts, now: Counts) -> None:
-        """Refuse a state, as a file may hold it, that these conditions cannot come to.
+        """Reject a saved state that these conditions cannot reach.
 
         Args:
             state: Of the same conditions, with the shapes and types of `state_dict`.
@@ -191,7 +191,7 @@ class Situation:
             now: Physics steps since the resets, (num_envs,).
 
         Raises:
-            ValueError: If the state is none of theirs.
+            ValueError: If the state cannot be theirs.
         """
         if not (state["episodes"][:, 2] >= 1).all():
             raise ValueError("the saved envs have episodes that never began")

@@ -12,13 +12,13 @@ from liquid_control.envs.substeps import FURTHEST
 
 @dataclass(frozen=True)
 class Delay(Part):
-    """Lets measurements or commands arrive later, by seconds that are drawn for each episode.
+    """Delays measurements or commands by seconds that are drawn for each episode.
 
-    Among `sensors`, an observation is what the sensors measured so long ago; until the first
-    measurement has arrived, the observation is that of the reset. Among `actuators`, a command
-    takes effect so much later; until then the actuators have zero, or the bound nearest to it. In
-    both, a delay acts between physics steps: it is rounded to the nearest whole number of these,
-    and shifts by the same seconds at every control rate.
+    Among `sensors`, an observation was measured that long ago; until the first measurement arrives,
+    the observation is that of the reset. Among `actuators`, a command takes effect that much later;
+    until then the actuators have zero, or the bound nearest to it. In both, a delay acts between
+    physics steps: it is rounded to the nearest whole number of these, and is the same at every
+    control rate.
 
     Attributes:
         low: The shortest delay in seconds, at least 0.
@@ -44,7 +44,7 @@ class Delay(Part):
         return self.high
 
     def most(self, timestep: float) -> int:
-        """Return the most physics steps that a delay lasts."""
+        """Return the largest number of physics steps of a delay."""
         return round(self.longest / timestep)
 
     def draw(self, rng: np.random.Generator, timestep: float) -> int:

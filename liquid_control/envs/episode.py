@@ -15,12 +15,12 @@ _WORD = 2**64
 class Episode:
     """An episode, whose conditions are functions of two numbers.
 
-    The key is the state that the environment's generator has before the task draws the initial
-    state. Nothing is drawn from that generator itself, so that a task has the same initial states
-    and intervals under any conditions. `number` distinguishes episodes whose task draws nothing.
+    The key is the state of the environment's generator before the task draws the initial state.
+    Nothing is drawn from that generator itself, so a task has the same initial states and intervals
+    under any conditions. `number` distinguishes episodes whose task draws nothing.
 
     The numbers come from a counter-based generator (Philox, Salmon et al. 2011): any block of any
-    stream can be drawn again at any time, and only these two numbers need to be saved.
+    stream can be redrawn at any time, and only these two numbers need to be saved.
 
     Attributes:
         key: 128 bits.
@@ -36,7 +36,7 @@ class Episode:
         state: Any = rng.bit_generator.state["state"]
         if not isinstance(state, dict) or "state" not in state:
             raise TypeError(
-                f"the conditions of an environment need a PCG64 generator, as Gymnasium's are; "
+                f"the conditions of an environment need a PCG64 generator, Gymnasium's default; "
                 f"got {type(rng.bit_generator).__name__}"
             )
         return cls(int(state["state"]) % _WORD**2, number)
@@ -54,6 +54,6 @@ class Episode:
 
     @classmethod
     def from_array(cls, array: np.ndarray[Any, np.dtype[np.int64]]) -> Episode:
-        """Return the episode that `to_array` has described."""
+        """Return the episode from the array that `to_array` returned."""
         low, high, number = (int(word) for word in array.view(np.uint64))
         return cls(low + high * _WORD, number)

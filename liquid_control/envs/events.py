@@ -1,4 +1,4 @@
-"""What happens to a robot in mid-episode: its body changes, or it is pushed."""
+"""Events within an episode: a robot's body changes, or it is pushed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Change(Factored):
 
         events=[envs.Change(at=(10.0, 20.0), gain={"bthigh": 0.0})]   # a motor fails
 
-    The factors multiply what the episode has so far. They act from the physics step at which the
-    time has come, be it within a control step.
+    The factors multiply the episode's current values. They act from the physics step at that time
+    on, even within a control step.
 
     Attributes:
         at: Seconds since the reset; or a range (low, high), from which each episode draws.
@@ -45,10 +45,10 @@ class Change(Factored):
 
 @dataclass(frozen=True)
 class Push(Part):
-    """Pushes a body sideways, again and again, in a direction that is drawn each time.
+    """Pushes a body sideways repeatedly, in a direction that is drawn each time.
 
-    The force acts for one physics step, horizontally on the body's centre of mass. A robot that
-    moves in a plane feels the part of it that lies in the plane.
+    The force acts for one physics step, horizontally on the body's centre of mass. Only its
+    component in the plane affects a robot that moves in a plane.
 
     Attributes:
         every: Seconds between two pushes, and before the first; or a range (low, high), from which
@@ -76,24 +76,24 @@ EVENTS: dict[str, type[Event]] = {each.kind: each for each in (Change, Push)}
 
 
 class Timeline:
-    """What is to happen in the episodes under way of many simulations.
+    """The events of the current episodes of many simulations.
 
     Args:
         events: The events.
-        bodies: Where the factors go.
+        bodies: Stores the factors.
         model: The MjModel.
         num_envs: Number of simulations.
         timestep: Duration of a physics step in seconds.
-        horizon: Physics steps in an episode, or None for an episode without an end, which has the
-            first 4096 pushes.
+        horizon: Physics steps in an episode, or None for an episode without an end, which has 4096
+            pushes.
 
     Attributes:
-        past: When and how each simulation was pushed last, (num_envs, pushes, entries of `PAST`).
+        past: The last pushes of each simulation, (num_envs, pushes, entries of `PAST`).
         next: The physics step since the reset before which `happen` is due, (num_envs,).
         pushed: The body of each `Push`, (pushes,).
         at: The physics step since the reset of its next push, (num_envs, pushes).
         force: The force during that step, (num_envs, pushes, 3).
-        drawn: What was drawn for the episodes under way, (num_envs,) each, by name: of a `Change`
+        drawn: Values drawn for the current episodes, (num_envs,) each, by name: of a `Change`
             from the reset on, and whether it has happened; of a `Push` the last one, seconds since
             the reset and newton seconds, zeros before the first.
 
@@ -141,17 +141,17 @@ class Timeline:
         self.next = np.full(num_envs, LAST, np.int64)
 
     def draw(self, index: int, episode: Episode, now: int = 0) -> None:
-        """Draw what is to happen in an episode of a simulation, and let happen what has by now."""
+        """Draw the events of an episode of a simulation, and apply those before `now`."""
         for change in self._changes:
             change.draw(index, episode, self._timestep)
         self._coming[index] = [
             self._draw_pushes(push, episode.stream(stream)) for push, stream in self._pushes
         ]
-        self.happen(index, now - 1)  # what is due at `now` itself is still to happen
+        self.happen(index, now - 1)  # events due at `now` itself are still pending
         self._await(index, now)
 
     def await_pushes(self, now: NDArray[np.int64]) -> None:
-        """Put the next pushes in the place of those that have been, given the present steps.
+        """Replace past pushes by the next ones, given the current physics steps.
 
         It is called before and after each control step.
         """
@@ -160,7 +160,7 @@ class Timeline:
                 self._await(index, now.item(index))
 
     def happen(self, index: int, now: int) -> bool:
-        """Let happen what is due before a physics step; return whether factors have changed."""
+        """Apply the events due before a physics step; return whether factors have changed."""
         due = [each for each in self._changes if each.is_due(index, now)]
         for change in due:
             change.happen(index)
@@ -185,7 +185,7 @@ class Timeline:
     def _draw_pushes(
         self, event: Push, rng: np.random.Generator
     ) -> tuple[NDArray[np.int32], Array]:
-        """Draw the steps of all pushes of an episode, (pushes,), and their forces, (pushes, 3)."""
+        """Draw the steps (pushes,) and forces (pushes, 3) of all pushes of an episode."""
         every, count = as_range(event.every), UNLIMITED_COUNT
         if self._end < LAST:
             count = math.ceil(self._end * self._timestep / every[0])
@@ -198,7 +198,7 @@ class Timeline:
 
 
 class _Changing:
-    """A `Change` in the episodes under way of many simulations.
+    """A `Change` in the current episodes of many simulations.
 
     Attributes:
         step: Physics steps since the reset at which it happens, (num_envs,).

@@ -32,7 +32,7 @@ from liquid_control.envs.variable_rate import VariableRate, has_rate
 
 logger = logging.getLogger(__name__)
 
-MOST_SERIAL = 1024  # envs with a model of their own, each of which takes megabytes
+MOST_SERIAL = 1024  # envs with separate models, each of which takes megabytes
 
 # MuJoCo warns about Gymnasium's own half_cheetah.xml, which users cannot change.
 _KNOWN_WARNING = "compiler attribute 'settotalmass' is deprecated"
@@ -54,10 +54,10 @@ def make(
     render_mode: str | None = None,
     **task_kwargs: Any,
 ) -> gym.Env[dict[str, Any], Any]:
-    """Build a MuJoCo task, or a robot of one's own, with a variable control rate.
+    """Build a MuJoCo task, or a custom robot, with a variable control rate.
 
-    Any other env keeps its own rate and its observation without elapsed time. A robot of one's own
-    follows the protocol of `StepFor`.
+    A custom robot follows the protocol of `StepFor`. Any other env keeps its own rate and its
+    observation without elapsed time.
 
     Args:
         task: The task's name in Gymnasium, such as "HalfCheetah-v5".
@@ -65,14 +65,14 @@ def make(
         interval: An Interval, seconds, a mapping (see `interval_from`), or None for nominal.
         allow_any_interval: Accept intervals that are more than 100 times longer or shorter than the
             nominal one.
-        sensors: What happens to observations; this and the next four are described in
-            `conditions_from`. Without them the env is the task as it is.
-        actuators: What happens to actions.
+        sensors: Applied to observations; this and the next four are described in
+            `conditions_from`. Without them the env is the unmodified task.
+        actuators: Applied to actions.
         bodies: How the robot's body differs from the model.
-        events: What happens in mid-episode.
-        privileged: What critics and teachers observe besides.
-        wrappers: Called in order, each with the env so far, to wrap it: gymnasium's wrappers, or
-            any function from an env to an env.
+        events: Events within an episode.
+        privileged: Additional observations for critics and teachers.
+        wrappers: Applied to the env in order: Gymnasium's wrappers, or any function from an env to
+            an env.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
         **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
@@ -135,8 +135,7 @@ def make_vec(
         observe: As in `make`.
         interval: As in `make`.
         allow_any_interval: As in `make`.
-        sensors: As in `make`. Every env draws its own numbers, which do not depend on how the envs
-            are stepped.
+        sensors: As in `make`. Every env draws its own numbers, however the envs are stepped.
         actuators: As in `make`.
         bodies: As in `make`.
         events: As in `make`.
@@ -192,7 +191,7 @@ def make_vec(
 
 
 class SerialVecEnv(DummyVecEnv):
-    """SB3's DummyVecEnv, with the reason why it is used.
+    """SB3's DummyVecEnv, with the reason for its use.
 
     Attributes:
         reason: Why the envs are not stepped together.

@@ -235,12 +235,12 @@ class Trace(Interval):
 class PerEpisode(Interval):
     """One interval for a whole episode, drawn from `interval`.
 
-    A `share` of the episodes below 1 leaves the others with an interval for every step. Training
-    then sees long stretches at every constant rate, and changing rates as well.
+    With a `share` below 1, the other episodes draw an interval for every step. Training then
+    includes long stretches at constant rates, and changing rates as well.
 
     An episode of the same duration has fewer control steps at a longer interval. With
-    `even_steps`, an interval is as much more likely as it is longer, so that control steps at
-    all constant rates are equally common.
+    `even_steps`, the probability of an interval is proportional to its length, so that control
+    steps at all constant rates are equally common.
     """
 
     kind = "per_episode"
@@ -251,7 +251,7 @@ class PerEpisode(Interval):
     def __post_init__(self) -> None:
         _set_number(self, "share")
         if not 0 <= self.share <= 1:
-            raise ValueError(f"share is one of all episodes, from 0 to 1, got {self.share}")
+            raise ValueError(f"share is a fraction of all episodes, from 0 to 1, got {self.share}")
         if not isinstance(self.even_steps, bool):
             raise TypeError(f"even_steps is true or false, got {self.even_steps!r}")
         if not isinstance(self.interval, Interval):
@@ -282,16 +282,16 @@ class PerEpisode(Interval):
 
 @dataclass(frozen=True)
 class Chosen(Interval):
-    """Intervals that the policy chooses: an action has one more entry, how long it holds.
+    """Intervals that the policy chooses: an additional entry of an action is its duration.
 
     The last entry of an action, from -1 to 1, is the logarithm of the seconds: -1 is `low`, 1 is
-    `high`, and 0 the geometric mean. Every decision costs `cost`, whatever it leads to, which is
-    subtracted from the reward of its step (as the energy of a decision in MOSEAC, Wang & Beltrame
-    2024, arXiv 2402.14961). A horizon shortens the last interval.
+    `high`, and 0 the geometric mean. The constant `cost` of a decision is subtracted from the
+    reward of its step (as the energy of a decision in MOSEAC, Wang & Beltrame 2024,
+    arXiv 2402.14961). A horizon shortens the last interval.
 
     Attributes:
         low: The shortest interval in seconds.
-        high: The longest interval in seconds; that of `low` leaves the policy no choice.
+        high: The longest interval in seconds; if equal to `low`, the policy has no choice.
         cost: In units of the reward, at least 0.
     """
 
@@ -394,7 +394,7 @@ def _set_number(interval: Interval, name: str) -> None:
 
 
 def _set_seconds(interval: Interval, name: str) -> None:
-    """Check that a field is a duration, and store it as a float."""
+    """Check that a field is a positive duration, and store it as a float."""
     _set_number(interval, name)
     value = getattr(interval, name)
     if not 0 < value < np.inf:

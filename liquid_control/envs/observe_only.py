@@ -1,4 +1,4 @@
-"""A wrapper that shows only part of a task's observation."""
+"""A wrapper that selects part of a task's observation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from liquid_control.envs.variable_rate import VariableRate, layers
 Part: TypeAlias = Literal["full", "positions", "velocities"]
 Observe: TypeAlias = Part | Sequence[int]
 
-# Blocks that depend on positions or velocities alone. cvel and ten_velocity depend on both.
+# Blocks that depend only on positions or velocities. cvel and ten_velocity depend on both.
 _PART_OF = {
     "qpos": "positions",
     "cinert": "positions",
@@ -36,10 +36,10 @@ _LAYOUTS: dict[type[gym.Env[Any, Any]], tuple[tuple[str, int], ...]] = {
 
 
 class ObserveOnly(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
-    """Shows only part of a task's observation, a vector (features,).
+    """Selects part of a task's observation, a vector (features,).
 
-    "positions" are the entries computed from the joint positions alone (angles and their sines,
-    body positions and inertias), "velocities" those computed from the joint velocities alone.
+    "positions" are the entries computed only from the joint positions (angles and their sines,
+    body positions and inertias), "velocities" those computed only from the joint velocities.
     Contact and actuator forces and Humanoid's body velocities belong to neither. MuJoCo's body
     positions lag one physics step behind its joint positions.
 

@@ -1,4 +1,4 @@
-"""What sensors, actuators, bodies and events have in common: they are frozen data, checked once."""
+"""Base of sensors, actuators, bodies and events: frozen data, checked once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 Range: TypeAlias = tuple[float, float]
 Factors: TypeAlias = Range | Mapping[str, Range]
-"""A range for all elements of a model, or one for each of those that are named."""
+"""A range for all elements of a model, or one for each named element."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Part:
     kind: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON-able mapping from which an equal part is built, with all its keys."""
+        """Return a JSON-able mapping, with all keys, from which an equal part is built."""
         fields = {each.name: _plain(getattr(self, each.name)) for each in dataclasses.fields(self)}
         return {"kind": self.kind} | fields
 
@@ -43,7 +43,7 @@ def parts_from(value: Any, what: str, kinds: Mapping[str, type[Kind]]) -> tuple[
         kinds: The classes, by kind.
 
     Raises:
-        TypeError: If the value is no list, or an element neither a part nor a mapping.
+        TypeError: If the value is not a list, or an element neither a part nor a mapping.
         ValueError: If a kind or a key is unknown or missing, or a value is out of range.
     """
     if value is None:
@@ -92,7 +92,7 @@ def number(part: Part, name: str, least: float = -math.inf, most: float = math.i
     """Check that a field is a finite number within bounds, and store it as a float, as JSON does.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is not finite, below `least` or above `most`.
     """
     object.__setattr__(part, name, _checked(getattr(part, name), name, least, most))
@@ -117,7 +117,7 @@ def number_or_range(
 
 
 def as_range(value: float | Range) -> Range:
-    """Return a number as the range that holds only this, and a range as it is."""
+    """Return a number as the range that contains only it, and a range unchanged."""
     return value if isinstance(value, tuple) else (value, value)
 
 
@@ -126,7 +126,7 @@ def factors(part: Part, name: str) -> None:
 
     Raises:
         TypeError, ValueError: As in `number`, for factors that are negative, and if a mapping is
-            empty or its keys are no names.
+            empty or its keys are not names.
     """
     value = getattr(part, name)
     if isinstance(value, Mapping):
@@ -152,7 +152,7 @@ def ranges(value: Any) -> dict[str, Range]:
 
 
 def draw(rng: np.random.Generator, bounds: Range, size: int | None = None) -> Any:
-    """Draw numbers between two bounds; a range of one number gives exactly this."""
+    """Draw numbers between two bounds; equal bounds give exactly their value."""
     low, high = bounds
     drawn = rng.uniform(low, high, size)
     return np.clip(drawn, low, high) if size is not None else min(max(drawn, low), high)

@@ -1,8 +1,8 @@
 """A thin layer over the C API of MuJoCo's batch of simulations.
 
 `mujoco.batch.Batch` takes the same number of physics steps in all simulations. Its C API runs a
-function on each simulation; ours (`_hold.c`) takes a different number of steps in each, and lets
-actuators follow their commands between them.
+function on each simulation; ours (`_hold.c`) takes a different number of steps in each, and
+advances actuators between them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _Plan(Structure):
 
 
 class _Owner:
-    """Referenced by Physics and by all arrays of a batch's memory; its end frees the batch."""
+    """Referenced by Physics and all arrays of a batch's memory; its destruction frees the batch."""
 
 
 class Physics:
@@ -99,15 +99,14 @@ class Physics:
         reads: Fields of MjData to provide in addition to qpos, qvel and ctrl.
         past: Physics steps for which these fields are kept, for `earlier`.
         actuation: The commands of the actuators; None: `step` sets the controls.
-        bodies: The values of the model that differ between simulations; None: none do.
-        timeline: The next pushes; None: there are none.
+        bodies: The values of the model that differ between simulations, or None.
+        timeline: The next pushes, or None.
 
     Attributes:
         simulations: Fields of MjData, as arrays of all simulations.
         memory: The arrays that a step depends on, not copied: the state of each simulation, and
             the fields that tasks read from the last step and from earlier ones.
-        now: Physics steps since the reset of each simulation, (simulations,), which the caller
-            counts.
+        now: Physics steps since the reset of each simulation, (simulations,), set by the caller.
     """
 
     def __init__(
@@ -193,7 +192,7 @@ class Physics:
         Args:
             ctrl: Ignored where the actuators follow commands.
             substeps: At least one in the simulations that are stepped.
-            which: These simulations, ascending; None: all.
+            which: Indices of these simulations, ascending; None: all.
 
         Returns:
             Indices of the simulations that became unstable, (unstable,). MuJoCo has reset them
@@ -208,15 +207,15 @@ class Physics:
         return np.flatnonzero(self._unstable.any(axis=1) | (self._status != 0))
 
     def earlier(self, now: NDArray[np.integer[Any]]) -> Simulations:
-        """Return all simulations as they were so many physics steps after their resets.
+        """Return all simulations as they were `now` physics steps after their resets.
 
         Args:
-            now: At most `past` less than the present, (simulations,).
+            now: At most `past` steps ago, (simulations,).
         """
         return Earlier(self.simulations, self._past, self._first + now % self._length)
 
     def embody(self, which: NDArray[np.integer[Any]]) -> None:
-        """Give simulations `which` the values that `bodies` has of their models."""
+        """Write the values of `bodies` to the models of the simulations `which`."""
         assert self._bodies is not None
         for index in which.tolist():
             for name, rows in self._values.items():
@@ -242,7 +241,7 @@ class Physics:
             ring[ids, 0] = getattr(self.simulations, name)[ids]
 
     def load(self, which: int, data: Any) -> None:
-        """Copy one simulation into an MjData and run mj_forward on it; its model into the model."""
+        """Copy one simulation into an MjData and its model, and run mj_forward."""
         if self._values:
             self._mujoco.mjb_getModel(self._batch, which, self._model._address)
         self._mujoco.mjb_getData(self._batch, which, data._address)
@@ -269,7 +268,7 @@ class Physics:
         return self._state[:, offset : offset + size.value]
 
     def _expanded(self, name: str) -> Array:
-        """Give the simulations values of their own of a field of MjModel; return these."""
+        """Give each simulation its own values of a field of MjModel; return them."""
         size, item = c_int(), c_int()
         start = self._mujoco.mjb_expand(self._batch, name.encode(), byref(size), byref(item))
         if not start or item.value != ctypes.sizeof(c_double):
@@ -292,7 +291,7 @@ def library() -> Any:
     """Return MuJoCo's C library, already loaded by `mujoco`.
 
     Raises:
-        RuntimeError: If it is too old to have batches, or `_hold.c` was not compiled.
+        RuntimeError: If it is too old for batches, or `_hold.c` was not compiled.
     """
     folder = Path(mujoco.__file__).parent
     path = next(
@@ -357,7 +356,7 @@ def _plan(
 
 
 def _fields(template: Any, rows: dict[str, Array], sizes: dict[str, int]) -> Any:
-    """Return where to copy the fields of an MjData, each of so many bytes."""
+    """Return the copies to make of an MjData's fields, with their sizes in bytes."""
     return (_Field * len(rows))(
         *(
             _Field(_offset(name, template), sizes[name], array.ctypes.data)
@@ -367,7 +366,7 @@ def _fields(template: Any, rows: dict[str, Array], sizes: dict[str, int]) -> Any
 
 
 def _commands(actuation: Actuation | None, template: Any) -> _Commands | None:
-    """Return the arrays of actuators for `_hold.c`; they are referred to, not copied."""
+    """Return the arrays of actuators for `_hold.c`, not copied."""
     if actuation is None:
         return None
     _, slots, controls = actuation.commands.shape
@@ -382,7 +381,7 @@ def _commands(actuation: Actuation | None, template: Any) -> _Commands | None:
 
 
 def _pushes(timeline: Timeline | None, template: Any) -> _Pushes | None:
-    """Return the arrays of pushes for `_hold.c`; they are referred to, not copied."""
+    """Return the arrays of pushes for `_hold.c`, not copied."""
     if timeline is None:
         return None
     kept = np.zeros_like(timeline.force)

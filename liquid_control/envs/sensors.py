@@ -1,7 +1,7 @@
-"""What sensors do to observations: noise, delays, dropped frames, quantisation, and their age.
+"""Effects of sensors on observations: noise, delays, dropped frames, quantisation, and age.
 
 A sensor is frozen data. `Sensing` applies the sensors of a task to the observations of many
-simulations at once, or of one, which gives the same numbers.
+simulations at once, or of one, with the same results.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from liquid_control.envs.substeps import FURTHEST
 Array: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
 
-_BLOCK = 512  # observations of which the random numbers are drawn at once, at most
-_NUMBERS = 2048  # about as many numbers are in a block of long observations
+_BLOCK = 512  # observations in a block of random numbers, at most
+_NUMBERS = 2048  # approximate number of random numbers in a block of long observations
 
 
 @dataclass(frozen=True)
 class Noise(Part):
-    """Adds Gaussian noise to every entry of an observation, anew in each.
+    """Adds independent Gaussian noise to every entry of each observation.
 
     Attributes:
         std: The standard deviation, at least 0, in the units of the observation.
         bias: The mean in the same units; or a range (low, high), from which each entry draws a
             constant for an episode.
-        relative: Whether `std` and `bias` count in running standard deviations of each entry
-            instead, over all that this environment has observed so far. The first observation has
-            no deviation, and so no noise.
+        relative: Whether `std` and `bias` are in units of each entry's running standard deviation
+            instead, over all observations of this environment so far. The first observation has no
+            deviation, and so no noise.
     """
 
     kind = "noise"
@@ -57,21 +57,21 @@ class Noise(Part):
 
 @dataclass(frozen=True)
 class Dropout(Part):
-    """Loses whole observations, each with `probability`; the first one of an episode arrives.
+    """Drops whole observations, each with `probability`; the first one of an episode arrives.
 
-    The policy acts at every control step all the same. In the place of a lost observation it gets
-    the last one that arrived, with `hold=True`, or zeros, with `hold=False`. In both cases the
-    `elapsed_time` that it gets is the time since the last observation that arrived, as the
-    "time interval" of GRU-D (Che et al. 2018, eq. 2): after two lost ones it has grown to two
-    intervals, the next one that arrives comes with three, and the one after that with one. It stays
-    within 100 nominal intervals. `info["elapsed_time"]` remains the time since the last control
-    step; rewards are integrated over this time, and agents discount by it.
+    The policy still acts at every control step. A dropped observation is replaced by the last one
+    that arrived, with `hold=True`, or by zeros, with `hold=False`. In both cases the `elapsed_time`
+    of the observation is the time since the last one that arrived, as the "time interval" of GRU-D
+    (Che et al. 2018, eq. 2): after two dropped ones it is two intervals, the next one that arrives
+    comes with three, and the one after that with one. It stays within 100 nominal intervals.
+    `info["elapsed_time"]` remains the time since the last control step; rewards are integrated over
+    this time, and agents discount by it.
 
-    An interval of `DroppedFrames` is different: the policy waits there for the next observation.
+    With `DroppedFrames`, in contrast, the policy waits for the next observation.
 
     Attributes:
         probability: At least 0 and below 1.
-        hold: Whether the last observation that arrived takes the place of a lost one.
+        hold: Whether the last observation that arrived replaces a dropped one.
     """
 
     kind = "dropout"
@@ -101,15 +101,15 @@ class Quantize(Part):
     def __post_init__(self) -> None:
         number(self, "step", 0.0)
         if self.step == 0:
-            raise ValueError("step must be above 0; leave Quantize out for values as they are")
+            raise ValueError("step must be above 0; leave Quantize out for unrounded values")
 
 
 @dataclass(frozen=True)
 class Age(Part):
     """Appends the age of an observation as its last entry: seconds since it was measured.
 
-    It is the delay so far, and grows where `Dropout` holds an observation. The sensors that follow
-    treat it as any other entry.
+    It is the delay so far, and grows where `Dropout` holds an observation. Later sensors treat it
+    as any other entry.
     """
 
     kind = "age"
@@ -123,15 +123,15 @@ SENSORS: dict[str, type[Sensor]] = {
 
 @dataclass
 class Frames:
-    """Observations on their way through the sensors, of the simulations `which`.
+    """Observations of the simulations `which`, as they pass through the sensors.
 
     Attributes:
         which: Indices of the simulations, (frames,).
-        tick: How many observations of the episode came before, (frames,).
-        now: Physics steps since the reset at which the sensor sees the frame, (frames,).
+        tick: Number of earlier observations in the episode, (frames,).
+        now: Physics steps since the reset at which the sensor receives the frame, (frames,).
         measured: Physics steps since the reset at which it was measured, (frames,).
         values: The observations, (frames, features).
-        arrived: Whether none was lost on the way, (frames,).
+        arrived: Whether they were not dropped, (frames,).
     """
 
     which: Counts
@@ -149,14 +149,14 @@ class Stage(Protocol):
     """The arrays that later frames depend on."""
 
     def draw(self, which: Sequence[int], episodes: Sequence[Episode]) -> None:
-        """Draw what is constant in the episodes that begin in some simulations, or go on."""
+        """Draw the constants of episodes that begin or resume in some simulations."""
 
     def __call__(self, frames: Frames) -> None:
         """Change frames."""
 
 
 class Sensing:
-    """The sensors of many simulations, in order, and what they remember.
+    """The sensors of many simulations, in order, and their state.
 
     Args:
         sensors: The sensors.
@@ -166,10 +166,10 @@ class Sensing:
         nominal: Physics steps of the nominal interval.
 
     Attributes:
-        size: Features of what the sensors show.
-        longest_delay: The most physics steps that lie between a measurement and its observation.
-        changes_elapsed_time: Whether observations may be lost.
-        drawn: What was drawn for the episodes under way, (num_envs,) each, by name.
+        size: Features of the sensors' output.
+        longest_delay: The most physics steps between a measurement and its observation.
+        changes_elapsed_time: Whether observations may be dropped.
+        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
         memory: The arrays that later observations depend on.
     """
 
@@ -220,7 +220,7 @@ class Sensing:
             self.memory["sensors.last_arrival"] = self._last_arrival
 
     def draw(self, which: Sequence[int], episodes: Sequence[Episode]) -> None:
-        """Draw what is constant in the episodes that begin in some simulations, or go on."""
+        """Draw the constants of episodes that begin or resume in some simulations."""
         for sensor, stream, shift, seconds in self._delays:
             for index, episode in zip(which, episodes, strict=True):
                 shift[index] = sensor.draw(episode.stream(stream), self._timestep)
@@ -233,18 +233,18 @@ class Sensing:
             stage.draw(which, episodes)
 
     def measured(self, which: Counts, now: Counts) -> Counts:
-        """Return the physics steps since the reset at which observations seen now were measured."""
+        """Return the physics steps since the reset at which current observations were measured."""
         measured: Counts = np.maximum(now - _rows(self._delay, which), 0)
         return measured
 
     def observe(self, which: Counts, tick: Counts, now: Counts, values: Array) -> Array:
-        """Return what the sensors show, (frames, size).
+        """Return the sensors' output, (frames, size).
 
         Args:
             which: Indices of the simulations, (frames,).
-            tick: How many observations of their episodes came before, (frames,).
+            tick: Number of earlier observations in their episodes, (frames,).
             now: Physics steps since the reset, (frames,).
-            values: The observations that were measured at `measured`, (frames, features).
+            values: The observations measured at `measured`, (frames, features).
         """
         measured = self.measured(which, now) if self._delays else now
         arrived = np.ones(len(which), bool)
@@ -263,7 +263,7 @@ class Sensing:
         """Return the physics steps since the last observation that arrived, (frames,).
 
         Args:
-            which: As of the last `observe`.
+            which: As in the last `observe`.
             now: Physics steps since the reset, (frames,).
             intervals: Physics steps since the last control step, (frames,).
         """
@@ -282,19 +282,19 @@ class Sensing:
         return self.observe(which, zero, zero, values)
 
     def space(self, space: gym.Space[Any]) -> gym.Space[Any]:
-        """Return the space of what the sensors show, given that of the observations."""
+        """Return the space of the sensors' output, given that of the observations."""
         assert isinstance(space, gym.spaces.Box)
         if not self._stages:
             return space
         return gym.spaces.Box(-np.inf, np.inf, (self.size,), space.dtype.type)
 
     def check(self, state: Mapping[str, NDArray[Any]], now: Counts) -> None:
-        """Raise a ValueError if a memory could not be that of simulations at these times."""
+        """Raise a ValueError if a memory is impossible for simulations at these times."""
         for name, array in state.items():
             if name.endswith(("last_arrival", "measured")) and not (
                 (array >= 0).all() and (array <= now).all()
             ):
-                raise ValueError(f"{name} of the saved envs lies outside of the episode")
+                raise ValueError(f"{name} of the saved envs lies outside the episode")
             if name.endswith((".count", ".squares")) and not (array >= 0).all():
                 raise ValueError(f"{name} of the saved envs is negative")
 
@@ -317,10 +317,10 @@ def _stage(
 
 
 class _Blocks:
-    """What random numbers do to each observation of an episode, drawn a block at a time.
+    """Random numbers for each observation of an episode, drawn block by block.
 
     Args:
-        stream: The name of the random numbers.
+        stream: The name of the random stream.
         num_envs: Number of simulations.
         size: Numbers for each observation.
         dtype: Of what `fill` returns.
@@ -362,7 +362,7 @@ class _Blocks:
 
 
 def _rows(array: NDArray[Any], which: Counts) -> NDArray[Any]:
-    """Return some rows of an array; all of them, which are then in order, are not copied."""
+    """Return some rows of an array; all rows, which are then in order, are not copied."""
     return array if len(which) == len(array) else array[which]
 
 
@@ -403,7 +403,7 @@ class _Noise:
 
 
 class _Moments:
-    """Running deviations of observations (Welford 1962), of each simulation on its own."""
+    """Running deviations of observations (Welford 1962), separate for each simulation."""
 
     def __init__(self, num_envs: int, size: int) -> None:
         self._count = np.zeros(num_envs)
@@ -416,7 +416,7 @@ class _Moments:
         }
 
     def deviation(self, which: Counts, values: Array) -> Array:
-        """Add observations, and return the deviations of all so far, (frames, size)."""
+        """Add observations, and return the deviations so far, (frames, size)."""
         self._count[which] += 1
         count = self._count[which][:, None]
         before = values - self._mean[which]

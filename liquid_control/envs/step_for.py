@@ -1,4 +1,4 @@
-"""Robots of one's own: plain Gymnasium envs that can step for other times than their own."""
+"""Custom robots: plain Gymnasium envs that can step for any duration."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ Step: TypeAlias = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
 
 
 class Hook(Protocol):
-    """What happens between the physics steps of a control step; `Conditioned` is one."""
+    """Calls between the physics steps of a control step; `Conditioned` is one."""
 
     def commands(self, action: Any, substeps: int) -> Iterator[Any]:
-        """Yield what the actuators do in each physics step."""
+        """Yield the actuators' output in each physics step."""
 
     def record(self, observation: Any) -> None:
         """Note the observation after a physics step."""
 
 
 class StepFor(gym.Wrapper[Any, Any, Any, Any]):
-    """Gives a plain env the interface that `VariableRate` needs of a robot.
+    """Gives a plain env the interface that `VariableRate` requires of a robot.
 
-    An env of one's own takes part if it has
+    A custom env needs
 
         nominal_interval: float        # seconds that step() lasts
-        def step_for(self, action, seconds): ...    # like step(), for so many seconds
+        def step_for(self, action, seconds): ...    # like step(), for the given seconds
 
-    or, in the place of `step_for`, what `step_for` would repeat:
+    or, instead of `step_for`, the part that `step_for` would repeat:
 
         timestep: float                # seconds that substep() lasts
         def substep(self, action): ...
 
-    Both return what `step` returns. The reward is integrated over the time of the call: calls one
-    after the other add up to one call for the whole time. Intervals are whole numbers of
-    `timestep`, which may be left out beside `step_for`: it is a hundredth of the nominal interval.
-    `envs.check_env` checks all this.
+    Both return the same tuple as `step`. The reward is integrated over the time of the call: the
+    rewards of consecutive calls add up to that of one call for the whole time. Intervals are
+    multiples of `timestep`, which is optional with `step_for`: by default it is a hundredth of the
+    nominal interval. `envs.check_env` checks all this.
 
     Args:
-        env: The env itself, without wrappers.
+        env: The env, without wrappers.
 
     Attributes:
         frame_skip: Physics steps that the next step lasts.
         taken: Physics steps that the last step lasted: fewer if the episode ended within them.
-        hook: What happens between physics steps, or None.
-        last: The last observation, without any wrapper.
+        hook: Called between physics steps, or None.
+        last: The last observation, without wrappers.
 
     Raises:
         TypeError, ValueError: If the env does not follow the protocol.
@@ -73,8 +73,8 @@ class StepFor(gym.Wrapper[Any, Any, Any, Any]):
         self.nominal_substeps = round(nominal / self.timestep)
         if not math.isclose(self.nominal_substeps * self.timestep, nominal, rel_tol=1e-6):
             raise ValueError(
-                f"nominal_interval {nominal:g} s of {type(robot).__name__} is no multiple of its "
-                f"timestep {self.timestep:g} s; change one of them"
+                f"nominal_interval {nominal:g} s of {type(robot).__name__} is not a multiple of "
+                f"its timestep {self.timestep:g} s; change one of them"
             )
         self.dt = nominal
         self.frame_skip = self.taken = self.nominal_substeps
@@ -124,7 +124,7 @@ class StepFor(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def follows_protocol(env: gym.Env[Any, Any]) -> bool:
-    """Return whether an env, without wrappers, says that it can step for other times."""
+    """Return whether an env, without wrappers, declares that it can step for any duration."""
     return any(callable(getattr(env, name, None)) for name in ("step_for", "substep"))
 
 
@@ -143,7 +143,7 @@ def with_step_for(env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], StepFor]:
 
 
 def flat(action: NDArray[Any], like: Any) -> Any:
-    """Return what actuators do in the shape and type of an action."""
+    """Return the actuators' output in the shape and type of an action."""
     return action.reshape(like.shape).astype(like.dtype)
 
 

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from liquid_control.envs.intervals import Chosen, Interval
 
 FURTHEST = 100
-"""Times the nominal interval, or parts of it, beyond which intervals are refused.
+"""Factor above or below the nominal interval beyond which intervals are rejected.
 
-`policies/observations.py` refuses elapsed times beyond the same factor."""
+`policies/observations.py` rejects elapsed times beyond the same factor."""
 UNUSUAL = 10
-"""Times the nominal interval, or parts of it, beyond which a warning is given."""
+"""Factor above or below the nominal interval beyond which a warning is given."""
 _LONGEST_HOLD = 10_000  # nominal intervals that one interval of an endless episode may last
 UNLIMITED_COUNT = 4096
-"""Number of intervals drawn for an episode without a horizon; they repeat afterwards."""
+"""Number of intervals drawn for an episode without a horizon; then they repeat."""
 
 # Decimal fractions such as 0.1 * 0.05 differ from a multiple of the physics step by rounding.
 _RELATIVE_ERROR = 1e-6
@@ -67,7 +67,7 @@ def substep_bounds(interval: Interval, nominal: float, timestep: float) -> tuple
 def check_interval(
     interval: Interval, nominal: float, timestep: float, *, allow_any_interval: bool = False
 ) -> None:
-    """Reject intervals that cannot be meant, and warn about those that are rounded or unusual.
+    """Reject implausible intervals, and warn about those that are rounded or unusual.
 
     Durations are in seconds. Warns if an interval or a bound of a range is not a multiple of
     `timestep`, or more than `UNUSUAL` times longer or shorter than `nominal`.
@@ -114,7 +114,7 @@ def _check_magnitude(seconds: float, nominal: float) -> None:
     )
     if ratio > FURTHEST:
         raise ValueError(
-            f"{far}; intervals are in seconds, not milliseconds. If it is meant, set "
+            f"{far}; intervals are in seconds, not milliseconds. If it is intended, set "
             f"allow_any_interval=True"
         )
     warnings.warn(f"{far}; intervals are in seconds, not milliseconds", stacklevel=4)
@@ -198,7 +198,7 @@ def chosen_substeps(
 
 
 def check_chosen(tick: int, elapsed: int, horizon: int | None) -> None:
-    """Refuse a clock, as a file may hold it, that chosen intervals could not have come to."""
+    """Reject saved step counts that chosen intervals cannot reach."""
     if not 0 <= tick <= elapsed or (horizon is not None and elapsed > horizon):
         raise ValueError(
             f"the saved schedule of intervals does not fit tick {tick}, {elapsed} substeps since "
@@ -209,11 +209,11 @@ def check_chosen(tick: int, elapsed: int, horizon: int | None) -> None:
 def check_schedule(
     substeps: NDArray[np.integer[Any]], tick: int, elapsed: int, horizon: int | None, nominal: int
 ) -> None:
-    """Refuse a schedule, as a file may hold it, that `draw_substeps` could not have drawn.
+    """Reject a saved schedule that `draw_substeps` cannot return.
 
     Args:
-        substeps: The physics steps of each interval; what follows the last one is ignored.
-        tick: How many intervals have passed.
+        substeps: The physics steps of each interval; entries after the last one are ignored.
+        tick: Number of intervals so far.
         elapsed: Physics steps since the start of the episode.
         horizon: Physics steps in the episode, or None for an episode without an end.
         nominal: Physics steps of the nominal interval.

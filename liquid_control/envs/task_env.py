@@ -45,7 +45,7 @@ def register(
 
 
 def registered_task(entry_point: Any) -> type[Task] | None:
-    """Return the task that `register` made an entry point of, or None."""
+    """Return the task whose entry point `register` created, or None."""
     is_ours = isinstance(entry_point, partial) and entry_point.func is _build
     return entry_point.args[0] if is_ours else None
 
@@ -60,7 +60,7 @@ class TaskEnv(MujocoEnv):
         **kwargs: Arguments of MujocoEnv, such as `render_mode`.
 
     Raises:
-        ValueError: If the file is no valid model, or the task's functions return arrays of the
+        ValueError: If the file is not a valid model, or the task's functions return arrays of the
             wrong shape.
     """
 
@@ -69,7 +69,7 @@ class TaskEnv(MujocoEnv):
     def __init__(self, task: Task, model: Path, frame_skip: int, **kwargs: Any) -> None:
         try:
             super().__init__(str(model), frame_skip, observation_space=None, **kwargs)
-        except ValueError as error:  # MuJoCo's gives the line, but not the file
+        except ValueError as error:  # MuJoCo's error gives the line, but not the file
             raise ValueError(f"{model}: {error}") from error
         self.metadata = self.metadata | {"render_fps": round(1 / self.dt)}
         self.task = task

@@ -1,4 +1,4 @@
-"""Units of the entries of observations and actions, as far as a MuJoCo model gives them."""
+"""Units of the entries of observations and actions, where a MuJoCo model defines them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def observation_units(env: gym.Env[Any, Any], names: Sequence[str]) -> Units:
 def action_units(env: gym.Env[Any, Any]) -> Units:
     """Return the unit of each entry of an action, "" where it is unknown.
 
-    The unit of a motor is what one unit of the action exerts, such as "120 N m"; that of a servo
+    The unit of a motor is the effort of one unit of the action, such as "120 N m"; that of a servo
     is the unit of its target.
     """
     task, space = env.unwrapped, env.action_space
@@ -50,7 +50,7 @@ def action_units(env: gym.Env[Any, Any]) -> Units:
 
 
 def joint_names(env: gym.Env[Any, Any]) -> tuple[str, ...]:
-    """Return the names of the joints that actions drive, as the model has them."""
+    """Return the model's names of the joints that actions drive."""
     task = env.unwrapped
     if not isinstance(task, MujocoEnv):
         return ()
@@ -61,7 +61,7 @@ def joint_names(env: gym.Env[Any, Any]) -> tuple[str, ...]:
 
 
 def _joint_units(model: mujoco.MjModel) -> Iterator[tuple[str, str]]:
-    """Yield names as in `observation_names`, and the units of what they name."""
+    """Yield names as in `observation_names`, and their units."""
     for index, kind in enumerate(model.jnt_type.tolist()):
         name = short_name(model.joint(index).name) or f"joint {index}"
         if kind in (_HINGE, _SLIDE):

@@ -34,8 +34,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     The observation becomes a Dict of `observation` (the task's own, or its parts if it is a Dict)
     and `elapsed_time`, (1,) float32 seconds since the previous observation; at the first
     observation of an episode it is the nominal interval. A step's reward is the task's reward times
-    interval / nominal, or as it is from a robot of one's own, see `StepFor`. `info` also contains
-    `elapsed_time` and `physical_time`, the seconds since the reset.
+    interval / nominal; the reward of a custom robot is not scaled, see `StepFor`. `info` also
+    contains `elapsed_time` and `physical_time`, the seconds since the reset.
 
     An episode truncates after the same physical time at every rate, max_episode_steps nominal
     intervals; its last interval is shortened for this. The limit is taken from the `TimeLimit`
@@ -44,8 +44,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     All intervals of an episode are drawn at its reset, after the task has drawn its initial state.
     The nominal interval draws nothing, and the task equals Gymnasium's bit for bit. An episode
-    without a limit repeats its first 4096 intervals. With `Chosen`, an action has one more entry,
-    from -1 to 1, and nothing is drawn.
+    without a limit repeats its first 4096 intervals. With `Chosen`, an action has an additional
+    entry, from -1 to 1, and nothing is drawn.
 
     Args:
         env: Any stack of wrappers around a Gymnasium MujocoEnv whose step simulates
@@ -68,7 +68,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
     Raises:
         TypeError: If the env is none of these.
-        ValueError: If an interval is refused, see `check_interval`, or the env is already wrapped
+        ValueError: If an interval is rejected, see `check_interval`, or the env is already wrapped
             in VariableRate.
     """
 
@@ -221,7 +221,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         )
 
     def state_dict(self) -> dict[str, NDArray[np.int64]]:
-        """Return the schedule of the episode under way, and how far it has come."""
+        """Return the schedule of the current episode, and the position in it."""
         return {
             "schedule": self._schedule.copy(),
             "tick": np.array(self._tick),
@@ -229,10 +229,10 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         }
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on with the schedule that `state_dict` returned.
+        """Restore the schedule that `state_dict` returned.
 
         Raises:
-            ValueError: If it is no schedule of this env; nothing is changed then.
+            ValueError: If it is not a schedule of this env; nothing is changed then.
         """
         names = ("schedule", "tick", "substeps_since_reset")
         axes = {name: (array.ndim, array.dtype.kind) for name, array in state.items()}
@@ -254,7 +254,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
         Raises:
             ResetNeeded: Before the first reset and after the horizon.
-            ValueError: If the action is of another shape, or its last entry not a number.
+            ValueError: If the action has another shape, or its last entry is not a number.
         """
         if not self._is_started or self._substeps_since_reset == self.horizon_substeps:
             raise ResetNeeded("no episode is under way; call reset() before step()")
@@ -283,7 +283,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
 
 
 def _stepped(env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], MujocoEnv | StepFor]:
-    """Return a stack of wrappers, and what simulates in it; see `VariableRate`."""
+    """Return a stack of wrappers, and its simulator; see `VariableRate`."""
     robot = env.unwrapped
     if (simulator := _simulator(robot)) is not None:
         return env, simulator
@@ -310,7 +310,7 @@ def has_rate(env: gym.Env[Any, Any]) -> bool:
 
 
 def _with_interval(space: gym.Space[Any]) -> gym.spaces.Box:
-    """Return a space of actions with one more entry, that chooses the interval."""
+    """Return a space of actions with an additional entry, which chooses the interval."""
     if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
         raise TypeError(f"Chosen adds an entry to actions, which must be a vector; got {space}")
     low, high = (np.append(bound, end) for bound, end in ((space.low, -1), (space.high, 1)))

@@ -85,7 +85,7 @@ class VecWindow(VecEnvWrapper):
         return {key: window.copy() for key, window in self._windows.items()}
 
     def load_state_dict(self, state: Observations) -> None:
-        """Go on with the windows that `state_dict` returned; the envs have been reset before.
+        """Restore the windows that `state_dict` returned; the envs have been reset before.
 
         Raises:
             ValueError: If they do not fit these envs; nothing is changed then.

@@ -1,4 +1,4 @@
-"""Policies as files for robots: a description without a framework, and what is made of it."""
+"""Policies as files for robots, from a description that does not depend on a framework."""
 
 from liquid_control.export.description import ExportError
 from liquid_control.export.folder import export_policy, verify_folder

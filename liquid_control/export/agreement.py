@@ -1,4 +1,4 @@
-"""Whether an exported policy computes what the policy in PyTorch computes."""
+"""Comparison of an exported policy with the policy in PyTorch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TOLERANCE = 1e-6
 
 STEPS = 1000
 RESETS = 0.01  # share of the steps that begin an episode
-STRETCH = 2.0  # intervals are that much shorter and longer than those of the training
+STRETCH = 2.0  # factor by which intervals are shorter and longer than in training
 
 
 class Exported(Protocol):
-    """What a policy that was loaded from a file has."""
+    """The interface of a policy loaded from a file."""
 
     metadata: Metadata
 
@@ -52,14 +52,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an exported policy is from the original over a recording.
+    """The differences of an exported policy from the original over a recording.
 
     Attributes:
         steps: of the recording.
         error: the largest of any action, relative to its range; of discrete actions, the share
             that differs.
-        tolerance: that is accepted.
-        rounding: how far rounded weights move the actions themselves, which `error` does not count;
+        tolerance: accepted error.
+        rounding: the change of the actions by rounded weights, which `error` does not include;
             0 for weights in single precision.
     """
 
@@ -70,20 +70,20 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether both agree; not if an action is NaN."""
+        """Whether both agree; False if an action is NaN."""
         return self.error <= self.tolerance
 
 
 def record(
     policy: StatefulPolicy, metadata: Metadata, steps: int = STEPS, seed: int = 0
 ) -> Sequence[Moment]:
-    """Return random observations as the policy saw them in training, at jittered intervals.
+    """Return random observations distributed as in training, at jittered intervals.
 
     Args:
-        policy: whose normaliser has the moments of the observations.
+        policy: its normaliser has the moments of the observations.
         metadata: its facts.
-        steps: to record.
-        seed: of all that is random.
+        steps: number of steps to record.
+        seed: of all random numbers.
     """
     rng = np.random.default_rng(seed)
     low, high = metadata.trained_interval
@@ -116,7 +116,7 @@ def run(exported: Exported, moments: Sequence[Moment]) -> NDArray[Any]:
 def agreement(
     space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any], rounding: float = 0.0
 ) -> Agreement:
-    """Return how far actions are apart, (steps, action_size) both."""
+    """Return the agreement of two sets of actions, (steps, action_size) each."""
     errors = errors_of(space, expected, found)
     if not isinstance(space, spaces.Box):
         return Agreement(len(found), float(errors.any(axis=1).mean()), 0.0, rounding)
@@ -126,10 +126,10 @@ def agreement(
 def errors_of(
     space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return how far actions (steps, numbers) are apart, relative to the range of each number.
+    """Return the differences of actions (steps, numbers), relative to the range of each number.
 
-    The range is that of the space, or what is used of one without bounds. Numbers of a discrete
-    kind are 1 apart if they differ.
+    The range is that of the space, or the observed one without bounds. Numbers of a discrete kind
+    have a difference of 1 if they are not equal.
     """
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     errors: NDArray[np.float64]

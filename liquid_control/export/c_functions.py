@@ -1,4 +1,4 @@
-"""The functions that policies in C bring along, in place of those of math.h.
+"""The functions that policies in C use instead of those of math.h.
 
 They are branch-free, so that compilers vectorise them, and give the same bits on every machine with
 single-precision arithmetic. Their errors over all floats, in units in the last place of the exact
@@ -125,11 +125,11 @@ FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "at_least": (AT_LEAST, ()),
     "weight_at": (WEIGHT_AT, ()),
 }
-"""Text of each function, and which others it calls; each comes after those."""
+"""Text of each function, and the functions that it calls, which precede it."""
 
 
 def functions_text(names: Collection[str]) -> str:
-    """Return the text of functions and of those that they call, each once."""
+    """Return the text of functions and of those they call, each once."""
     wanted: set[str] = set()
 
     def want(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a policy can stand: its return over control interval, delay and dropout."""
+"""Robustness of a policy: its return over control interval, delay and dropout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESAMPLES = 2000
 
 
 class Acting(Protocol):
-    """What has SB3's `predict` for a recurrent policy."""
+    """A recurrent policy with SB3's `predict`."""
 
     def predict(
         self,
@@ -32,7 +32,7 @@ class Acting(Protocol):
 
 @dataclass(frozen=True)
 class Condition:
-    """A fixed control interval and delay, in seconds, and the share of lost observations."""
+    """A fixed control interval and delay, in seconds, and the share of dropped observations."""
 
     interval: float
     delay: float
@@ -48,8 +48,8 @@ class Cell:
         delay: as in `Condition`.
         dropout: as in `Condition`.
         mean: of the returns.
-        low: the mean return is at least this, with a confidence of `CONFIDENCE`.
-        episodes: that were measured.
+        low: lower bound of the mean return, with a confidence of `CONFIDENCE`.
+        episodes: number of measured episodes.
     """
 
     interval: float
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def condition(self) -> Condition:
-        """The condition that was measured."""
+        """The measured condition."""
         return Condition(self.interval, self.delay, self.dropout)
 
 
@@ -72,10 +72,10 @@ class Certificate:
     Attributes:
         nominal: mean return at the nominal interval, without delay and dropout.
         needed: the mean return that counts as kept.
-        cells: what was measured.
-        box: lowest and highest value of "interval", "delay" and "dropout"; in each condition that
-            was measured within it, the return is kept with confidence. None if it is not even in
-            the nominal one.
+        cells: the measured returns.
+        box: lowest and highest value of "interval", "delay" and "dropout"; in each measured
+            condition within it, the return is kept with confidence. None if it is not kept even
+            in the nominal condition.
     """
 
     nominal: float
@@ -84,7 +84,7 @@ class Certificate:
     box: Mapping[str, tuple[float, float]] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able numbers."""
+        """Return a JSON-able dict."""
         return {
             "nominal_return": self.nominal,
             "needed_return": self.needed,
@@ -106,9 +106,9 @@ def certify(
 
     Args:
         measure: returns of episodes in a condition.
-        intervals: seconds, with the nominal one among them.
-        delays: seconds, with 0 among them.
-        dropouts: shares, with 0 among them.
+        intervals: seconds, including the nominal one.
+        delays: seconds, including 0.
+        dropouts: shares, including 0.
         nominal_interval: seconds.
     """
     axes = [sorted(intervals), sorted(delays), sorted(dropouts)]
@@ -132,7 +132,7 @@ def _cell(condition: Condition, returns: NDArray[np.float64]) -> Cell:
 
 
 def lower_bound(returns: NDArray[np.float64]) -> float:
-    """Return what the mean is above with a confidence of `CONFIDENCE`, by the bootstrap.
+    """Return the lower bound of the mean with a confidence of `CONFIDENCE`, by the bootstrap.
 
     Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
     """
@@ -144,7 +144,7 @@ def lower_bound(returns: NDArray[np.float64]) -> float:
 def _box(
     cells: Sequence[Cell], needed: float, nominal: Condition, axes: Sequence[Sequence[float]]
 ) -> Mapping[str, tuple[float, float]] | None:
-    """Return the box with most conditions around the nominal one, all of which are kept."""
+    """Return the largest box around the nominal condition in which all returns are kept."""
     kept = {cell.condition for cell in cells if cell.low >= needed}
     best: tuple[int, Mapping[str, tuple[float, float]]] | None = None
     intervals, delays, dropouts = axes
@@ -166,8 +166,8 @@ def _box(
 def sensors_of(condition: Condition) -> list[dict[str, Any]]:
     """Return the sensors of `liquid_control.envs` that put a task into a condition.
 
-    They come after a task's own, and append two numbers to the observation: the age of what was
-    measured, before and after observations are lost.
+    They follow a task's own, and append two numbers to the observation: its age before and after
+    dropout.
     """
     return [
         {"kind": "delay", "low": condition.delay},
@@ -180,8 +180,8 @@ def sensors_of(condition: Condition) -> list[dict[str, Any]]:
 def measure_returns(policy: Acting, env: VecEnv) -> NDArray[np.float64]:
     """Return the undiscounted return of the first episode of each environment, (envs,).
 
-    A lost observation is as for `ControlLoop`: the action is held, the neurons stand still, and the
-    next observation carries the whole elapsed time.
+    A dropped observation is treated as in `ControlLoop`: the action is held, the state does not
+    change, and the next observation carries the whole elapsed time.
 
     Args:
         policy: of an agent, or `InC`.

@@ -1,11 +1,11 @@
 """The equations of each kind of neuron, as statements of a description.
 
 A new kind of neuron is one function from a circuit to its statements, in `CIRCUITS`. It may use
-what `describe_policy` prepares: the vector `inputs` of the sensory neurons, the scalar `time`,
+the variables of `describe_policy`: the vector `inputs` of the sensory neurons, the scalar `time`,
 elapsed time in units of the circuit, and the vectors `x`, the neurons' activity, and `cell`, the
-second part of the state if there is one. Other names that it uses become vectors of one entry for
-each neuron. Sums read the newest activity: layers that are computed in order within a step need no
-copy of the step before, since a synapse from a neuron's own layer or a later one finds the old one.
+second part of the state if there is one. Other names become vectors of one entry for each neuron.
+Sums read the latest activity: layers that are computed in order within a step need no copy of the
+previous step, since a synapse from a neuron's own layer or a later one reads the old activity.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from liquid_control.neurons.memory import Memory
 from liquid_control.neurons.synapses import SynapseList, Synapses
 
 Sums = Callable[[str], Sequence[Statement]]
-"""From the vector of the neurons' activity to the sums that the field takes."""
+"""From the vector of the neurons' activity to the sums in the field."""
 
 TIME = Scalar("time")
 STEP = Scalar("step")  # of a solver, in units of the circuit
@@ -93,18 +93,18 @@ def synapses(
     initial: Floats | None = None,
     chosen: NDArray[np.bool_] | None = None,
 ) -> Sum:
-    """Return the sum over those synapses of a list that end at some neurons.
+    """Return the sum over the synapses of a list that end at some neurons.
 
     Args:
         title: of the sum.
         name: of the synapses.
-        source: the vector that they come from.
+        source: their source vector.
         of: the list.
         parameters: (parameters, synapses of the list).
         contributions: as in `Sum`.
         neurons: the targets.
         initial: as in `Sum`.
-        chosen: which synapses of the list count, (synapses,); all of them by default.
+        chosen: mask of the synapses to include, (synapses,); all by default.
     """
     targets = of.targets.cpu().numpy()
     wanted = (targets >= neurons.start) & (targets < neurons.stop)
@@ -129,7 +129,7 @@ def synapses(
 
 
 def summed(banks: Sequence[Sum], initial: Floats) -> Iterator[Statement]:
-    """Yield the sums that have synapses; the targets begin with `initial`, (targets, entries).
+    """Yield the sums that have synapses; the targets start from `initial`, (targets, entries).
 
     All banks have the same targets.
     """
@@ -150,7 +150,7 @@ def summed(banks: Sequence[Sum], initial: Floats) -> Iterator[Statement]:
 
 
 def layers(circuit: Circuit) -> Iterator[tuple[str, slice]]:
-    """Yield the names of layers, which can be parts of names in C, and their neurons."""
+    """Yield the names of layers, valid in C, and their neurons."""
     for name, neurons in circuit.wiring.layer_slices.items():
         cleaned = "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
         yield cleaned.lower() or "layer", neurons
@@ -165,7 +165,7 @@ def _weighted(
     neurons: slice,
     chosen: NDArray[np.bool_] | None = None,
 ) -> Sum:
-    """Return the weighted sums over synapses, one weight for each target; see `synapses`."""
+    """Return weighted sums over synapses, with one weight per target; see `synapses`."""
     weight = array(of.weight)
     return synapses(title, name, source, of, weight, linear(*targets), neurons, chosen=chosen)
 
@@ -229,7 +229,7 @@ def _lstm_update(gates: Sequence[Expression]) -> tuple[tuple[str, Expression], .
 
 
 def _memory(memory: Memory, neurons: int) -> Iterator[Statement]:
-    """The mixed memory: afterwards `x` has its hidden state, with which the neurons go on."""
+    """Yield the mixed memory, which writes its hidden state to `x` for the neurons."""
     everyone = slice(0, neurons)
     banks = [
         _weighted(
@@ -250,7 +250,7 @@ def _memory(memory: Memory, neurons: int) -> Iterator[Statement]:
 
 
 def _timed(circuit: LSTM | GRU, gates: Sequence[str], neurons: slice) -> list[Expression]:
-    """Return the gates with the elapsed time as one more input."""
+    """Return the gates with the elapsed time as an additional input."""
     weights = array(circuit.elapsed_weight)[:, neurons]
     return [
         Entry(gate) + (TIME - 1.0) * constant(f"{gate}_by_time", weight)
@@ -266,7 +266,7 @@ def _lstm(circuit: LSTM) -> Iterator[Statement]:
 
 
 def _gru(circuit: GRU) -> Iterator[Statement]:
-    """The candidate's sum over synapses from the neuron's own block is `echo`; see `GRU`."""
+    """Yield a GRU, with `echo` as the candidate's sum over its own block; see `GRU`."""
     blocks = {
         block.start + layer.start: block.neurons
         for block in circuit.blocks
@@ -324,7 +324,7 @@ def _integrate(
 
     Args:
         circuit: names the solver.
-        sums: what the field needs, given the vector of the activity.
+        sums: the sums of the field, given the vector of the activity.
         drive: a formula of those sums.
         decay: the same.
     """
@@ -358,10 +358,10 @@ def _integrate(
 
 def _ctrnn(circuit: CTRNN) -> Iterator[Statement]:
     everyone = slice(0, circuit.wiring.neuron_count)
-    sensed = _weighted(
+    sensory = _weighted(
         "from inputs to all neurons", "sensory", INPUTS, circuit.sensory, ["sensed"], everyone
     )
-    yield from summed([sensed], array(circuit.bias)[None])
+    yield from summed([sensory], array(circuit.bias)[None])
 
     def sums(vector: str) -> list[Statement]:
         title, of = "from neurons to all neurons", circuit.recurrent
@@ -426,8 +426,8 @@ def _lrc(circuit: LRC) -> Iterator[Statement]:
         return synapses(title, name, vector, of, array(of.numbers()), contributions, everyone)
 
     names = ("drive", "forget", "elastance")
-    felt = [f"sensed_{name}" for name in names]
-    sensory = bank("from inputs to all neurons", "sensory", INPUTS, circuit.sensory, felt)
+    targets = [f"sensed_{name}" for name in names]
+    sensory = bank("from inputs to all neurons", "sensory", INPUTS, circuit.sensory, targets)
     yield from summed([sensory], array(rest))
 
     def sums(vector: str) -> list[Statement]:

@@ -19,7 +19,7 @@ Indices: TypeAlias = NDArray[np.int64]
 
 
 class ExportError(ValueError):
-    """A policy, or a part of it, cannot be exported; the message says which and why."""
+    """A policy, or a part of it, cannot be exported; the message gives the part and reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,12 @@ class Assign:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Compute the entries `start` to `stop` of vectors, each from the entries at its place.
+    """Compute the entries `start` to `stop` of vectors, each from the entries at its index.
 
-    All formulas see the vectors as they were before.
+    All formulas read the vectors' previous values.
 
     Attributes:
-        title: what is computed.
+        title: of the computation.
         start: first entry.
         stop: the one after the last.
         results: vectors and the formulas of their entries.
@@ -51,24 +51,24 @@ class Map:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """Sum what synapses carry from the entries of one vector to those of others.
+    """Sum the contributions of synapses from the entries of one vector to those of others.
 
     Synapses are ordered by their targets: those into entry `start + i` are the ones from
     `starts[i]` up to `starts[i + 1]`.
 
     Attributes:
-        title: what is summed.
+        title: of the sum.
         name: of the synapses, a part of the names of constants.
-        source: the vector that they come from.
+        source: their source vector.
         start: first entry of the targets.
         starts: (entries + 1,).
         sources: (synapses,), entries of the source.
         parameters: (parameters, synapses).
-        contributions: target vectors, and what a synapse adds to them, formulas of `Source` and
-            `Parameter`.
-        initial: where each target begins, (targets, entries); None to add to what is there.
+        contributions: target vectors, and a synapse's contribution to each, formulas of `Source`
+            and `Parameter`.
+        initial: initial values of the targets, (targets, entries); None to add to current ones.
         scales: (parameters, entries); each parameter is a whole number times the scale of its
-            target. None if it may be any number.
+            target. None for unrounded parameters.
     """
 
     title: str
@@ -121,7 +121,7 @@ class Dense:
     """Compute a vector as a matrix times another, plus a bias.
 
     Attributes:
-        title: what is computed.
+        title: of the computation.
         name: of the layer, a part of the names of constants.
         source: a vector of `inputs` entries.
         target: a vector of `outputs` entries.
@@ -141,12 +141,12 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class ArgMax:
-    """Set one entry of a vector to the place of the largest of some entries of another.
+    """Set one entry of a vector to the index of the largest among entries of another.
 
     Attributes:
-        title: what is computed.
+        title: of the computation.
         source: the vector to search.
-        start: first entry; places count from it.
+        start: first entry; indices count from it.
         stop: the one after the last.
         target: a vector.
         index: the entry of the target.
@@ -174,7 +174,7 @@ Statement: TypeAlias = Assign | Map | Sum | Dense | ArgMax | Repeat
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the observation, as the agent got it in training.
+    """One part of the observation, as in training.
 
     Attributes:
         name: its key, or "observation".
@@ -196,7 +196,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Action:
-    """What the policy returns.
+    """The action that the policy returns.
 
     Attributes:
         kind: "box", "discrete", "multi_discrete" or "multi_binary".
@@ -204,7 +204,7 @@ class Action:
         sizes: how many values each number of a discrete kind has.
         low: least value of each number of a box.
         high: greatest value of each number of a box.
-        noise: numbers that a sampled action takes, of the kind `noise_kind`.
+        noise: number of noise inputs of a sampled action, of the kind `noise_kind`.
         noise_kind: "normal", "gumbel" or "logistic".
     """
 
@@ -234,19 +234,19 @@ class Description:
     Attributes:
         neurons: name of the neurons, such as "cfc".
         parts: of the observation.
-        action: what is returned.
+        action: the returned action.
         nominal_interval: seconds; the elapsed time of the first step of an episode.
-        is_timed: whether the policy takes the elapsed time; else each step counts as the nominal.
+        is_timed: whether the policy takes the elapsed time; else each step lasts the nominal one.
         shortest: elapsed times are longer than this, in seconds.
         longest: elapsed times are shorter than this, in seconds.
         states: vectors of the state and their sizes, in the order of the policy's state.
         vectors: all other vectors and their sizes.
         statements: one step.
-        motor: the vector of motor activity, which the action head takes.
+        motor: the vector of motor activity, the input of the action head.
         is_sampled: whether actions are sampled with noise as an input.
         neuron_names: of the first vector of the state.
         policy_sha256: hash of the weights with which the policy acts.
-        weights: "float32", or to what they were rounded; see `quantized`.
+        weights: "float32", or their rounded kind; see `quantized`.
     """
 
     neurons: str
@@ -285,7 +285,7 @@ class Description:
 
     @property
     def multiply_adds(self) -> int:
-        """Products of weights and activities in one step; functions are not counted."""
+        """Products of weights and activities in one step, without functions."""
         return sum(
             times * (each.weight.size if isinstance(each, Dense) else each.parameters.size)
             for times, each in flat(self.statements)

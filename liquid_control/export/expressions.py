@@ -1,6 +1,6 @@
 """Formulas for one entry of a vector, as data from which C, ONNX and tests are generated.
 
-Operators and functions build a formula as one would write it:
+Operators and functions build a formula in mathematical notation:
 
     s = local("s", sigmoid(Entry("a") * Scalar("time") + Entry("b")))
     x = g + s * (h - g)
@@ -31,11 +31,11 @@ FUNCTIONS = {
     "equal": 2,  # 1 where both are equal, else 0
     "greater": 2,  # 1 where the first is greater, else 0
 }
-"""What a backend has to have, and the number of arguments of each."""
+"""Functions that a backend must support, and their number of arguments."""
 
 
 class Expression:
-    """The value of one entry; see the module."""
+    """The value of one entry; see the module's docstring."""
 
     def __add__(self, other: Operand) -> Apply:
         return Apply("add", (self, as_expression(other)))
@@ -81,7 +81,7 @@ class Scalar(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Entry(Expression):
-    """The entry of a vector at the place that is computed, `shift` further on."""
+    """The entry of a vector at the computed index plus `shift`."""
 
     vector: str
     shift: int = 0
@@ -89,7 +89,7 @@ class Entry(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Item(Expression):
-    """One entry of a vector, the same for all places."""
+    """One entry of a vector, the same for all indices."""
 
     vector: str
     index: int
@@ -97,7 +97,7 @@ class Item(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Constant(Expression):
-    """A constant of each entry; `values` begin with that of the first entry that is computed."""
+    """A constant of each entry; `values` begin at the first computed entry."""
 
     name: str
     values: Floats
@@ -105,7 +105,7 @@ class Constant(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Source(Expression):
-    """What a synapse receives: the entry of the source vector that it comes from."""
+    """The input of a synapse: its entry of the source vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Parameter(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Local(Expression):
-    """A formula with a name of its own, which is computed once however often it is used."""
+    """A named formula, which is computed only once."""
 
     name: str
     value: Expression
@@ -136,7 +136,7 @@ class Apply(Expression):
 
 
 def as_expression(value: Operand) -> Expression:
-    """Return an expression as it is, and a number as one."""
+    """Return an expression unchanged, and a number as an expression."""
     return value if isinstance(value, Expression) else Number(float(value))
 
 
@@ -182,7 +182,7 @@ def greater(value: Operand, other: Operand) -> Apply:
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """Yield an expression and all that it is made of, each after its parts."""
+    """Yield an expression and all of its parts, each after its own parts."""
     if isinstance(expression, Apply):
         for argument in expression.arguments:
             yield from walk(argument)

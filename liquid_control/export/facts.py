@@ -15,7 +15,7 @@ from liquid_control.export.policies import OBSERVATION
 
 @dataclass(frozen=True)
 class Signals:
-    """Names and units of what a policy reads and drives, as far as they are known.
+    """Names and units of a policy's observations and actions, where known.
 
     Attributes:
         observation_names: of the numbers of the part "observation".
@@ -55,7 +55,7 @@ def metadata_of(
         recipe_sha256: hash of the recipe.
         certificate: see `certificate`.
         rounding: see `Metadata`.
-        signals: names and units; those that do not fit the policy are left out.
+        signals: names and units; those that do not fit the policy are omitted.
     """
     action, nominal = description.action, description.nominal_interval
     known = signals or Signals()
@@ -101,7 +101,7 @@ def metadata_of(
 
 
 def _elements(names: Sequence[str], units: Sequence[str], size: int) -> dict[str, list[str]]:
-    """Return names and units of some numbers, if there are as many."""
+    """Return names and units of some numbers, if their counts match."""
     found = {"element_names": list(names), "units": list(units)}
     return {key: values for key, values in found.items() if len(values) == size}
 

@@ -1,4 +1,4 @@
-"""The folder of an exported policy: written whole or not at all, and checked when it is read."""
+"""The folder of an exported policy, written atomically and verified when read."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def export_policy(
         policy: a LiquidPolicy or a SoftLiquidPolicy.
         folder: to be created.
         formats: "onnx", "c" or both.
-        pages: contents of `PAGES` to put beside them.
+        pages: contents of `PAGES` to add.
         weights: "float32", or "int8" or "int4" to round them in C; ONNX then has the rounded ones
-            as floats, and computes the same.
+            as floats, with the same results.
         **facts: for `metadata_of`, such as `task`.
 
     Returns:
-        how well each format agrees with the policy; without a C compiler, "c" is missing.
+        the agreement of each format with the policy; without a C compiler, "c" is missing.
 
     Raises:
         ExportError: a part of the policy cannot be exported, or a file does not agree with it.
@@ -118,7 +118,7 @@ def build_files(
 
 
 def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines with the names and units of numbers, where they are known."""
+    """Yield lines with the names and units of numbers, where known."""
     names = signal.get("element_names", [])
     units = signal.get("units", [""] * len(names))
     texts = [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
@@ -127,7 +127,7 @@ def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cost(rounding: Mapping[str, float]) -> Iterator[str]:
-    """Yield what rounding weights costs."""
+    """Yield lines with the effects of rounding weights."""
     if rounding:
         yield (
             f"rounding   moves actions by at most {rounding['error']:.2g} of their range, and by "
@@ -144,7 +144,7 @@ def verify_folder(folder: Path, policy: StatefulPolicy) -> dict[str, Agreement]:
     """Check the files of an export against their hashes, and against the policy.
 
     Returns:
-        how well each format agrees with the policy; without a C compiler, "c" is missing.
+        the agreement of each format with the policy; without a C compiler, "c" is missing.
 
     Raises:
         CheckpointError: a file was altered, or is missing.
@@ -162,7 +162,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """Return the files of an export, after checking their hashes.
 
     Raises:
-        CheckpointError: a file was altered or is missing, or the folder holds something else.
+        CheckpointError: a file was altered or is missing, or the folder is not an export.
     """
     if not (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} holds no exported policy; it has no {MANIFEST}")
@@ -179,7 +179,7 @@ def check_files(
 ) -> dict[str, Agreement]:
     """Compare each format with the policy over a recording of some steps.
 
-    If weights are rounded, files have to compute what the policy with rounded weights computes.
+    Rounded weights are compared with the policy that has the same rounded weights.
     """
     moments, space = record(policy, metadata, steps), policy.action_space
     expected, rounding = np.stack([*act(policy, moments)]), 0.0

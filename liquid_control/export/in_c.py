@@ -1,4 +1,4 @@
-"""A policy in C in the place of the agent's, to measure what was exported."""
+"""A policy in C in place of the agent's, to evaluate the exported policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ C_SOURCE, C_HEADER = "policy.c", "policy.h"
 
 
 def compiled(description: Description, folder: Path, **facts: Any) -> CPolicy:
-    """Compile a description in a folder that exists; facts as for `metadata_of`.
+    """Compile a description in an existing folder; facts as for `metadata_of`.
 
     Raises:
         FileNotFoundError: there is no C compiler.
@@ -30,14 +30,14 @@ def compiled(description: Description, folder: Path, **facts: Any) -> CPolicy:
 
 
 def compiled_sources(source: bytes, header: bytes, folder: Path, metadata: Metadata) -> CPolicy:
-    """Compile policy.c and policy.h in a folder that exists."""
+    """Compile policy.c and policy.h in an existing folder."""
     (folder / C_SOURCE).write_bytes(source)
     (folder / C_HEADER).write_bytes(header)
     return CPolicy(compile_c(folder / C_SOURCE, folder / "policy.so"), metadata)
 
 
 class InC:
-    """A policy in C for many robots, which it takes one after the other.
+    """A policy in C for many robots, evaluated one by one.
 
     Args:
         policy: compiled.
@@ -56,7 +56,7 @@ class InC:
         """Return actions (robots, ...) and the next state, as the agent's policy does.
 
         Raises:
-            ValueError: the policy refuses an observation.
+            ValueError: the policy rejects an observation.
         """
         assert episode_start is not None
         assert deterministic

@@ -1,9 +1,9 @@
-"""The properties that an ONNX file carries.
+"""The properties of an ONNX file.
 
-All facts are in `liquid_control`, as JSON. Those that other tools read have their names beside it,
-as lists separated by commas: `observation_names`, `joint_names` and `action_scale` are those of
-mjlab's exporter. `units` is the name in Isaac Lab's descriptors and `element_names` that in LEAPP,
-for observations and actions each.
+All facts are in `liquid_control`, as JSON. Those that other tools read are also separate
+properties, as comma-separated lists: `observation_names`, `joint_names` and `action_scale` as in
+mjlab's exporter, `units` as in Isaac Lab's descriptors and `element_names` as in LEAPP, for
+observations and actions each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a policy in PyTorch to the description of its acting step."""
+"""Descriptions of the acting step of policies in PyTorch."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
 
     Args:
         policy: a LiquidPolicy or a SoftLiquidPolicy.
-        sampled: take noise as an input, and sample actions with it. Noise of zeros gives the most
-            likely action, which is what the step returns otherwise.
+        sampled: take noise as an input, and sample actions with it. Zero noise gives the most
+            likely action, as without `sampled`.
 
     Raises:
-        ExportError: a part of the policy cannot be exported; the message says which and why.
+        ExportError: a part of the policy cannot be exported; the message gives part and reason.
     """
     if type(policy) not in (LiquidPolicy, SoftLiquidPolicy):
         raise ExportError(
@@ -136,7 +136,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
 
 
 def hash_of(policy: StatefulPolicy) -> str:
-    """Return the SHA-256 of the weights with which a policy acts, the same on every machine."""
+    """Return the SHA-256 of a policy's acting weights, the same on every machine."""
     found = sha256()
     for name, tensor in sorted(policy.acting_state_dict().items()):
         found.update(f"{name} {tuple(tensor.shape)};".encode())
@@ -148,7 +148,7 @@ def describe_parts(space: spaces.Space[Any]) -> Iterator[Part]:
     """Yield the parts of observations, in the order in which the policy joins them.
 
     Raises:
-        ExportError: a part has no name that files can use.
+        ExportError: a part has a name that files cannot use.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {OBSERVATION: space}
     for name, part in parts.items():
@@ -180,7 +180,7 @@ def _describe_part(name: str, space: spaces.Space[Any]) -> Part:
 
 
 def describe_action(space: spaces.Space[Any], *, sampled: bool) -> Action:
-    """Describe what a policy with this action space returns."""
+    """Describe the actions of a policy with this action space."""
     kind, noise, noise_kind = "box", 0, "normal"
     sizes: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
@@ -202,7 +202,7 @@ def describe_action(space: spaces.Space[Any], *, sampled: bool) -> Action:
         kind, sizes = "multi_discrete", tuple(map(int, space.nvec.ravel()))
         noise, noise_kind = sum(sizes), "gumbel"
     else:
-        assert isinstance(space, spaces.MultiBinary)  # policies take no other space
+        assert isinstance(space, spaces.MultiBinary)  # policies support no other space
         kind, noise, noise_kind = "multi_binary", math.prod(space.shape), "logistic"
     assert space.shape is not None
     return Action(kind, space.shape, sizes, low, high, noise if sampled else 0, noise_kind)
@@ -210,7 +210,7 @@ def describe_action(space: spaces.Space[Any], *, sampled: bool) -> Action:
 
 @dataclass
 class _Network:
-    """The statements of a policy, and the sizes of the vectors outside of its circuit."""
+    """The statements of a policy, and the sizes of the vectors outside its circuit."""
 
     policy: LiquidPolicy | SoftLiquidPolicy
     parts: tuple[Part, ...]
@@ -290,7 +290,7 @@ class _Network:
         self.sizes[FEATURES] = start
 
     def _derivatives(self) -> Iterator[Statement]:
-        """Derivatives of the features, see `policies.derivatives`, and what the next step needs."""
+        """Yield derivatives of the features, see `policies.derivatives`, and their next state."""
         derivatives = self.policy.derivatives
         if not derivatives.size:
             return
@@ -308,14 +308,14 @@ class _Network:
         yield Map("for the next step", 0, 1, ((CONTINUES, as_expression(1.0)),))
 
     def _encoded_by(self) -> EncodedCircuit:
-        """The encoded circuit whose encoder the actor uses."""
+        """Return the encoded circuit whose encoder the actor uses."""
         policy = self.policy
         if isinstance(policy, LiquidPolicy):
             return policy.actor
         return policy.critic.body if policy.share_encoder else policy.actor.body
 
     def _inputs(self, signals: Expression) -> Iterator[Statement]:
-        """The inputs of the sensory neurons, mapped."""
+        """Yield the mapped inputs of the sensory neurons."""
         mapping = self.policy.actor_circuit.input_mapping
         yield Map(
             "sensory neurons",
@@ -332,7 +332,7 @@ class _Network:
     def _layers(
         self, title: str, network: nn.Module, name: str, source: str
     ) -> Iterator[Statement]:
-        """Linear layers with their activations; `_last` is the vector of the last one."""
+        """Yield linear layers with their activations; `_last` is the vector of the last one."""
         found = layers_of([network])
         if not found:
             raise ExportError(
@@ -354,7 +354,7 @@ class _Network:
         self._last = source
 
     def _chosen(self, policy: LiquidPolicy, *, sampled: bool) -> Iterator[Statement]:
-        """The action head, and the action of its distribution."""
+        """Yield the action head, and the action of its distribution."""
         yield from self._layers("the action head", policy.action_net, HEAD, MOTOR)
         head = self._last
         action, logits = self.action, Entry(head)
@@ -378,7 +378,7 @@ class _Network:
             start += size
 
     def _squashed(self, policy: SoftLiquidPolicy, *, sampled: bool) -> Iterator[Statement]:
-        """The head of a squashed Gaussian, whose deviations come after its means."""
+        """Yield the head of a squashed Gaussian, whose deviations follow its means."""
         yield from self._layers("the action head", policy.actor.head, HEAD, MOTOR)
         mean: Expression = Entry(self._last)
         size = self.action.size
@@ -406,7 +406,7 @@ def _mapped(value: Expression, mapping: Any, name: str) -> Expression:
 def _circuit_vectors(
     statements: Iterable[Statement], known: set[str], neurons: int
 ) -> Mapping[str, int]:
-    """Return the vectors of the circuit that have no size yet: one entry for each neuron."""
+    """Return the circuit's vectors without a size yet, with one entry per neuron."""
     written = {
         name
         for _, each in flat(tuple(statements))

@@ -1,4 +1,4 @@
-"""Weights as small whole numbers with a scale for each target and gate; all else stays as it is."""
+"""Quantization of weights to small whole numbers, with a scale for each target and gate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from liquid_control.export.description import (
 from liquid_control.export.expressions import Floats
 
 BITS = {"int8": 8, "int4": 4}
-"""Of one weight, by the name of the kind."""
+"""Bits of one weight, by the name of the kind."""
 
 
 def quantized(description: Description, weights: str) -> Description:
     """Round the weights of synapses and layers; biases and the state stay in single precision.
 
     A weight becomes a whole number, at most 127 for "int8" and 7 for "int4", times the scale of its
-    target neuron and gate, which is as small as the largest weight there allows.
+    target neuron and gate, the smallest that fits the largest weight there.
 
     Raises:
         ExportError: there is no such kind of weights, or the weights are rounded already.
@@ -54,7 +54,7 @@ def codes(each: Sum | Dense) -> NDArray[np.int8]:
 
 
 def without_scales(description: Description) -> Description:
-    """Return the same numbers as plain weights, to compare files with."""
+    """Return the same numbers as plain weights, for comparison with files."""
     return replace(description, statements=tuple(_plain(description.statements)))
 
 
@@ -69,7 +69,7 @@ def _rounded(statements: Sequence[Statement], most: int) -> Iterator[Statement]:
         elif isinstance(each, Sum):
             counts = np.diff(each.starts)
             largest = np.zeros((len(each.parameters), len(counts)), np.float32)
-            has = counts > 0  # `reduceat` returns something for empty parts as well
+            has = counts > 0  # `reduceat` also returns values for empty parts
             firsts = each.starts[:-1][has]
             largest[:, has] = np.maximum.reduceat(np.abs(each.parameters), firsts, axis=1)
             scales = _scales(largest, most)
@@ -81,7 +81,7 @@ def _rounded(statements: Sequence[Statement], most: int) -> Iterator[Statement]:
 
 
 def _scales(largest: Floats, most: int) -> Floats:
-    """Return a scale for each row, given its largest weight; any will do for zeros."""
+    """Return a scale for each row, given its largest weight; arbitrary for zeros."""
     return as_floats(np.where(largest > 0, largest / most, 1.0))
 
 

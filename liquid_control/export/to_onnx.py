@@ -1,9 +1,9 @@
 """Builds a policy as one ONNX graph.
 
 The graph is written node by node from the description rather than traced from PyTorch: it has no
-node that a step does not need, its names are those of the description, and the compiled kernels
-cannot be traced. Each vector is kept as pieces (batch, entries), because layers write parts of it;
-pieces are joined where something reads across them.
+unnecessary node, its names are those of the description, and the compiled kernels cannot be traced.
+Each vector is kept as pieces (batch, entries), because layers write parts of it; pieces are joined
+where they are read together.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from liquid_control.export.expressions import (
 from liquid_control.export.onnx_metadata import properties
 
 OPSET = 17
-"""Of the standard operators: ONNX Runtime has it since version 1.12 of 2022."""
+"""Version of the standard operators, in ONNX Runtime since version 1.12 of 2022."""
 
 IR_VERSION = 8
-"""Of the file format, which goes with that set."""
+"""Version of the file format, which matches the operators."""
 
 OPERATORS = {
     "add": "Add",
@@ -64,7 +64,7 @@ LARGE = 1 << 21
 """Weights of a dense matrix above which few synapses are gathered, see `_Graph._weighted`."""
 
 DENSITY = 0.05
-"""Synapses per weight of a dense matrix below which they are.
+"""Synapses per weight of a dense matrix below which they are gathered.
 
 Measured on one core of an x86-64: 1024 CfC neurons with 2 % of the synapses take 0.5 ms gathered
 and 1.7 ms as matrices; of 256 CfC or 1024 CT-RNN neurons, matrices are faster at every density.
@@ -123,11 +123,11 @@ def _part_input(part: Part) -> Any:
 
 
 Piece = tuple[int, int, str]
-"""First entry, the one after the last, and the tensor (batch, entries) that has them."""
+"""First entry, the one after the last, and their tensor (batch, entries)."""
 
 
 class _Graph:
-    """Nodes and constants, and which tensors hold the vectors at the statement that is next."""
+    """Nodes and constants, and the current tensors of the vectors."""
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -182,7 +182,7 @@ class _Graph:
         self._name_output(self._read(motor, 0, self.description.size(motor)), "motor")
 
     def _name_output(self, tensor: str, output: str) -> None:
-        """Rename what a node returns, which takes no node, unless it is an output already."""
+        """Rename a node's output, without a new node unless it is an output already."""
         found = [each for each in self.nodes if tensor in each.output]
         if not found or tensor in ("action", "next_state"):
             self._node("Identity", tensor, output=output)
@@ -242,10 +242,10 @@ class _Graph:
         self._stack(key, total, count, size)
 
     def _weighted(self, each: Sum, before: str | None) -> str:
-        """Weighted sums (batch, targets * entries): a product with a matrix, or by synapse.
+        """Return weighted sums (batch, targets * entries), by a matrix product or by synapse.
 
         `before` is added. Gathering each synapse's source takes more time than the zeros of a
-        matrix, except where the matrix is large and nearly empty.
+        matrix, unless the matrix is large and nearly empty.
         """
         first, stop = int(each.sources.min()), int(each.sources.max()) + 1
         first, stop = self._covering(each.source, first, stop)
@@ -261,10 +261,10 @@ class _Graph:
         return self._node("Gemm", source, weights, before)
 
     def _carried(self, each: Sum, before: str | None) -> str:
-        """Sums over synapses, (batch, targets * entries): all of an entry's in one row.
+        """Return sums over synapses, (batch, targets * entries), with an entry's in one row.
 
-        Rows are as long as the most synapses of an entry; shorter ones end with synapses that carry
-        nothing, because all of their parameters are zero.
+        Rows have the largest number of synapses of an entry; shorter ones are padded with synapses
+        whose parameters are all zero.
         """
         entries = len(each.starts) - 1
         fan_in = np.diff(each.starts)
@@ -293,14 +293,14 @@ class _Graph:
         return total if before is None else self._node("Add", total, before)
 
     def _gather_targets(self, each: Sum) -> str:
-        """The targets as they are, (batch, targets * entries)."""
+        """Return the current targets, (batch, targets * entries)."""
         parts = [self._read(target, each.start, each.stop) for target in each.targets]
         return parts[0] if len(parts) == 1 else self._node("Concat", *parts, axis=1)
 
     def _stack(
         self, key: tuple[tuple[str, ...], int, int], total: str, count: int, size: int
     ) -> None:
-        """Let targets be the parts of a tensor, which is split when one of them is read."""
+        """Make targets parts of a tensor, which is split when one of them is read."""
         targets, start, stop = key
         if count == 1:
             self._write(targets[0], start, stop, total)
@@ -338,7 +338,7 @@ class _Graph:
         return False
 
     def _rows(self, width: int) -> str:
-        """The shape (batch, width)."""
+        """Return the shape (batch, width)."""
         batch = self._node("Shape", "state", start=0, end=1)
         return self._node("Concat", batch, self._whole(width), axis=0)
 
@@ -351,7 +351,7 @@ class _Graph:
         source: str = "",
         parameters: Sequence[str] = (),
     ) -> str:
-        """Return the tensor of a formula, and append the nodes that it needs."""
+        """Return the tensor of a formula, and append its nodes."""
         if id(value) not in known:
             if isinstance(value, Apply) and (bounds := _bounds(value)) is not None:
                 inner, low, high = bounds
@@ -398,7 +398,7 @@ class _Graph:
         self._pieces[vector] = [(0, self.description.size(vector), tensor)]
 
     def _write(self, vector: str, start: int, stop: int, tensor: str) -> None:
-        """Put a piece into a vector, in the place of what it covers."""
+        """Write a piece to a vector, replacing the entries that it covers."""
         kept: list[Piece] = []
         for first, last, name in self._pieces.get(vector, []):
             if last <= start or first >= stop:
@@ -414,7 +414,7 @@ class _Graph:
                 del self._stacked[key]
 
     def _covering(self, vector: str, start: int, stop: int) -> tuple[int, int]:
-        """Extend a range to whole pieces, so that nothing has to be cut."""
+        """Extend a range to whole pieces, so that none has to be cut."""
         touched = [piece for piece in self._pieces[vector] if piece[0] < stop and start < piece[1]]
         return touched[0][0], touched[-1][1]
 
@@ -445,7 +445,7 @@ class _Graph:
         return self._constant(np.float32(value))
 
     def _constant(self, values: Any, name: str = "constant") -> str:
-        """Return the name of a constant tensor, which is added if there is none like it."""
+        """Return the name of a constant tensor, which is added if it is new."""
         array = np.asarray(values)
         for known, others in self.constants.items():
             same = others.dtype == array.dtype and others.shape == array.shape
@@ -468,7 +468,7 @@ class _Graph:
 
 
 def _bounds(value: Apply) -> tuple[Expression, float, float] | None:
-    """Return what is clipped, and the bounds, if they are the same for all entries."""
+    """Return the clipped expression and the bounds, if they are the same for all entries."""
     if value.function != "min":
         return None
     above, high = value.arguments

@@ -1,4 +1,4 @@
-"""The compiled kernels, and what they are called with.
+"""The compiled kernels and their interface.
 
 Fused unrolls of circuits, and for a loop of updates passes without autograd, a loss and Adam.
 """

@@ -1,4 +1,4 @@
-"""The compiled kernels: which ones are built, which ones the processor runs, which are used."""
+"""Selection of the compiled kernels, among those built and supported by the processor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ INSTRUCTION_SETS = ("avx512", "avx2", "plain")  # the best first
 
 FOLDER = Path(__file__).parent
 
-# Only a checkout has the C++ sources beside the modules. pip caches the wheels that it builds, and
-# would install the one without kernels again.
+# Only a checkout has the C++ sources next to the modules. pip caches the wheels that it builds, and
+# would reinstall the one without kernels.
 REBUILD = (
     "pip install --editable ."
     if (FOLDER / "src").is_dir()
@@ -30,7 +30,7 @@ REMEDY = f"install a C++ compiler, then run `{REBUILD}`"
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernels in use, and what they were chosen from."""
+    """The kernels in use, and the available ones."""
 
     asked: str
     """The value of `LIQUID_CONTROL_KERNELS`: an instruction set, "auto" or "off"."""
@@ -45,7 +45,7 @@ class Choice:
     """The module in use; None if PyTorch is used."""
 
     problems: tuple[str, ...] = ()
-    """Why something better is not in use, unless it was turned off."""
+    """Why better kernels are not in use, unless they were turned off."""
 
     @property
     def in_use(self) -> str | None:

@@ -20,7 +20,7 @@ IS_DOUBLE = {torch.float32: False, torch.float64: True}
 
 
 class Unrollable(Protocol):
-    """What `unroll` needs of a circuit."""
+    """The interface of a circuit for `unroll`."""
 
     time_scale: float
     state_size: int
@@ -30,7 +30,7 @@ class Unrollable(Protocol):
         """The mapping of the inputs, if there is one."""
 
     def program(self) -> Program | None:
-        """The circuit's program; None if the kernels have no such neurons or solver."""
+        """The circuit's program; None if the kernels do not support its neurons or solver."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def unroll(
     episode_start: Tensor | None,
     first: int,
 ) -> tuple[Tensor, Tensor] | None:
-    """Unroll a circuit in the compiled kernels, if they can.
+    """Unroll a circuit in the compiled kernels, if possible.
 
     Args:
         circuit: the neurons. The other arguments must fit it.
@@ -61,7 +61,7 @@ def unroll(
         state: (batch, state_size), or None for zeros.
         elapsed_time: (time, batch) seconds, or None.
         episode_start: (time, batch), or None.
-        first: the first neuron whose activity is wanted.
+        first: the first neuron whose activity is returned.
 
     Returns:
         activity (time, batch, neurons from `first` on) and the last state; None where PyTorch is
@@ -110,7 +110,7 @@ def compile_circuit(circuit: Unrollable) -> Compiled | None:
 
 
 def is_traced() -> bool:
-    """Whether tensors may hold no numbers: in torch.compile, torch.func and forward-mode AD."""
+    """Whether tensors may have no values: in torch.compile, torch.func and forward-mode AD."""
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -119,7 +119,7 @@ def is_traced() -> bool:
 
 
 Call = tuple[Compiled, float, int, Tensor | None]
-"""Compiled program, time scale, first neuron wanted, episode starts: all without a gradient."""
+"""Compiled program, time scale, first returned neuron, episode starts: all without a gradient."""
 
 Tensors = Sequence[Tensor | None]
 """Inputs, state, elapsed time and the program's parameters."""
@@ -128,7 +128,7 @@ Tensors = Sequence[Tensor | None]
 def run_forward(
     call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs and last state, and store what the backward pass needs in `kept`."""
+    """Return outputs and last state, and store values for the backward pass in `kept`."""
     compiled, time_scale, first, starts = call
     inputs = tensors[0]
     assert inputs is not None
@@ -160,7 +160,7 @@ def run_backward(
     d_last: Tensor | None,
     gradients: Tensors,
 ) -> None:
-    """Write the gradients by the tensors, given those by outputs and last state."""
+    """Write the gradients of the tensors, given those of outputs and last state."""
     compiled, time_scale, first, starts = call
     inputs = tensors[0]
     assert inputs is not None
@@ -183,7 +183,7 @@ def run_backward(
 
 
 def addresses(tensors: Tensors) -> list[int]:
-    """Return where the numbers of each tensor begin, zero for None."""
+    """Return the memory address of each tensor, zero for None."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
@@ -219,11 +219,11 @@ class _Unroll(torch.autograd.Function):
 
 
 class Trajectory:
-    """Memory for what the backward pass needs, reused by the next unroll of the same size.
+    """Memory for the backward pass, reused by the next unroll of the same size.
 
-    Allocating new memory takes longer than the kernels take to fill it. Spare memory is taken and
-    returned by single operations of a deque, because other threads, and the garbage collector at
-    any time in this one, do the same.
+    Allocating new memory takes longer than filling it. Spare memory is taken and returned by
+    single operations of a deque, because other threads, and the garbage collector at any time in
+    this one, do the same.
     """
 
     SPARES = 4

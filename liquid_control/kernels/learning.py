@@ -34,7 +34,7 @@ def gaussian_surrogate(
 
     Returns:
         loss, policy, value and entropy loss, KL divergence and share of clipped samples, (6,), and
-        the gradients of the loss by mean, log_std and values.
+        the gradients of the loss with respect to mean, log_std and values.
     """
     mean = tensors[0]
     samples, actions = mean.shape
@@ -66,7 +66,7 @@ AdamState = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
 
 
 class Norms(NamedTuple):
-    """Of the gradient before a step, and of the weights after it."""
+    """Norms of the gradient before a step, and of the weights after it."""
 
     gradient: float
     weights: float
@@ -81,16 +81,16 @@ def clipped_adam(
     eps: float,
     largest: float,
 ) -> Norms:
-    """Scale a gradient to a norm of at most `largest`, and make a step unless it is not finite.
+    """Scale a gradient to a norm of at most `largest`, and make a step if it is finite.
 
     Args:
         module: the compiled kernels.
-        states: of the parameters, contiguous and, but for the number of steps, of one dtype. No
-            share is a share of one.
+        states: of the parameters, contiguous and, except the number of steps, of one dtype. A
+            missing share means one.
         lr: learning rate.
         betas: as in `torch.optim.Adam`.
         eps: likewise.
-        largest: norm of the gradient. The gradient itself is left as it is.
+        largest: norm of the gradient. The gradient itself is unchanged.
     """
     return Norms(
         *module.clipped_adam(

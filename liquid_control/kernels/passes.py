@@ -1,4 +1,4 @@
-"""Forward and backward passes without autograd, which takes longer than small networks do.
+"""Forward and backward passes without autograd, which takes longer than small networks.
 
 A pass is for a loop of updates: parameters may change their values, but stay the same tensors. Each
 call of `backward` belongs to the `forward` before it. It sets the gradients of parameters that
@@ -49,7 +49,7 @@ class NetworkPass:
         self._parts: Sequence[Tensor] = ()
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """Map (samples, width) each, side by side, to (samples, outputs)."""
+        """Map the concatenation of parts (samples, width) to (samples, outputs)."""
         samples = len(parts[0])
         size = self._network.kept_size(self._is_double, samples)
         if len(self._kept) < size:
@@ -68,7 +68,7 @@ class NetworkPass:
         return outputs
 
     def backward(self, d_outputs: Tensor, wanted: int | None = None) -> Tensor:
-        """Return the gradient by the part with index `wanted`; None: an empty tensor."""
+        """Return the gradient of the part with index `wanted`; None: an empty tensor."""
         d_part = d_outputs.new_empty(() if wanted is None else self._parts[wanted].shape)
         d_parts = [0] * len(self._parts)
         if wanted is not None:
@@ -93,7 +93,7 @@ class NetworkPass:
 
 
 def network_of(module: ModuleType, layers: Sequence[Layer]) -> Any:
-    """Return the network in C++, the same for all networks with such layers."""
+    """Return the network in C++, shared by all networks with such layers."""
     sizes = (layers[0][0].shape[1], *(len(bias) for _, bias, _ in layers))
     return _network(module, sizes, tuple(activation for *_, activation in layers))
 
@@ -126,7 +126,7 @@ class CircuitPass:
         return run_forward(self._call, self._tensors, self._kept, False)
 
     def backward(self, d_activity: Tensor) -> Tensor:
-        """Return the gradient by the inputs."""
+        """Return the gradient of the inputs."""
         inputs, _, _, *parameters = self._tensors
         assert inputs is not None
         d_inputs = torch.empty_like(inputs)
@@ -142,7 +142,7 @@ class CircuitPass:
 
 
 def _empty_like(parameters: Tensors) -> list[Tensor | None]:
-    """Return memory for the gradients that are wanted."""
+    """Return memory for the required gradients."""
     return [
         None if each is None or not each.requires_grad else torch.empty_like(each)
         for each in parameters

@@ -1,4 +1,4 @@
-"""The description of a circuit that the compiled kernels take; see docs/kernels.md."""
+"""The description of a circuit for the compiled kernels; see docs/kernels.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Parameters = list[Tensor | None]
 
 @dataclass(frozen=True)
 class Program:
-    """What the kernels compute for one circuit.
+    """The computation of the kernels for one circuit.
 
     A slot is a source of synapses. Slots are the inputs, the elapsed time, the neurons' activities
     in this step and their activities in the step before, in this order. Neurons are the hidden ones
@@ -33,8 +33,8 @@ class Program:
         substeps: updates in each control step.
         layers: the neurons in the order of computation.
         banks: the synapses, one bank for each tensor of weights.
-        parameters: from the circuit to the tensors of a call, in the order that plan.h gives.
-        maps_inputs: whether those include the mapping of the inputs.
+        parameters: from the circuit to the tensors of a call, in the order of plan.h.
+        maps_inputs: whether those include the input mapping.
     """
 
     inputs: int

@@ -1,4 +1,4 @@
-"""Analyses of recordings: correlations and lesions of neurons, smoothness of actions."""
+"""Analyses of recordings: neurons' correlations and lesions, and smoothness of actions."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def smoothness(recording: Recording) -> Smoothness:
     The mean weighted frequency follows the measure Sm of CAPS (Mysore et al. 2021), averaged over
     the entries of an action that vary; 0 if none does. It differs in two ways. It is normalised by
     the whole spectrum instead of the sampling rate, so that it does not depend on the control rate
-    or on the amplitude. And it weights frequencies by power instead of amplitude: uneven intervals
+    or the amplitude. And it weights frequencies by power instead of amplitude: uneven intervals
     cause weak noise across the spectrum, whose amplitudes would sum to more in longer episodes.
 
     The fluctuation is the mean Euclidean distance between consecutive actions (Song et al. 2023,

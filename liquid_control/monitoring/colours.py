@@ -34,7 +34,7 @@ REWARD = BLACK
 ELAPSED_TIME = GREY
 
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-"""Colours of curves that are compared with each other and have no meaning of their own."""
+"""Colours without a meaning, for curves that are compared with each other."""
 
 _LAYERS = {"sensory": SKY, "inter": GREEN, "command": PURPLE, "motor": ORANGE}
 _OTHER_LAYERS = (YELLOW, BLACK, "#b3b3b3")
@@ -42,7 +42,7 @@ _OTHER_LAYERS = (YELLOW, BLACK, "#b3b3b3")
 LANGUAGE = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, NEUTRAL, GREY)
 """All colours with a meaning."""
 
-# An odd number of colours, so that zero has the middle one.
+# An odd number of colours, so that zero maps to the middle one.
 DIVERGING = LinearSegmentedColormap.from_list("blue_vermilion", (BLUE, NEUTRAL, VERMILION), N=257)
 """Maps [0, 1] to colours, with the neutral one at 0.5."""
 

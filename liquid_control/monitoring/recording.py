@@ -101,8 +101,8 @@ def record(
 ) -> Recording:
     """Run one episode with an agent's most likely actions, and record it.
 
-    Recording changes neither the agent nor the global random generators, so that it does not affect
-    a training. Times come from `physical_time` in `info`; without it, each step lasts the
+    Recording changes neither the agent nor the global random generators, so it does not affect
+    training. Times come from `physical_time` in `info`; without it, each step lasts the
     environment's `nominal_interval` or `dt`, or one second.
 
     Args:
@@ -207,7 +207,7 @@ def _run_episode(
 
 @dataclass(frozen=True)
 class Activity:
-    """What the actor's circuit received and did in T steps; attributes as in `Recording`.
+    """Inputs and activity of the actor's circuit in T steps; attributes as in `Recording`.
 
     Attributes:
         features: (T, features), the observations.
@@ -231,7 +231,7 @@ def activity_of(
     """Run the actor's circuit over consecutive steps.
 
     Args:
-        policy: With a circuit as its actor.
+        policy: A policy whose actor is a circuit.
         observations: (T, ...), as `predict` takes them.
         actions: (T, ...), as `predict` returned them.
         starts: (T, 1), nonzero where an episode starts.
@@ -246,7 +246,7 @@ def activity_of(
     sensory, elapsed, starts = signal
     activity, _ = circuit.activity(sensory, None, elapsed, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)
-    # Without derivatives, and without what is privileged.
+    # Without derivatives and privileged features.
     count = policy.derivatives.observed if isinstance(policy, StatefulPolicy) else None
     return Activity(
         features[:, :count].cpu().numpy(),

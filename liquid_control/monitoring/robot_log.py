@@ -1,4 +1,4 @@
-"""A robot's log, through the policy once more: its actions, and the activity of its neurons."""
+"""Replay of a robot's log through the policy: actions, and the activity of its neurons."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Names = Sequence[str]
 
 @dataclass(frozen=True)
 class Replay:
-    """The T steps of a log in which the policy took an observation.
+    """The T steps of a log in which the policy received an observation.
 
     Attributes:
         recording: Of these steps, with the actions of the log and without rewards. A step lasts
             until the next observation.
         recomputed: (T, actions), of the policy.
-        errors: (T, actions), how far those of the log are from them, relative to the range of each
+        errors: (T, actions), the log's differences from these, relative to the range of each
             action; for discrete kinds, 1 where they differ.
         rows: (T,), their indices in the log.
-        skipped: Steps of the log without an observation that the policy took.
-        moments: What the policy got.
+        skipped: Steps of the log in which the policy received no observation.
+        moments: The policy's inputs.
     """
 
     recording: Recording
@@ -43,10 +43,10 @@ class Replay:
     moments: Sequence[Moment]
 
     def part(self, start: float, seconds: float) -> Recording:
-        """Return the recording from one second on, for some seconds.
+        """Return the part of the recording that begins at `start` and lasts `seconds`.
 
         Raises:
-            ValueError: If there is no step in them.
+            ValueError: If it contains no step.
         """
         whole = self.recording
         first = int(np.searchsorted(whole.times[:-1], start))
@@ -80,11 +80,11 @@ def replay_log(
 ) -> Replay:
     """Run the observations of a log through a policy.
 
-    The policy gets the elapsed times that it got on the robot, within the intervals of its
+    The policy receives the same elapsed times as on the robot, within the intervals of its
     training, and its state resets where an episode started there.
 
     Args:
-        policy: With a circuit.
+        policy: A policy with a circuit.
         facts: From `read_log`.
         rows: From `read_log`.
         observation_names: Of the policy's features; numbers by default.
@@ -92,7 +92,7 @@ def replay_log(
 
     Raises:
         ValueError: If a number is missing in a step in which the policy acted, or time does not
-            advance from one step to the next, or the policy took no observation at all.
+            advance from one step to the next, or the policy received no observation.
     """
     taken = _taken(rows)
     moments = []
@@ -134,20 +134,20 @@ def influence(
     *,
     on_neuron: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """Return how far actions move on the same observations with one neuron held at rest.
+    """Return the change of actions for the same observations with one neuron held at rest.
 
-    The robot would have observed something else after other actions, so that this is the neuron's
-    direct influence; `lesions` measures what the return loses.
+    Other actions would have led to other observations, so this is the neuron's direct influence;
+    `lesions` measures the loss of return.
 
     Args:
-        policy: Of the replay.
-        replay: Of a log.
-        neurons: Indices of the neurons, each of which is held at rest alone.
+        policy: The policy of the replay.
+        replay: The replay of a log.
+        neurons: Indices of the neurons, which are held at rest one at a time.
         on_neuron: Called after each neuron with the number of finished neurons.
 
     Returns:
         (neurons, actions), the mean difference relative to the range of each action; for discrete
-        kinds, the share of other actions.
+        kinds, the share of actions that differ.
     """
     means = []
     for count, neuron in enumerate(neurons):
@@ -161,7 +161,7 @@ def influence(
 
 
 def _taken(rows: Mapping[str, Array]) -> NDArray[np.int64]:
-    """Return the indices of the steps in which the policy took an observation."""
+    """Return the indices of the steps in which the policy received an observation."""
     acted = rows["acted"].astype(bool)
     for name in ("now", "elapsed", "observation", "action", "state"):
         values = rows[name].reshape(len(acted), -1)
@@ -169,7 +169,7 @@ def _taken(rows: Mapping[str, Array]) -> NDArray[np.int64]:
         if missing.any():
             raise ValueError(
                 f"step {int(np.argmax(missing))} of the log has a number of {name} that is missing "
-                "or not finite, though the policy acted; the log is damaged"
+                "or not finite, although the policy acted; the log is damaged"
             )
     still = np.diff(rows["now"]) <= 0
     if still.any():
@@ -179,7 +179,7 @@ def _taken(rows: Mapping[str, Array]) -> NDArray[np.int64]:
         )
     (taken,) = np.nonzero(acted)
     if not len(taken):
-        raise ValueError("the policy took no observation in this log")
+        raise ValueError("the policy received no observation in this log")
     return taken
 
 

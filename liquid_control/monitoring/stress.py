@@ -1,4 +1,4 @@
-"""What an agent earns before, soon after and long after a change in mid-episode."""
+"""An agent's return before, soon after and long after a change within an episode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Course:
     Attributes:
         ends: (steps,) seconds since the reset at which each control step ended.
         rewards: (steps,).
-        drawn: what was drawn for the episode, `info["drawn"]`.
+        drawn: values drawn for the episode, `info["drawn"]`.
     """
 
     ends: Array
@@ -35,7 +35,7 @@ class Course:
     drawn: Mapping[str, float]
 
     def earned(self, begin: float, end: float) -> float:
-        """Return the rewards between two times; of a step in part its part counts."""
+        """Return the rewards between two times; those of partial steps count in proportion."""
         starts = np.concatenate([[0.0], self.ends[:-1]])
         shared = np.minimum(self.ends, end) - np.maximum(starts, begin)
         return float(self.rewards @ (shared.clip(min=0.0) / (self.ends - starts)))
@@ -46,10 +46,10 @@ def courses(model: BaseAlgorithm, env: VecEnv) -> list[Course]:
 
     Args:
         model: an SB3 algorithm, recurrent or not.
-        env: tasks of `liquid_control.envs`, or others with an `info` that holds `elapsed_time`.
+        env: tasks of `liquid_control.envs`, or others whose `info` has `elapsed_time`.
 
     Raises:
-        ValueError: `info` holds no `elapsed_time`.
+        ValueError: `info` has no `elapsed_time`.
     """
     count = env.num_envs
     rewards: list[list[float]] = [[] for _ in range(count)]
@@ -69,14 +69,14 @@ def courses(model: BaseAlgorithm, env: VecEnv) -> list[Course]:
 
 
 def in_windows(found: Sequence[Course], at: Any, after: float, horizon: float) -> Array:
-    """Return what episodes earn per second in each of `WINDOWS`, (windows, episodes).
+    """Return episodes' rewards per second in each of `WINDOWS`, (windows, episodes).
 
-    An episode that ends early earns nothing in what is left of its windows. A window that does not
+    An episode that ends early has zero rewards in the rest of its windows. A window that does not
     exist, because the change comes too late, is NaN.
 
     Args:
         found: the episodes.
-        at: seconds since the reset of the change, one for all episodes or (episodes,).
+        at: seconds from the reset to the change, one for all episodes or (episodes,).
         after: seconds of the window that begins with it.
         horizon: seconds of a whole episode.
     """

@@ -20,7 +20,7 @@ WEIGHTS = (("sensory", "weight"), ("recurrent", "weight"), ("elapsed_weight",))
 
 
 class _GatedCircuit(LayeredCircuit):
-    """Discrete-time neurons whose gates take the elapsed time as one more input.
+    """Discrete-time neurons whose gates take the elapsed time as an additional input.
 
     Their equations do not contain time. For a fair comparison at variable rates, each gate adds a
     trainable weight times elapsed_time / time_scale - 1, which is zero at the nominal rate.
@@ -31,12 +31,12 @@ class _GatedCircuit(LayeredCircuit):
 
     def __init__(self, wiring: Wiring, *, gates: int, **options: Any) -> None:
         if "memory" in options:
-            raise TypeError(f"{type(self).__name__} has a memory of its own; leave out memory=")
+            raise TypeError(f"{type(self).__name__} has its own memory; leave out memory=")
         super().__init__(wiring, gates=gates, signed=0, **options)
         self.elapsed_weight = nn.Parameter(torch.zeros(gates, wiring.neuron_count))
 
     def _gated_program(self, kind: str, parameters: Callable[[Any], Parameters]) -> Program:
-        """One update in each step, with a synapse from the elapsed time to each neuron."""
+        """Return a program of one update per step, with synapses from the elapsed time."""
         slots = Slots(self.wiring)
         return Program(
             self.wiring.sensory_count,
@@ -59,7 +59,7 @@ class _GatedCircuit(LayeredCircuit):
 class LSTM(_GatedCircuit):
     """Long short-term memory along the wiring's synapses (nn.LSTM's equations).
 
-    The state is (hidden, cell). Elapsed time is one more input of each gate, measured from the
+    The state is (hidden, cell). Elapsed time is an additional input of each gate, relative to the
     nominal interval.
 
     Args:
@@ -77,11 +77,11 @@ class LSTM(_GatedCircuit):
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """Hidden and cell after one step."""
+        """Return hidden and cell after one step."""
         return lstm_update(self._add_time(gates, elapsed, neurons), own[1])
 
     def program(self) -> Program | None:
-        """The LSTM's program."""
+        """Return the LSTM's program."""
         if type(self) is not LSTM:  # a subclass may have other equations
             return None
         return self._gated_program("lstm", lookup(*WEIGHTS, ("bias",)))
@@ -92,7 +92,7 @@ class GRU(_GatedCircuit):
 
     As in nn.GRU, the reset gate scales the candidate's sum over recurrent synapses, which has its
     own bias. That sum is over the synapses from the neuron's block (see `Block`): its own layer and
-    the layers that are coupled with it. Elapsed time is one more input of each gate.
+    the layers that are coupled with it. Elapsed time is an additional input of each gate.
 
     Args:
         wiring: the neurons and their synapses; `dense` for the usual GRU.
@@ -105,13 +105,13 @@ class GRU(_GatedCircuit):
         self._apply_plasticity()
 
     def _gates(self, drive: Tensor, activity: Tensor, weight: Tensor) -> Tensor:
-        """Both sums side by side, as the reset gate scales one of them: 2 * gates * n numbers."""
+        """Return both sums, since the reset gate scales only one: (batch, 2 * gates * n)."""
         return torch.cat([drive, activity @ weight], dim=-1)
 
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The state after one step."""
+        """Return the state after one step."""
         drive, echo = gates.chunk(2, dim=-1)
         reset, keep, candidate = self._add_time(drive, elapsed, neurons).chunk(3, dim=-1)
         echo_reset, echo_keep, echo_candidate = echo.chunk(3, dim=-1)
@@ -121,7 +121,7 @@ class GRU(_GatedCircuit):
         return (torch.lerp(candidate, own[0], keep),)
 
     def program(self) -> Program | None:
-        """The GRU's program; the bias of what the reset gate scales joins the other three."""
+        """Return the GRU's program; the recurrent bias joins the other three."""
         if type(self) is not GRU:  # a subclass may have other equations
             return None
         weights = lookup(*WEIGHTS)

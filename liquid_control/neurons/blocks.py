@@ -1,7 +1,7 @@
 """The order of computation: which layers need the loop over time, and which do not.
 
-Within a control step layers update in order, so a synapse to a later layer carries what its source
-does in the *same* step, and only a synapse within a layer, or back to an earlier one, carries
+Within a control step layers update in order, so a synapse to a later layer carries the activity of
+its source in the *same* step, and only a synapse within a layer, or back to an earlier one, carries
 the previous step. A layer that no such synapse enters is a function of the layers before it
 and is computed for all steps at once.
 """
@@ -42,12 +42,12 @@ class Block:
 
     @property
     def neurons(self) -> slice:
-        """Its neurons among those of the wiring."""
+        """Slice of its neurons in the wiring."""
         return slice(self.start, self.start + self.size)
 
 
 def feedforward(wiring: Wiring) -> NDArray[np.bool_]:
-    """Return which pairs of neurons a synapse would join within a step, (neurons, neurons).
+    """Return which pairs of neurons a synapse would connect within a step, (neurons, neurons).
 
     Those are the pairs from a layer to a later one. The other synapses are the circuit's memory:
     they carry the previous step.
@@ -58,7 +58,7 @@ def feedforward(wiring: Wiring) -> NDArray[np.bool_]:
 
 
 def whole(wiring: Wiring) -> tuple[Block, ...]:
-    """Return one block of one layer: all neurons move at once, as in a differential equation."""
+    """Return one block of one layer: all neurons are updated at once, as in an ODE."""
     return (
         Block(
             0,
@@ -89,7 +89,7 @@ def layered(
 
 
 def _groups(wiring: Wiring, layers: Sequence[slice], together: bool) -> list[tuple[int, int]]:
-    """First and end index of each run of layers that is coupled by a synapse back."""
+    """Return the first and end index of each run of layers that are coupled by feedback."""
     groups: list[tuple[int, int]] = []
     for index, layer in enumerate(layers):
         first = index
@@ -105,7 +105,7 @@ def _groups(wiring: Wiring, layers: Sequence[slice], together: bool) -> list[tup
 
 def _block(wiring: Wiring, layers: Sequence[slice], uses_own_state: bool) -> Block:
     start, stop = layers[0].start, layers[-1].stop
-    # With its layers in order, a synapse is immediate only if it leads from one to a later one.
+    # Since layers update in order, only a synapse to a later layer is immediate.
     delayed = any(np.any(wiring.recurrent[layer.start : stop, layer]) for layer in layers)
     return Block(
         start,

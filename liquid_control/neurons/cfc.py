@@ -35,8 +35,8 @@ class CfC(LayeredCircuit):
     - "pure", the approximate solution of the LTC equation: x = A - A g exp(-t (|w| + |g|)), with w
       and the reversal potential A of each neuron
 
-    Every sum, the time gate's included, runs over the neuron's own synapses and no others. A neuron
-    without a synapse from its own layer or a later one has no memory.
+    Every sum, the time gate's included, runs over the neuron's own synapses only. A neuron without
+    a synapse from its own layer or a later one has no memory.
 
     Args:
         wiring: the neurons and their synapses.
@@ -62,14 +62,14 @@ class CfC(LayeredCircuit):
     def update(
         self, gates: Tensor, own: Sequence[Tensor], elapsed: Tensor, neurons: slice
     ) -> tuple[Tensor, ...]:
-        """The closed form of the chosen mode; it uses previous states through synapses only."""
+        """Return the closed form of the mode; it uses previous states through synapses only."""
         return (self._update(gates, elapsed, neurons),)
 
     def program(self) -> Program | None:
-        """One update in each step.
+        """Return a program of one update per step.
 
-        A mixed memory takes the step before; the CfC neurons then take the memory's activity in the
-        place of their own past.
+        A mixed memory receives the previous step; the CfC neurons then receive the memory's
+        activity instead of their own past.
         """
         if type(self) is not CfC:  # a subclass may have other equations
             return None
@@ -118,7 +118,7 @@ class CfC(LayeredCircuit):
         return sensory, recurrent
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """The time gate sigmoid(a t + b) replaces exp(-t / tau), so the rate is |a|."""
+        """Return |a|, as the time gate sigmoid(a t + b) replaces exp(-t / tau)."""
         if self.mode == "pure":
             return self.leak.abs() + self._gate_sum(0, inputs, activity, past).abs()
         return self._gate_sum(CANDIDATES, inputs, activity, past).abs()

@@ -20,7 +20,7 @@ from liquid_control.wiring import Wiring
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
 BACKENDS = ("auto", "pytorch")
-SLOWEST = 1e6  # time scales; the effective time constant of a neuron that time does not move
+SLOWEST = 1e6  # time scales; the effective time constant of a neuron that does not change over time
 
 
 class Mapping(nn.Module):
@@ -54,7 +54,7 @@ class Circuit(nn.Module, ABC):
         plasticity: "full", or "readout" to freeze everything but the output mapping, which makes
             the circuit a liquid state machine (reservoir).
         backend: "auto" for the compiled kernels where they can unroll the circuit and PyTorch
-            elsewhere, or "pytorch" for PyTorch alone. The attribute can be changed at any time.
+            elsewhere, or "pytorch" for PyTorch only. The attribute can be changed at any time.
 
     Raises:
         TypeError: If `wiring` is not a Wiring.
@@ -150,7 +150,7 @@ class Circuit(nn.Module, ABC):
     def owners(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Yield the neurons' parameters, and which neuron owns each entry of their last axis.
 
-        A synapse belongs to its target. The mappings of inputs and outputs belong to no neuron.
+        A synapse belongs to its target. Input and output mappings belong to no neuron.
         """
         everyone = torch.arange(self.wiring.neuron_count, device=self._reference.device)
         for module in self.modules():
@@ -160,15 +160,15 @@ class Circuit(nn.Module, ABC):
                     yield parameter, owners
 
     def program(self) -> Program | None:
-        """The program that the compiled kernels run in the place of PyTorch, if there is one.
+        """Return the program that the compiled kernels run instead of PyTorch, if there is one.
 
-        Without one PyTorch unrolls the circuit. A program belongs to one class: a subclass may have
-        other equations, and describes its own if the kernels have them.
+        Without one, PyTorch unrolls the circuit. A program belongs to one class: a subclass may
+        have other equations, and returns its own program if the kernels support them.
         """
         return None
 
     def memory_synapses(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Yield the parameters of synapses among neurons, each with the entries of the memory's.
+        """Yield the parameters of synapses among neurons, each with its entries that are memory.
 
         The entries are indices into the last axis: the synapses from a neuron's own layer or a
         later one, which carry the previous step (see `feedforward`).
@@ -182,9 +182,9 @@ class Circuit(nn.Module, ABC):
                     yield parameter, entries
 
     def step_lengths(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Yield parameters whose optimizer steps should be longer or shorter, and by what factor.
+        """Yield parameters whose optimizer steps should be longer or shorter, and the factor.
 
-        Adam's steps have one length for all parameters; those with larger values change less by it.
+        Adam's steps have one length for all parameters, so larger values change relatively less.
         """
         yield from ()
 
@@ -193,7 +193,7 @@ class Circuit(nn.Module, ABC):
         """Return the effect of each synapse on its target: (sensory, neurons), (neurons, neurons).
 
         Positive ones excite, negative ones inhibit; zero where the wiring has no synapse. The
-        synapses of a mixed memory are not counted.
+        synapses of a mixed memory are not included.
         """
 
     def activity_range(self) -> tuple[Tensor, Tensor]:
@@ -302,7 +302,7 @@ class Circuit(nn.Module, ABC):
 
     @abstractmethod
     def _weights(self) -> Any:
-        """Return what `_prepare` needs of the parameters, computed once for the whole sequence."""
+        """Return the weights that `_prepare` needs, computed once for the whole sequence."""
 
     @abstractmethod
     def _prepare(
@@ -337,10 +337,10 @@ class Circuit(nn.Module, ABC):
         return next(self.parameters())
 
     def set_plasticity(self, plasticity: str) -> None:
-        """Set the option `plasticity`; an optimizer has to be built anew.
+        """Set the option `plasticity`; an optimizer has to be rebuilt afterwards.
 
         Raises:
-            ValueError: it is neither "full" nor "readout".
+            ValueError: If it is neither "full" nor "readout".
         """
         check_option("plasticity", plasticity, PLASTICITIES)
         self.plasticity = plasticity

@@ -21,8 +21,8 @@ from liquid_control.wiring import Wiring
 class ContinuousCircuit(Circuit):
     """A circuit whose neurons obey dx/dt = drive(x) - decay(x) x while the input is held.
 
-    All neurons move at once. A sensation crosses one synapse per solver step; with at least as many
-    `ode_steps` as layers it reaches the motor neurons in the control step in which it is felt.
+    All neurons are updated at once. An input crosses one synapse per solver step; with at least as
+    many `ode_steps` as layers it reaches the motor neurons in the control step in which it changes.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class ContinuousCircuit(Circuit):
         """Each neuron's time constant without input, (neurons,), in seconds."""
 
     @abstractmethod
-    def _sensed(self, weights: Any, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return what the sensory synapses contribute, (time, batch, ...), for all steps."""
+    def _sensory_sums(self, weights: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the sums over sensory synapses, biases included, (time, batch, ...)."""
 
     @abstractmethod
     def _field(self, weights: Any) -> Callable[..., Field]:
-        """Return a function from the sensory contributions in one step to the field during it."""
+        """Return a function from the sensory sums of one step to the field during it."""
 
     def _continuous_program(self, kind: str, numbers: int, **options: Any) -> Program | None:
-        """`ode_steps` updates in each step, in which every synapse carries the update before.
+        """Return a program of `ode_steps` updates per step; each uses the state before the update.
 
         Args:
             kind: of the neurons.
@@ -91,17 +91,17 @@ class ContinuousCircuit(Circuit):
     ) -> tuple[Step, tuple[Tensor, ...]]:
         field_under = self._field(weights)
 
-        def integrate(state: Tensor, elapsed: Tensor, *sensed: Tensor) -> Tensor:
-            field = field_under(*sensed)
+        def integrate(state: Tensor, elapsed: Tensor, *sensory: Tensor) -> Tensor:
+            field = field_under(*sensory)
             step = elapsed / self.ode_steps
             for _ in range(self.ode_steps):
                 state = self._advance(field, state, step)
             return state
 
-        return integrate, self._sensed(weights, inputs)
+        return integrate, self._sensory_sums(weights, inputs)
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
         weights = self._weights()
-        sensed = (each.flatten(0, 1) for each in self._sensed(weights, inputs))
-        _, decay = self._field(weights)(*sensed)(past.flatten(0, 1))
+        sensory = (each.flatten(0, 1) for each in self._sensory_sums(weights, inputs))
+        _, decay = self._field(weights)(*sensory)(past.flatten(0, 1))
         return decay.expand(len(inputs) * inputs.shape[1], -1).view_as(past)

@@ -52,7 +52,7 @@ class CTRNN(ContinuousCircuit):
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """The weights."""
+        """Return the weights."""
         return self._weights()
 
     def program(self) -> Program | None:
@@ -69,16 +69,16 @@ class CTRNN(ContinuousCircuit):
     def _weights(self) -> tuple[Tensor, Tensor]:
         return self.sensory.matrix().squeeze(1), self.recurrent.matrix().squeeze(1)
 
-    def _sensed(self, weights: tuple[Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
+    def _sensory_sums(self, weights: tuple[Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
         return (inputs @ weights[0] + self.bias,)
 
     def _field(self, weights: tuple[Tensor, Tensor]) -> Callable[..., Field]:
         recurrent = weights[1]
         decay = torch.exp(-self.log_tau)
 
-        def under(sensed: Tensor) -> Field:
+        def under(sensory: Tensor) -> Field:
             def field(state: Tensor) -> tuple[Tensor, Tensor]:
-                return decay * torch.addmm(sensed, state, recurrent).tanh(), decay
+                return decay * torch.addmm(sensory, state, recurrent).tanh(), decay
 
             return field
 

@@ -24,7 +24,7 @@ class LayeredCircuit(Circuit):
     """A circuit whose neurons are functions of `gates` sums over their synapses.
 
     A subclass defines `update`, from the sums to the neurons' new state. Layers follow each other
-    within a control step, so a sensation reaches the motor neurons in the step in which it is felt.
+    within a control step, so an input reaches the motor neurons in the step in which it changes.
     """
 
     recurrent: Synapses

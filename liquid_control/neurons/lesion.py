@@ -1,4 +1,4 @@
-"""Lesions: hold one neuron at rest, to measure what it contributes."""
+"""Lesions: hold one neuron at rest, to measure its contribution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def at_rest(circuit: Circuit, neuron: int) -> Iterator[None]:
     """Hold a neuron's activity at zero, from the initial state on.
 
     A neuron of any model stays at rest if its parameters and incoming synapses are all zero. They
-    are zero inside the context, and have their values back, bit for bit, after it.
+    are zero inside the context, and are restored bit for bit after it.
 
     Args:
         circuit: its parameters must not be changed inside the context.

@@ -31,8 +31,8 @@ class _Synapses(SynapseList):
     """Graded synapses that drive a neuron, make it forget, and change its elastance.
 
     Parameters, one per synapse: `steepness` and `threshold` of the sigmoid of its source, the
-    weight `drive` and the `conductance` (through a softplus, so that it stays positive) that the
-    open synapse has, and the weight `elastance` of the source itself.
+    weight `drive` and the `conductance` (through a softplus, so that it stays positive) of the
+    open synapse, and the weight `elastance` of the source itself.
     """
 
     def __init__(self, polarity: NDArray[np.int8], deviation: NDArray[Any], opening: float) -> None:
@@ -62,7 +62,7 @@ class _Synapses(SynapseList):
         return drive, conductance
 
     def numbers(self) -> Tensor:
-        """Return what the kernels take of each synapse, (5, synapses)."""
+        """Return the parameters of each synapse for the kernels, (5, synapses)."""
         return torch.stack(
             [
                 self.steepness,
@@ -74,7 +74,7 @@ class _Synapses(SynapseList):
         )
 
     def into_neurons(self) -> Tensor:
-        """Return what open synapses add to drive and forgetting, (synapses, 2 * neurons)."""
+        """Return each open synapse's drive and forgetting, (synapses, 2 * neurons)."""
         ends = one_hot(self.targets, self.shape[1])
         weights = (self.drive, softplus(self.conductance))
         return torch.cat([ends * weight[:, None] for weight in weights], dim=1)
@@ -85,13 +85,13 @@ class _Synapses(SynapseList):
         return torch.addcmul(self.threshold, self.steepness, source).sigmoid()
 
     def dense(self, values: Tensor) -> Tensor:
-        """Return one number of each synapse as a matrix (sources, neurons), zero without one."""
+        """Return one value per synapse as a matrix (sources, neurons), zero without a synapse."""
         made = values.new_zeros(self.shape)
         return made.index_put((self.sources, self.targets), values)
 
 
 class _Weights(NamedTuple):
-    """What is constant during a sequence."""
+    """Constants of a sequence."""
 
     sensory: Tensor  # (sensory synapses, 2 * neurons)
     recurrent: Tensor  # (recurrent synapses, 2 * neurons)
@@ -111,9 +111,9 @@ class LRC(ContinuousCircuit):
     - w = p + sum_j o_j x_j is its elastance, one over the capacitance; this is the paper's
       asymmetric elastance.
 
-    Since these functions saturate, inputs of any size neither stop nor rush a neuron, and under the
-    semi-implicit solver a state stays within E / sigmoid(g) for any elapsed time. The paper has one
-    leak for q and g, and measures time in steps where the trainable tau measures it in seconds.
+    Since these functions saturate, a neuron's rates are bounded for inputs of any size, and under
+    the semi-implicit solver a state stays within E / sigmoid(g) for any elapsed time. The paper has
+    one leak for q and g, and measures time in steps; the trainable tau measures it in seconds.
     LrcSSM (Farsang & Grosu 2025, arXiv 2505.21717) is the same equation with synapses from inputs
     and from each neuron to itself alone.
 
@@ -138,11 +138,12 @@ class LRC(ContinuousCircuit):
         self.recurrent = _Synapses(wiring.recurrent, recurrent, OPENING_OF_NEURONS)
         with torch.no_grad():
             self.recurrent.elastance.mul_(TANH_GAIN)
-            (felt, forgotten), (heard, faded) = self.sensory.resting(), self.recurrent.resting()
+            input_drive, input_conductance = self.sensory.resting()
+            drive, conductance = self.recurrent.resting()
         leak = torch.empty(neurons).uniform_(0.001, 1.0)
         self.leak = nn.Parameter(inverse_softplus(leak))
-        forget = torch.sigmoid(leak + forgotten + faded)
-        self.bias = nn.Parameter(torch.stack([-(felt + heard), torch.zeros(neurons)]))
+        forget = torch.sigmoid(leak + input_conductance + conductance)
+        self.bias = nn.Parameter(torch.stack([-(input_drive + drive), torch.zeros(neurons)]))
         self.reversal = nn.Parameter(forget)
         at_rest = torch.empty(neurons).uniform_(math.log(FASTEST), 0.0)
         self.log_tau = nn.Parameter(at_rest + torch.log(0.5 * forget))
@@ -172,7 +173,7 @@ class LRC(ContinuousCircuit):
         return -high, high
 
     def step_lengths(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Yield conductances and steepnesses: an optimizer's steps are short against their values.
+        """Yield conductances and steepnesses, as optimizer steps are short for their values.
 
         The softplus flattens steps of small conductances, as in LTC.
         """
@@ -210,17 +211,17 @@ class LRC(ContinuousCircuit):
             torch.exp(-self.log_tau),
         )
 
-    def _sensed(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _sensory_sums(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
         rest = torch.cat([self.bias[0], softplus(self.leak)])
-        opened = self.sensory.opening(inputs) @ weights.sensory + rest
-        return opened, inputs @ weights.from_inputs + self.bias[1]
+        sensory = self.sensory.opening(inputs) @ weights.sensory + rest
+        return sensory, inputs @ weights.from_inputs + self.bias[1]
 
     def _field(self, weights: _Weights) -> Callable[..., Field]:
-        def under(opened: Tensor, stretched: Tensor) -> Field:
+        def under(sensory: Tensor, sensory_elastance: Tensor) -> Field:
             def field(state: Tensor) -> tuple[Tensor, Tensor]:
                 opening = self.recurrent.opening(state)
-                drive, forget = torch.addmm(opened, opening, weights.recurrent).chunk(2, dim=-1)
-                elastance = torch.addmm(stretched, state, weights.from_neurons).sigmoid()
+                drive, forget = torch.addmm(sensory, opening, weights.recurrent).chunk(2, dim=-1)
+                elastance = torch.addmm(sensory_elastance, state, weights.from_neurons).sigmoid()
                 rate = weights.rate * elastance
                 return rate * self.reversal * drive.tanh(), rate * forget.sigmoid()
 

@@ -41,7 +41,7 @@ class _Conductances(SynapseList):
         self.reversal = nn.Parameter(torch.as_tensor(polarity[sources, targets]).float())
 
     def into_neurons(self, capacitance: Tensor) -> Tensor:
-        """Return what open synapses add to drive and decay, (synapses, 2 * neurons)."""
+        """Return each open synapse's drive and decay, (synapses, 2 * neurons)."""
         weight = one_hot(self.targets, self.shape[1]) * softplus(self.conductance)[:, None]
         weight = weight / capacitance
         return torch.cat([weight * self.reversal[:, None], weight], dim=1)
@@ -63,7 +63,7 @@ class _Conductances(SynapseList):
 
 
 class _Weights(NamedTuple):
-    """What is constant during a sequence, divided by the capacitance of the target."""
+    """Constants of a sequence, divided by the capacitance of the target."""
 
     sensory: Tensor  # (sensory synapses, 2 * neurons)
     recurrent: Tensor  # (recurrent synapses, 2 * neurons)
@@ -78,7 +78,7 @@ class LTC(ContinuousCircuit):
     synapses j that enter the neuron: capacitance C, leak g, conductance w, reversal potential E.
     In the form dx/dt = -(1/tau + f) x + f A, every input changes the time constant. Under the fused
     semi-implicit solver a state stays between the lowest and highest reversal potential for any
-    elapsed time; explicit solvers need steps that are short against the time constants.
+    elapsed time; explicit solvers need steps that are short compared with the time constants.
 
     Args:
         wiring: the neurons and their synapses; reversal potentials start with its polarities.
@@ -137,7 +137,7 @@ class LTC(ContinuousCircuit):
         return low, high
 
     def step_lengths(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Yield conductances and steepnesses: an optimizer's steps are short against their values.
+        """Yield conductances and steepnesses, as optimizer steps are short for their values.
 
         Initial steepnesses are 3 to 8, and the softplus flattens steps of small conductances.
         """
@@ -148,8 +148,7 @@ class LTC(ContinuousCircuit):
     def program(self) -> Program | None:
         """The program of the semi-implicit solver, for circuits without mixed memory.
 
-        Its tensors are those that conductances.h lists: the sensory synapses include the mapping of
-        the inputs.
+        conductances.h lists its tensors: the sensory synapses include the input mapping.
         """
         if type(self) is not LTC:  # a subclass may have other equations
             return None
@@ -177,15 +176,15 @@ class LTC(ContinuousCircuit):
             torch.cat([leak * self.leak_reversal, leak]),
         )
 
-    def _sensed(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _sensory_sums(self, weights: _Weights, inputs: Tensor) -> tuple[Tensor, ...]:
         opening = self.sensory.opening(inputs, self.sensory.threshold())
         return (opening @ weights.sensory + weights.rest,)
 
     def _field(self, weights: _Weights) -> Callable[..., Field]:
-        def under(sensed: Tensor) -> Field:
+        def under(sensory: Tensor) -> Field:
             def field(state: Tensor) -> tuple[Tensor, Tensor]:
                 opening = self.recurrent.opening(state, weights.threshold)
-                drive, decay = torch.addmm(sensed, opening, weights.recurrent).chunk(2, dim=-1)
+                drive, decay = torch.addmm(sensory, opening, weights.recurrent).chunk(2, dim=-1)
                 return drive, decay
 
             return field

@@ -51,7 +51,7 @@ class Memory(nn.Module):
     def before(
         self, step: Step, drives: tuple[Tensor, ...], inputs: Tensor
     ) -> tuple[Step, tuple[Tensor, ...]]:
-        """Return a step that updates the memory before `step`, and the drives that it takes."""
+        """Return a step that updates the memory before `step`, and its drives."""
         weight = self.recurrent.matrix().flatten(1)
         drive = self._drive(inputs)
 

@@ -1,4 +1,4 @@
-"""Parts of the programs that neuron models describe themselves by to the kernels."""
+"""Parts of the programs that describe neuron models to the kernels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from liquid_control.neurons.blocks import Block, feedforward
 from liquid_control.wiring import Wiring
 
 Place = tuple[str, ...]
-"""Names of modules, from the circuit inwards, and of a parameter there; or nothing."""
+"""Names of nested modules, from the circuit inwards, and of a parameter there; or empty."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where the synapses of a wiring find their sources; see `Program`.
+    """Slots of the sources of a wiring's synapses; see `Program`.
 
     Attributes:
         wiring: inputs, neurons and synapses.
@@ -45,12 +45,12 @@ class Slots:
         return self.now + self.hidden + self.wiring.neuron_count
 
     def sensory(self, numbers: int, *, into: int = 0) -> Bank:
-        """The sensory synapses, to the neurons from `into` on."""
+        """Return the sensory synapses, to the neurons from `into` on."""
         sources, targets = np.nonzero(self.wiring.sensory)
         return sources.tolist(), (into + targets).tolist(), numbers
 
     def recurrent(self, slots: NDArray[Any], numbers: int, *, into: int = 0) -> Bank:
-        """The synapses among the neurons, to those from `into` on.
+        """Return the synapses among the neurons, to those from `into` on.
 
         `slots` has the slot of each synapse's source, (synapses,).
         """
@@ -58,15 +58,15 @@ class Slots:
         return slots.tolist(), (into + targets).tolist(), numbers
 
     def timed(self, numbers: int) -> Bank:
-        """One synapse from the elapsed time to each neuron."""
+        """Return one synapse from the elapsed time to each neuron."""
         neurons = self.wiring.neuron_count
         return [self.clock] * neurons, list(range(neurons)), numbers
 
     def by_layer(self, now: int, before: int) -> NDArray[Any]:
-        """Slots of the recurrent synapses' sources where layers follow each other in a step.
+        """Return the slots of recurrent synapses' sources where layers update in order.
 
-        A synapse to a later layer carries what its source does in this step, from slot `now` on,
-        and any other what it did in the step before, from slot `before` on.
+        A synapse to a later layer carries its source's activity in this step, from slot `now` on,
+        and any other its activity in the step before, from slot `before` on.
         """
         sources, targets = np.nonzero(self.wiring.recurrent)
         within_step = feedforward(self.wiring)[sources, targets]
@@ -75,7 +75,7 @@ class Slots:
 
 
 def layers(kind: str, blocks: Sequence[Block], first: int = 0) -> list[Layer]:
-    """The layers of some blocks, with their neurons numbered from `first`."""
+    """Return the layers of some blocks, with their neurons numbered from `first`."""
     return [
         (kind, first + block.start + layer.start, first + block.start + layer.stop, number)
         for number, block in enumerate(blocks)
@@ -84,10 +84,10 @@ def layers(kind: str, blocks: Sequence[Block], first: int = 0) -> list[Layer]:
 
 
 def lookup(*places: Place) -> Callable[[Any], Parameters]:
-    """Return a function from a circuit to its parameters in some places, None for no place.
+    """Return a function from a circuit to its parameters at some places, None for an empty place.
 
-    PyTorch looks for an attribute of a module among its parameters last, which takes longer than
-    the kernels take for an acting step. This function looks there first.
+    PyTorch searches a module's parameters last for an attribute, which takes longer than an acting
+    step of the kernels. This function searches them first.
     """
     split = [(place[:-1], place[-1]) if place else None for place in places]
 

@@ -44,7 +44,7 @@ class Synapses(SynapseList):
     Args:
         polarity: (sources, targets) with entries -1, 0 or +1.
         gates: weights per synapse; a gated neuron sums its input once for each gate.
-        deviation: (sources, targets), of the initial weights, which are uniform around zero.
+        deviation: of the initial weights, (sources, targets); they are uniform around zero.
         signed: how many leading gates start with the wiring's polarity; the others start with
             either sign.
     """
@@ -88,16 +88,16 @@ def weight_deviations(
 
     As in Glorot & Bengio 2010, weights have a variance of one over the fan-in, here that of the
     synapses that act within the step. Sensory inputs of unit deviation then give each neuron a sum
-    of unit deviation, and so does every layer behind it, since the weights of its synapses are
-    larger by `gain`, which makes up for what a neuron takes away.
+    of unit deviation, and so does every later layer, since the weights of its synapses are larger
+    by `gain`, which compensates for the neurons' attenuation.
 
-    Synapses that carry the previous step start at `MEMORY` of that deviation, over a fan-in of
-    their own: a strong random memory would amplify every change of the weights over time.
+    Synapses that carry the previous step start at `MEMORY` of that deviation, over their own
+    fan-in: a strong random memory would amplify every change of the weights over time.
 
     Args:
         wiring: the neurons and their synapses.
-        gain: one over the root mean square of a neuron's activity where its sums are independent
-            normal variables; `TANH_GAIN` for tanh.
+        gain: one over the root mean square of a neuron's activity for independent standard normal
+            sums; `TANH_GAIN` for tanh.
 
     Returns:
         (sensory, neurons) and (neurons, neurons); entries without a synapse have no meaning.

@@ -1,4 +1,4 @@
-"""The one time loop of the project: the reference that the compiled kernels agree with."""
+"""The only time loop of the project: the reference for the compiled kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Step = Callable[..., Tensor]
 """(state, elapsed, *drives) -> state, one control step of a batch."""
 
 Keep = Sequence[Tensor | None]
-"""For each step the mask (batch, 1) of the states that are kept, or None if all of them are."""
+"""For each step the mask (batch, 1) of the states that are kept, or None if all are."""
 
 
 def resets(episode_start: Tensor | None, steps: int) -> Keep:

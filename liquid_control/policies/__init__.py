@@ -18,7 +18,7 @@ if find_spec("sb3_contrib"):  # an extra
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import what needs sb3-contrib when it is asked for."""
+        """Import `LiquidRecurrentPolicy`, which needs sb3-contrib, on first use."""
         if name != "LiquidRecurrentPolicy":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from liquid_control.policies.recurrent import LiquidRecurrentPolicy

@@ -23,21 +23,21 @@ class Controller:
         while True:
             action = controller.step(observation, time.monotonic())
 
-    Actions are the most likely ones, in the shape and the bounds of the action space. Where the
-    observations of the training carried no elapsed time, the policy knows one rate alone, and each
-    step counts as one nominal interval.
+    Actions are the most likely ones, in the shape and the bounds of the action space. If the
+    observations of the training carried no elapsed time, the policy knows only one rate, and each
+    step lasts one nominal interval.
 
     Args:
         policy: of an agent, such as `model.policy`.
 
     Attributes:
         nominal_interval: seconds; the elapsed time of the first step of an episode.
-        observation_space: of what `step` takes: the policy's without `elapsed_time` and
-            `privileged`, and the only part that is left in the place of a Dict of one.
-        action_space: of what `step` returns.
+        observation_space: of the observations for `step`: the policy's without `elapsed_time` and
+            `privileged`; a Dict with a single remaining key becomes that key's space.
+        action_space: of the actions that `step` returns.
 
     Raises:
-        TypeError: the policy is none of this package, or runs in sb3-contrib's RecurrentPPO.
+        TypeError: the policy is not from this package, or runs in sb3-contrib's RecurrentPPO.
     """
 
     def __init__(self, policy: StatefulPolicy) -> None:
@@ -71,23 +71,23 @@ class Controller:
         """Return the action to hold until the next step.
 
         The elapsed time is the time since the previous observation. If the sensors delivered
-        nothing, `observation` is None: the previous action is returned again, the neurons stand
-        still, and the next observation has the whole time since the previous one, as in a training
+        nothing, `observation` is None: the previous action is returned again, the state does not
+        change, and the next observation has the whole time since the previous one, as in training
         with `envs.DroppedFrames`.
 
         Args:
-            observation: one of `observation_space`, as the agent got them in training; or None.
+            observation: in `observation_space`, as in training; or None.
             now: seconds of a clock that never runs backwards, such as `time.monotonic()`, at which
                 it was measured.
-            arrived: False if the sensors delivered nothing and `observation` takes its place, the
-                previous one again or zeros, as in a training with `envs.Dropout`. The neurons go
-                on, and the elapsed time grows until an observation arrives.
+            arrived: False if the sensors delivered nothing and `observation` is a replacement, the
+                previous one or zeros, as in training with `envs.Dropout`. The state is updated,
+                and the elapsed time grows until an observation arrives.
 
         Raises:
             ValueError: the observation has another structure or shape, or is not finite; the time
                 is not finite, not after that of the previous step, or further from the nominal
                 interval than the policy allows; there is no action yet to hold; or the action is
-                not finite. The controller is as it was before this step.
+                not finite. The controller is unchanged then.
         """
         if not now > self._now or not math.isfinite(now):
             raise ValueError(
@@ -113,7 +113,7 @@ class Controller:
         return self._action.copy()
 
     def _act_fused(self, observation: Any, elapsed: float, first: bool) -> Acted | None:
-        """Act in one call of the kernels; None where PyTorch acts, or refuses."""
+        """Act in one call of the kernels; None where PyTorch acts or raises."""
         actor = self._policy.fused_actor()
         if actor is None:
             return None
@@ -125,7 +125,7 @@ class Controller:
         return actor.act(parts, elapsed, None if first else self._state, True)
 
     def _act(self, observation: Any, elapsed: float, first: bool) -> Acted:
-        """Act in PyTorch, or raise a ValueError that says why not."""
+        """Act in PyTorch, or raise a ValueError with the reason."""
         tensors = self._tensors(observation)
         if self._timed:
             assert isinstance(tensors, dict)
@@ -133,7 +133,7 @@ class Controller:
         with torch.no_grad():
             before = torch.from_numpy(self._state).to(self._device)
             start = before.new_full((1,), float(first))
-            previous = self._policy.remembered(before, start)
+            previous = self._policy.previous_of(before, start)
             features, elapsed_time = self._policy.observe(tensors, *previous)
             chosen, state = self._policy(features, elapsed_time, before, start, True)
         action: NDArray[Any] = self._policy.for_env(chosen).squeeze(axis=0)
@@ -164,7 +164,7 @@ class Controller:
                 f"{name} must be numbers of shape {space.shape}, got {array.dtype} of shape "
                 f"{array.shape}"
             )
-        with np.errstate(over="ignore"):  # to infinity, which is refused
+        with np.errstate(over="ignore"):  # to infinity, which is rejected
             finite = np.isfinite(array).all() and np.isfinite(array.astype(np.float32)).all()
         if not finite:
             raise ValueError(f"{name} is not finite: {array}; pass None if there is no measurement")

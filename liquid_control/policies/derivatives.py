@@ -1,4 +1,4 @@
-"""Rates of change of observations, as further features."""
+"""Rates of change of observations, as additional features."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Derivatives:
-    """Inserts filtered derivatives, per second, after the features that they are derived from.
+    """Inserts filtered derivatives, per second, after the features that they belong to.
 
     With the difference quotient v = (x - previous x) / elapsed time, a derivative d of time
     constant tau solves tau d' = v - d over the elapsed time, as a leaky neuron with the input v:
     d = v + (previous d - v) exp(-elapsed time / tau). With tau = 0 it is v. A long time constant
-    suppresses noise, and is late. All derivatives are zero where an episode starts.
+    suppresses noise but adds delay. All derivatives are zero where an episode starts.
 
     Args:
-        observed: number of features that have derivatives, the first ones.
-        time_constants: seconds, one for each derivative; none: nothing is inserted.
+        observed: number of leading features that have derivatives.
+        time_constants: seconds, one for each derivative; if empty, nothing is inserted.
 
     Attributes:
         size: number of derivatives, of all features.
@@ -42,8 +42,8 @@ class Derivatives:
         Args:
             features: (batch, features), raw.
             elapsed_time: (batch,) seconds.
-            previous: what was returned for the previous step, at least its first `width` columns;
-                None where all episodes start.
+            previous: the result for the previous step, at least its first `width` columns; None
+                where all episodes start.
             episode_start: (batch,), nonzero where an episode starts; None: nowhere.
         """
         if not self.size:

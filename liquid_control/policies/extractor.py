@@ -39,18 +39,18 @@ class LiquidExtractor(BaseFeaturesExtractor):
         wiring: `kind` and arguments of a wiring; the sensory count is filled in. `motor` is the
             number of features, 16 by default.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of the circuit. Their inputs are the features and the
+        encoder: sizes of tanh layers before the circuit. Their inputs are the features and the
             elapsed time, the last layer's outputs are the sensory neurons.
-        nominal_interval: seconds; the circuit's unit of time. Needed if observations carry
-            `elapsed_time`; without that each step lasts one unit. For environments of
+        nominal_interval: seconds; the circuit's unit of time. Required if observations carry
+            `elapsed_time`; without it each step lasts one unit. For environments of
             `liquid_control.envs` it is `env.get_attr("nominal_interval")[0]`.
         allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
             the nominal interval.
 
     Raises:
-        TypeError: the observations are no windows.
-        ValueError: an argument has a value that cannot work, or `nominal_interval` is missing.
-            `forward` raises it if an elapsed time is refused, see `check_elapsed_time`.
+        TypeError: the observations are not windows.
+        ValueError: an argument has an invalid value, or `nominal_interval` is missing.
+            `forward` raises it if an elapsed time is rejected, see `check_elapsed_time`.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class LiquidExtractor(BaseFeaturesExtractor):
         parts = {key: part for key, part in windows.items() if key != EPISODE_START}
         if PRIVILEGED in parts:
             raise ValueError(
-                "the observation has a key 'privileged', for critics alone, and SB3's critics see "
-                "what its actors see; use LiquidPPO or LiquidSAC, or leave it out"
+                "the observation has a key 'privileged', for critics only, and SB3's critics have "
+                "the same observations as its actors; use LiquidPPO or LiquidSAC, or leave it out"
             )
         timed = parts.pop(ELAPSED_TIME, None) is not None
         if timed and nominal_interval is None:
@@ -120,7 +120,7 @@ def check_windows(space: spaces.Space[Any], taker: str) -> tuple[spaces.Dict, in
     """Return the space of windows, and the number of observations in one.
 
     Raises:
-        TypeError: the space is not one of windows; the message names `taker`.
+        TypeError: the space does not describe windows; the message names `taker`.
         ValueError: the windows of its parts differ in length, or elapsed_time is not one number.
     """
     if not isinstance(space, spaces.Dict) or EPISODE_START not in space.spaces:

@@ -1,4 +1,4 @@
-"""Images ahead of a circuit: convolutions over the parts of an observation that are images."""
+"""Images before a circuit: convolutions over the parts of an observation that are images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Images:
     """The images among flat features, and the convolutions over each of them.
 
     Attributes:
-        first: place of their first number; vectors come before, what is privileged after them.
+        first: index of their first number; vectors come before, privileged features after them.
         shapes: (channels, height, width) of each image.
         layers: filters, kernel size and stride of each convolution.
         features: outputs for each image.
@@ -31,11 +31,11 @@ class Images:
 
     @property
     def size(self) -> int:
-        """Numbers of all images."""
+        """Number of features of all images."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     def left(self, features: int) -> int:
-        """Return how many of so many flat features there are once images are encoded."""
+        """Return the number of features after `features` flat ones are encoded."""
         return features - self.size + len(self.shapes) * self.features
 
     def build(self) -> ImageEncoder:
@@ -44,10 +44,10 @@ class Images:
 
 
 class ImageEncoder(nn.Module):
-    """Replaces the images in flat features by what convolutions make of them.
+    """Replaces the images in flat features by their encodings.
 
     By default the layers are those of SB3's NatureCNN (Mnih et al. 2015), with relu after each,
-    then one linear layer with tanh. Numbers are from 0 to 1, as SB3 scales uint8 images.
+    then one linear layer with tanh. Inputs are from 0 to 1, as SB3 scales uint8 images.
     """
 
     def __init__(self, images: Images) -> None:
@@ -72,7 +72,7 @@ class ImageEncoder(nn.Module):
 def images_among(
     parts: Sequence[spaces.Space[Any]], first: int, layers: Sequence[Sequence[int]], features: int
 ) -> Images | None:
-    """Return the images of an observation, None if there is none.
+    """Return the images of an observation, None if there are none.
 
     Args:
         parts: their spaces, channels first, as SB3's VecTransposeImage leaves them.
@@ -81,7 +81,7 @@ def images_among(
         features: as in `Images`.
 
     Raises:
-        ValueError: an image has its channels last or is too small, or a layer is no such triple.
+        ValueError: an image has its channels last or is too small, or a layer is invalid.
     """
     if not parts:
         return None
@@ -90,8 +90,8 @@ def images_among(
     for part in parts:
         if not isinstance(part, spaces.Box) or not is_image_space_channels_first(part):
             raise ValueError(
-                f"images must have their channels first, got {part.shape}; agents transpose what "
-                "environments return, elsewhere use SB3's VecTransposeImage"
+                f"images must have their channels first, got {part.shape}; agents transpose "
+                "environments' images, elsewhere use SB3's VecTransposeImage"
             )
         channels, height, width = part.shape
         _check_fits((height, width), checked)

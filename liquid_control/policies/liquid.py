@@ -40,11 +40,11 @@ class LiquidPolicy(StatefulPolicy):
 
     Observations are Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them. The key
     `elapsed_time` of a Dict, seconds since the previous observation, drives the neurons; without it
-    each step lasts one nominal interval. The key `privileged` is seen by the critic alone, which
-    has to be "twin" or "mlp" then. Images go through convolutions of their own for actor and
-    critic. The key `action_mask` says which discrete actions are allowed, as masks of sb3-contrib's
-    MaskablePPO do. All action spaces of SB3's PPO are supported. All arguments but
-    the spaces and the schedule are JSON-able.
+    each step lasts one nominal interval. The key `privileged` is for the critic only, which has to
+    be "twin" or "mlp" then. Actor and critic have separate convolutions for images. The key
+    `action_mask` marks the discrete actions that are allowed, as in sb3-contrib's MaskablePPO. All
+    action spaces of SB3's PPO are supported. All arguments except the spaces and the schedule are
+    JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -54,8 +54,8 @@ class LiquidPolicy(StatefulPolicy):
         **options: those of `LiquidPolicyOptions`.
 
     Raises:
-        TypeError: an option is unknown, or a list of layer sizes is none.
-        ValueError: an option has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or layer sizes are not a list.
+        ValueError: an option has an invalid value, or the spaces are not supported.
     """
 
     takes_images = True
@@ -85,7 +85,7 @@ class LiquidPolicy(StatefulPolicy):
         features = self.observed + self.privileged
         if self.privileged and chosen.critic == "shared":
             raise ValueError(
-                "a critic='shared' sees through the actor's neurons, and nothing privileged; use "
+                "a critic='shared' observes only the actor's neurons, and nothing privileged; use "
                 "critic='twin' or 'mlp'"
             )
         layers = check_sizes("critic_layers", chosen.critic_layers)
@@ -116,12 +116,11 @@ class LiquidPolicy(StatefulPolicy):
         )
 
     def set_plasticity(self, plasticity: str) -> None:
-        """Choose what goes on learning: "full", or "readout" for what reads the circuits alone.
+        """Choose the trainable parts: "full", or "readout" for the readout layers only.
 
-        With "readout" the circuits' synapses, and encoders ahead of them, keep their weights;
-        output mappings, the action head with its deviation, and the critic's head learn. The
-        optimizer starts anew. A policy that is built with the neurons' option `plasticity` is the
-        same.
+        With "readout" the circuits' synapses, and encoders before them, are frozen; output
+        mappings, the action head with its deviation, and the critic's head are trained. The
+        optimizer is reset. The neurons' option `plasticity` has the same effect.
 
         Raises:
             ValueError: it is neither of the two.
@@ -170,7 +169,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act for one control step, with the actor alone.
+        """Act for one control step, with the actor only.
 
         Args:
             features: (batch, features), from `observe`.
@@ -287,7 +286,7 @@ class LiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         length: int,
     ) -> Tensor:
-        """Run actor and critic over sequences for their states alone.
+        """Run actor and critic over sequences, for their states only.
 
         Args:
             features: (time, batch, features).
@@ -297,8 +296,8 @@ class LiquidPolicy(StatefulPolicy):
             length: steps from one state to the next.
 
         Returns:
-            the states before each `length` steps and after the last one, those that `unroll`
-            returns, (parts + 1, batch, state_size).
+            the states before each `length` steps and after the last one, equal to those of
+            `unroll`, (parts + 1, batch, state_size).
         """
         seen = self._normalize(self.for_critic(features))
         signal = Signal(seen, elapsed_time, episode_start)
@@ -314,9 +313,9 @@ class LiquidPolicy(StatefulPolicy):
         return signal._replace(features=self._for_actor(signal.features))
 
     def update_normalizer(self, features: Tensor) -> None:
-        """Update the moments of the observations with features (..., features), if there are any.
+        """Update the moments of the observations with features (..., features), if normalised.
 
-        Those of images and masks are not normalised.
+        Images and masks are not normalised.
         """
         if self.normalizer is not None:
             self.normalizer.update(_joined(self._parts(self.for_critic(features))[::2]))
@@ -330,7 +329,7 @@ class LiquidPolicy(StatefulPolicy):
         return torch.cat([normal[..., :first], images, normal[..., first:]], dim=-1)
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split features without a mask into vectors, images and what is privileged."""
+        """Split features without a mask into vectors, images and privileged features."""
         first, size = (features.shape[-1], 0)
         if self.images is not None:
             first, size = self.images.first, self.images.size
@@ -385,11 +384,11 @@ def _joined(parts: tuple[Tensor, ...]) -> Tensor:
 
 
 def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:
-    """Return the number of motor neurons of a wiring that leaves it open.
+    """Return the number of motor neurons of a wiring that does not specify it.
 
-    It is half of the neurons, or 32 where the wiring does not count them, and at least one for each
-    parameter of the actions. A head on few neurons learns slowly, since Adam moves its output by a
-    step for each of them.
+    It is half of the neurons, or 32 if the wiring does not specify them, and at least one for each
+    parameter of the actions. A head on few neurons learns slowly, since Adam moves its output by
+    one step per neuron.
     """
     neurons = wiring.get("neurons")
     return max(parameters, neurons // 2 if isinstance(neurons, int) else 32)

@@ -1,4 +1,4 @@
-"""Which discrete actions a policy may take in a step."""
+"""Masks of the discrete actions that are allowed in a step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from liquid_control.policies.observations import ACTION_MASK, OBSERVATION
 
-OUT_OF_REACH = 1e8  # logits; larger than any that a network gives
+OUT_OF_REACH = 1e8  # logits; larger than any output of a network
 
 
 def mask_size(observations: spaces.Space[Any], actions: spaces.Space[Any]) -> int:
-    """Return the numbers of an action mask, zero if observations carry none.
+    """Return the number of entries of an action mask, zero if observations carry none.
 
     They are as in sb3-contrib's MaskablePPO: one for each action of a Discrete, for each action of
     each part of a MultiDiscrete, and two, off and on, for each bit of a MultiBinary.
@@ -37,7 +37,7 @@ def mask_size(observations: spaces.Space[Any], actions: spaces.Space[Any]) -> in
 
 
 def choices(actions: spaces.Space[Any]) -> int:
-    """Return how many entries a mask of these actions has.
+    """Return the number of entries of a mask of these actions.
 
     Raises:
         ValueError: actions are continuous.
@@ -56,21 +56,21 @@ def with_mask(
 ) -> Any:
     """Return an observation with its mask, as the policy of a masked environment takes it.
 
-    Where the environment has a method for its masks, it returns observations without the key: the
-    agent adds it, and puts an array into the key `observation`.
+    An environment with a method for its masks returns observations without the key: the agent adds
+    it, and puts an array into the key `observation`.
 
     Args:
         observation: of one environment or of a batch.
-        mask: (size,) or (batch, size); None for that of the observation, or for no mask.
+        mask: (size,) or (batch, size); None for the observation's own mask, or for no mask.
         space: of the policy's observations.
-        size: entries of a mask, zero where the policy was trained without.
+        size: entries of a mask, zero if the policy was trained without one.
 
     Raises:
         ValueError: the policy was trained without masks, or the mask has another shape.
     """
     if not size:
         raise ValueError(
-            "action_masks were given, and the policy was trained without; give the environment a "
+            "action_masks were given, but the policy was trained without; give the environment a "
             f"method action_masks(), or a Dict observation with a key {ACTION_MASK!r}, and train"
         )
     assert isinstance(space, spaces.Dict)
@@ -100,7 +100,7 @@ def check_mask(mask: Tensor, actions: spaces.Space[Any]) -> None:
 
 
 def mask_logits(logits: Tensor, mask: Tensor, actions: spaces.Space[Any]) -> Tensor:
-    """Return logits (batch, parameters) with which only allowed actions have a probability."""
+    """Return logits (batch, parameters) that give only allowed actions a probability."""
     allowed = mask != 0
     if not isinstance(actions, spaces.MultiBinary):
         return torch.where(allowed, logits, -OUT_OF_REACH)
@@ -109,7 +109,7 @@ def mask_logits(logits: Tensor, mask: Tensor, actions: spaces.Space[Any]) -> Ten
 
 
 def _parts(actions: spaces.Space[Any]) -> list[int]:
-    """Return the number of entries for each choice; none where actions are continuous."""
+    """Return the number of entries for each choice; empty for continuous actions."""
     if isinstance(actions, spaces.Discrete):
         return [int(actions.n)]
     if isinstance(actions, spaces.MultiDiscrete):

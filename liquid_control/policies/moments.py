@@ -63,7 +63,7 @@ class ObservationNormalizer(RunningMoments):
         self._cache()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise with the current moments; features may lack the last ones, as actors' do."""
+        """Normalise with the current moments; trailing features may be missing, as for actors."""
         size = features.shape[-1]
         shift, scale = self.shift, self.scale
         if size < len(shift):

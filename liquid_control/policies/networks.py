@@ -48,7 +48,7 @@ class CircuitSpec:
         encoder: sizes of the encoder's layers; the last one is the number of sensory neurons.
         time_scale: the circuit's unit of time in seconds, unless the options set another.
         options: further arguments of the neurons.
-        images: those among the features, if there are any.
+        images: the images among the features, if there are any.
     """
 
     neurons: str
@@ -73,7 +73,7 @@ class CircuitSpec:
         )
 
     def build(self, features: int, motor: int) -> EncodedCircuit:
-        """Build the circuit; `motor` counts only where the wiring leaves the number open."""
+        """Build the circuit; `motor` applies only if the wiring does not specify the number."""
         if self.neurons not in NEURONS:
             raise ValueError(f"neurons must be one of {', '.join(NEURONS)}, got {self.neurons!r}")
         if self.images is not None:
@@ -83,7 +83,7 @@ class CircuitSpec:
         if wiring.sensory_count != sensory:
             raise ValueError(
                 f"the wiring has {wiring.sensory_count} sensory neurons but {sensory} signals; "
-                f"end the encoder with as many, such as encoder=[{wiring.sensory_count}]"
+                f"end the encoder with the same number, such as encoder=[{wiring.sensory_count}]"
             )
         options = {"time_scale": self.time_scale, **self.options}
         try:
@@ -98,8 +98,8 @@ class CircuitSpec:
 class EncodedCircuit(nn.Module):
     """A circuit behind an optional feed-forward encoder, whose outputs are the sensory neurons.
 
-    The elapsed time is an input of the encoder, beside the features. Images are replaced by what
-    convolutions make of them first.
+    The elapsed time is an input of the encoder, in addition to the features. Images are encoded by
+    convolutions first.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class EncodedCircuit(nn.Module):
         self._apply_plasticity()
 
     def set_plasticity(self, plasticity: str) -> None:
-        """Freeze the circuit and what is ahead of it, or let them learn; see `Circuit`."""
+        """Freeze the circuit and its encoders, or make them trainable; see `Circuit`."""
         self.circuit.set_plasticity(plasticity)
         self._apply_plasticity()
 
@@ -187,7 +187,7 @@ class Critic(nn.Module):
 
 
 class TwinCritic(Critic):
-    """A critic with a circuit of its own and a head on all of its neurons."""
+    """A critic with its own circuit and a head on all of its neurons."""
 
     def __init__(self, body: EncodedCircuit, layers: Sequence[int]) -> None:
         super().__init__(body.circuit.wiring.neuron_count, layers)
@@ -246,7 +246,7 @@ def make_critic(
     Args:
         kind: one of `options.CRITICS`.
         features: size of an observation.
-        motor: motor neurons of a twin, unless its wiring says otherwise.
+        motor: motor neurons of a twin, unless its wiring specifies them.
         actor: the actor's circuit.
         spec: how to build a twin.
         layers: hidden layers of the value head.

@@ -18,33 +18,33 @@ from torch import Tensor
 
 ELAPSED_TIME = "elapsed_time"
 OBSERVATION = "observation"
-"""Key of what a Dict carries beside such keys, where it was an array."""
+"""Key of an observation that was an array before other keys were added."""
 PRIVILEGED = "privileged"
-"""Key of a Dict observation that critics alone see; its features come after the others."""
+"""Key of a Dict observation for critics only; its features come after the others."""
 ACTION_MASK = "action_mask"
-"""Key of a Dict observation that says which discrete actions are allowed; see `masks`."""
+"""Key of a Dict observation that marks the allowed discrete actions; see `masks`."""
 OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
 FURTHEST = 100
-"""Times the nominal interval, or parts of it, beyond which elapsed times are refused.
+"""Factor above or below the nominal interval beyond which elapsed times are rejected.
 
-`envs/substeps.py` refuses control intervals beyond the same factor."""
+`envs/substeps.py` rejects control intervals beyond the same factor."""
 _RELATIVE_ERROR = 1e-6  # of elapsed times, which are in single precision
 
 Observation = Tensor | dict[str, Tensor]
 
 
 def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
-    """Return the size of a space's flat features, without the elapsed time, with privileged ones.
+    """Return the number of a space's flat features, privileged ones included, without time.
 
-    Warns if a feature has a name that stands for the elapsed time elsewhere, such as `dt`.
+    Warns if a feature has a name that denotes the elapsed time elsewhere, such as `dt`.
 
     Args:
         space: of single observations.
-        images: whether it may hold images.
+        images: whether it may contain images.
 
     Raises:
-        ValueError: the space holds images that it may not hold, or no features, or elapsed_time is
-            not one number.
+        ValueError: the space contains images although it may not, or no features, or elapsed_time
+            is not one number.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     if carries_time(space):
@@ -59,14 +59,12 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
         if is_image_space(part) and (not images or key == PRIVILEGED):
             raise ValueError(
                 f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
-                "vectors; LiquidPPO has an encoder of images for what actors see, and elsewhere an "
+                "vectors; LiquidPPO has an encoder for actors' images, and elsewhere an "
                 "observation wrapper has to extract features"
             )
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""
-        raise ValueError(
-            f"the observation space holds nothing but elapsed_time{hidden}; add an observation"
-        )
+        raise ValueError(f"the observation space has only elapsed_time{hidden}; add an observation")
     return sum(get_flattened_obs_dim(part) for part in parts.values())
 
 
@@ -84,7 +82,7 @@ def image_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
 
 
 def acting_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """Return the space of what actors see: without the key `privileged`."""
+    """Return the space of actors' observations, without the key `privileged`."""
     if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
         return space
     return spaces.Dict({key: part for key, part in space.spaces.items() if key != PRIVILEGED})
@@ -121,7 +119,7 @@ def check_structure(observation: Any, space: spaces.Space[Any]) -> None:
     if isinstance(observation, tuple):
         raise ValueError(
             "predict takes an observation, got a tuple; a Gymnasium env's reset returns "
-            "(observation, info), a VecEnv's the observation alone"
+            "(observation, info), a VecEnv's only the observation"
         )
     given = list(observation) if isinstance(observation, Mapping) else None
     expected = list(space.spaces) if isinstance(space, spaces.Dict) else None
@@ -183,7 +181,7 @@ def bounds_of_elapsed_time(
 def check_elapsed_time(
     elapsed_time: Tensor, nominal_interval: float, *, allow_any_interval: bool = False
 ) -> None:
-    """Refuse elapsed times that no task's control interval can have.
+    """Reject elapsed times that no task's control interval can have.
 
     Args:
         elapsed_time: any shape, seconds.

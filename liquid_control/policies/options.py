@@ -1,6 +1,6 @@
-"""Options with defaults and bounds; those of the policies.
+"""Options of the policies, with defaults and bounds.
 
-A default is written here and nowhere else. Recipes derive their keys from these classes.
+Defaults are defined only here. Recipes derive their keys from these classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from liquid_control.wiring.registry import fill_wiring
 SelfOptions = TypeVar("SelfOptions", bound="Options")
 SelfCircuitOptions = TypeVar("SelfCircuitOptions", bound="CircuitOptions")
 
-# As in pydantic, whose import would take a twentieth of PyTorch's.
+# As in pydantic, whose import would take a twentieth of PyTorch's import time.
 PositiveInt: TypeAlias = Annotated[int, Gt(0)]
 PositiveFloat: TypeAlias = Annotated[float, Gt(0)]
 NonNegativeInt: TypeAlias = Annotated[int, Ge(0)]
@@ -31,7 +31,7 @@ DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of options. A number is checked against the bounds in its type, such as `PositiveInt`.
+    """Base of options. Numbers are checked against the bounds in their types (`PositiveInt`).
 
     Raises:
         ValueError: a number is out of bounds.
@@ -52,7 +52,7 @@ class Options:
 
 
 def _bounds(hint: Any) -> Iterator[Gt | Ge | Le]:
-    """Yield the bounds in a type and in the types it is made of."""
+    """Yield the bounds in a type and its component types."""
     if isinstance(hint, (Gt, Ge, Le)):
         yield hint
     for part in get_args(hint):
@@ -106,18 +106,18 @@ class CircuitOptions(Options):
 
     Attributes:
         neurons: "cfc", "ltc", "ctrnn", "lrc", "lstm" or "gru".
-        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in where it
-            leaves them open.
+        wiring: `kind` and arguments of a wiring; sensory and motor count are filled in where
+            missing.
         neuron_kwargs: further arguments of the neuron model, such as `{"ode_steps": 3}`.
-        encoder: sizes of tanh layers ahead of each circuit. Their inputs are the features and the
+        encoder: sizes of tanh layers before each circuit. Their inputs are the features and the
             elapsed time, the last layer's outputs are the sensory neurons.
         critic_wiring: wiring of the critic's circuit, if it differs from the actor's.
         nominal_interval: seconds; the circuits' unit of time. Agents take it from the task.
         allow_any_interval: accept elapsed times that are more than 100 times longer or shorter than
             the nominal interval. Agents take it from the task.
         derivatives: time constants in seconds of filtered derivatives of the observation, which are
-            features of their own; 0 is the difference quotient. Needs `normalize_observations`,
-            since their scale is another one.
+            additional features; 0 is the difference quotient. Needs `normalize_observations`,
+            since their scale differs.
         normalize_observations: keep running moments of the observations and normalise with them.
         optimizer_kwargs: arguments of Adam besides the learning rate.
     """
@@ -157,7 +157,7 @@ class CircuitOptions(Options):
             )
 
     def with_motor(self: SelfCircuitOptions, motor: int) -> SelfCircuitOptions:
-        """Return the options with a number of motor neurons where the wirings leave it open."""
+        """Return the options with a number of motor neurons if the wirings do not specify it."""
         wiring, critic = self.wiring, self.critic_wiring
         return replace(
             self,
@@ -171,14 +171,14 @@ class LiquidPolicyOptions(CircuitOptions):
     """Options of `LiquidPolicy`, besides those of `CircuitOptions`.
 
     Attributes:
-        critic: "twin" (a circuit of its own), "shared" (a head on the actor's neurons) or "mlp" (a
+        critic: "twin" (a separate circuit), "shared" (a head on the actor's neurons) or "mlp" (a
             feed-forward network over the observation and the activity of the actor's neurons).
             `critic_wiring` needs "twin".
         critic_layers: sizes of tanh layers between the neurons and the value.
         log_std_init: logarithm of the initial standard deviation of continuous actions.
-        image_layers: filters, kernel size and stride of the convolutions over each image, for actor
-            and critic each; by default those of SB3's NatureCNN.
-        image_features: tanh units into which the convolutions lead, for each image.
+        image_layers: filters, kernel size and stride of the convolutions over each image, separate
+            for actor and critic; by default those of SB3's NatureCNN.
+        image_features: tanh units after the convolutions, for each image.
 
     Raises:
         ValueError: an option has a value that cannot work.
@@ -207,8 +207,8 @@ class SoftLiquidPolicyOptions(CircuitOptions):
     Attributes:
         actor_layers: sizes of tanh layers between the motor neurons and the action.
         critic_layers: sizes of the relu layers of each critic's head, at least one.
-        n_critics: number of heads; the least of their values counts.
-        share_encoder: feed the actor's circuit with the critics' encoder, which the critics alone
+        n_critics: number of heads; the least of their values is used.
+        share_encoder: feed the actor's circuit from the critics' encoder, which only the critics
             train; needs `encoder`.
 
     Raises:

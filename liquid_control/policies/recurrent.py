@@ -56,7 +56,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         action_space: as in SB3.
         lr_schedule: learning rate as a function of the remaining progress, 1 to 0.
         use_sde: must be False; SB3 passes it.
-        **arguments: those of `LiquidPolicy` but `normalize_observations` and `derivatives`.
+        **arguments: those of `LiquidPolicy` except `normalize_observations` and `derivatives`.
 
     Raises:
         TypeError: an argument is unknown, such as sb3-contrib's `net_arch`.
@@ -81,7 +81,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
             )
         if privileged_count(observation_space):
             raise ValueError(
-                "the observation has a key 'privileged', for critics alone, and RecurrentPPO acts "
+                "the observation has a key 'privileged', for critics only, and RecurrentPPO acts "
                 "with actor and critic; use LiquidPPO, or leave it out"
             )
         # Skips the parents' constructors, which build LSTMs and heads.
@@ -154,7 +154,7 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], tuple[NDArray[np.float32], ...] | None]:
-        """Act as in sb3-contrib; warns once if the state is forgotten, as in `LiquidPolicy`."""
+        """Act as in sb3-contrib; warn once if the state is missing, as in `LiquidPolicy`."""
         self.liquid.watch_state(state, episode_start)
         return super().predict(observation, state, episode_start, deterministic)
 

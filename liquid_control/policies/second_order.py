@@ -1,4 +1,4 @@
-"""Second derivatives through modules whose fast backward pass supports only first ones."""
+"""Second derivatives of modules whose fast backward pass supports only first derivatives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def differentiable_twice(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """Return `module(*inputs)` as a tensor whose gradient can be differentiated again.
+    """Return `module(*inputs)` as a tensor that can be differentiated twice.
 
     A gradient with `create_graph=True`, as in TRPO, is computed by calling the module again under
-    torch.func, where a circuit unrolls in PyTorch. Any other gradient is the module's own.
+    torch.func, where a circuit unrolls in PyTorch. Other gradients are the module's own.
     """
     output: Tensor = module(*inputs)
     if not torch.is_grad_enabled():

@@ -29,14 +29,14 @@ LOG_STD = (-20.0, 2.0)  # range of the logarithm of the deviation, as in SB3
 class SoftLiquidPolicy(StatefulPolicy):
     """A squashed Gaussian actor and several critics, on circuits of liquid neurons.
 
-    The actor has a circuit of its own; a head on its motor neurons outputs mean and deviation of
-    the action. The critics share another circuit (Ni et al. 2022, "Recurrent model-free RL can be a
+    The actor has its own circuit; a head on its motor neurons outputs mean and deviation of the
+    action. The critics share another circuit (Ni et al. 2022, "Recurrent model-free RL can be a
     strong baseline"): each is a feed-forward head over that circuit's neurons, its inputs, and the
     action. The inputs of both circuits are the observation and the previous action. Actions are in
     [-1, 1], except that `predict` and `for_env` return them in the environment's bounds.
 
-    Observations are those of `LiquidPolicy`, of which the critics alone see what is privileged; the
-    action space is a bounded Box. All arguments but the spaces and the schedule are JSON-able.
+    Observations are as in `LiquidPolicy`, with privileged ones for the critics only; the action
+    space is a bounded Box. All arguments except the spaces and the schedule are JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -46,8 +46,8 @@ class SoftLiquidPolicy(StatefulPolicy):
         **options: those of `SoftLiquidPolicyOptions`.
 
     Raises:
-        TypeError: an option is unknown, or a list of layer sizes is none.
-        ValueError: an option has a value that cannot work, or the spaces are not supported.
+        TypeError: an option is unknown, or layer sizes are not a list.
+        ValueError: an option has an invalid value, or the spaces are not supported.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class SoftLiquidPolicy(StatefulPolicy):
         seen = features + self.action_size
         if self.privileged and chosen.share_encoder:
             raise ValueError(
-                "share_encoder feeds the actor with the critics' encoder, which sees what is "
-                "privileged; leave it False"
+                "share_encoder feeds the actor from the critics' encoder, which has privileged "
+                "inputs; leave it False"
             )
         actor_layers = check_sizes("actor_layers", chosen.actor_layers)
         critic_layers = check_sizes("critic_layers", chosen.critic_layers)
@@ -119,12 +119,12 @@ class SoftLiquidPolicy(StatefulPolicy):
         return torch.cat([fresh, self.initial_previous_step(batch_size)], dim=1)
 
     def initial_previous_step(self, batch_size: int) -> Tensor:
-        """Return zeros for what the actor needs of the previous step, (batch_size, size)."""
+        """Return zeros for the previous step, (batch_size, size)."""
         size = self.action_size + self.memory_size
         return next(self.parameters()).new_zeros(batch_size, size)
 
     def previous_step(self, actions: Tensor, features: Tensor) -> Tensor:
-        """Return what the actor needs of a step: actions (batch, actions) and features."""
+        """Return the actor's state of a step: actions (batch, actions) and features."""
         return self._with_memory(actions, features)
 
     def critic_part(self, state: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         """Return normalised features and previous actions, which are zero where an episode starts.
 
         Args:
-            features: (time, batch, features), raw, with privileged ones for critics or without.
+            features: (time, batch, features), raw, with or without privileged ones.
             elapsed_time: (time, batch) seconds.
             episode_start: (time, batch).
             previous_actions: (time, batch, actions).
@@ -158,7 +158,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         episode_start: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Act for one control step, with the actor alone.
+        """Act for one control step, with the actor only.
 
         Args:
             features: (batch, features), from `observe`.
@@ -242,14 +242,14 @@ class SoftLiquidPolicy(StatefulPolicy):
         return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)
 
     def seen_by_actor(self, features: Tensor) -> Tensor:
-        """Return features of a signal without those that are privileged."""
+        """Return features of a signal without privileged ones."""
         features, actions = features.split(
             (self.observed + self.privileged, self.action_size), dim=-1
         )
         return torch.cat([self._for_actor(features), actions], dim=-1)
 
     def states(self, signal: Signal, state: Tensor, length: int) -> Tensor:
-        """Run both circuits over sequences for their states alone; arguments as in `unroll`.
+        """Run both circuits over sequences, for their states only; arguments as in `unroll`.
 
         Returns:
             the states before each `length` steps and after the last one, (parts + 1, batch,
@@ -319,7 +319,7 @@ class SoftActor(nn.Module):
 
     @staticmethod
     def sample(parameters: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor]:
-        """Sample as `forward` does, given what the head outputs (..., 2 actions)."""
+        """Sample as in `forward`, given the outputs of the head (..., 2 actions)."""
         mean, log_std = parameters.chunk(2, dim=-1)
         if deterministic:
             return squash(mean, log_std.clamp(*LOG_STD), torch.zeros_like(mean))
@@ -340,7 +340,7 @@ class SoftCritic(nn.Module):
 
     Args:
         body: the circuit.
-        seen: size of the circuit's inputs.
+        seen: number of the circuit's inputs.
         actions: size of an action.
         layers: sizes of each head's relu layers, at least one.
         count: number of heads.

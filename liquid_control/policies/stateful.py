@@ -38,23 +38,23 @@ class StatefulPolicy(BasePolicy):
     """A recurrent policy that takes and returns its state as one tensor.
 
     There are two kinds of state. Acting (`forward`, `predict`) takes and returns the actor's state:
-    that of the actor's circuit, and what else the actor needs of the previous step, such as the
-    features that `observe` derives the next ones from, which come last; it starts as
-    `initial_actor_state`. Training unrolls actor and critic together; the state of both circuits,
-    (batch, state_size), starts as `initial_actor_critic_state`.
+    that of the actor's circuit, then other values of the previous step, such as the features that
+    `observe` needs for derivatives; it starts as `initial_actor_state`. Training unrolls actor and
+    critic together; the state of both circuits, (batch, state_size), starts as
+    `initial_actor_critic_state`.
 
-    The key `privileged` of a Dict observation is seen by critics alone. `predict` and `forward`
-    ignore it, and do not need it; training does.
+    The key `privileged` of a Dict observation is for critics only. Training needs it; `predict` and
+    `forward` ignore it.
 
     Attributes:
-        options: of the constructor, besides the spaces and the schedule.
+        options: of the constructor, except the spaces and the schedule.
         normalizer: of the observations, if they are normalised.
         nominal_interval: seconds between two observations at the task's own rate.
-        acting_space: of observations without what is privileged.
-        derivatives: appends derivatives to what the actor observes.
-        observed: number of features that the actor sees; those that are privileged come after.
-        privileged: number of features that critics see besides.
-        masked: number of entries of the mask of actions, which come last; zero without one.
+        acting_space: of observations without privileged ones.
+        derivatives: appends derivatives to the actor's observations.
+        observed: number of the actor's features, which come first.
+        privileged: number of additional features for critics.
+        masked: number of entries of the action mask, which come last; zero without one.
     """
 
     takes_images = False
@@ -149,7 +149,7 @@ class StatefulPolicy(BasePolicy):
         """Return actions in the environment's shape and bounds."""
 
     def acting_parts(self) -> ActingParts | None:
-        """Return the parts that act; None if only the policy itself knows how."""
+        """Return the parts that act; None if the policy is not made of such parts."""
         return None
 
     def fused_actor(self) -> FusedActor | None:
@@ -164,7 +164,7 @@ class StatefulPolicy(BasePolicy):
         return self._fused[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what copies need: they get a fused actor of their own."""
+        """Return the state for copies, which build their own fused actor."""
         return {**vars(self), "_fused": None}
 
     def observe(
@@ -184,8 +184,8 @@ class StatefulPolicy(BasePolicy):
             episode_start: (batch,), nonzero where an episode starts; None: nowhere.
 
         Raises:
-            ValueError: an elapsed time is refused, see `check_elapsed_time`, or a mask of actions
-                allows none.
+            ValueError: an elapsed time is rejected, see `check_elapsed_time`, or an action mask
+                allows no action.
         """
         features, elapsed_time = self.split(observation, previous, episode_start)
         self.check_elapsed_time(elapsed_time)
@@ -203,16 +203,16 @@ class StatefulPolicy(BasePolicy):
         features, elapsed_time = split(observation, self.observation_space, self.nominal_interval)
         return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
 
-    def remembered(self, state: Tensor, episode_start: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return what `observe` needs beside an observation, given an actor's state before it.
+    def previous_of(self, state: Tensor, episode_start: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the arguments `previous` and `episode_start` of `observe`, from the actor's state.
 
         Args:
             state: (batch, size), or its last columns.
             episode_start: (batch,), nonzero where an episode starts.
 
         Returns:
-            the features of the previous step, None if nothing is derived from them; and where an
-            episode starts, which is also where the state is the initial one.
+            the features of the previous step, None without derivatives; and where an episode
+            starts, including where the state is the initial one.
         """
         if not self.derivatives.size:
             return None, episode_start
@@ -221,22 +221,22 @@ class StatefulPolicy(BasePolicy):
 
     @property
     def memory_size(self) -> int:
-        """Return the number of columns that an actor's state has for `remembered`."""
+        """Return the number of columns of an actor's state that `previous_of` reads."""
         return 1 + self.observed if self.derivatives.size else 0
 
     def _memory_of(self, features: Tensor) -> Tensor:
-        """Return these columns after a step with features (batch, features)."""
+        """Return the columns for `previous_of` after a step with features (batch, features)."""
         seen = features[:, : self.observed]
         return torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
 
     def _with_memory(self, state: Tensor, features: Tensor) -> Tensor:
-        """Append them to a state (batch, size), if there are any."""
+        """Append the columns for `previous_of` to a state (batch, size), if there are any."""
         if not self.memory_size:
             return state
         return torch.cat([state, self._memory_of(features)], dim=1)
 
     def check_elapsed_time(self, elapsed_time: Tensor) -> None:
-        """Refuse elapsed times (any shape), see `observations.check_elapsed_time`."""
+        """Reject elapsed times (any shape), see `observations.check_elapsed_time`."""
         allowed = self.options.allow_any_interval
         check_elapsed_time(elapsed_time, self.nominal_interval, allow_any_interval=allowed)
 
@@ -253,18 +253,18 @@ class StatefulPolicy(BasePolicy):
         Args:
             observation: from the environment, single or a batch.
             state: (batch, size) from the previous call, None at the start of all episodes. A
-                warning says once if it is None again in the next call, in mid-episode.
+                single warning is given if it is None again in mid-episode.
             episode_start: (batch,), true where an episode starts; None: nowhere.
             deterministic: take the most likely action.
-            action_masks: (masked,) or (batch, masked), nonzero where an action is allowed, in the
-                place of the observation's key `action_mask`; as in sb3-contrib's MaskablePPO.
+            action_masks: (masked,) or (batch, masked), nonzero where an action is allowed, instead
+                of the observation's key `action_mask`; as in sb3-contrib's MaskablePPO.
 
         Returns:
             actions within the action space, and the state for the next call.
 
         Raises:
-            ValueError: the observation is not one of the environment, the state does not fit it,
-                an elapsed time is refused, or a mask has another shape or allows no action.
+            ValueError: the observation is not in the environment's space, the state does not fit
+                it, an elapsed time is rejected, or a mask has another shape or allows no action.
         """
         self.watch_state(state, episode_start)
         observation = acting_observation(observation)
@@ -283,30 +283,30 @@ class StatefulPolicy(BasePolicy):
             starts = before.new_zeros(len(before))
             if episode_start is not None:
                 starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
-            features, elapsed_time = self.observe(tensors, *self.remembered(before, starts))
+            features, elapsed_time = self.observe(tensors, *self.previous_of(before, starts))
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
-        # Not actions[0], which is a scalar and no array where the action space is Discrete.
+        # Not actions[0], which is a scalar for a Discrete action space.
         return actions if vectorized else actions.squeeze(axis=0), after.cpu().numpy()
 
     def obs_to_tensor(
         self, observation: NDArray[Any] | dict[str, NDArray[Any]]
     ) -> tuple[Observation, bool]:
-        """Convert an observation to tensors, as SB3 does; a ValueError names a wrong structure.
+        """Convert an observation to tensors, as SB3 does; a ValueError reports a wrong structure.
 
-        What is privileged may be missing.
+        The key `privileged` may be missing.
         """
         check_structure(acting_observation(observation), self.acting_space)
         return super().obs_to_tensor(observation)
 
     def watch_state(self, state: Any, episode_start: NDArray[np.bool_] | None) -> None:
-        """Warn once if `predict` is called without the state twice running, in mid-episode."""
+        """Warn once if `predict` is called twice in a row without the state, in mid-episode."""
         given = state is not None or (episode_start is not None and np.all(episode_start))
         if not given and self._without_state and not self._warned:
             self._warned = True
             warnings.warn(
-                "predict is called without a state again, so the circuit has forgotten what it saw "
-                "before; pass the state that the previous call returned, and episode_start: "
+                "predict is called without a state again, so the circuit restarts from its initial "
+                "state; pass the state that the previous call returned, and episode_start: "
                 "action, state = model.predict(observation, state, episode_start)",
                 stacklevel=4,
             )
@@ -326,7 +326,7 @@ class StatefulPolicy(BasePolicy):
         if np.shape(state) != fresh.shape:
             raise ValueError(
                 f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
-                "the state that the previous predict returned, or None to start anew"
+                "the state that the previous predict returned, or None for a new episode"
             )
         return torch.as_tensor(state, device=fresh.device)
 

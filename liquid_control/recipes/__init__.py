@@ -1,4 +1,4 @@
-"""Recipes: what to train, on which task and with which numbers, as data."""
+"""Recipes: agents, tasks and settings of trainings, as data."""
 
 from liquid_control.recipes.arguments import needs_trust
 from liquid_control.recipes.build import (
@@ -8,8 +8,8 @@ from liquid_control.recipes.build import (
     build_robot,
     build_training_env,
 )
+from liquid_control.recipes.errors import CommandError, RecipeError
 from liquid_control.recipes.schema import Recipe, load_recipe, read_recipe, recipe_from
-from liquid_control.recipes.text import CommandError, RecipeError
 
 __all__ = [
     "AGENTS",

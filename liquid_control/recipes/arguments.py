@@ -1,4 +1,4 @@
-"""Arguments of tasks in recipes: their types, and what of a recipe runs code or opens files."""
+"""Arguments of tasks in recipes: their types, and those that run code or open files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from liquid_control.envs.arguments import declared_arguments
-from liquid_control.recipes.text import RecipeError, one_line, printable, short
+from liquid_control.recipes.errors import RecipeError
+from liquid_control.recipes.text import one_line, printable, short
 
 # Arguments of `make_vec` that a recipe has elsewhere; in env.kwargs they would also replace the
 # seed and the intervals of evaluations.
@@ -51,7 +52,7 @@ def check_kwargs(task: str, kwargs: Mapping[str, JsonValue]) -> None:
 def needs_trust(data: Mapping[str, Any], imported: Collection[str] = ()) -> Iterator[str]:
     """Yield what building the environments of a recipe may run or open, with its key.
 
-    This is a module in front of the task, arguments that the task does not declare, and recorded
+    This is a module before the task, arguments that the task does not declare, and recorded
     intervals.
 
     Args:
@@ -96,10 +97,10 @@ def _check_type(name: str, value: JsonValue, declared: Any) -> None:
 
 
 def _check_file(name: str, value: JsonValue) -> None:
-    """Refuse a path of which reading fails or, as of a pipe, may never end."""
+    """Reject a path whose reading fails or, as with a pipe, may never end."""
     try:
         is_file = isinstance(value, str) and Path(expand_model_path(value)).is_file()
     except (OSError, ValueError) as error:
         raise RecipeError(f"env.kwargs.{name}: {one_line(error)}") from error
     if not is_file:
-        raise RecipeError(f"env.kwargs.{name}: {short(value)} is no regular file")
+        raise RecipeError(f"env.kwargs.{name}: {short(value)} is not a regular file")

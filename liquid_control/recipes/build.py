@@ -17,9 +17,10 @@ from liquid_control.collectors.ray_workers import RayMissing, Unreachable
 from liquid_control.envs import Chosen, Fixed, Interval, interval_from, make, make_vec
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.recipes.arguments import check_kwargs
+from liquid_control.recipes.errors import CommandError, RecipeError
 from liquid_control.recipes.schema import Linear, Recipe
 from liquid_control.recipes.sizes import check_sizes
-from liquid_control.recipes.text import CommandError, RecipeError, cut, one_line, short
+from liquid_control.recipes.text import cut, one_line, short
 
 AGENTS: dict[str, type[LiquidPPO | LiquidSAC]] = {"ppo": LiquidPPO, "sac": LiquidSAC}
 
@@ -52,7 +53,7 @@ def build_env(
 
 
 def build_training_env(recipe: Recipe) -> VecEnv:
-    """Build the environments that a recipe trains in, on workers if it has some.
+    """Build the environments that a recipe trains in, on workers if it has any.
 
     Raises:
         RecipeError: If they cannot be built, or the workers cannot be started.
@@ -119,7 +120,7 @@ def _check_physics(env: VecEnv, task: str) -> None:
     if not env.has_attr("nominal_interval"):
         raise RecipeError(
             f"task: a recipe trains on a MuJoCo task, whose control rate may vary; {task} "
-            "has no MuJoCo physics, so train on it from a script, in envs.make_vec"
+            "has no MuJoCo physics, so train on it from a script, with envs.make_vec"
         )
 
 
@@ -143,7 +144,7 @@ def _env_arguments(
 
 
 def _replaced(trained: Interval, interval: IntervalLike) -> IntervalLike:
-    """Return an interval in the place of the trained one, with the same action space."""
+    """Return an interval to replace the trained one, with the same action space."""
     given = interval_from(interval)
     if not isinstance(trained, Chosen) or not isinstance(given, Fixed) or given.seconds is None:
         return interval

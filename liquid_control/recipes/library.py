@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from liquid_control.recipes.text import RecipeError
+from liquid_control.recipes.errors import RecipeError
 
 SUFFIX = ".yaml"
 
 
 def folder() -> Path:
-    """Return the folder of the recipes: in the installed package, or in the checkout beside it.
+    """Return the folder of the recipes: in the installed package, or next to it in a checkout.
 
     Raises:
         RecipeError: There is none.

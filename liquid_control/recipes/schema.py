@@ -42,7 +42,7 @@ from pydantic import (
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.agents.options import DeviceName, PPOOptions, SACOptions, TrainFreq
-from liquid_control.collectors.worker_env import check_blocks, default_block
+from liquid_control.collectors.blocks import check_blocks, default_block
 from liquid_control.envs import Interval, conditions_from, interval_from
 from liquid_control.policies.options import (
     CircuitOptions,
@@ -50,9 +50,9 @@ from liquid_control.policies.options import (
     Options,
     SoftLiquidPolicyOptions,
 )
+from liquid_control.recipes.errors import RecipeError
 from liquid_control.recipes.library import find, names
 from liquid_control.recipes.text import (
-    RecipeError,
     explain,
     parse_yaml,
     read_text,
@@ -128,7 +128,7 @@ Algorithm: TypeAlias = Literal["ppo", "sac"]
 Device: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^(auto|(cpu|cuda|hpu|mps|xpu)(:\d{1,3})?)$")
 ]
-# Types in a recipe for those types of options that YAML cannot hold, or not as they are.
+# Types in a recipe for types of options that YAML cannot hold as they are.
 IN_YAML: dict[Any, Any] = {
     DeviceName: Device,
     Mapping[str, Any]: dict[str, JsonValue],
@@ -147,35 +147,35 @@ class EnvSection(Section):
     allow_any_interval: bool = False
     """Accept intervals that are more than 100 times longer or shorter than the nominal one."""
     sensors: Annotated[Parts, _check_condition("sensors")] = ()
-    """What happens to observations, in order, such as {kind: noise, std: 0.01}."""
+    """Effects on observations, in order, such as {kind: noise, std: 0.01}."""
     actuators: Annotated[Parts, _check_condition("actuators")] = ()
-    """What happens to actions, in order, such as {kind: delay, low: 0.0, high: 0.05}."""
+    """Effects on actions, in order, such as {kind: delay, low: 0.0, high: 0.05}."""
     bodies: Annotated[Part | None, _check_condition("bodies")] = None
-    """How the robot differs from the model, such as {mass: [0.7, 1.3]}."""
+    """Differences of the robot from the model, such as {mass: [0.7, 1.3]}."""
     events: Annotated[Parts, _check_condition("events")] = ()
-    """What happens in mid-episode, such as {kind: push, every: 5.0, impulse: 2.0}."""
+    """Events during an episode, such as {kind: push, every: 5.0, impulse: 2.0}."""
     privileged: Literal["full", "drawn", "all"] | None = None
-    """What critics observe besides; see `liquid_control.envs.conditions_from`."""
+    """Additional observations of critics; see `liquid_control.envs.conditions_from`."""
     num_envs: Size = 1
     threads: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Threads that simulate; null: one per processor; 0: no threads, one env after the other."""
     kwargs: dict[str, JsonValue] = {}
     """Arguments of the task's constructor."""
     block: Size | None = None
-    """Environments that act together where there are workers; by default up to 4."""
+    """Environments that act together if there are workers; by default up to 4."""
     workers: Workers = None
     """Processes that step and act, see `WorkerVecEnv`; 0: blocks in this one; null: no blocks."""
     engine: Literal["ray"] = "ray"
-    """What starts the workers."""
+    """The engine that starts the workers."""
     address: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    """Of a running Ray cluster, or "auto"; null starts Ray on this machine."""
+    """The address of a running Ray cluster, or "auto"; null starts Ray on this machine."""
     worker_cpus: PositiveFloat = 1.0
     """Processors that each worker reserves."""
 
     @model_validator(mode="before")
     @classmethod
     def _with_block(cls, data: Any) -> Any:
-        """Set the blocks of environments with workers, which later defaults do not change."""
+        """Set the blocks of environments with workers, independently of later defaults."""
         if not isinstance(data, dict) or data.get("workers") is None:
             return data
         num_envs = data.get("num_envs", 1)
@@ -277,7 +277,7 @@ class MonitoringSection(Section):
 
     every: Steps | Literal["fifth"] | None = "fifth"
     """Control steps, over all environments, between two recordings with evaluations; fifth: a brief
-    recording after each fifth of the training, and a whole one at its end; null: no recordings."""
+    recording after each fifth of the training, and a full one at its end; null: no recordings."""
     film_seconds: PositiveFloat = 4.0
     """Simulated seconds of an episode in a film."""
     episodes: Size = 4
@@ -302,9 +302,9 @@ class Recipe(Section):
     """Threads of PyTorch; one is fastest for small circuits."""
 
     def with_policy(self, options: CircuitOptions) -> Recipe:
-        """Return the recipe with every option of its policy, which later defaults do not change.
+        """Return the recipe with every option of its policy, independent of later defaults.
 
-        What follows from the environment, such as the nominal interval, is left to it.
+        Options that follow from the environment, such as the nominal interval, are left open.
         """
         given = {**vars(options), "nominal_interval": None}
         for name in ("encoder", "actor_layers", "critic_layers"):  # no layers; null is the default
@@ -314,7 +314,7 @@ class Recipe(Section):
         return self.model_copy(update={"policy": PolicySection.model_validate(policy)})
 
     def to_yaml(self) -> str:
-        """Return the recipe as YAML, with all defaults but those of the policy."""
+        """Return the recipe as YAML, with all defaults except those of the policy."""
         data = self.model_dump(mode="json")
         data["policy"] = self.policy.model_dump(mode="json", exclude_none=True)
         return to_yaml(data)
@@ -353,7 +353,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
 
 def recipe_from(data: dict[str, Any], source: str) -> Recipe:
-    """Return the recipe of these keys; a RecipeError names `source` and the key that is invalid."""
+    """Return the recipe of these keys; a RecipeError names `source` and the invalid key."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Estimates of an agent's weights and memory, to refuse a recipe before it fills the machine."""
+"""Estimates of an agent's weights and memory, to reject a recipe before it exhausts the machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.policies.observations import feature_count
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
+from liquid_control.recipes.errors import RecipeError
 from liquid_control.recipes.schema import PPOSection, Recipe, SACSection
-from liquid_control.recipes.text import RecipeError
 from liquid_control.storage.sequences import default_batch
 
 MOST_WEIGHTS = 2**26
@@ -96,8 +96,8 @@ def _training(
     Args:
         agent: The algorithm and its options.
         envs: Number of environments.
-        width: Numbers stored of a control step.
-        activity: Numbers computed of a control step.
+        width: Numbers stored per control step.
+        activity: Numbers computed per control step.
     """
     stored = NUMBER * width
     if isinstance(agent, SACSection):
@@ -119,7 +119,7 @@ def _training(
 
 
 def _neurons(wiring: Mapping[str, Any]) -> int:
-    """Return the number of neurons of a wiring, or 0 where it gives none or they are no numbers."""
+    """Return the number of neurons of a wiring, or 0 if it gives none or invalid ones."""
     if isinstance(names := wiring.get("neuron_names"), list):
         return len(names)
     layers = ("neurons",) if "neurons" in wiring else ("inter", "command", "motor")
@@ -137,7 +137,7 @@ def _gigabytes(count: float) -> str:
 
 
 def _memory() -> float:
-    """Return the bytes of memory of this machine, or infinity if the system does not say."""
+    """Return the bytes of memory of this machine, or infinity if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

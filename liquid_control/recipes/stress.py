@@ -1,4 +1,4 @@
-"""What a trained robot is put through: conditions of rising severity, and changes."""
+"""Stress tests of a trained robot: conditions of rising severity, and changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, ValidationError
 
 from liquid_control.envs import conditions_from
+from liquid_control.recipes.errors import RecipeError
 from liquid_control.recipes.schema import Part, Recipe, Section, Size
-from liquid_control.recipes.text import RecipeError, explain, parse_yaml, read_text, short
+from liquid_control.recipes.text import explain, parse_yaml, read_text, short
 
 Values: TypeAlias = Annotated[
     tuple[NonNegativeFloat, ...], Field(strict=False, min_length=1, max_length=100)
@@ -69,7 +70,7 @@ class Stress(Section):
     changes: Annotated[dict[Name, Change], Field(default={}, max_length=20)]
     """Arguments of `Change` by a name, such as {motor fails: {at: 5, gain: {bthigh: 0}}}."""
     after: PositiveFloat = 2.0
-    """Seconds after a change that are reported on their own."""
+    """Seconds after a change that are reported separately."""
 
     @property
     def sweeps(self) -> Iterator[Sweep]:
@@ -100,7 +101,7 @@ def load_stress(path: Path) -> Stress:
 
 
 def under(recipe: Recipe, name: str, value: float) -> Recipe:
-    """Return a recipe with one of `CONDITIONS` in the place of its own of that kind, 0 without."""
+    """Return a recipe with one of `CONDITIONS` set to a value, or without it if that is 0."""
     key, kind, argument, _ = CONDITIONS[name]
     others = [part for part in getattr(recipe.env, key) if part.get("kind") != kind]
     parts = [*others, {"kind": kind, argument: value}] if value else others
@@ -108,7 +109,7 @@ def under(recipe: Recipe, name: str, value: float) -> Recipe:
 
 
 def changed(recipe: Recipe, change: Part | None) -> Recipe:
-    """Return a recipe in whose episodes the robot changes so, as event 0, or not at all."""
+    """Return a recipe with this change of the robot as event 0, or with none."""
     others = [event for event in recipe.env.events if event.get("kind") != "change"]
     changes = [] if change is None else [{"kind": "change", **change}]
     return _with(recipe, "events", [*changes, *others])

@@ -13,27 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-
-class CommandError(ValueError):
-    """A problem that the user can mend at the command line; the message is one line.
-
-    Args:
-        message: what is wrong, and the remedy.
-        page: of the documentation, with a heading, that explains it; see `docs`.
-    """
-
-    page = ""
-
-    def __init__(self, message: str, *, page: str = "") -> None:
-        super().__init__(message)
-        self.page = page or self.page
-
-
-class RecipeError(CommandError):
-    """A recipe that cannot be used; the message is one line and names the key."""
-
-    page = "reference/recipe.md"
-
+from liquid_control.recipes.errors import RecipeError
 
 # Limits of a file, so that reading it takes seconds at most. Shipped recipes have 2 kB.
 LARGEST, DEEPEST, LONGEST_NUMBER = 100_000, 30, 100
@@ -42,14 +22,14 @@ LARGEST, DEEPEST, LONGEST_NUMBER = 100_000, 30, 100
 class _Loader(yaml.SafeLoader):
     """YAML of plain data: text, numbers, true, false and null in lists and mappings.
 
-    Numbers such as 3e-4 are numbers, as in YAML 1.2. Dates and too large integers are text, so that
-    the error of their key reports them. Duplicate keys, tags, anchors and
-    aliases are errors.
+    Numbers such as 3e-4 are numbers, as in YAML 1.2. Dates and integers that are too large are
+    text, so that the error of their key reports them. Duplicate keys, tags, anchors and aliases are
+    errors.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._path: list[Any] = []  # keys, and indices in lists, of what is composed
+        self._path: list[Any] = []  # keys and list indices of the current node
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -72,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                continue  # refused below
+                continue  # rejected below
             if key in keys:
                 raise yaml.constructor.ConstructorError(
                     problem=f"key {short(key)} is given twice", problem_mark=key_node.start_mark
@@ -81,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
-        """Return a number, or its text if it is malformed or no integer of 64 bits."""
+        """Return a number, or its text if it is malformed or not a 64-bit integer."""
         text = str(node.value)
         if len(text) > LONGEST_NUMBER:
             return text
@@ -133,21 +113,21 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{source}: line {mark.line + 1}" if mark else source
-        raise RecipeError(f"{where}: {printable(error.problem or 'no YAML')}") from error
+        raise RecipeError(f"{where}: {printable(error.problem or 'not YAML')}") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: no YAML: {one_line(error)}") from error
+        raise RecipeError(f"{source}: not YAML: {one_line(error)}") from error
 
 
 def read_text(path: Path, kind: str = "recipe", known: Sequence[str] = ()) -> str:
     """Read a file up to the limit; a RecipeError gives the reason for a failure, and similar names.
 
-    Reading a pipe, a device or a file of the system, whose size is 0, may never end. `kind` is what
-    the file should be, and `known` has names that stand for such files.
+    Reading a pipe, a device or a file of the system, whose size is 0, may never end. `kind` is the
+    expected kind of file, and `known` has names that stand for such files.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise RecipeError(f"{path}: cannot be read: it is no regular file")
+            raise RecipeError(f"{path}: cannot be read: it is not a regular file")
         with path.open(encoding="utf-8") as file:
             return file.read(min(status.st_size, LARGEST + 1))
     except FileNotFoundError:
@@ -180,7 +160,7 @@ def set_key(data: dict[str, Any], override: str) -> None:
 def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Return pydantic's error about `data` in one line: the key's dotted path, and the reason.
 
-    Of several errors it is the deepest one, because in a union that is the intended type.
+    Of several errors the deepest is returned, because in a union that is the intended type.
     """
     details = [(_path(each, data), each) for each in error.errors(include_url=False)]
     path, detail = max(details, key=lambda each: len(each[0]))

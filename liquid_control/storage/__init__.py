@@ -1,1 +1,1 @@
-"""What agents learn from: rollouts in sequences, and replay buffers."""
+"""Training data: rollouts in sequences, and replay buffers."""

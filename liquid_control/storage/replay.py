@@ -16,6 +16,7 @@ from torch import Tensor
 
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import Field, check_arrays
+from liquid_control.collectors.transitions import Transitions
 from liquid_control.policies.observations import feature_count, privileged_count
 
 
@@ -30,14 +31,14 @@ class Sequences:
         features: (S, B, features), raw.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
-        previous_actions: (S, B, actions); at an episode's start, another's.
+        previous_actions: (S, B, actions); at an episode's start, of another episode.
         state: (B, state_size) before the first step, if the episode had begun by then.
         actions: (T, B, actions), of the steps after the burn-in; so are the rest.
         rewards: (T, B).
         terminated: (T, B).
         mask: (T, B), 1 where the window has a step.
-        duration: (T + 1, B) nominal intervals that each step lasted, and the one that followed on
-            the last; where the episode ended there, the duration of its last step.
+        duration: (T + 1, B) nominal intervals of each step and of the one after the last; where the
+            episode ended there, of its last step again.
     """
 
     features: Tensor
@@ -52,6 +53,7 @@ class Sequences:
     duration: Tensor
 
 
+COLLECTED = ("features", "actions", "elapsed_time", "rewards", "episode_start")
 SINGLES = ("elapsed_time", "duration", "rewards", "terminated", "episode_start")
 MOST = 2**53  # slots written in all
 
@@ -72,11 +74,11 @@ class SequenceReplay:
         observation_space: of one environment.
         action_space: of one environment, a Box.
         device: of the samples; the buffer itself is in CPU memory.
-        n_envs: how many environments.
+        n_envs: number of environments.
         optimize_memory_usage: must be False; each observation is stored once.
         sequence_length: steps of a window, T.
-        burn_in: steps ahead of a window, at most T.
-        derivatives: how many of each feature are stored beside it, unless it is privileged.
+        burn_in: steps before a window, at most T.
+        derivatives: number stored with each feature, unless it is privileged.
 
     Raises:
         ValueError: a number does not fit the others.
@@ -91,8 +93,8 @@ class SequenceReplay:
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
         *,
-        sequence_length: int = 32,
-        burn_in: int = 16,
+        sequence_length: int,
+        burn_in: int,
         derivatives: int = 0,
     ) -> None:
         if optimize_memory_usage:
@@ -129,45 +131,49 @@ class SequenceReplay:
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
         self._slots = torch.zeros(self.rows, n_envs, ends[-1])
-        self._states = torch.zeros(spans, n_envs, 0)  # its width shows when the first one comes
+        self._states = torch.zeros(spans, n_envs, 0)  # its width is set by the first state
         self._position = np.zeros(n_envs, np.int64)  # slots written in all, never wrapped
-        self._age = np.zeros(n_envs, np.int64)  # slots written of the episode under way
-        # The windows of each environment, a ring as well: of numbers `_oldest` to `_newest`.
+        self._age = np.zeros(n_envs, np.int64)  # slots written of the current episode
+        # The windows of each environment, also a ring, numbered `_oldest` to `_newest`.
         self._begin = np.zeros((self.rows, n_envs), np.int64)
         self._length = np.zeros((self.rows, n_envs), np.int64)
         self._oldest = np.zeros(n_envs, np.int64)
         self._newest = np.zeros(n_envs, np.int64)
 
     def __len__(self) -> int:
-        """How many windows can be sampled."""
+        """Return the number of windows that can be sampled."""
         return int((self._newest - self._oldest).sum())
 
     def add(
         self,
         state: Tensor,
-        ended: NDArray[np.bool_],
-        final: Mapping[str, Tensor] | None = None,
-        **columns: Tensor,
+        step: Transitions,
+        duration: Tensor,
+        terminated: Tensor,
+        final: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         """Append one step of all environments.
 
         Args:
             state: (num_envs, state_size), the recurrent state before the step.
-            ended: (num_envs,), true where the step was the last of its episode.
-            final: features and elapsed_time, (how many ended, ...), observed where episodes ended.
-            **columns: features and actions (num_envs, size), elapsed_time in seconds, duration in
-                nominal intervals, rewards, terminated and episode_start, (num_envs,) each. An
-                episode that starts ends what came before, if nothing else did.
+            step: fields (num_envs, ...). The start of an episode ends the previous one, unless that
+                ended already.
+            duration: (num_envs,) nominal intervals that the step lasted.
+            terminated: (num_envs,), nonzero where the step terminated its episode.
+            final: features (count, features) and elapsed times (count,), observed where `step`
+                ended an episode.
         """
-        started = columns["episode_start"].cpu().numpy() != 0
+        started = step.episode_start.cpu().numpy() != 0
         self._close(np.flatnonzero(started & (self._age > 0)))
         self._store_state(state)
-        rows = self._row(columns)
-        self._write(np.arange(self.n_envs), rows)
+        columns = {name: getattr(step, name) for name in COLLECTED}
+        row = self._row({**columns, "duration": duration, "terminated": terminated})
+        self._write(np.arange(self.n_envs), row)
         if final is not None:
-            envs = np.flatnonzero(ended)
-            duration = columns["duration"][envs]
-            self._write(envs, self._row({**final, "duration": duration}))
+            envs = np.flatnonzero(step.ended.cpu().numpy())
+            features, elapsed_time = final
+            last = {"features": features, "elapsed_time": elapsed_time, "duration": duration[envs]}
+            self._write(envs, self._row(last))
             self._close(envs)
         self._drop_stale()
 
@@ -185,13 +191,13 @@ class SequenceReplay:
         return self._gather(torch.randint(len(self), (count,)).numpy())
 
     def _gather(self, chosen: NDArray[np.int64]) -> Sequences:
-        """Windows by their number, counted through all environments."""
+        """Return windows by their number, counted over all environments."""
         length, burn_in = self.sequence_length, self.burn_in
         ends = np.cumsum(self._newest - self._oldest)
         env = np.searchsorted(ends, chosen, side="right")
         window = (chosen - ends[env] + self._newest[env]) % self.rows
         start = self._begin[window, env] - burn_in
-        # One slot more than the burn-in begins with, for the action before it.
+        # One more slot before the burn-in, for the previous action.
         row = (start + np.arange(-1, burn_in + length + 1)[:, None]) % self.rows
         flat = torch.from_numpy(row * self.n_envs + env).flatten()
         slots = self._slots.flatten(0, 1).index_select(0, flat).to(self.device)
@@ -216,7 +222,7 @@ class SequenceReplay:
         )
 
     def _row(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Columns side by side, (count, width); what is not given is zero."""
+        """Return columns side by side, (count, width); missing ones are zero."""
         count = len(columns["features"])
         row = self._slots.new_zeros(count, self._slots.shape[-1])
         for name, values in columns.items():
@@ -260,7 +266,7 @@ class SequenceReplay:
         self._newest[envs] += 1
 
     def _drop_stale(self) -> None:
-        """Drop windows of which a slot or the state will be overwritten next."""
+        """Drop windows whose slots or state will be overwritten next."""
         envs = np.arange(self.n_envs)
         needed = self._position - self.rows + self.sequence_length + self.burn_in
         while True:
@@ -271,7 +277,7 @@ class SequenceReplay:
             self._oldest += stale
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that is stored; not copied, and without slots that were never used."""
+        """Return all stored data, not copied, and without unused slots."""
         filled = int(self._position.max().clip(max=self.rows))
         arrays = {
             "begin": self._begin[:filled],
@@ -293,7 +299,7 @@ class SequenceReplay:
             state_size: numbers in a recurrent state of the agent.
 
         Raises:
-            CheckpointError: it is of another size, or no replay can come to this state.
+            CheckpointError: it is of another size, or no replay can reach this state.
         """
         arrays = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         self._check(arrays, state_size)
@@ -311,10 +317,10 @@ class SequenceReplay:
             raise CheckpointError(
                 "the saved replay differs in (sequence_length, burn_in, rows, num_envs, width "
                 f"of a slot, state_size): got {arrays['geometry'].tolist()}, expected "
-                f"{expected.tolist()}; build the agent with the arguments it had"
+                f"{expected.tolist()}; build the agent with the same arguments"
             )
         spans, envs = self._states.shape[:2]
-        width = arrays["states"].shape[-1] and state_size  # 0 as long as nothing was added
+        width = arrays["states"].shape[-1] and state_size  # 0 until something is added
         ring, counter = Field((None, envs), "i", 0, MOST), Field((envs,), "i", 0, MOST)
         fields = {
             "geometry": Field((6,), "i"),
@@ -349,7 +355,7 @@ class SequenceReplay:
         """Load what `save` wrote.
 
         Raises:
-            ValueError: it is damaged, no replay, or one of another size; nothing is changed then.
+            ValueError: it is damaged, not a replay, or of another size; nothing is changed then.
         """
         try:
             with np.load(file, allow_pickle=False) as saved:
@@ -357,7 +363,8 @@ class SequenceReplay:
             self.load_state_dict(state, state_size)
         except (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(
-                f"the file holds no whole replay ({error}); load what save_replay_buffer wrote"
+                f"the file does not hold a complete replay ({error}); load what "
+                "save_replay_buffer wrote"
             ) from error
 
     def _geometry(self, state_size: int) -> NDArray[np.int64]:

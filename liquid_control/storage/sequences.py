@@ -17,10 +17,10 @@ LARGEST_BATCH, SMALLEST_BATCH = 64, 32  # control steps of a minibatch, by defau
 
 
 class Rollout(NamedTuple):
-    """A finished rollout: T control steps of B environments, and what learning needs of them.
+    """A finished rollout: T control steps of B environments, and the training targets.
 
     Attributes:
-        transitions: what acting collected.
+        transitions: the collected steps.
         values: (T, B).
         log_prob: (T, B), of the actions.
         duration: (T, B) nominal intervals from each observation to the next.
@@ -117,7 +117,7 @@ class SequenceBuffer:
     def minibatches(self, sequences: int) -> Iterator[Minibatch]:
         """Yield every sequence once in random order, `sequences` at a time; the last has the rest.
 
-        The rollout is whole, and `rollout` and `states` are set.
+        The rollout must be complete, and `rollout` and `states` set.
         """
         rollout, states = self.rollout, self.states.flatten(0, 1)
         columns = (
@@ -146,7 +146,7 @@ class SequenceBuffer:
 
 
 def default_batch(steps: int, sequence_length: int | None) -> int:
-    """Return the control steps of a minibatch: the most, 64 to 32, that divide a rollout.
+    """Return the control steps of a minibatch: the most from 64 to 32 that divide a rollout.
 
     It is 64 if none does, or the whole of a smaller rollout, and always holds whole sequences.
 

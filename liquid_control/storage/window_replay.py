@@ -37,7 +37,7 @@ class WindowReplayBuffer(DictReplayBuffer):
         handle_timeout_termination: do not treat a time limit as termination.
 
     Raises:
-        TypeError: the observations are no windows.
+        TypeError: the observations are not windows.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class WindowReplayBuffer(DictReplayBuffer):
             self.observations[EPISODE_START][self.pos] = 1  # all before it is overwritten
 
     def _newest(self, windows: Observations) -> Observations:
-        """Of each window the newest observation, (n_envs, numbers), as a copy."""
+        """Return a copy of the newest observation of each window, (n_envs, numbers)."""
         return {
             key: windows[key].reshape(self.n_envs, self.length, -1)[:, -1].astype(stored.dtype)
             for key, stored in self.observations.items()
         }
 
     def _follow(self, newest: Observations) -> NDArray[np.bool_]:
-        """Which envs' observations are those that their last transition led to, (n_envs,)."""
+        """Return whether each env's observation continues its last transition, (n_envs,)."""
         if self.size() == 0:
             return np.zeros(self.n_envs, np.bool_)
         follow = np.ones(self.n_envs, np.bool_)
@@ -120,7 +120,7 @@ class WindowReplayBuffer(DictReplayBuffer):
         )
 
     def _steps(self, last: NDArray[np.intp], envs: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The stored steps (batch, length) of windows, whose first repeats before its episode."""
+        """Return the steps (batch, length) of windows, padded with the first of the episode."""
         back = np.arange(self.length)  # from the newest to the oldest
         steps = (last[:, None] - back) % self.buffer_size
         starts = self.observations[EPISODE_START][steps, envs[:, None], 0] == 1
@@ -129,7 +129,7 @@ class WindowReplayBuffer(DictReplayBuffer):
         return np.take_along_axis(steps, reached, axis=1)[:, ::-1]
 
     def _to_windows(self, parts: Observations, env: VecNormalize | None) -> dict[str, torch.Tensor]:
-        """Windows in the shapes of their space, normalised, as tensors."""
+        """Return normalised windows as tensors, in the shapes of their space."""
         shaped = {key: of.reshape(len(of), *self.window_shapes[key]) for key, of in parts.items()}
         windows = self._normalize_obs(shaped, env)
         assert isinstance(windows, dict)
@@ -137,7 +137,7 @@ class WindowReplayBuffer(DictReplayBuffer):
 
 
 class _Windows(dict[str, torch.Tensor]):
-    """A Dict observation that `torch.cat` takes, as CrossQ joins observations and the next ones."""
+    """A Dict observation for `torch.cat`, by which CrossQ joins observations and the next ones."""
 
     @classmethod
     def __torch_function__(

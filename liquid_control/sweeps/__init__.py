@@ -1,1 +1,1 @@
-"""Studies: many runs with one purpose, on this machine or on a cluster, and what came of them."""
+"""Studies: many runs with one purpose, on this machine or on a cluster, and their results."""

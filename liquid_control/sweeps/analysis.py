@@ -1,4 +1,4 @@
-"""What figures and tables of a study show: curves, rates, thresholds and probabilities."""
+"""Data of a study's figures and tables: curves, rates, thresholds and probabilities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from liquid_control.sweeps.statistics import (
 
 POINTS = 100  # of a learning curve
 SHARE = 0.8
-"""Where the threshold lies by default, between the returns of random actions and the best ones."""
+"""Default threshold, as a share of the way from the return of random actions to the best one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LearningCurve:
 
     Attributes:
         variant: The name of the recipe.
-        steps: (points,), as far as all runs in it have come; empty if no step is common to them.
+        steps: (points,), up to the last step that all runs have reached; empty if there is none.
         middle: Interquartile mean over the runs, (points,).
         low: Lower end of its interval, (points,).
         high: Upper end, (points,).
@@ -71,7 +71,7 @@ class RateCurve:
 
 @dataclass(frozen=True)
 class Reached:
-    """What it took the runs of a recipe to reach a return; infinite for those that did not.
+    """Steps and time in which a recipe's runs reached a return; infinite for those that did not.
 
     Attributes:
         variant: The name of the recipe.
@@ -112,7 +112,7 @@ def learning_curve(group: Group, *, band: bool = True) -> LearningCurve:
 
 
 def counted_runs(group: Group) -> list[RunResult]:
-    """Return the runs that a learning curve is made of: the finished ones, or all if none is."""
+    """Return the runs in a learning curve: the finished ones, or all if none is finished."""
     finished = [run for run in group.finished if len(run.log.curve[0])]
     return finished or [run for run in group.runs if len(run.log.curve[0])]
 
@@ -138,9 +138,9 @@ def rate_curve(group: Group) -> RateCurve:
 
 
 def threshold_of(task: str, curves: Iterable[LearningCurve]) -> float | None:
-    """Return the return at a share of the way from random actions to the best curve's end.
+    """Return the return at a share of the way from random actions to the end of the best curve.
 
-    For a task without a score of random actions, the way begins at the lowest curve's beginning.
+    For a task without a score of random actions, it is measured from the lowest first return.
     """
     ends = [each.middle for each in curves if len(each.middle)]
     if not ends:
@@ -167,7 +167,7 @@ def improvements(
 ) -> dict[tuple[str, str], Estimate]:
     """Return the probability that a run of one variant beats one of another, by their names.
 
-    It is the mean over the tasks on which both have finished runs; pairs without any are left out.
+    It is the mean over the tasks on which both have finished runs; pairs without any are omitted.
     """
     return probabilities_of_improvement(
         {
@@ -185,8 +185,8 @@ def pooled(comparison: Comparison) -> tuple[tuple[str, ...], Mapping[str, Estima
     """Return the interquartile mean of normalised scores over tasks, for each variant.
 
     Returns:
-        The tasks that are pooled: those with a reference, on which every variant that has a
-        finished run at all has one; and the estimates by variant.
+        The pooled tasks, which have a reference and a finished run of every variant that has any;
+        and the estimates by variant.
     """
     scored = {
         name

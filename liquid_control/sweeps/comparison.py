@@ -1,4 +1,4 @@
-"""Which runs of a study are compared with each other: by task, and by recipe."""
+"""Comparison of a study's runs, grouped by task and recipe."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Group:
     def finished(self) -> tuple[RunResult, ...]:
         """The finished runs with a score, one for each seed.
 
-        Of several runs with the same seed, the last one counts: repeated trainings are no
-        independent ones.
+        Of several runs with the same seed, the last one counts: repeated trainings are not
+        independent.
         """
         done = (run for run in self.runs if run.score is not None)
         by_seed = {run.path if run.seed is None else run.seed: run for run in done}
@@ -42,7 +42,7 @@ class Group:
         return np.array([run.score for run in self.finished], dtype=np.float64)
 
     def returns_under(self, condition: str) -> Array:
-        """Return mean returns of the finished runs under a condition, (runs that have it,)."""
+        """Return mean returns of the finished runs with a condition, (runs,)."""
         found = (run.under(condition) for run in self.finished)
         return np.array([each.mean for each in found if each is not None], dtype=np.float64)
 
@@ -69,7 +69,7 @@ class Comparison:
     def leading(self, count: int) -> tuple[str, ...]:
         """Return the variants with the best scores: by their mean rank over the tasks.
 
-        Those without a score come last. The order is that of the study.
+        Those without a score rank last. The result is in the order of the study.
         """
         ranks: dict[str, list[int]] = {variant: [] for variant in self.variants}
         for task in self.tasks:
@@ -83,7 +83,7 @@ class Comparison:
 
 
 def compare(study: StudyResults) -> Comparison:
-    """Group the runs of a study; those of an unknown task are left out."""
+    """Group the runs of a study, without those of an unknown task."""
     known = [run for run in study.runs if run.task]
     variants = variants_of(known)
     groups: dict[tuple[str, str], list[RunResult]] = {}
@@ -102,8 +102,8 @@ def variants_of(runs: Iterable[RunResult]) -> dict[str, str]:
     """Return the names under which recipes are compared over tasks, by the recipe's name.
 
     By default, recipes are named after their folder and file: half_cheetah-ncp_ppo and
-    hopper-ncp_ppo are variant ncp_ppo on two tasks. So the first part of the names is left out if
-    there are several tasks, and each has a first part of its own.
+    hopper-ncp_ppo are variant ncp_ppo on two tasks. So the first part of the names is omitted if
+    there are several tasks, each with a different first part.
     """
     pairs = {(run.recipe.partition("-")[0], run.task) for run in runs}
     names = {run.recipe for run in runs}
@@ -115,5 +115,5 @@ def variants_of(runs: Iterable[RunResult]) -> dict[str, str]:
 
 
 def unfinished(study: StudyResults) -> list[RunResult]:
-    """Return the runs that failed, are not finished, or whose files could not all be used."""
+    """Return the runs that failed, are not finished, or have unusable files."""
     return [run for run in study.runs if run.status != FINISHED or run.problems]

@@ -1,4 +1,4 @@
-"""Trains the runs of a study to their ends, whatever happens to them on the way."""
+"""Trains the runs of a study to their end, and restarts them after failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from liquid_control.sweeps.sources import Source
 from liquid_control.sweeps.study import Job, Study
 
 RETRIES = 2  # times that a run may fail without a new checkpoint before it is given up
-INVALID = 2  # exit code of a command that no retry can mend
+INVALID = 2  # exit code of a command that no retry can fix
 POLL = 0.5  # seconds
 
 State = Literal["waiting", "training", "elsewhere", "stopping", "finished", "failed", "pruned"]
@@ -31,15 +31,15 @@ ENDED = ("finished", "failed", "pruned")
 
 @dataclass
 class Run:
-    """A job and what became of it.
+    """A job and its state.
 
     Attributes:
         job: The job.
-        state: "elsewhere" is a training in another process than the driver's; "stopping" one that
+        state: "elsewhere" is a training in a process other than the driver's; "stopping" one that
             was asked to end.
-        progress: As its files say.
+        progress: Its progress, read from its files.
         failures: Times that it ended early since its last new checkpoint.
-        started: When it was started, on the clock of `time.monotonic`, at which step.
+        started: The time of its start, of `time.monotonic`, and the step.
         claim: This driver's lock on its folder, while it has a process.
     """
 
@@ -54,7 +54,7 @@ class Run:
     claim: FileLock | None = None
 
     def left(self) -> None:
-        """Forget the process, which has ended, and let other drivers have the run."""
+        """Drop the process, which has ended, and release the run to other drivers."""
         self.process = None
         if self.claim is not None:
             self.claim.release()
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return an estimate of the seconds of training that are left, None without one."""
+        """Return an estimate of the remaining seconds of training, None without one."""
         begun, first = self.started
         done = self.progress.steps - first
         if self.state != "training" or done <= 0:
@@ -71,18 +71,18 @@ class Run:
 
 
 class Driver:
-    """Starts the jobs of a study on an engine, watches them, and starts again what was lost.
+    """Starts the jobs of a study on an engine, monitors them, and restarts lost ones.
 
-    A finished run is left alone. A run that another process trains is waited for. A run that ends
-    early goes on from its last checkpoint; after `RETRIES` failures without a new checkpoint it is
-    given up, and the others go on.
+    A finished run is left unchanged. The driver waits for runs that another process trains. A run
+    that ends early resumes from its last checkpoint; after `RETRIES` failures without a new
+    checkpoint it is given up, and the others continue.
 
     Args:
         study: The study.
         source: Its jobs.
-        engine: Where they are trained.
-        limit: How many are trained at once.
-        show: Called with all runs after every look at them.
+        engine: Trains them.
+        limit: Maximum number of jobs at once.
+        show: Called with all runs after every update of them.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class Driver:
     def run(self, stop: StopRequest) -> list[Run]:
         """Train until all runs have ended, or a stop is requested; return the runs.
 
-        At a stop, and at an error, trainings save a checkpoint; they are waited for.
+        At a stop or an error, the driver waits for trainings to save a checkpoint.
         """
         try:
             while not stop:
                 for run in self.runs:
-                    self._look(run)
+                    self._update(run)
                 self._prune()
                 self._start()
                 self._show(self.runs)
@@ -117,7 +117,7 @@ class Driver:
         return self.runs
 
     def _stop(self) -> None:
-        """Ask the trainings under way to end, and wait for them."""
+        """Ask the running trainings to end, and wait for them."""
         under_way = [(run, run.process) for run in self.runs if run.process is not None]
         for run, process in under_way:
             process.stop()
@@ -131,7 +131,7 @@ class Driver:
             run.progress = progress_of(run.job.folder)
 
     def _start(self) -> None:
-        """Start waiting runs as long as there is room, and ask the source for more."""
+        """Start waiting runs up to the limit, and ask the source for more."""
         busy = sum(run.process is not None for run in self.runs)
         waiting = [run for run in self.runs if run.state == "waiting"]
         while busy < self._limit:
@@ -141,7 +141,7 @@ class Driver:
                 if not waiting:
                     return
             run = waiting.pop(0)
-            self._look(run)
+            self._update(run)
             if run.state != "waiting":
                 continue
             job = run.job
@@ -157,7 +157,7 @@ class Driver:
             run.state = "training"
             busy += 1
 
-    def _look(self, run: Run) -> None:
+    def _update(self, run: Run) -> None:
         """Update a run from its process and its files."""
         if run.state in ENDED:
             return
@@ -188,7 +188,7 @@ class Driver:
             run.state = "waiting"
 
     def _failed(self, run: Run, code: int) -> None:
-        """Start a run again later, or give it up."""
+        """Restart a run later, or give it up."""
         if newest_checkpoint(run.job.folder) != run.checkpoint:
             run.failures = 0
         run.failures += 1
@@ -198,7 +198,7 @@ class Driver:
             run.state = "waiting"
 
     def _prune(self) -> None:
-        """Stop the trainings that the source does not want to go on."""
+        """Stop the trainings that the source prunes."""
         unwanted = {job.folder for job in self._source.to_stop()}
         for run in self.runs:
             if run.job.folder not in unwanted or run.state in ENDED:

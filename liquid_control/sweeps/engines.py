@@ -1,4 +1,4 @@
-"""Engines: where the runs of a study are trained. Nothing of a scheduler is written here."""
+"""Engines, on which the runs of a study are trained; they contain no scheduler."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Process(Protocol):
         """Return the exit code, negative after a signal; None while it runs or waits."""
 
     def stop(self) -> None:
-        """Ask it to save a checkpoint and end; it is not waited for."""
+        """Ask it to save a checkpoint and end; do not wait for it."""
 
 
 class Engine(Protocol):
     """Starts commands."""
 
     def capacity(self) -> int:
-        """Return how many commands run at once unless the user says so."""
+        """Return the default number of commands that run at once."""
 
     def start(self, command: Command) -> Process:
         """Start a command."""
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's resources."""
 
 
 class LocalProcess:
@@ -47,7 +47,7 @@ class LocalProcess:
 
     def __init__(self, command: Command) -> None:
         with command.output.open("ab") as output:
-            # A session of its own: the driver passes Ctrl-C on, once.
+            # A separate session: the driver passes Ctrl-C on, once.
             self._process = subprocess.Popen(
                 command.arguments, stdout=output, stderr=output, start_new_session=True
             )
@@ -95,7 +95,7 @@ class Ray:
             raise CommandError(f"{where}: {error}") from error
         except Unreachable as error:
             raise CommandError(f"{where}: {cut(str(error), 300)}") from error
-        # A lost machine is noticed by the driver, which starts the command anew.
+        # The driver detects a lost machine and restarts the command.
         self._run = self._ray.remote(num_cpus=1, max_retries=0)(run_command)
 
     def capacity(self) -> int:
@@ -168,7 +168,7 @@ class Slurm:
         self._submitit = submitit
 
     def capacity(self) -> int:
-        """Return more than any study has: the queue decides."""
+        """Return more than any study has, since the queue limits the number."""
         return 1_000_000
 
     def start(self, command: Command) -> SlurmProcess:
@@ -191,7 +191,7 @@ class SlurmProcess:
             return None
         try:
             return int(self._job.result())
-        except Exception:  # submitit raises what the job raised, or that it is lost
+        except Exception:  # submitit raises the job's error, or reports that it is lost
             return LOST
 
     def stop(self) -> None:
@@ -200,6 +200,6 @@ class SlurmProcess:
 
 
 def train_command(recipe: Path, seed: int, folder: Path) -> Command:
-    """Return the command that begins a run of a study, or goes on with it."""
+    """Return the command that starts or resumes a run of a study."""
     arguments = ("train", str(recipe), "--seed", str(seed), "--folder", str(folder), "--quiet")
     return Command((sys.executable, "-m", "liquid_control", *arguments), folder / "output.log")

@@ -1,6 +1,6 @@
 """Figures of a study; a recipe has the same colour, line and marker in all of them.
 
-Up to `MOST` recipes are told apart. Of more, the `LEADING` best ones are, and the others are grey.
+Up to `MOST` recipes have different styles. Of more, only the `LEADING` best; the others are grey.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLOCKS = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "secon
 
 @dataclass(frozen=True)
 class Style:
-    """How a variant is drawn: matplotlib's colour, line style and marker, and its short name."""
+    """The style of a variant: matplotlib's colour, line style and marker, and its short name."""
 
     label: str
     colour: str
@@ -45,7 +45,7 @@ class Style:
 
     @property
     def handle(self) -> Line2D:
-        """Its entry in a legend."""
+        """Its legend entry."""
         return Line2D(
             [],
             [],
@@ -58,7 +58,7 @@ class Style:
 
 
 def styles_of(variants: Sequence[str], shown: Sequence[str]) -> dict[str, Style]:
-    """Return the styles of the variants that are told apart: of all in `shown`."""
+    """Return the styles of the variants in `shown`."""
     labels = labels_of(variants)
     return {
         name: Style(
@@ -72,7 +72,7 @@ def styles_of(variants: Sequence[str], shown: Sequence[str]) -> dict[str, Style]
 
 
 def labels_of(names: Sequence[str]) -> dict[str, str]:
-    """Return short labels of names, no two alike."""
+    """Return unique short labels of names."""
     labels: dict[str, str] = {}
     for place, name in enumerate(names):
         label = short(name, LETTERS)
@@ -81,7 +81,7 @@ def labels_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Return text in which matplotlib finds no mathematics, and which a legend shows."""
+    """Return text that matplotlib shows in a legend, and does not parse as mathematics."""
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
@@ -105,9 +105,9 @@ def learning_curves(
             recipes = "1 recipe" if few == 1 else f"{few} recipes"
             _note(axes, f"{recipes} with fewer than {FEW} seeds:\nsuch bands mean little")
         _title(axes, task)
-    drawn = [curve for each in curves.values() for curve in each]
+    plotted = [curve for each in curves.values() for curve in each]
     entries = [Line2D([], [], color=PALE, linewidth=0.6, label="a run that is not finished")]
-    _legend(figure, styles, drawn, entries if any(curve.others for curve in drawn) else ())
+    _legend(figure, styles, plotted, entries if any(curve.others for curve in plotted) else ())
     return figure
 
 
@@ -159,8 +159,9 @@ def control_rates(curves: Mapping[str, Sequence[RateCurve]], styles: Mapping[str
         axes.set_ylabel("mean return of an episode", fontsize=SMALL)
         _from_zero(axes)
         _title(axes, task)
-    drawn = [curve for each in curves.values() for curve in each]
-    _legend(figure, styles, drawn, [_dot("o", "at the intervals of the training", hollow=True)])
+    plotted = [curve for each in curves.values() for curve in each]
+    entries = [_dot("o", "at the intervals of the training", hollow=True)]
+    _legend(figure, styles, plotted, entries)
     return figure
 
 
@@ -268,7 +269,7 @@ def improvement_matrix(
 ) -> Figure:
     """Draw probabilities of improvement: of the recipe of a row over that of a column.
 
-    They are bold where the interval does not hold 0.5, and every task has three runs.
+    They are bold where the interval excludes 0.5 and every task has three runs.
     """
     size = len(variants)
     figure = Figure(figsize=(WIDTH, 0.36 * size + 1.6), layout="constrained")
@@ -305,7 +306,7 @@ def improvement_matrix(
 
 
 def surely(estimate: Estimate) -> bool:
-    """Whether an interval of a probability leaves 0.5 out, of three runs or more."""
+    """Whether an interval of a probability, of three runs or more, excludes 0.5."""
     return (estimate.low > 0.5 or estimate.high < 0.5) and estimate.runs >= FEW
 
 
@@ -325,7 +326,7 @@ def _panels(tasks: Sequence[str]) -> tuple[Figure, list[Axes]]:
 
 
 def _from_zero(axes: Axes) -> None:
-    """Let the y axis begin at zero if all that it shows is positive, so that ratios are true."""
+    """Start the y axis at zero if all values are positive, so that ratios are true to scale."""
     if axes.dataLim.y0 >= 0 and np.isfinite(axes.dataLim.y1):
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_in_full))
@@ -356,18 +357,18 @@ def _note(axes: Axes, text: str) -> None:
 def _legend(
     figure: Figure,
     styles: Mapping[str, Style],
-    drawn: Sequence[LearningCurve | RateCurve],
+    plotted: Sequence[LearningCurve | RateCurve],
     entries: Sequence[Line2D] = (),
 ) -> None:
-    """Add a legend below the panels, in as many columns as its labels leave room for.
+    """Add a legend below the panels, with as many columns as fit.
 
     Args:
         figure: The figure.
-        styles: Styles of the recipes that are told apart.
-        drawn: All curves in the figure.
-        entries: Further entries.
+        styles: Styles of the recipes that have one.
+        plotted: All curves in the figure.
+        entries: Additional entries.
     """
-    names = {curve.variant for curve in drawn}
+    names = {curve.variant for curve in plotted}
     handles = [style.handle for name, style in styles.items() if name in names]
     if grey := len(names - styles.keys()):
         handles.append(Line2D([], [], color=PALE, linewidth=0.7, label=f"{grey} others"))

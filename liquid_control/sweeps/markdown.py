@@ -34,7 +34,7 @@ def to_markdown(
         subtitle: One sentence below the title.
         facts: Short facts, by name.
         chapters: The chapters in order.
-        files: Where each picture lies, by its title, as a path from the report.
+        files: Path of each picture, by its title, relative to the report.
     """
     blocks = [f"# {escaped(title)}", escaped(subtitle)]
     blocks.append("\n".join(f"- {escaped(name)}: {escaped(fact)}" for name, fact in facts.items()))
@@ -47,7 +47,7 @@ def to_markdown(
 
 
 def escaped(text: str) -> str:
-    """Return text in which Markdown finds no marks, and HTML no tags, on one line."""
+    """Return text on one line, with Markdown's marks and HTML's tags escaped."""
     line = " ".join(str(visible(text)).split())
     for character, entity in ENTITIES.items():
         line = line.replace(character, entity)

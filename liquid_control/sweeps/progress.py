@@ -1,4 +1,4 @@
-"""How far the run in a folder has come, from the files that a training leaves there."""
+"""Progress of the run in a folder, from the files of its training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 RETURN, STEPS = "rollout/ep_rew_mean", "time/total_timesteps"
-TAIL = 100_000  # bytes at the end of progress.csv in which the last row lies
+TAIL = 100_000  # bytes at the end of progress.csv that contain the last row
 CLAIM = ".driver.lock"
 LARGEST = 10_000_000  # bytes of a file of JSON
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         status: training, interrupted or finished, as the training wrote it; None before it began.
@@ -34,7 +34,7 @@ class Progress:
 
 
 def progress_of(folder: Path) -> Progress:
-    """Return how far the run in a folder has come; files that cannot be read count as missing."""
+    """Return the progress of the run in a folder; unreadable files count as missing."""
     state = read_json(folder / "run.json")
     status = state.get("status")
     row = last_row(folder / "progress.csv")
@@ -47,7 +47,7 @@ def progress_of(folder: Path) -> Progress:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a file of JSON; none if it is missing, damaged or another value."""
+    """Return the object in a JSON file; empty if it is missing, damaged or another value."""
     try:
         if path.stat().st_size > LARGEST:
             return {}
@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def last_row(path: Path) -> dict[str, str]:
-    """Return the last whole row of a CSV file by its columns; none if there is no such row."""
+    """Return the last complete row of a CSV file by its columns; empty if there is none."""
     try:
         with path.open("rb") as file:
             header = file.readline(TAIL).decode("utf-8")
@@ -100,7 +100,7 @@ def is_locked(folder: Path) -> bool:
 def claim(folder: Path) -> FileLock | None:
     """Return a driver's lock on the folder of a run; None if another driver holds it.
 
-    A training takes its own lock only when it has started, which takes seconds. The lock ends with
+    A training takes its own lock only once it has started, which takes seconds. The lock ends with
     the driver's process.
     """
     lock = FileLock(folder / CLAIM, timeout=0)
@@ -127,7 +127,7 @@ def score_of(folder: Path) -> float:
 
 
 def _number(value: Any) -> float:
-    """Return a number, NaN for what is none."""
+    """Return a number, or NaN for other values."""
     try:
         return math.nan if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -135,5 +135,5 @@ def _number(value: Any) -> float:
 
 
 def _finite(number: float) -> float:
-    """Return a number that can be compared: minus infinity for what is not finite."""
+    """Return a number that can be compared: minus infinity if it is not finite."""
     return number if math.isfinite(number) else -math.inf

@@ -1,4 +1,4 @@
-"""What a report was made with: versions of packages, and the commit of the code."""
+"""Provenance of a report: versions of packages, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIMEOUT = 10.0  # seconds, for each call of git
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package and of those that results depend on, by name."""
+    """Return the versions of this package and the packages that results depend on, by name."""
     found = {}
     for name in PACKAGES:
         try:
@@ -22,9 +22,9 @@ def versions() -> dict[str, str]:
 
 
 def commit(module: Path = Path(__file__)) -> str:
-    """Return the commit of the code if it lies in a clone, and whether files differ from it.
+    """Return the commit of the code if it is in a clone, and whether files differ from it.
 
-    It is empty without git, and for code that its repository does not hold, as that of an
+    It is empty without git, and for code that the repository does not contain, such as an
     environment inside another project.
     """
     if _git(module.parent, "ls-files", "--error-unmatch", module.name) is None:
@@ -35,7 +35,7 @@ def commit(module: Path = Path(__file__)) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints; None if it fails."""
+    """Return git's output; None if it fails."""
     try:
         done = subprocess.run(
             ("git", *arguments), cwd=folder, capture_output=True, text=True, timeout=TIMEOUT

@@ -1,7 +1,7 @@
 """Reading a study: its plan, study.json, and the folders of its runs.
 
-Folders may come from strangers, and runs may be under way. What cannot be used is named in the
-problems of its run or of the study, and the rest is read.
+Folders may be untrusted, and runs unfinished. Unusable files are listed in the problems of the run
+or the study, and the rest is read.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from liquid_control.sweeps.run_files import (
 VERSION = 1
 """Version of study.json that is read here."""
 
-MARKS = ("config.yaml", "run.json", "progress.csv")  # what makes a folder a run
-MOST_CONDITIONS = 100  # as many as a recipe may ask for
+MARKS = ("config.yaml", "run.json", "progress.csv")  # any of them makes a folder a run
+MOST_CONDITIONS = 100  # as in a recipe
 MOST_WAITING = 10_000
 
 
 def read_study(folder: Path) -> StudyResults:
-    """Read every run of a study; files that cannot be used are named in `problems`.
+    """Read every run of a study; unusable files are listed in `problems`.
 
     Raises:
-        CommandError: There is no such folder, no run in it, or the study is of another version.
+        CommandError: There is no such folder, no run in it, or the study has another version.
     """
     if not folder.is_dir():
         raise CommandError(f"{folder}: there is no such folder")
@@ -79,7 +79,7 @@ def read_study(folder: Path) -> StudyResults:
 
 
 def _read_plan(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return study.json, empty if there is none that can be used, and the problems with it."""
+    """Return study.json, empty if it is unusable, and the problems with it."""
     try:
         plan = read_json(path)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _read_plan(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _run_folders(folder: Path, problems: list[str]) -> Iterator[tuple[str, list[Path]]]:
-    """Yield the folders of runs by the name of their recipe; add links to the problems."""
+    """Yield the folders of runs, by recipe name; add links to the problems."""
     for recipe in _folders(folder, problems):
         runs = [
             path
@@ -123,7 +123,7 @@ def _folders(folder: Path, problems: list[str]) -> list[Path]:
 def _waiting(
     plan: dict[str, Any], recipes: dict[str, Any], found: dict[str, list[Path]]
 ) -> list[RunResult]:
-    """Return the runs of a plan that have no folder yet; the trials of a search are not planned."""
+    """Return planned runs that have no folder yet; the trials of a search are not planned."""
     seeds = plan.get("seeds")
     known = [seed for seed in seeds if count(seed) is not None] if isinstance(seeds, list) else []
     if any(re.fullmatch(r"trial-\d+", name) for name in found):
@@ -143,7 +143,7 @@ def _waiting(
 
 
 def _read_run(folder: Path, name: str, planned: object) -> RunResult:
-    """Read a run; its config.yaml counts, and for lack of it the recipe of the study's plan."""
+    """Read a run, with its config.yaml or else the recipe of the study's plan."""
     problems: list[str] = []
 
     def attempt(read: Any, file: str, otherwise: Any) -> Any:
@@ -219,7 +219,7 @@ def _describe(
 
 
 def _conditions(evaluation: dict[str, Any], problems: list[str]) -> tuple[Condition, ...]:
-    """Return the results in an evaluation.json; those that make no sense become a problem."""
+    """Return the results in an evaluation.json; invalid ones become a problem."""
     fixed = evaluation.get("intervals")
     entries = [(TRAINED, evaluation["trained"])] if "trained" in evaluation else []
     if isinstance(fixed, list):
@@ -239,12 +239,12 @@ def _conditions(evaluation: dict[str, Any], problems: list[str]) -> tuple[Condit
 
 
 def _positive(value: float | None) -> bool:
-    """Whether a number is an interval in seconds, or a ratio of intervals, that can be drawn."""
+    """Whether a number is an interval in seconds, or a ratio of intervals, that can be plotted."""
     return value is not None and 1e-6 <= value <= 1e6
 
 
 def _seed(recipe: object, folder: Path) -> int | None:
-    """Return the seed in a recipe, or for lack of it the number at the end of a folder's name."""
+    """Return the seed in a recipe, or else the number at the end of the folder's name."""
     seed = count(recipe.get("seed")) if isinstance(recipe, dict) else None
     if seed is not None:
         return seed
@@ -256,7 +256,7 @@ def _reason(folder: Path, state: dict[str, Any], status: str, steps: int, total:
     """Return why a run is not finished; empty if it is."""
     if status == FINISHED:
         return ""
-    parts = [f"it has come to {steps:,}{'' if total is None else f' of {total:,}'} control steps"]
+    parts = [f"it has reached {steps:,}{'' if total is None else f' of {total:,}'} control steps"]
     if status == "training":
         parts.append("it is being trained, or its process was killed")
     if isinstance(given := state.get("reason"), str) and given.strip():
@@ -271,7 +271,7 @@ def _reason(folder: Path, state: dict[str, Any], status: str, steps: int, total:
 
 
 def _faults(folder: Path) -> Iterator[str]:
-    """Yield what is known of numbers that were not finite."""
+    """Yield descriptions of numbers that were not finite."""
     for path in sorted(folder.glob("fault-*.json"))[:3]:
         try:
             fault = read_json(path)

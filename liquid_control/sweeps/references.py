@@ -1,4 +1,4 @@
-"""Reference scores of tasks, between which scores are put on a common scale."""
+"""Reference scores of tasks, used to normalise scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from liquid_control.sweeps.run_files import Array
 
 @dataclass(frozen=True)
 class Reference:
-    """Returns of a task for comparison, at its nominal rate; the file says where they come from.
+    """Reference returns of a task at its nominal rate; the file gives their sources.
 
     Attributes:
         random: Mean return of random actions (`benchmarks/random_scores.py`).
-        reference: Return of a good agent; None if there is no number to rely on.
-        source: Where `reference` comes from.
+        reference: Return of a good agent; None if there is no reliable number.
+        source: The source of `reference`.
     """
 
     random: float

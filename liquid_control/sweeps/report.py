@@ -1,4 +1,4 @@
-"""The report of a study, as a page and as Markdown, and writing it to files."""
+"""The report of a study, as a page and as Markdown files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from types import MappingProxyType
 from liquid_control.checkpoints.durable import replacing, write_text
 from liquid_control.monitoring.report.page import Chapter, Picture, page
 from liquid_control.recipes import CommandError
+from liquid_control.sweeps.appendix import appendix
 from liquid_control.sweeps.chapters import Chapters
 from liquid_control.sweeps.comparison import compare
 from liquid_control.sweeps.figures import LEADING, MOST, styles_of
 from liquid_control.sweeps.markdown import to_markdown
 from liquid_control.sweeps.results import StudyResults, write_results
+from liquid_control.sweeps.scores import Scores
 from liquid_control.sweeps.statistics import check_installed
+from liquid_control.sweeps.summary import facts, in_short
 
 FIGURES = "figures"
-SUBTITLE = "What came of the runs of this study, and how sure it is."
+SUBTITLE = "The results of the runs of this study, and how certain they are."
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class StudyReport:
 
     @property
     def pictures(self) -> dict[str, Picture]:
-        """The pictures by the name of their file."""
+        """The pictures by file name."""
         parts = (part for chapter in self.chapters for part in chapter.parts)
         found = [part for part in parts if isinstance(part, Picture)]
         return {f"{part.title.lower().replace(' ', '_')}.png": part for part in found}
@@ -47,13 +50,13 @@ class StudyReport:
         return page(self.title, SUBTITLE, self.facts, self.chapters)
 
     def markdown(self) -> str:
-        """Return Markdown, whose pictures lie in a folder beside it."""
+        """Return Markdown, whose pictures are in a folder next to it."""
         files = {part.title: f"{FIGURES}/{name}" for name, part in self.pictures.items()}
         return to_markdown(self.title, SUBTITLE, self.facts, self.chapters, files)
 
 
 def write_report(study: StudyResults, report: StudyReport, folder: Path) -> list[Path]:
-    """Write results.csv, figures, report.md and report.html; return the paths of the latter three.
+    """Write results.csv, figures, report.md and report.html; return the paths of the last three.
 
     Raises:
         CommandError: The folder cannot be written to, or its figures are a link.
@@ -78,12 +81,12 @@ def write_report(study: StudyResults, report: StudyReport, folder: Path) -> list
 def report_on_study(
     study: StudyResults, limits: Mapping[str, float] = MappingProxyType({})
 ) -> StudyReport:
-    """Return the report of a study; chapters without data are left out.
+    """Return the report of a study, without chapters that have no data.
 
     Args:
         study: The study.
         limits: Returns whose steps and seconds are reported, by task; "" stands for all others. By
-            default they lie at 80 % of the way from random actions to the best recipe.
+            default they are at 80 % of the way from random actions to the best recipe.
 
     Raises:
         CommandError: The library rliable is missing.
@@ -92,7 +95,8 @@ def report_on_study(
     comparison = compare(study)
     names = comparison.variants
     shown = names if len(names) <= MOST else comparison.leading(LEADING)
-    view = Chapters(study, comparison, styles_of(names, shown), limits)
+    scores = Scores(study, comparison)
+    view = Chapters(scores, styles_of(names, shown), limits)
     chapters = [
         *view.results(),
         *view.all_tasks(),
@@ -100,9 +104,6 @@ def report_on_study(
         *view.control_rates(),
         *view.thresholds(),
         *view.improvements(),
-        view.unfinished(),
-        view.all_runs(),
-        view.provenance(),
+        *appendix(study),
     ]
-    summary = Chapter("In short", [*view.summary(), *view.cautions()])
-    return StudyReport(study.name, view.facts(), [summary, *chapters])
+    return StudyReport(study.name, facts(scores), [in_short(scores), *chapters])

@@ -1,4 +1,4 @@
-"""What the runs of a study achieved, and results.csv, the table of it."""
+"""Results of a study's runs, and results.csv, their table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of results.csv: a run under one evaluation condition; None for what is unknown."""
+    """A row of results.csv: a run under one evaluation condition; None for unknown values."""
 
     task: str
     observe: str
@@ -63,25 +63,25 @@ class Row:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run of a study, as far as its files can be read.
+    """A run of a study, from its readable files.
 
     Attributes:
-        path: Where its folder lies in the study, such as half_cheetah-ncp_ppo/3.
+        path: Path of its folder in the study, such as half_cheetah-ncp_ppo/3.
         recipe: Name of its recipe or trial.
         seed: Its seed; None if unknown.
         task: The task; empty if unknown, as are the next three.
-        observe: The part of the observation that agents get.
+        observe: The part of the observation for agents.
         agent: The algorithm.
         neurons: The kind of neurons.
-        intervals: The intervals of the training, as its recipe has them.
+        intervals: The intervals of the training, as in its recipe.
         status: "finished", or another word of run.json, "not started" or "unknown".
         steps: Control steps trained.
-        total_timesteps: Control steps that its recipe asks for; None if unknown.
+        total_timesteps: Control steps in its recipe; None if unknown.
         conditions: Its evaluation.
         log: Its progress.csv.
         version: The version of liquid_control that trained it; empty if unknown.
         reason: Why it is not finished; empty if it is.
-        problems: Files that could not be used, and why.
+        problems: Unusable files, and why.
     """
 
     path: str
@@ -109,7 +109,7 @@ class RunResult:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of the training; None if its log says nothing of it."""
+        """Wall time of the training; None if it is not in its log."""
         return float(self.log.seconds[-1]) if len(self.log.seconds) else None
 
     def under(self, name: str) -> Condition | None:
@@ -143,9 +143,9 @@ class StudyResults:
 
     Attributes:
         name: The name of its folder.
-        command: The command that it was started with; empty if unknown.
+        command: The command that started it; empty if unknown.
         runs: Its runs, in the order of its recipes and their seeds.
-        problems: What could not be read, apart from files of runs.
+        problems: Unreadable files, apart from those of runs.
     """
 
     name: str
@@ -159,7 +159,7 @@ class StudyResults:
 
 
 def write_results(path: Path, rows: Sequence[Row]) -> None:
-    """Write results.csv, whole or not at all."""
+    """Write results.csv atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [each.name for each in fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -168,10 +168,10 @@ def write_results(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_results(path: Path) -> list[Row]:
-    """Read what `write_results` wrote.
+    """Read a table that `write_results` wrote.
 
     Raises:
-        ValueError: It is no such table.
+        ValueError: It is not such a table.
     """
     kinds = {each.name: str(each.type).split(" ")[0] for each in fields(Row)}
     convert = {"str": str, "int": int, "float": float}

@@ -1,6 +1,6 @@
-"""Reading the files of a run, which may be missing, half written or made by somebody else.
+"""Reading the files of a run, which may be missing, incomplete or untrusted.
 
-Nothing here raises because of what a file contains: it says in `problems` what could not be used.
+The content of a file never raises an error: `problems` lists unusable files.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SECONDS, RATE = "time/time_elapsed", "time/fps"
 
 
 class FileError(ValueError):
-    """A file that cannot be used; the message says why, without its path."""
+    """An unusable file; the message gives the reason, without its path."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """What progress.csv says of a training, row by row.
+    """The progress.csv of a training, row by row.
 
     Attributes:
         steps: Control steps, (rows,), increasing.
@@ -61,23 +61,23 @@ NO_LOG = Log(*np.empty((3, 0)))
 
 
 def shown(text: object) -> str:
-    """Return a name as it is if it is plain, else quoted, with other characters escaped.
+    """Return a plain name unchanged, any other quoted, with special characters escaped.
 
-    Quoted text is of one line, has a glyph in every font, and is no formula in a spreadsheet.
+    Quoted text has one line and a glyph in every font, and is not a formula in a spreadsheet.
     """
     name = cut(str(text), LONGEST)
     return name if PLAIN.fullmatch(name) else ascii(name)
 
 
 def printable(text: str, length: int) -> str:
-    """Return text on one line, in at most `length` characters, without those that do not print."""
+    """Return text on one line, of at most `length` characters, without unprintable ones."""
     return " ".join(
         "".join(each if each.isprintable() else " " for each in cut(text, length)).split()
     )
 
 
 def number(value: object) -> float | None:
-    """Return a finite number of a sensible size; None for anything else."""
+    """Return a finite number of reasonable size; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= LARGEST_NUMBER else None  # not of NaN either
@@ -105,7 +105,7 @@ def read_text(path: Path) -> str:
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
-            raise FileError("is a link, or no regular file")
+            raise FileError("is a link, or not a regular file")
         if status.st_size > LARGEST:
             raise FileError(f"has more than {LARGEST:,} bytes")
         flags = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
@@ -118,12 +118,12 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the mapping in a JSON file; errors as of `read_text`."""
+    """Return the mapping in a JSON file; errors as in `read_text`."""
     text = read_text(path)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileError(f"is no JSON: {cut(one_line(error))}") from error
+        raise FileError(f"is not JSON: {cut(one_line(error))}") from error
     if not isinstance(data, dict):
         raise FileError("holds no mapping")
     if _nested_deeper(data, DEEPEST):
@@ -132,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the keys of a recipe's file, unchecked; errors as of `read_text`."""
+    """Return the keys of a recipe's file, unchecked; errors as in `read_text`."""
     text = read_text(path)
     try:
         data = parse_yaml(text, path.name)
@@ -144,7 +144,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _nested_deeper(value: object, levels: int) -> bool:
-    """Whether lists and mappings lie in each other more than `levels` deep."""
+    """Whether lists and mappings are nested more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -152,10 +152,10 @@ def _nested_deeper(value: object, levels: int) -> bool:
 
 
 def read_log(path: Path) -> Log:
-    """Return the log of a training; rows that make no sense are left out.
+    """Return the log of a training, without invalid rows.
 
-    A last line without an end is being written, and is left out as well. Errors as of `read_text`,
-    and FileError for a file that is no table of a training.
+    An unterminated last line is still being written, and is also omitted. Errors as in `read_text`,
+    and FileError for a file that is not a table of a training.
     """
     lines = read_text(path).split("\n")[:-1]
     rows: list[list[float]] = []
@@ -171,13 +171,13 @@ def read_log(path: Path) -> Log:
                 if row[0] > (rows[-1][0] if rows else -1.0):  # not of NaN
                     rows.append(row)
     except csv.Error as error:
-        raise FileError(f"is no table: {cut(one_line(error))}") from error
+        raise FileError(f"is not a table: {cut(one_line(error))}") from error
     steps, elapsed, rates, returns = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     return Log(steps, wall_clock(steps, elapsed, rates), returns)
 
 
 def _cell(cells: list[str], index: int | None) -> float:
-    """Return the number in a cell; NaN if it has none of a sensible size."""
+    """Return the number in a cell; NaN if it has none of reasonable size."""
     try:
         value = float(cells[index]) if index is not None and index < len(cells) else math.nan
     except ValueError:
@@ -188,11 +188,11 @@ def _cell(cells: list[str], index: int | None) -> float:
 def wall_clock(steps: Array, elapsed: Array, rates: Array) -> Array:
     """Return the seconds since the beginning of a training that may have been resumed.
 
-    SB3's clock, `elapsed`, starts anew whenever a training is resumed; so does the count of steps
-    in its `rates`, steps per second since then. A row belongs to a resumed training if its clock
-    runs backwards, or if clock and rate together imply another first step than those of the rows
-    before it, within what SB3's rounding leaves open. What a resumed training repeats was cut off
-    the log, and counts once.
+    SB3's clock, `elapsed`, restarts whenever a training is resumed; so does the count of steps in
+    its `rates`, steps per second since then. A row belongs to a resumed training if its clock
+    runs backwards, or if clock and rate together imply a first step other than that of the
+    previous rows, within SB3's rounding. Steps that a resumed training repeats were removed from
+    the log, and count once.
 
     Args:
         steps: Control steps, (rows,), increasing.

@@ -1,4 +1,4 @@
-"""Searches: recipes with ranges in the place of values, sampled and pruned by Optuna."""
+"""Searches: recipes with ranges instead of values, sampled and pruned by Optuna."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Range:
         return FloatDistribution(low, high, log=self.kind == "log")
 
     def value(self, sampled: Any) -> Any:
-        """Return the value of the recipe's key for what Optuna sampled."""
+        """Return the value of the recipe's key for Optuna's sample."""
         return json.loads(sampled) if self.kind == "choice" else sampled
 
 
@@ -64,8 +64,8 @@ class Search:
     """A recipe with ranges.
 
     Attributes:
-        data: The keys of the recipe; in the place of a range is its first value.
-        ranges: What is searched, in the order of the file.
+        data: The keys of the recipe, with the first value of each range.
+        ranges: The ranges, in the order of the file.
         source: The file.
     """
 
@@ -74,10 +74,10 @@ class Search:
     source: str
 
     def recipe(self, sampled: Mapping[str, Any], name: str) -> Recipe:
-        """Return the recipe of a trial, for values by the names of their ranges.
+        """Return the recipe of a trial, for values by range name.
 
         Raises:
-            RecipeError: It cannot be used.
+            RecipeError: It is invalid.
         """
         data = deepcopy(dict(self.data))
         for each in self.ranges:
@@ -98,7 +98,7 @@ def load_search(path: Path, overrides: Sequence[str] = ()) -> Search:
     checked as the value of its key.
 
     Raises:
-        RecipeError: The file is no recipe, or a range is impossible; the message names the key.
+        RecipeError: The file is not a recipe, or a range is impossible; the message names the key.
     """
     data = read_recipe(path, overrides)
     ranges = tuple(_ranges(data, ()))

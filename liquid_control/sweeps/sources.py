@@ -1,4 +1,4 @@
-"""Where the runs of a study come from: a grid of recipes and seeds, or a search."""
+"""Sources of a study's runs: a grid of recipes and seeds, or a search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from liquid_control.sweeps.progress import rows_of, score_of
 from liquid_control.sweeps.search import Search, import_optuna
 from liquid_control.sweeps.study import Job, Study
 
-LOOKS = 20  # times that a trial may be pruned
+PRUNING_CHECKS = 20  # times that a trial may be pruned
 OUTCOME = "outcome.json"
 
 Outcome = Literal["finished", "failed", "pruned"]
@@ -26,16 +26,16 @@ class Source(Protocol):
     """Gives a driver its jobs."""
 
     def jobs(self) -> list[Job]:
-        """Return all jobs that are known so far."""
+        """Return all known jobs."""
 
     def more(self) -> list[Job]:
-        """Return jobs that join when there is room for them; none when all are known."""
+        """Return additional jobs when there is capacity; empty when all are known."""
 
     def to_stop(self) -> list[Job]:
-        """Return jobs whose training is not worth going on with."""
+        """Return jobs whose training should be stopped."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Learn how a job ended."""
+        """Record the outcome of a job."""
 
 
 class Grid:
@@ -59,11 +59,11 @@ class Grid:
         return self._jobs
 
     def more(self) -> list[Job]:
-        """Return none: all are known."""
+        """Return an empty list, as all are known."""
         return []
 
     def to_stop(self) -> list[Job]:
-        """Return none: all are trained to their end."""
+        """Return an empty list, as all are trained to their end."""
         return []
 
     def ended(self, job: Job, outcome: Outcome) -> None:
@@ -74,15 +74,14 @@ class Trials:
     """Trials of a search, each with every seed; Optuna samples and prunes them.
 
     The score of a trial is the mean return over its seeds and over the rates that the recipe
-    evaluates. Trials are pruned by the mean return of their training episodes. Optuna's journal
-    lies in the folder of the study, so that a search goes on where it was, also with several
-    drivers.
+    evaluates. Trials are pruned by the mean return of their training episodes. Optuna's journal is
+    in the folder of the study, so that a search can be resumed, also with several drivers.
 
     Args:
         study: The study.
-        search: What is searched.
+        search: The search.
         seeds: Of every trial.
-        count: How many trials the study has in the end.
+        count: Total number of trials.
         sampler_seed: Of Optuna's sampler.
 
     Raises:
@@ -101,11 +100,13 @@ class Trials:
             study_name="search",
             storage=optuna.storages.JournalStorage(journal),
             sampler=optuna.samplers.TPESampler(seed=sampler_seed, constant_liar=True),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=LOOKS // 5),
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=5, n_warmup_steps=PRUNING_CHECKS // 5
+            ),
             direction="maximize",
             load_if_exists=True,
         )
-        self._running: dict[str, Any] = {}  # Optuna's trials under way, by name
+        self._running: dict[str, Any] = {}  # Optuna's running trials, by name
         self._jobs: dict[str, list[Job]] = {}
         self._outcomes: dict[Path, Outcome] = {}
         for trial in self._trials.get_trials(deepcopy=False):
@@ -113,11 +114,11 @@ class Trials:
                 self._add(optuna.trial.Trial(self._trials, trial._trial_id))
 
     def jobs(self) -> list[Job]:
-        """Return the jobs of the trials under way."""
+        """Return the jobs of the running trials."""
         return [job for name in self._running for job in self._jobs[name]]
 
     def more(self) -> list[Job]:
-        """Return the jobs of one more trial, none if there are enough."""
+        """Return the jobs of one more trial, empty if there are enough."""
         while len(self._trials.get_trials(deepcopy=False)) < self._count:
             trial = self._trials.ask(self._distributions)
             try:
@@ -132,7 +133,7 @@ class Trials:
         stopped = []
         for name, trial in self._running.items():
             if any(self._outcomes.get(job.folder) for job in self._jobs[name]):
-                continue  # a seed is done, so the others are worth their end
+                continue  # a seed has ended, so the others are completed
             if self._is_poor(trial, self._jobs[name]):
                 stopped += self._jobs[name]
         return stopped
@@ -167,15 +168,15 @@ class Trials:
         return self._jobs[name]
 
     def _is_poor(self, trial: Any, jobs: Sequence[Job]) -> bool:
-        """Report mean returns that are new to Optuna; return whether it prunes the trial."""
+        """Report new mean returns to Optuna; return whether it prunes the trial."""
         logs = [rows_of(job.folder / "progress.csv") for job in jobs]
         known = self._trials._storage.get_trial(trial._trial_id).intermediate_values
-        for look in range(1, LOOKS):
-            after = look * jobs[0].total / LOOKS
+        for check in range(1, PRUNING_CHECKS):
+            after = check * jobs[0].total / PRUNING_CHECKS
             values = [next((value for steps, value in log if steps >= after), None) for log in logs]
             reached = [value for value in values if value is not None]
             if len(reached) < len(values):
                 break
-            if look not in known:
-                trial.report(sum(reached) / len(reached), look)
+            if check not in known:
+                trial.report(sum(reached) / len(reached), check)
         return bool(trial.should_prune())

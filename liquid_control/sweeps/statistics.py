@@ -1,8 +1,8 @@
 """Statistics over few runs: interquartile means, bootstrap intervals, probabilities.
 
 They follow Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
-(NeurIPS 2021); the stratified bootstrap is that of their library rliable. Scores come as one array
-for each stratum, which is a task: runs are drawn again within each task only.
+(NeurIPS 2021); the stratified bootstrap is that of their library rliable. Scores are one array per
+stratum, which is a task: runs are resampled within each task only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Estimate:
 
     Attributes:
         value: The estimate.
-        low: The lower end of the interval; NaN for a single run, which says nothing of others.
+        low: The lower end of the interval; NaN for a single run.
         high: The upper end.
         runs: The number of runs.
     """
@@ -53,7 +53,7 @@ class Estimate:
 def iqm(scores: Array) -> Array:
     """Return interquartile means over the first axis: of the middle half, without rounding up.
 
-    A quarter of the values, rounded down, is left out at each end, as rliable does; of fewer than
+    A quarter of the values, rounded down, is omitted at each end, as in rliable; of fewer than
     four values it is the mean.
     """
     cut_off = len(scores) // 4
@@ -73,7 +73,7 @@ def estimate_iqm(scores: Sequence[Array]) -> Estimate:
 def curve(scores: Array) -> tuple[Array, Array, Array]:
     """Return interquartile means of (runs, points), and both ends of their intervals, (points,).
 
-    Each point has its own interval; they say nothing of the curve as a whole.
+    The intervals are pointwise, not for the curve as a whole.
     """
     return _bootstrap(iqm, [scores])
 
@@ -83,12 +83,12 @@ def probabilities_of_improvement(
 ) -> dict[tuple[str, str], Estimate]:
     """Return the probabilities that a run of one recipe beats one of another, by their names.
 
-    Each is the mean over the tasks on which both have runs; pairs without such a task are left out.
+    Each is the mean over the tasks on which both have runs; pairs without such a task are omitted.
     A tie counts as half (the statistic of Mann and Whitney). `runs` of an estimate is the smallest
-    number of runs that it rests on.
+    number of runs in it.
 
     Args:
-        scores: Scores of a recipe on a task, (runs,), by their names; numbers of runs may differ.
+        scores: Scores of a recipe on a task, (runs,), by name; numbers of runs may differ.
     """
     keys = [(name, task) for name, tasks in scores.items() for task in tasks if len(tasks[task])]
     place = {key: index for index, key in enumerate(keys)}
@@ -165,12 +165,12 @@ def _seeded() -> Iterator[None]:
 
 
 def check_installed() -> None:
-    """Raise a CommandError that says what to install if rliable is missing."""
+    """Raise a CommandError with the package to install if rliable is missing."""
     _rliable()
 
 
 def _rliable() -> Any:
-    """Return the module of rliable that draws; importing it takes seconds, so it is done late."""
+    """Return rliable's module for resampling, imported late because the import takes seconds."""
     try:
         from rliable import library
     except (ImportError, TypeError) as error:  # a TypeError with arch 7 and pandas 3

@@ -16,7 +16,7 @@ from liquid_control.recipes import CommandError, Recipe
 from liquid_control.recipes.text import cut, printable
 
 VERSION = 1
-RECIPES, FIGURES = "recipes", "figures"  # folders of a study that are no runs
+RECIPES, FIGURES = "recipes", "figures"  # folders of a study that are not runs
 LARGEST = 20_000_000  # bytes of study.json
 SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 MOST_SEEDS = 10_000
@@ -50,12 +50,12 @@ class Job:
 
 
 class StudyFile(BaseModel):
-    """What study.json holds."""
+    """The content of study.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
-    """Of this form."""
+    """The version of the format."""
     kind: Kind
     """A grid of recipes and seeds, or a search."""
     command: str
@@ -63,7 +63,7 @@ class StudyFile(BaseModel):
     seeds: tuple[int, ...]
     """The seeds of every recipe or trial."""
     recipes: dict[str, dict[str, JsonValue]]
-    """Recipes by name, or the search file by its name; compared when the study goes on."""
+    """Recipes by name, or the search file by its name; compared when the study is resumed."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Study:
 
     Attributes:
         folder: The folder.
-        file: What its study.json says.
+        file: The content of its study.json.
     """
 
     folder: Path
@@ -87,10 +87,10 @@ class Study:
         seeds: Iterable[int],
         command: str,
     ) -> Study:
-        """Begin a study, or go on with the one in the folder: recipes and seeds that are new join.
+        """Begin a study, or resume the one in the folder, adding new recipes and seeds.
 
         Raises:
-            CommandError: The folder holds another study or none, or cannot be written.
+            CommandError: The folder contains another study or other files, or is not writable.
         """
         file = StudyFile(
             version=VERSION,
@@ -106,7 +106,7 @@ class Study:
         if path.exists():
             file = _joined(cls.load(folder).file, file, path)
         elif folder.exists() and any(folder.iterdir()):
-            raise CommandError(f"{folder} is no study, and not empty; give another --name")
+            raise CommandError(f"{folder} is not a study, and not empty; give another --name")
         try:
             write_text(path, file.model_dump_json(indent=2) + "\n")
         except OSError as error:
@@ -149,11 +149,11 @@ class Study:
         return Job(name, seeded, self.folder / name / str(seed))
 
     def recipe_path(self, name: str) -> Path:
-        """Return where the recipe of some runs lies."""
+        """Return the path of a recipe."""
         return self.folder / RECIPES / f"{name}.yaml"
 
     def write_recipe(self, name: str, recipe: Recipe) -> None:
-        """Write the recipe of some runs, unless it is there already."""
+        """Write a recipe, unless it exists already."""
         path = self.recipe_path(name)
         text = recipe.model_copy(update={"name": name}).to_yaml()
         if not path.exists() or path.read_text("utf-8") != text:
@@ -161,10 +161,10 @@ class Study:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds that a text such as "0-4" or "0,3,10-12" names, each once.
+    """Return the seeds in a text such as "0-4" or "0,3,10-12", each once.
 
     Raises:
-        CommandError: It names none.
+        CommandError: There are none.
     """
     seeds: dict[int, None] = {}
     for part in text.split(","):
@@ -192,7 +192,7 @@ def study_name(paths: Sequence[Path]) -> str:
 
 
 def _joined(before: StudyFile, now: StudyFile, path: Path) -> StudyFile:
-    """Return a study with what is new in another."""
+    """Return a study with the new recipes and seeds of another."""
     if before.kind != now.kind:
         raise CommandError(f"{path} is a {before.kind}, not a {now.kind}; give another --name")
     for name in before.recipes.keys() & now.recipes.keys():

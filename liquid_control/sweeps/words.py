@@ -1,4 +1,4 @@
-"""Results of a study in words."""
+"""Sentences about the results of a study."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def reached_in_words(rows: Sequence[Reached]) -> str:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return names as a list in words, of which long ones are cut short."""
+    """Return names as a list in words; long lists are shortened."""
     first = list(names[:most])
     if more := len(names) - len(first):
         return f"{', '.join(first)} and {more} more"

@@ -1,4 +1,4 @@
-"""Runs a command where an engine has placed it; imports nothing that a machine may lack."""
+"""Runs a command for an engine; imports only packages that every machine has."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Command:
 def run_command(command: Command) -> int:
     """Run a command to its end, and return its exit code.
 
-    A SIGTERM, or an interruption of this process, is passed on, and the end of the command is
-    awaited, so that it saves a checkpoint.
+    A SIGTERM, or an interruption of this process, is passed on to the command, which then saves a
+    checkpoint and ends.
     """
     with command.output.open("ab") as output:
         process = subprocess.Popen(
@@ -34,12 +34,12 @@ def run_command(command: Command) -> int:
         process.terminate()
 
     before: dict[int, Any] = {}
-    with suppress(ValueError):  # not the main thread, which alone can handle signals
+    with suppress(ValueError):  # not the main thread; only that can handle signals
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a driver in the background does
             before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        while True:  # Ray interrupts between system calls alone, so none may last
+        while True:  # Ray interrupts only between system calls, so all must be short
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=1.0)
     except BaseException:
@@ -53,7 +53,7 @@ def run_command(command: Command) -> int:
 
 
 class Requeued:
-    """A command that goes on when Slurm preempts its job and starts it again."""
+    """A command that resumes when Slurm preempts and restarts its job."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -63,7 +63,7 @@ class Requeued:
         return run_command(self._command)
 
     def checkpoint(self) -> Any:
-        """Return what submitit starts again after a preemption."""
+        """Return the job that submitit restarts after a preemption."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Requeued(self._command))

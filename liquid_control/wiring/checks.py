@@ -7,7 +7,7 @@ from numbers import Real
 from typing import SupportsIndex
 
 MOST_NEURONS = 16_384
-"""The most neurons in a layer; dense synapses among them take a gigabyte for each weight."""
+"""The most neurons in a layer; dense synapses among them take a gigabyte per weight."""
 
 
 def whole_number(name: str, value: object, *, at_least: int) -> int:

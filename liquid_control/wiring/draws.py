@@ -1,4 +1,4 @@
-"""Random draws that give the same numbers on every platform and with every NumPy."""
+"""Random draws that are the same on every platform and with every NumPy version."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from liquid_control.wiring.checks import whole_number
 class Draws:
     """Seeded choices and signs.
 
-    NumPy guarantees that the raw words of a bit generator never change, but not that the methods of
-    `numpy.random.Generator` do not; so everything here is computed from raw words.
+    NumPy guarantees stable raw words of a bit generator, but not stable methods of
+    `numpy.random.Generator`; so everything here is computed from raw words.
     """
 
     def __init__(self, seed: int) -> None:

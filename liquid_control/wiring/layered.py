@@ -12,7 +12,7 @@ from liquid_control.wiring.checks import at_most, fraction, neuron_count, whole_
 from liquid_control.wiring.draws import Draws
 from liquid_control.wiring.wiring import Polarities, Wiring
 
-_COMMAND_SHARE = 0.4  # of the neurons that are not motor neurons, as in ncps' AutoNCP
+_COMMAND_SHARE = 0.4  # of the neurons other than motor neurons, as in ncps' AutoNCP
 
 
 def ncp(
@@ -34,8 +34,8 @@ def ncp(
     Inter and command neurons that received no input, and command neurons that reach no motor
     neuron, then get as many synapses as their layer has on average, at least one.
 
-    Raises ValueError if a number is too small, or larger than the layer that it counts in, and
-    TypeError if it is not whole.
+    Raises ValueError if a number is too small, or larger than its layer, and TypeError if it is not
+    whole.
     """
     inputs = neuron_count("sensory", sensory)
     inters = neuron_count("inter", inter)
@@ -82,13 +82,13 @@ def auto_ncp(
     sparsity: float = 0.5,
     seed: int = 0,
 ) -> Wiring:
-    """Draw an NCP of `neurons` neurons in all, `motor` of them outputs, sized by `sparsity`.
+    """Draw an NCP of `neurons` neurons in total, `motor` of them outputs, sized by `sparsity`.
 
     Four tenths of the other neurons become command neurons. Every degree is the share
-    1 - sparsity of the layer it counts in, rounded down; there are twice as many recurrent
-    command synapses as that share of the command layer (the rules of ncps 1.0.1's AutoNCP).
+    1 - sparsity of its layer, rounded down; there are twice as many recurrent command synapses as
+    that share of the command layer (the rules of ncps 1.0.1's AutoNCP).
 
-    Raises ValueError for counts below one, fewer than two neurons beside the motor neurons, and a
+    Raises ValueError for counts below one, fewer than two neurons besides the motor neurons, and a
     sparsity outside [0, 1), and TypeError for other types.
     """
     total = neuron_count("neurons", neurons)
@@ -115,7 +115,7 @@ def auto_ncp(
 
 
 def _project(sources: int, targets: int, fanout: int, draws: Draws) -> Polarities:
-    """Connect each source to `fanout` targets, then the targets that none of them chose."""
+    """Connect each source to `fanout` targets, then the unconnected targets."""
     polarities = np.zeros((sources, targets), dtype=np.int8)
     for source in range(sources):
         polarities[source, draws.choose(fanout, targets)] = draws.signs(fanout)
@@ -126,7 +126,7 @@ def _project(sources: int, targets: int, fanout: int, draws: Draws) -> Polaritie
 
 
 def _scatter(neurons: int, synapses: int, draws: Draws) -> Polarities:
-    """Draw `synapses` different synapses among `neurons`, a neuron's own included."""
+    """Draw `synapses` different synapses among `neurons`, self-synapses included."""
     polarities = np.zeros(neurons**2, dtype=np.int8)
     polarities[draws.choose(synapses, neurons**2)] = draws.signs(synapses)
     return polarities.reshape(neurons, neurons)

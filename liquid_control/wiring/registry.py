@@ -35,7 +35,7 @@ def make_wiring(
     kind takes these arguments and `spec` does not have them; a kind of fixed size ignores them.
 
     Raises ValueError for an unknown kind or key and for a missing key, with a list of the known
-    ones, and whatever the kind itself raises.
+    ones, and the errors of the kind itself.
     """
     arguments = fill_wiring(spec, sensory=sensory, motor=motor)
     name = arguments.pop("kind")
@@ -46,9 +46,9 @@ def make_wiring(
 def fill_wiring(
     spec: Mapping[str, Any], *, sensory: int | None = None, motor: int | None = None
 ) -> dict[str, Any]:
-    """Return `spec` with `sensory` and `motor` where it leaves them open, as `make_wiring` does.
+    """Return `spec` with `sensory` and `motor` filled in where missing, as in `make_wiring`.
 
-    Raises TypeError if it is no mapping, and ValueError for an unknown kind.
+    Raises TypeError if it is not a mapping, and ValueError for an unknown kind.
     """
     if not isinstance(spec, Mapping):
         raise TypeError(

@@ -26,7 +26,7 @@ def sparse_random(
     sparsity: float,
     seed: int = 0,
 ) -> Wiring:
-    """Leave out the share `sparsity` of all synapses that `dense` has, at random.
+    """Omit the share `sparsity` of the synapses of `dense`, at random.
 
     Every sensory neuron keeps an outgoing and every motor neuron an incoming synapse.
     Raises ValueError for a count below one, more motor neurons than neurons, a sparsity outside

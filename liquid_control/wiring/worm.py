@@ -106,10 +106,11 @@ def tap_withdrawal() -> Wiring:
     `SYNAPSES` in this module holds the published source of each synapse and of its polarity. Most
     polarities were inferred from behaviour, not measured.
 
-    Left out, because a polarity could not be verified or a wiring cannot express them: the gap
-    junctions ALM-AVM (between sensory neurons), AVA-PVC, AVB-DVA and DVA-PVC (beside a chemical
-    synapse, or of unknown effect); the chemical synapses PLM -> PVC (beside the gap junction),
-    DVA -> AVA, and those of PVC, AVD and DVA on motor neurons; and synapses within a class.
+    Omitted, because a polarity could not be verified or a wiring cannot express them: the gap
+    junctions ALM-AVM (between sensory neurons), AVA-PVC, AVB-DVA and DVA-PVC (parallel to a
+    chemical synapse, or of unknown effect); the chemical synapses PLM -> PVC (parallel to the gap
+    junction), DVA -> AVA, and those of PVC, AVD and DVA on motor neurons; and synapses within a
+    class.
     """
     neurons = COMMAND + MOTOR
     rows = {name: row for row, name in enumerate(SENSORY + neurons)}

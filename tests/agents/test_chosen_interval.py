@@ -87,9 +87,9 @@ def test_a_step_is_discounted_by_the_interval_that_was_chosen(name: str) -> None
         stored: list[Any] = []
         add = model.replay_buffer.add
 
-        def storing(*args: Any, **columns: Any) -> None:
-            stored.append(columns["duration"].numpy().copy())
-            add(*args, **columns)
+        def storing(*step: Any) -> None:
+            stored.append(step[2].numpy().copy())
+            add(*step)
 
         model.replay_buffer.add = storing
         model.learn(64)

@@ -101,7 +101,7 @@ def test_pictures_alone_as_in_sb3() -> None:
 
 
 def test_where_images_are_not_supported_it_says_so() -> None:
-    with pytest.raises(ValueError, match="LiquidPPO has an encoder of images"):
+    with pytest.raises(ValueError, match="LiquidPPO has an encoder for actors"):
         LiquidSAC("LiquidPolicy", FakeImageEnv(discrete=False))
     with pytest.raises(ExportError, match="observes images cannot be exported"):
         describe_policy(build(Look).policy)

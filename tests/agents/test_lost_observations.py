@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from liquid_control import LiquidPPO, LiquidSAC, WorkerVecEnv, envs
@@ -75,19 +74,19 @@ def test_sac_discounts_by_the_true_interval_and_shows_the_neurons_what_was_seen(
         buffer_size=1000,
         **options,
     )
-    stored: list[dict[str, torch.Tensor]] = []
+    stored: list[tuple[Any, ...]] = []
     add = model.replay_buffer.add  # type: ignore[union-attr]
 
-    def noting(*args: Any, **columns: torch.Tensor) -> None:
-        stored.append(columns)
-        add(*args, **columns)
+    def noting(*step: Any) -> None:
+        stored.append(step)
+        add(*step)
 
     model.replay_buffer.add = noting  # type: ignore[union-attr,method-assign,assignment]
     model.learn(128)
-    duration = np.array([each["duration"].numpy() for each in stored])
+    duration = np.array([each[2].numpy() for each in stored])
     np.testing.assert_allclose(duration * NOMINAL, np.array(true), rtol=1e-6)
-    now = np.array([each["elapsed_time"].numpy() for each in stored])[1:]
-    starts = np.array([each["episode_start"].numpy() for each in stored])[1:].astype(bool)
+    now = np.array([each[1].elapsed_time.numpy() for each in stored])[1:]
+    starts = np.array([each[1].episode_start.numpy() for each in stored])[1:].astype(bool)
     np.testing.assert_array_equal(now[~starts], np.array(seen)[:-1][~starts])
     assert (now[~starts] > np.array(true)[:-1][~starts] + 1e-6).any()
 
@@ -112,11 +111,10 @@ def test_workers_return_the_true_interval_to_sac() -> None:
     options: dict[str, Any] = {"batch_size": 16, "sequence_length": 4, "burn_in": 2, "seed": 0}
     options |= {"learning_starts": 1000, "buffer_size": 1000, "train_freq": 32}
     model = LiquidSAC("LiquidPolicy", in_blocks(), policy_kwargs=POLICY, device="cpu", **options)
-    stored: list[dict[str, torch.Tensor]] = []
-    model.replay_buffer.add = lambda *_, **columns: stored.append(columns)  # type: ignore
+    stored: list[tuple[Any, ...]] = []
+    model.replay_buffer.add = lambda *step: stored.append(step)  # type: ignore
     model.learn(128)
-    duration, seen = (
-        np.array([each[name].numpy() for each in stored]) for name in ("duration", "elapsed_time")
-    )
+    duration = np.array([each[2].numpy() for each in stored])
+    seen = np.array([each[1].elapsed_time.numpy() for each in stored])
     np.testing.assert_allclose(duration, 1, rtol=1e-6)
     assert seen.max() > 1.5 * NOMINAL

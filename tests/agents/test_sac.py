@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.testing import assert_close
 
 from liquid_control import LiquidSAC, envs
-from liquid_control.agents.sac import soft_targets
+from liquid_control.agents.soft_losses import soft_targets
 from liquid_control.storage.replay import Sequences
 from tests.agents.scripted import (
     ALIGNED,

@@ -209,8 +209,8 @@ class TestOptions:
         [
             (ppo, {"use_sde": True}, ValueError, "use_sde is not supported by LiquidPPO"),
             (sac, {"use_sde": True}, ValueError, "use_sde is not supported by LiquidSAC"),
-            (ppo, {"rollout_buffer_class": RolloutBuffer}, ValueError, "a buffer of its own"),
-            (sac, {"replay_buffer_class": HerReplayBuffer}, ValueError, "a replay of its own"),
+            (ppo, {"rollout_buffer_class": RolloutBuffer}, ValueError, "in its own buffer"),
+            (sac, {"replay_buffer_class": HerReplayBuffer}, ValueError, "in its own replay"),
             (sac, {"optimize_memory_usage": True}, ValueError, "stores each observation once"),
             (sac, {"n_steps": 3}, ValueError, "learns from one step at a time"),
             (sac, {"env": FakeImageEnv(discrete=False)}, ValueError, "circuits take vectors"),

@@ -122,11 +122,11 @@ def test_no_damage_is_loaded(path: Path, change: Callable[..., None]) -> None:
 def test_files_that_are_missing_or_too_many_are_named(tmp_path: Path) -> None:
     write(tmp_path / "folder", contents())
     (tmp_path / "folder/extra.json").write_text("1")
-    with pytest.raises(CheckpointError, match=r"not those of its manifest: extra\.json"):
+    with pytest.raises(CheckpointError, match=r"do not match its manifest: extra\.json"):
         read(tmp_path / "folder")
     (tmp_path / "folder/extra.json").unlink()
     (tmp_path / "folder/policy.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"not those of its manifest: policy\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"do not match its manifest: policy\.safetensors"):
         read(tmp_path / "folder")
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere.zip")

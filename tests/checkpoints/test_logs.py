@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Image, configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from liquid_control.checkpoints import CheckpointError
-from liquid_control.checkpoints.logs import ResumableLogger, marks_of, pending_of, record_again
+from liquid_control.checkpoints.logs import LogState, ResumableLogger, load_state_dict, state_dict
 
 
 def log(logger: Any, steps: range) -> None:
@@ -45,7 +45,7 @@ def test_logs_cut_back_and_continued_are_those_of_one_run(tmp_path: Path) -> Non
 
     first = ResumableLogger(broken)
     log(first, range(2))
-    marks = marks_of(first)
+    marks = state_dict(first).marks
     log(first, range(2, 6))  # lost, with a new column
     first.close()
     second = ResumableLogger(broken)
@@ -74,7 +74,7 @@ def test_a_log_is_continued_where_it_ends(tmp_path: Path) -> None:
 def test_logs_of_sb3_can_be_cut_back_too(tmp_path: Path) -> None:
     theirs = configure(str(tmp_path), ["csv", "tensorboard"])
     log(theirs, range(4))
-    marks = marks_of(theirs)
+    marks = state_dict(theirs).marks
     log(theirs, range(4, 9))
     theirs.close()
     ours = ResumableLogger(tmp_path)
@@ -87,7 +87,7 @@ def test_logs_of_sb3_can_be_cut_back_too(tmp_path: Path) -> None:
 def test_marks_of_a_row_half_written_are_whole(tmp_path: Path) -> None:
     logger = ResumableLogger(tmp_path, ["csv"])
     log(logger, range(4))
-    marks = marks_of(logger)
+    marks = state_dict(logger).marks
     logger.close()
     with (tmp_path / "progress.csv").open("a") as file:
         file.write("0.57,0.")
@@ -115,7 +115,7 @@ def test_a_new_column_never_leaves_half_a_file(
 def test_a_log_that_lost_points_is_reported(tmp_path: Path) -> None:
     logger = ResumableLogger(tmp_path, ["csv"])
     log(logger, range(3))
-    marks = marks_of(logger)
+    marks = state_dict(logger).marks
     (tmp_path / "progress.csv").write_text("rollout/reward\n0.0\n")
     with pytest.warns(UserWarning, match="progress.csv is shorter than it was"):
         logger.rewind(marks)
@@ -123,7 +123,7 @@ def test_a_log_that_lost_points_is_reported(tmp_path: Path) -> None:
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'json' cannot be resumed; choose of stdout, line, csv"):
+    with pytest.raises(ValueError, match="'json' cannot be resumed; choose from stdout, line, csv"):
         ResumableLogger(tmp_path, ["csv", "json"])
 
 
@@ -142,7 +142,7 @@ def test_a_log_that_is_no_file_is_refused(name: str, kind: str, tmp_path: Path) 
     folder, target = tmp_path / "logs", tmp_path / "target"
     logger = ResumableLogger(folder)
     log(logger, range(2))
-    marks = marks_of(logger)
+    marks = state_dict(logger).marks
     path = folder / name
     path.unlink(missing_ok=True)
     if kind == "device":
@@ -154,10 +154,10 @@ def test_a_log_that_is_no_file_is_refused(name: str, kind: str, tmp_path: Path) 
     before = target.exists() and target.read_text()
     for use in (
         lambda: ResumableLogger(folder),
-        lambda: marks_of(logger),
+        lambda: state_dict(logger),
         lambda: logger.rewind({**marks, name: 1}),
     ):
-        with pytest.raises(CheckpointError, match=f"{name} is a link, or no regular file; remove"):
+        with pytest.raises(CheckpointError, match=f"{name} is a link, .* regular file; remove"):
             use()
     assert (target.exists() and target.read_text()) == before
 
@@ -174,8 +174,9 @@ def test_what_is_not_written_yet_is_recorded_again(tmp_path: Path) -> None:
     straight.record_mean("mean", 2.0)
     straight.record("weights", torch.arange(3.0), exclude="csv")
     straight.record("picture", Image(np.zeros((1, 1, 3)), "HWC"), exclude="csv")
-    notes, arrays = pending_of(straight)
-    record_again(broken, json.loads(json.dumps(notes, allow_nan=False)), arrays)
+    _, notes, arrays = state_dict(straight)
+    notes = json.loads(json.dumps(notes, allow_nan=False))
+    load_state_dict(broken, LogState(state_dict(broken).marks, notes, arrays))
     assert broken.name_to_excluded["text"] == ("tensorboard", "stdout")
     np.testing.assert_array_equal(broken.name_to_value["weights"], [0, 1, 2])
     assert "picture" not in broken.name_to_value

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise
 
 from liquid_control.checkpoints import CheckpointError
-from liquid_control.checkpoints.rng import get_rng_state, set_rng_state
+from liquid_control.checkpoints.rng import load_state_dict, state_dict
 
 NOISE = NormalActionNoise(np.zeros(3), np.ones(3))  # of NumPy's global generator
 BOX = spaces.Box(-1.0, 1.0, (2,))
@@ -33,16 +33,16 @@ def drawn() -> dict[str, Any]:
 def test_all_generators_draw_again_what_they_drew() -> None:
     random.gauss()  # which draws two and keeps one
     NOISE()
-    state = {name: array.copy() for name, array in get_rng_state(BOX, DICT).items()}
+    state = {name: array.copy() for name, array in state_dict(BOX, DICT).items()}
     expected = drawn()
     for name, values in drawn().items():
         assert str(values) != str(expected[name])
-    set_rng_state(state, BOX, DICT)
+    load_state_dict(state, BOX, DICT)
     np.testing.assert_equal(drawn(), expected)
 
 
 def test_a_state_is_not_changed_by_drawing() -> None:
-    state = get_rng_state(BOX)
+    state = state_dict(BOX)
     before = {name: array.copy() for name, array in state.items()}
     drawn()
     np.testing.assert_equal(state, before)
@@ -61,7 +61,7 @@ def test_a_state_is_not_changed_by_drawing() -> None:
     ],
 )
 def test_an_impossible_state_is_refused_and_changes_nothing(name: str, value: Any) -> None:
-    before = get_rng_state(BOX)
+    before = state_dict(BOX)
     with pytest.raises(CheckpointError, match=re.escape(name)):
-        set_rng_state({**before, name: value}, BOX)
-    np.testing.assert_equal(get_rng_state(BOX), before)
+        load_state_dict({**before, name: value}, BOX)
+    np.testing.assert_equal(state_dict(BOX), before)

@@ -220,7 +220,7 @@ def test_a_large_seed_is_no_large_layer(tmp_path: Path) -> None:
 def test_a_file_of_sb3_is_loaded_on_trust_only(tmp_path: Path) -> None:
     agent = ppo(seed=0)
     BaseAlgorithm.save(agent, tmp_path / "old.zip")
-    with pytest.raises(CheckpointError, match=r"no file of liquid_control.* trust=True"):
+    with pytest.raises(CheckpointError, match=r"not a liquid_control file.* trust=True"):
         LiquidPPO.load(tmp_path / "old.zip")
     with pytest.raises(CheckpointError, match="trust=True"):
         agent.set_parameters(tmp_path / "old.zip")
@@ -433,6 +433,28 @@ def test_a_policy_class_is_recorded_and_asked_for(tmp_path: Path) -> None:
         LiquidPPO.load(tmp_path / "plain", policy_class=Louder)
     with pytest.raises(CheckpointError, match="class LiquidPolicy, and this is Louder"):
         agent.set_parameters(tmp_path / "plain")
+
+
+def test_a_policy_class_of_the_same_name_is_not_taken_for_ours(tmp_path: Path) -> None:
+    namesake = type("LiquidPolicy", (LiquidPolicy,), {"__module__": "robot"})
+    options: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "policy_kwargs": {"wiring": WIRING}}
+    LiquidPPO(namesake, "CartPole-v1", **options).save(tmp_path / "namesake")
+    with pytest.raises(
+        CheckpointError, match=r"class robot\.LiquidPolicy, and this is LiquidPolicy"
+    ):
+        LiquidPPO.load(tmp_path / "namesake")
+    again = LiquidPPO.load(tmp_path / "namesake", policy_class=namesake)
+    assert type(again.policy) is namesake
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_the_class_that_an_alias_stands_for_can_be_given(
+    name: str, learned: dict[str, Contents]
+) -> None:
+    kind = {"ppo": LiquidPPO, "sac": LiquidSAC}[name]
+    policy = kind.policy_aliases["LiquidPolicy"]
+    agent = kind.from_contents(learned[name], replaced={"policy_class": policy})
+    assert type(agent.policy) is policy
 
 
 @pytest.mark.parametrize(

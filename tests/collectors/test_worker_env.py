@@ -28,17 +28,12 @@ from liquid_control import LiquidPPO, LiquidSAC, WorkerVecEnv, envs
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.logs import ResumableLogger
-from liquid_control.collectors import worker_env
 from liquid_control.collectors.acting import act
-from liquid_control.collectors.blocks import Host, pack, unpack
+from liquid_control.collectors.blocks import Host, default_block, pack, unpack
+from liquid_control.collectors.engines import ENGINES, LocalEngine, LocalWorker
 from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.ray_workers import Lost
-from liquid_control.collectors.worker_env import (
-    MOST_LOSSES,
-    LocalEngine,
-    LocalWorker,
-    default_block,
-)
+from liquid_control.collectors.workers import MOST_LOSSES
 
 TASK = "InvertedPendulum-v5"
 NUM_ENVS, BLOCK, SEED = 8, 2, 3
@@ -94,7 +89,7 @@ class Mortal(LocalWorker):
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(worker_env.ENGINES, "in_process", InProcess)  # type: ignore[arg-type]
+    monkeypatch.setitem(ENGINES, "in_process", InProcess)  # type: ignore[arg-type]
     monkeypatch.setattr(InProcess, "deaths", Counter())
 
 
@@ -284,7 +279,7 @@ def test_a_block_collects_what_its_environments_alone_would() -> None:
     collected = env.finish()
     assert not env.is_acting
 
-    noise = torch.from_numpy(unpack(env._states[2])["noise"])  # type: ignore[index]
+    noise = torch.from_numpy(unpack(env._workers.states[2])["noise"])  # type: ignore[index]
     (started,) = Host(MAKE, [first], BLOCK, None).reset([(agent.seed + first, [{}, {}])])
     torch.set_rng_state(torch.from_numpy(unpack(started.state)["noise"]))
     own = state[first : first + BLOCK]
@@ -311,7 +306,7 @@ def test_a_block_collects_what_its_environments_alone_would() -> None:
 
 
 def test_blocks_have_noise_of_their_own(straight: Any) -> None:
-    noise = [unpack(packed)["noise"] for packed in straight[1].env._states]
+    noise = [unpack(packed)["noise"] for packed in straight[1].env._workers.states]
     assert len({each.tobytes() for each in noise}) == NUM_ENVS // BLOCK
 
 

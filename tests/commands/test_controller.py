@@ -70,7 +70,7 @@ def test_nothing_else_is_loaded(made: tuple[Any, Path], tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=name):
             liquid_control.load_controller(path)
     PPO("MlpPolicy", "CartPole-v1", n_steps=16, batch_size=16).save(tmp_path / "theirs")
-    with pytest.raises(CheckpointError, match="no file of liquid_control"):
+    with pytest.raises(CheckpointError, match="not a liquid_control file"):
         liquid_control.load_controller(tmp_path / "theirs.zip")
     Own("LiquidPolicy", "CartPole-v1", n_steps=16).save(tmp_path / "own")
     with pytest.raises(CheckpointError, match=r"holds a Own.*Controller\(Own\.load"):

@@ -171,7 +171,7 @@ def test_the_compiler_is_the_one_that_a_build_would_take(
     ("recipe", "encoder", "updates", "acting"),
     [
         ("ncp_ppo", 32, "compiled kernels (", "compiled kernels ("),
-        ("ncp_ppo", WIDEST + 1, "PyTorch: the kernels do not have its circuit, or a ", "PyTorch"),
+        ("ncp_ppo", WIDEST + 1, "PyTorch: the kernels do not support its circuit, or", "PyTorch"),
         ("ncp_sac", 32, "compiled kernels (", "compiled kernels ("),
     ],
 )

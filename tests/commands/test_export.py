@@ -31,8 +31,8 @@ monitoring: {every: null}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _undrawn() -> Iterator[None]:
-    """Leave plots of evaluations empty; drawing them would take longest."""
+def _unplotted() -> Iterator[None]:
+    """Leave plots of evaluations empty; plotting takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "rates", lambda *_, **__: Figure())
         yield
@@ -208,7 +208,7 @@ def test_what_cannot_be_replayed_is_named(
     assert "--start must be 0 or more" in error(log, run, "--start", "-1")
     damaged = tmp_path / "damaged.mcap"
     damaged.write_bytes(log.read_bytes()[:-50])
-    assert "not a whole one" in error(damaged, run)
+    assert "not a complete MCAP file" in error(damaged, run)
     with contextlib.chdir(tmp_path):
         Path("large.yaml").write_text(RECIPE.replace("neurons: 12", "neurons: 14"))
         assert cli.main(["train", "large.yaml", "--folder", "large", "--quiet"]) == 0

@@ -54,7 +54,7 @@ def test_the_commands_of_a_new_project_work(
     ("folder", "words"),
     [
         ("there", "there exists; choose another folder"),
-        ("there/file/robot", "there/file is no folder"),
+        ("there/file/robot", "there/file is not a folder"),
         ("7robots", "a module is named after the folder"),
         ("röbot", "a module is named after the folder"),
         ("-", "a module is named after the folder"),

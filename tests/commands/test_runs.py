@@ -29,8 +29,8 @@ SHORT = "monitoring.film_seconds=0.2"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _undrawn() -> Iterator[None]:
-    """Leave plots of evaluations empty; drawing them would take longest."""
+def _unplotted() -> Iterator[None]:
+    """Leave plots of evaluations empty; plotting takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "rates", lambda *_, **__: Figure())
         yield
@@ -291,7 +291,7 @@ def test_a_training_may_start_with_the_weights_of_another(run: Run, tmp_path: Pa
     [
         (
             "policy.encoder=[16]",
-            "actor.encoder.0.weight of its policy is [32, 3], and here it is [",
+            "actor.encoder.0.weight of its policy has shape [32, 3]; expected [",
         ),
         ("policy.wiring.seed=1", "its actor.circuit has other neurons or another wiring"),
         ("policy.neurons=ltc", "its policy differs in actor.circuit."),

@@ -87,7 +87,7 @@ def test_a_study_trains_every_run_and_is_left_alone_when_it_is_done(
         ([RECIPE, "--address", "auto"], "--address is for --on ray"),
         ([RECIPE, "--slurm", "a=b"], "--slurm is for --on slurm"),
         ([RECIPE, "--set", "agent.gamma={log: [0.9, 0.1]}"], "low must be less than high"),
-        ([RECIPE, LSTM, "--set", "agent.gamma={log: [0.1, 0.9]}"], "searches one file alone"),
+        ([RECIPE, LSTM, "--set", "agent.gamma={log: [0.1, 0.9]}"], "searches only one file"),
         ([RECIPE, "--runs", "/proc/x"], "/proc/x"),
     ],
 )

@@ -260,7 +260,7 @@ def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
     whole = path.read_bytes()
     for length in [0, 4, *range(8, len(whole), len(whole) // 12), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="no MCAP file, or not a whole one"):
+        with pytest.raises(ValueError, match="not a complete MCAP file"):
             read_log(path)
     with pytest.raises(FileNotFoundError):
         read_log(tmp_path / "none.mcap")
@@ -286,10 +286,10 @@ def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
         ((None, row), "it has no steps"),
         ((facts,), "it has no steps"),
         (("{}", row), "cannot be read"),
-        ((facts, b"{}"), "no log of a control loop: 'now'"),
-        ((facts, b"not json"), "no log of a control loop"),
-        ((facts, row, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no log of a control loop"),
-        ((facts, row.replace(b"[1, 2, 3]", b"[1, 2]")), "no 3 numbers of observation in each"),
+        ((facts, b"{}"), "not a log of a control loop: 'now'"),
+        ((facts, b"not json"), "not a log of a control loop"),
+        ((facts, row, row.replace(b"[1, 2, 3]", b"[1, 2]")), "not a log of a control loop"),
+        ((facts, row.replace(b"[1, 2, 3]", b"[1, 2]")), "a step needs 3 numbers of observation"),
     ]:
         write(*wrong)
         with pytest.raises(ValueError, match=reason):

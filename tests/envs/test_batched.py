@@ -419,5 +419,5 @@ def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("body", [99, -1, "tail"])
 def test_a_main_body_that_the_model_has_not_is_refused(body: int | str) -> None:
-    with pytest.raises(ValueError, match=f"main_body {body!r} is none of world, torso"):
+    with pytest.raises(ValueError, match=f"main_body {body!r} is not one of world, torso"):
         envs.make_vec("Ant-v5", 1, main_body=body)

@@ -190,5 +190,5 @@ def test_wrong_actions_are_refused_before_the_robot_moves() -> None:
         with pytest.raises(ValueError, match="its last entry chooses the interval"):
             env.step(action)
     assert env.step(np.zeros(7))[4]["physical_time"] < 0.2
-    with pytest.raises(ValueError, match="check the env with another interval"):
+    with pytest.raises(ValueError, match="check the env with an interval other"):
         envs.check_env(env)

@@ -381,7 +381,7 @@ def test_a_delay_before_noise_leaves_the_noise_fresh_and_one_after_it_repeats_it
 # Noise, dropout, quantisation and age ---------------------------------------------------------
 
 
-def sensed(sensors: list[Any], values: NDArray[Any], count: int, steps: int) -> NDArray[Any]:
+def observed(sensors: list[Any], values: NDArray[Any], count: int, steps: int) -> NDArray[Any]:
     """What sensors show of constant observations, (steps, count, features)."""
     sensing = Sensing(sensors, count, values.shape[-1], 0.01, 5)
     which = np.arange(count)
@@ -397,7 +397,7 @@ def sensed(sensors: list[Any], values: NDArray[Any], count: int, steps: int) -> 
 
 def test_noise_has_the_stated_moments() -> None:
     std, bias, values = 0.3, 0.2, np.array([1.0, -5.0])
-    noise = sensed([envs.Noise(std, bias=bias)], values, 50, 1000) - values
+    noise = observed([envs.Noise(std, bias=bias)], values, 50, 1000) - values
     count = noise.size
     assert abs(noise.mean() - bias) < 4 * std / math.sqrt(count)
     assert abs(noise.std() - std) < 4 * std / math.sqrt(2 * count)
@@ -409,7 +409,7 @@ def test_noise_has_the_stated_moments() -> None:
 
 
 def test_a_bias_of_a_range_is_constant_in_an_episode_and_uniform_over_episodes() -> None:
-    noise = sensed([envs.Noise(0.0, bias=(-1.0, 3.0))], np.zeros(4), 2000, 5)
+    noise = observed([envs.Noise(0.0, bias=(-1.0, 3.0))], np.zeros(4), 2000, 5)
     assert (noise == noise[0]).all()
     assert (np.abs(noise - 1) <= 2).all()
     assert abs(noise[0].mean() - 1) < 4 * (4 / math.sqrt(12)) / math.sqrt(noise[0].size)
@@ -421,11 +421,11 @@ def test_relative_noise_counts_in_running_deviations() -> None:
     scales = np.array([0.01, 1.0, 100.0])
     values = rng.normal(7.0, scales, (4001, 5, 3))
     sensors = [envs.Noise(0.5, relative=True)]
-    noise = sensed(sensors, values, 5, 4000) - values
+    noise = observed(sensors, values, 5, 4000) - values
     assert not noise[0].any()
     late = noise[1000:].reshape(-1, 3)
     np.testing.assert_allclose(late.std(axis=0), 0.5 * scales, rtol=0.05)
-    biased = sensed([envs.Noise(0.0, bias=2.0, relative=True)], values, 5, 4000) - values
+    biased = observed([envs.Noise(0.0, bias=2.0, relative=True)], values, 5, 4000) - values
     running = values.cumsum(axis=0)[-1] / len(values)
     deviation = np.sqrt(((values - running) ** 2).mean(axis=0))
     np.testing.assert_allclose(biased[-1], 2.0 * deviation, rtol=1e-9)
@@ -436,7 +436,7 @@ def test_relative_noise_counts_in_running_deviations() -> None:
 def test_dropout_loses_its_share_and_holds_or_shows_zeros(probability: float, hold: bool) -> None:
     steps, count = 2000, 20
     values = np.arange(1.0, steps + 2)[:, None, None] * np.ones((1, count, 2))
-    shown = sensed([envs.Dropout(probability, hold=hold)], values, count, steps)
+    shown = observed([envs.Dropout(probability, hold=hold)], values, count, steps)
     lost = (shown != values).any(axis=2)
     assert not lost[0].any()
     assert abs(lost[1:].mean() - probability) < 4 * math.sqrt(
@@ -484,7 +484,7 @@ def test_the_time_seen_stays_within_a_hundred_nominal_intervals() -> None:
 def test_quantised_values_lie_on_the_grid_and_are_the_nearest() -> None:
     rng = np.random.default_rng(0)
     values, step = rng.normal(0, 10, (200, 3, 4)), 0.07
-    shown = sensed([envs.Quantize(step)], values, 3, 199)
+    shown = observed([envs.Quantize(step)], values, 3, 199)
     np.testing.assert_array_equal(shown, np.rint(values / step) * step)
     assert np.abs(shown - values).max() <= step / 2 + 1e-12
 
@@ -878,7 +878,7 @@ def test_a_muscle_has_no_gain_to_multiply(tmp_path: Path) -> None:
     envs.register("Muscle-v0", Puck, model=path, frame_skip=5)
     try:
         with pytest.raises(
-            ValueError, match="gain: the force of 'biceps' is no multiple of a gain"
+            ValueError, match="gain: the force of 'biceps' is not a multiple of a gain"
         ):
             envs.make("Muscle-v0", bodies=envs.Randomize(gain=(0.5, 1.0)))
     finally:

@@ -100,13 +100,13 @@ def test_other_warnings_of_mujoco_are_not_hidden(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gym, "make", warn_and_build)
     with pytest.warns(RuntimeWarning, match="the robot has no feet"):
         envs.make("HalfCheetah-v5")
-    heard: list[str] = []
-    mujoco.set_mju_user_warning(heard.append)
+    messages: list[str] = []
+    mujoco.set_mju_user_warning(messages.append)
     try:
         envs.make("HalfCheetah-v5")
     finally:
         mujoco.set_mju_user_warning(None)
-    assert heard == ["the robot has no feet"]
+    assert messages == ["the robot has no feet"]
 
 
 def test_a_task_without_mujoco_is_stepped_env_by_env() -> None:

@@ -66,9 +66,9 @@ class Fine(Cart):
     def step_for(self, action: np.ndarray, seconds: float) -> Any:
         force, rate = 5 * float(action[0]) / 0.5, 0.5
         place, velocity = self.state
-        faded = np.exp(-rate * seconds)
-        moved = force * seconds + (velocity - force) * (1 - faded) / rate
-        self.state = np.array([place + moved, force + (velocity - force) * faded])
+        decayed = np.exp(-rate * seconds)
+        moved = force * seconds + (velocity - force) * (1 - decayed) / rate
+        self.state = np.array([place + moved, force + (velocity - force) * decayed])
         return self.state.astype(np.float32), moved, False, False, {}
 
 
@@ -234,7 +234,7 @@ def _random(self: Any, action: Any, seconds: float) -> Any:
     ("changes", "message"),
     [
         ({"step_for": _per_step}, "reward must be integrated over the seconds"),
-        ({"step_for": _deaf}, "observations of Broken differ by .* held for the seconds asked for"),
+        ({"step_for": _deaf}, "observations of Broken differ by .* held for the requested seconds"),
         ({"step_for": _random}, "for the same seed and action"),
         ({"nominal_interval": 50.0, "timestep": 10.0}, "in seconds, not milliseconds"),
         ({"nominal_interval": -1.0}, "Broken.nominal_interval must be a finite number of seconds"),
@@ -242,7 +242,7 @@ def _random(self: Any, action: Any, seconds: float) -> Any:
             {"nominal_interval": None},
             "Broken.nominal_interval must be a number of seconds, got None",
         ),
-        ({"timestep": 0.03}, "is no multiple of its timestep 0.03 s"),
+        ({"timestep": 0.03}, "is not a multiple of its timestep 0.03 s"),
         (
             {"timestep": np.nan},
             "Broken.timestep must be a finite number of seconds above 0, got nan",

@@ -101,9 +101,9 @@ def test_a_task_may_read_only_what_it_lists_and_mjdata_has(furuta: Any) -> None:
     careless = Physics(model, 2, 1, Careless.reads).simulations
     with pytest.raises(AttributeError, match=r"'site_xpos' .* list it in the `reads`"):
         Careless().terminated(careless)
-    with pytest.raises(ValueError, match="'wheels' is no field"):
+    with pytest.raises(ValueError, match="'wheels' is not a field"):
         Physics(model, 2, 1, Wishful.reads)
-    with pytest.raises(ValueError, match="'wheels' is no field"):
+    with pytest.raises(ValueError, match="'wheels' is not a field"):
         TaskEnv(Wishful(), EXAMPLE.with_suffix(".xml"), 1)
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from liquid_control.export.c_statements import GROUP, _groups
+from liquid_control.export.c_tables import number, packed
 from liquid_control.export.description import Dense, ExportError, Sum, flat
 from liquid_control.export.policies import describe_policy
 from liquid_control.export.quantization import codes, quantized, without_scales
-from liquid_control.export.to_c import GROUP, _groups, number, packed, to_c
+from liquid_control.export.to_c import to_c
 
 from . import cases, compilers
 

@@ -59,7 +59,7 @@ def test_an_altered_file_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{name} is damaged"):
         verify_folder(tmp_path / "it", policy)
     path.unlink()
-    with pytest.raises(CheckpointError, match=f"not those of its manifest: {name}"):
+    with pytest.raises(CheckpointError, match=f"do not match its manifest: {name}"):
         verify_folder(tmp_path / "it", policy)
 
 

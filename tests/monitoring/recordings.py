@@ -25,7 +25,7 @@ def synthetic(
 ) -> Recording:
     """An episode at intervals of 20 to 100 ms, in which everything swings, each thing at its rate.
 
-    Sensory neurons feel the observations, other neurons follow one observation each, and an action
+    Sensory neurons follow the observations, other neurons one observation each, and an action
     follows its motor neuron where there is one. With `constant` nothing ever moves.
     """
     random = np.random.default_rng(seed)
@@ -34,20 +34,24 @@ def synthetic(
     times = np.concatenate([[0], np.cumsum(substeps)]) * TIMESTEP
     wiring = auto_ncp(observations, neurons, min(actions, neurons - 2), seed=seed)
 
-    felt = _swings(times[:-1], observations, 0.3, random)
-    heard = felt[:, np.arange(neurons) % observations]
-    activity = np.tanh(1.5 * heard + 0.3 * _swings(times[:-1], neurons, 2.0, random))
+    observed = _swings(times[:-1], observations, 0.3, random)
+    inputs = observed[:, np.arange(neurons) % observations]
+    activity = np.tanh(1.5 * inputs + 0.3 * _swings(times[:-1], neurons, 2.0, random))
     taken = np.tanh(activity[:, -1 - np.arange(actions) % wiring.motor_count])
     if constant:
-        felt, activity, taken = np.zeros_like(felt), np.ones_like(activity), np.ones_like(taken)
+        observed, activity, taken = (
+            np.zeros_like(observed),
+            np.ones_like(activity),
+            np.ones_like(taken),
+        )
     scale = np.exp(np.linspace(np.log(0.02), np.log(2.0), neurons))
     return Recording(
         times=times,
         elapsed_time=elapsed,
-        observations=felt.astype(np.float32),
+        observations=observed.astype(np.float32),
         actions=taken.astype(np.float32),
         rewards=substeps * TIMESTEP * (1 - (taken**2).mean(axis=1)),
-        sensory=(1.2 * felt).astype(np.float32),
+        sensory=(1.2 * observed).astype(np.float32),
         activity=activity.astype(np.float32),
         time_constants=(scale * (1 + 0.2 * np.abs(activity))).astype(np.float32),
         wiring=wiring,

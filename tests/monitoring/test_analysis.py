@@ -39,11 +39,11 @@ def lasting(seconds: Array, actions: Array) -> Recording:
 def test_correlations_are_numpys_where_all_steps_last_equally_long() -> None:
     recording = synthetic(neurons=8, actions=3, steps=100, observations=5)
     recording = replace(recording, times=np.arange(101) * 0.05)
-    heard = listening(recording)
+    correlations = listening(recording)
     everything = np.hstack([recording.activity, recording.observations, recording.actions])
     expected = np.corrcoef(everything.astype(np.float64), rowvar=False)[:8]
-    np.testing.assert_allclose(heard.observations, expected[:, 8:13], atol=1e-9)
-    np.testing.assert_allclose(heard.actions, expected[:, 13:], atol=1e-9)
+    np.testing.assert_allclose(correlations.observations, expected[:, 8:13], atol=1e-9)
+    np.testing.assert_allclose(correlations.actions, expected[:, 13:], atol=1e-9)
 
 
 def test_a_step_that_lasts_twice_as_long_counts_as_two() -> None:
@@ -67,17 +67,17 @@ def test_a_neuron_that_follows_an_observation_listens_to_it_alone() -> None:
     activity = recording.activity.copy()
     activity[:, 0] = 3 + 2 * recording.observations[:, 1]
     activity[:, 1] = -1e-6 * recording.observations[:, 1]
-    heard = listening(replace(recording, activity=activity)).observations
-    assert heard[0, 1] == pytest.approx(1)
-    assert heard[1, 1] == pytest.approx(-1)
-    assert abs(heard[0, 0]) < 0.9
+    correlations = listening(replace(recording, activity=activity)).observations
+    assert correlations[0, 1] == pytest.approx(1)
+    assert correlations[1, 1] == pytest.approx(-1)
+    assert abs(correlations[0, 0]) < 0.9
 
 
 def test_no_correlation_is_above_one_by_rounding() -> None:
     recording = synthetic(neurons=64, steps=300, observations=64)
-    heard = listening(replace(recording, activity=-3 * recording.observations)).observations
-    assert np.diag(heard) == pytest.approx(-1)
-    assert abs(heard).max() <= 1
+    correlations = listening(replace(recording, activity=-3 * recording.observations)).observations
+    assert np.diag(correlations) == pytest.approx(-1)
+    assert abs(correlations).max() <= 1
 
 
 @pytest.mark.parametrize("steps", [1, 30])
@@ -93,19 +93,19 @@ def test_constant_signals_have_correlation_zero(steps: int) -> None:
         activity=activity[:steps],
         actions=recording.actions[:steps],
     )
-    heard = listening(recording)
-    assert not heard.observations[:, 0].any()
-    assert not heard.observations[2].any()
-    assert not heard.actions[2].any()
-    assert np.all(heard.observations == 0) == (steps == 1)
+    correlations = listening(recording)
+    assert not correlations.observations[:, 0].any()
+    assert not correlations.observations[2].any()
+    assert not correlations.actions[2].any()
+    assert np.all(correlations.observations == 0) == (steps == 1)
 
 
 def test_rows_and_columns_have_the_names_of_the_recording() -> None:
     recording = synthetic(neurons=8, actions=3, observations=5)
-    heard = listening(recording)
-    assert heard.observations.shape == (8, 5) == (8, len(heard.observation_names))
-    assert heard.actions.shape == (8, 3) == (8, len(heard.action_names))
-    assert heard.neuron_names == recording.wiring.neuron_names
+    correlations = listening(recording)
+    assert correlations.observations.shape == (8, 5) == (8, len(correlations.observation_names))
+    assert correlations.actions.shape == (8, 3) == (8, len(correlations.action_names))
+    assert correlations.neuron_names == recording.wiring.neuron_names
 
 
 # Lesions.

@@ -185,7 +185,7 @@ def test_time_that_stands_still_and_logs_without_steps_are_named() -> None:
         replay_log(policy, facts, rows)
     facts, rows = logged(policy)
     rows["acted"][:] = 0
-    with pytest.raises(ValueError, match="took no observation"):
+    with pytest.raises(ValueError, match="received no observation"):
         replay_log(policy, facts, rows)
 
 

@@ -116,10 +116,10 @@ def test_missing_synapse_has_no_parameter_and_passes_no_gradient(circuit: Circui
     reach = _reach(circuit)
     hidden = from_state[:, 0, :NEURONS].T != 0
     assert not (hidden & ~torch.as_tensor(reach)).any()
-    sensed = from_inputs[:, 0, 0].T != 0
+    reached = from_inputs[:, 0, 0].T != 0
     first_synapse = wiring.sensory != 0
     allowed = torch.as_tensor((first_synapse @ reach) | first_synapse)
-    assert not (sensed & ~allowed).any()
+    assert not (reached & ~allowed).any()
 
     synapses = wiring.synapse_count
     for name, parameter in circuit.named_parameters():

@@ -26,17 +26,17 @@ SECONDS = 0.8
 def ltc_slope(circuit: LTC, x: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """The LTC equation written out, one synapse at a time."""
     value = {name: parameter.detach().numpy() for name, parameter in circuit.named_parameters()}
-    heard_inputs = value["input_mapping.gain"] * inputs + value["input_mapping.offset"]
+    mapped_inputs = value["input_mapping.gain"] * inputs + value["input_mapping.offset"]
     positive = {
         name: softplus(parameter).detach().numpy() for name, parameter in circuit.named_parameters()
     }
     current = positive["leak"] * (value["leak_reversal"] - x)
-    for kind, heard in (("sensory", heard_inputs), ("recurrent", x)):
+    for kind, presynaptic in (("sensory", mapped_inputs), ("recurrent", x)):
         polarity = getattr(circuit.wiring, kind)
         for synapse, (source, target) in enumerate(np.argwhere(polarity)):
             steepness = value[f"{kind}.steepness"][synapse]
             midpoint = value[f"{kind}.midpoint"][synapse]
-            opening = 1 / (1 + math.exp(-steepness * (heard[source] - midpoint)))
+            opening = 1 / (1 + math.exp(-steepness * (presynaptic[source] - midpoint)))
             conductance = positive[f"{kind}.conductance"][synapse] * opening
             current[target] += conductance * (value[f"{kind}.reversal"][synapse] - x[target])
     return current / positive["capacitance"]
@@ -46,10 +46,10 @@ def ctrnn_slope(circuit: CTRNN, x: np.ndarray, inputs: np.ndarray) -> np.ndarray
     """The CT-RNN equation written out, with dense matrices."""
     value = {name: parameter.detach().numpy() for name, parameter in circuit.named_parameters()}
     target = value["bias"].copy()
-    for kind, heard in (("sensory", inputs), ("recurrent", x)):
+    for kind, presynaptic in (("sensory", inputs), ("recurrent", x)):
         dense = np.zeros(getattr(circuit.wiring, kind).shape)
         dense[np.nonzero(getattr(circuit.wiring, kind))] = value[f"{kind}.weight"][0]
-        target += heard @ dense
+        target += presynaptic @ dense
     return (np.tanh(target) - x) / np.exp(value["log_tau"])
 
 
@@ -58,15 +58,15 @@ def lrc_slope(circuit: LRC, x: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     value = {name: parameter.detach().numpy() for name, parameter in circuit.named_parameters()}
     drive, elastance = value["bias"].copy()
     forget = softplus(circuit.leak).detach().numpy().copy()
-    for kind, heard in (("sensory", inputs), ("recurrent", x)):
+    for kind, presynaptic in (("sensory", inputs), ("recurrent", x)):
         conductances = softplus(getattr(circuit, kind).conductance).detach().numpy()
         of = {name: value[f"{kind}.{name}"] for name in ("steepness", "threshold", "drive")}
         for synapse, (source, target) in enumerate(np.argwhere(getattr(circuit.wiring, kind))):
-            argument = of["steepness"][synapse] * heard[source] + of["threshold"][synapse]
+            argument = of["steepness"][synapse] * presynaptic[source] + of["threshold"][synapse]
             opening = 1 / (1 + math.exp(-argument))
             drive[target] += of["drive"][synapse] * opening
             forget[target] += conductances[synapse] * opening
-            elastance[target] += value[f"{kind}.elastance"][synapse] * heard[source]
+            elastance[target] += value[f"{kind}.elastance"][synapse] * presynaptic[source]
     pull = value["reversal"] * np.tanh(drive) - x / (1 + np.exp(-forget))
     return pull / (1 + np.exp(-elastance)) / np.exp(value["log_tau"])
 

@@ -90,11 +90,11 @@ def test_closed_form_time_constants_are_those_of_the_time_gate(
     past = cell = torch.zeros(BATCH, NEURONS).double()
     for t in range(STEPS):
         alive = (starts[t] == 0).double()[:, None]
-        past, cell, felt = past * alive, cell * alive, circuit.input_mapping(inputs[t])
+        past, cell, mapped = past * alive, cell * alive, circuit.input_mapping(inputs[t])
         if circuit.memory is not None:
-            gates = _sums(circuit.memory, circuit.memory.bias, felt, past, past, wiring)
+            gates = _sums(circuit.memory, circuit.memory.bias, mapped, past, past, wiring)
             past, cell = lstm_update(gates.flatten(1), cell)
-        sums = _sums(circuit, circuit.bias, felt, activity[t], past, wiring).unbind(1)
+        sums = _sums(circuit, circuit.bias, mapped, activity[t], past, wiring).unbind(1)
         time = elapsed[t][:, None]
         if mode == "pure":
             rate = circuit.leak.abs() + sums[0].abs()
@@ -110,18 +110,18 @@ def test_closed_form_time_constants_are_those_of_the_time_gate(
 
 
 def _sums(
-    owner: Any, bias: Tensor, felt: Tensor, now: Tensor, past: Tensor, wiring: Wiring
+    owner: Any, bias: Tensor, mapped: Tensor, now: Tensor, past: Tensor, wiring: Wiring
 ) -> Tensor:
     """The gates (batch, gates, neurons), synapse by synapse."""
     layer = [rank for rank, (_, size) in enumerate(wiring.layers) for _ in range(size)]
-    sums = bias.expand(len(felt), -1, -1).clone()
+    sums = bias.expand(len(mapped), -1, -1).clone()
 
-    def add(synapses: Synapses, heard: Callable[[int, int], Tensor]) -> None:
+    def add(synapses: Synapses, presynaptic: Callable[[int, int], Tensor]) -> None:
         ends = zip(synapses.sources.tolist(), synapses.targets.tolist(), strict=True)
         for number, (source, target) in enumerate(ends):
-            sums[:, :, target] += heard(source, target)[:, None] * synapses.weight[:, number]
+            sums[:, :, target] += presynaptic(source, target)[:, None] * synapses.weight[:, number]
 
-    add(owner.sensory, lambda source, target: felt[:, source])
+    add(owner.sensory, lambda source, target: mapped[:, source])
     add(
         owner.recurrent,
         lambda source, target: (now if layer[source] < layer[target] else past)[:, source],

@@ -51,7 +51,7 @@ def test_layers_pass_signals_on(untrained: Circuit) -> None:
     assert 0.5 < motor / first < 2
 
 
-def test_motor_neurons_react_in_the_step_in_which_something_is_sensed(untrained: Circuit) -> None:
+def test_motor_neurons_react_in_the_step_in_which_inputs_change(untrained: Circuit) -> None:
     inputs = torch.randn(STEPS, BATCH, SENSORY, requires_grad=True)
     activity, _ = untrained.activity(inputs)
     motor = activity[-1, :, list(untrained.wiring.layer_slices.values())[-1]]

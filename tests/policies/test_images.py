@@ -134,7 +134,7 @@ def test_the_default_is_the_network_of_sb3() -> None:
 def test_a_reservoir_does_not_train_its_images() -> None:
     policy = make_policy(SEEN, neuron_kwargs={"plasticity": "readout"}, **SMALL)
     assert not any(each.requires_grad for each in policy.actor.parameters())
-    assert why_not_fused(policy) == "the kernels do not have its encoder of images"
+    assert why_not_fused(policy) == "the kernels do not support its encoder of images"
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ CLOCK = TIMED["elapsed_time"]
             {"observations": spaces.Dict({"privileged": IMAGE, "a": PLAIN})},
             "'privileged' is an image",
         ),
-        ({"observations": spaces.Dict({"elapsed_time": CLOCK})}, "nothing but elapsed_time"),
+        ({"observations": spaces.Dict({"elapsed_time": CLOCK})}, "has only elapsed_time"),
         (
             {"observations": spaces.Dict({"joints": PLAIN, "elapsed_time": PLAIN})},
             r"elapsed_time must be one number of seconds, got a space of shape \(3,\)",

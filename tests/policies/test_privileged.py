@@ -228,7 +228,7 @@ def test_the_loss_of_ppo_is_that_of_autograd() -> None:
 
 
 def test_what_cannot_hide_it_from_actors_refuses_it() -> None:
-    with pytest.raises(ValueError, match="critic='shared' sees through the actor's neurons"):
+    with pytest.raises(ValueError, match="critic='shared' observes only the actor's neurons"):
         LiquidPolicy(SPACE, ACTIONS, lambda _: 1e-3, wiring=WIRING, critic="shared")
     with pytest.raises(ValueError, match="share_encoder feeds the actor"):
         make("soft", share_encoder=True, encoder=[8])
@@ -239,8 +239,8 @@ def test_what_cannot_hide_it_from_actors_refuses_it() -> None:
         "features_extractor_class": LiquidExtractor,
         "features_extractor_kwargs": {"wiring": WIRING, "nominal_interval": 0.04},
     }
-    with pytest.raises(ValueError, match="SB3's critics see what its actors see"):
+    with pytest.raises(ValueError, match="SB3's critics have the same observations"):
         PPO("MultiInputPolicy", windows, policy_kwargs=extractor, device="cpu")
     only = spaces.Dict({key: SPACE[key] for key in ("elapsed_time", "privileged")})
-    with pytest.raises(ValueError, match="nothing but elapsed_time and privileged"):
+    with pytest.raises(ValueError, match="has only elapsed_time and privileged"):
         LiquidPolicy(only, ACTIONS, lambda _: 1e-3, wiring=WIRING)

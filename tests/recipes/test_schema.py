@@ -225,7 +225,7 @@ def test_a_wrong_override_raises_one_line_with_its_path(
         ("agent: {total_timesteps: 1}", ["task: this key is required"]),
         ("task: x\nagent: {}", ["agent.total_timesteps: this key is required"]),
         ("task: !!python/object/apply:os.getcwd []", ["line 1"]),
-        ("task: \x00", ["no YAML"]),
+        ("task: \x00", ["not YAML"]),
         ("seed: !!int z", ["line 1: seed: a recipe has no tags"]),
         ("a: 1\nb: {c: &x [1]}", ["line 2: b.c: a recipe has no tags (!), anchors (&)"]),
         ("a: *x", ["line 1: a: a recipe has no tags (!), anchors (&) or aliases (*)"]),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from liquid_control.collectors.transitions import Transitions
 from liquid_control.storage.replay import SequenceReplay, Sequences
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (2,))
@@ -63,15 +64,16 @@ class Recorder:
                 episode.ending = endings[env]
                 last.append(episode.labels[-1])
             final = seen(torch.tensor(last))
-        self.replay.add(
-            state_at(labels),
-            ended,
-            final,
-            **seen(labels),
-            **done(labels),
-            terminated=torch.tensor([float(ending == "t") for ending in endings]),
+        step = Transitions(
+            *seen(labels),
             episode_start=torch.tensor(self.starts),
+            actions=labels[:, None] + 0.25,
+            rewards=labels + 0.5,
+            ended=torch.tensor(ended),
+            seconds=torch.full_like(labels, torch.nan),
         )
+        terminated = torch.tensor([float(ending == "t") for ending in endings])
+        self.replay.add(state_at(labels), step, labels / 2, terminated, final)
         self.starts = [ending != "" for ending in endings]
 
     def windows(self) -> dict[float, tuple[Episode, int, int]]:
@@ -86,12 +88,9 @@ class Recorder:
         return found
 
 
-def seen(labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"features": torch.stack([labels, -labels], 1), "elapsed_time": labels / 1024}
-
-
-def done(labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"actions": labels[:, None] + 0.25, "rewards": labels + 0.5, "duration": labels / 2}
+def seen(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and elapsed time."""
+    return torch.stack([labels, -labels], 1), labels / 1024
 
 
 def state_at(labels: torch.Tensor) -> torch.Tensor:
@@ -117,7 +116,7 @@ def check_window(
     assert before in (0, burn_in)
     place = slice(burn_in - before, burn_in + steps + 1)
     part = labels[first - before : first + steps + 1]
-    assert_same(found.features[place, index], seen(part)["features"])
+    assert_same(found.features[place, index], seen(part)[0])
     assert_same(found.elapsed_time[place, index], part / 1024)
     starts = torch.zeros(len(part))
     starts[: 1 if first == before else 0] = 1
@@ -270,7 +269,7 @@ def test_a_damaged_replay_is_reported_and_changes_nothing(damage: str) -> None:
         content[len(content) // 4] ^= 1  # among the slots
     kept = {"cut": len(content) // 2, "emptied": 0}.get(damage)
     before = everything(replay)
-    with pytest.raises(ValueError, match=r"no whole replay .*; load what save_replay"):
+    with pytest.raises(ValueError, match=r"not hold a complete replay .*; load what save_replay"):
         replay.load(io.BytesIO(content[:kept]), 3)
     for name in Sequences.__dataclass_fields__:
         assert_close(getattr(everything(replay), name), getattr(before, name), rtol=0, atol=0)

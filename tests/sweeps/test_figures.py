@@ -38,7 +38,7 @@ def reach(name: str, steps: Sequence[float]) -> Reached:
     return Reached(name, np.array(steps), np.array(steps) / 100)
 
 
-def drawn(figure: Figure) -> bytes:
+def plotted(figure: Figure) -> bytes:
     """Draw a figure; a warning, such as of a label that does not fit, is an error."""
     file = BytesIO()
     figure.savefig(file, format="png", dpi=50)
@@ -88,7 +88,7 @@ def test_of_more_recipes_the_best_are_told_apart_and_the_others_grey() -> None:
     (axes,) = figure.axes
     assert len(axes.lines) == 60
     assert sum(line.get_color() == figures.PALE for line in axes.lines) == 54
-    drawn(figure)
+    plotted(figure)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_runs_that_are_not_finished_are_thin_lines() -> None:
     assert "a run that is not finished" in texts(figure)
 
 
-def test_medians_are_drawn_where_most_runs_reach_the_threshold() -> None:
+def test_medians_are_plotted_where_most_runs_reach_the_threshold() -> None:
     styles = styles_of(NAMES, NAMES)
     rows = [
         reach("ncp_ppo", [100.0, 300.0, np.inf]),
@@ -175,7 +175,7 @@ def test_medians_are_drawn_where_most_runs_reach_the_threshold() -> None:
     found = texts(figure)
     for text in ("2 of 3", "1 of 3", "0 of 1", "T: return 1,234"):
         assert text in found
-    drawn(figure)
+    plotted(figure)
 
 
 def test_probabilities_are_written_into_their_cells() -> None:
@@ -201,7 +201,7 @@ def test_probabilities_are_written_into_their_cells() -> None:
         ["_hidden", "__all__", "a", "$x^{", "$\\frac$", "\\alpha_{", "'<script>'", "a b", "%s{}"],
     ],
 )
-def test_any_names_can_be_drawn(names: list[str]) -> None:
+def test_any_names_can_be_plotted(names: list[str]) -> None:
     styles = styles_of(names, names)
     labels = labels_of(names)
     assert len(set(labels.values())) == len(names)
@@ -213,7 +213,7 @@ def test_any_names_can_be_drawn(names: list[str]) -> None:
     estimate = Estimate(0.5, 0.4, 0.6, 5)
     pairs = {(one, other): estimate for one in names for other in names if one != other}
     for figure in (learning, rates, dots, figures.improvement_matrix(pairs, names, labels)):
-        assert len(drawn(figure)) > 1000
+        assert len(plotted(figure)) > 1000
     (legend,) = learning.legends
     assert len(legend.get_texts()) == len(names)
 
@@ -230,14 +230,14 @@ def test_each_task_has_a_panel(tasks: int) -> None:
     )
     for figure, panels in ((learning, tasks), (rates, tasks), (dots, 2 * tasks)):
         assert len(figure.axes) == panels
-        drawn(figure)
+        plotted(figure)
         width = figure.get_window_extent().width
         for text in chain.from_iterable(axes.texts for axes in figure.axes):
             assert text.get_window_extent().x1 <= width
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_task_without_told_apart_recipes_can_be_drawn() -> None:
+def test_a_task_without_told_apart_recipes_can_be_plotted() -> None:
     styles = styles_of(NAMES, NAMES[:1])
-    drawn(figures.learning_curves({"T": [learned("lstm_ppo")]}, styles))
-    drawn(figures.thresholds({"T": [reach("lstm_ppo", [1.0])]}, {"T": 1.0}, styles))
+    plotted(figures.learning_curves({"T": [learned("lstm_ppo")]}, styles))
+    plotted(figures.thresholds({"T": [reach("lstm_ppo", [1.0])]}, {"T": 1.0}, styles))

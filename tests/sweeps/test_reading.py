@@ -92,7 +92,7 @@ def test_runs_that_are_not_finished_have_a_row_with_what_is_known(tmp_path: Path
     )
     run = only_run(tmp_path)
     assert (run.status, run.steps, run.seconds, run.score) == ("training", 50_000, 150.0, None)
-    assert "it has come to 50,000 of 100,000 control steps" in run.reason
+    assert "it has reached 50,000 of 100,000 control steps" in run.reason
     assert "its process was killed" in run.reason
     assert "the reward was not finite after 500 control steps" in run.reason
     (row,) = run.rows()

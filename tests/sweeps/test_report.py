@@ -34,7 +34,7 @@ def reported(folder: Path, limits: Mapping[str, float] | None = None) -> StudyRe
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the figures white, for tests of words: drawing takes most of the time."""
     picture = BytesIO()
     Image.new("RGB", (1080, 40), "white").save(picture, "png")
@@ -97,7 +97,7 @@ def test_tables_hold_the_statistics_of_the_scores(report: StudyReport, folder: P
     assert 20 < float(minutes) < 22
 
 
-@pytest.mark.usefixtures("report", "undrawn")  # which is drawn before
+@pytest.mark.usefixtures("report", "unplotted")  # the report is plotted before
 def test_the_best_is_bold_only_if_intervals_do_not_overlap(
     report: StudyReport, tmp_path: Path
 ) -> None:
@@ -171,7 +171,7 @@ def test_how_it_was_made_comes_last(report: StudyReport) -> None:
     assert "commit of the report's code" in names
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_runs_that_are_not_finished_are_listed_with_their_reason(tmp_path: Path) -> None:
     study = write_study(tmp_path, recipes=["ncp"], seeds=2)
     write_run(study / "hopper-ncp" / "1", seed=1, task="Hopper-v5", status="interrupted", share=0.5)
@@ -215,7 +215,7 @@ def test_runs_without_any_log_make_a_report(tmp_path: Path) -> None:
     assert table(report, "1 runs")[0][:2] == ["a/0", "unknown"]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_finished_runs_without_an_evaluation_have_no_scores(tmp_path: Path) -> None:
     (write_run(tmp_path / "a" / "0") / "evaluation.json").unlink()
     report = reported(tmp_path)
@@ -235,7 +235,7 @@ def test_sixty_trials_are_reported(tmp_path: Path) -> None:
     assert len(table(report, "The other 40 recipes on HalfCheetah-v5")) == 40
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_what_makes_numbers_hard_to_compare_is_said(tmp_path: Path) -> None:
     write_run(tmp_path / "a" / "20260101-0", 5.0)
     write_run(tmp_path / "a" / "20260102-0", env={"observe": "full", "interval": None})
@@ -255,7 +255,7 @@ def test_what_makes_numbers_hard_to_compare_is_said(tmp_path: Path) -> None:
         assert words in summary
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_thresholds_are_those_asked_for(tmp_path: Path) -> None:
     study = write_study(tmp_path, recipes=["ncp"], seeds=1)
     text = points(reported(study, {"": 500.0, "Hopper-v5": 700.0}), "Time to a threshold")

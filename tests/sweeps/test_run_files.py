@@ -121,7 +121,7 @@ def test_links_devices_folders_and_huge_files_are_refused(
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "folder", "pipe"):
-        with pytest.raises(FileError, match="no regular file"):
+        with pytest.raises(FileError, match="not a regular file"):
             read(tmp_path / name)
     monkeypatch.setattr(run_files, "LARGEST", 1)
     with pytest.raises(FileError, match="more than 1 bytes"):

@@ -11,7 +11,7 @@ import yaml
 
 from liquid_control.recipes import CommandError, RecipeError, load_recipe
 from liquid_control.sweeps.search import Search, has_ranges, load_search
-from liquid_control.sweeps.sources import LOOKS, Trials
+from liquid_control.sweeps.sources import PRUNING_CHECKS, Trials
 from liquid_control.sweeps.study import Job, Study
 
 RECIPE = Path(__file__).parents[2] / "configs/inverted_pendulum/ncp_ppo.yaml"
@@ -163,13 +163,13 @@ def test_a_poor_trial_is_pruned_by_its_training_returns(study: Study, search: Se
     trials = Trials(study, search, (0,), count=7)
     for number in range(5):
         (job,) = trials.more()
-        log(job, *((step, 100.0 + number) for step in range(0, 1001, 1000 // LOOKS)))
+        log(job, *((step, 100.0 + number) for step in range(0, 1001, 1000 // PRUNING_CHECKS)))
         assert trials.to_stop() == []
         finish(job, 100.0)
         trials.ended(job, "finished")
     (good,), (poor,) = trials.more(), trials.more()
-    log(good, *((step, 200.0) for step in range(0, 501, 1000 // LOOKS)))
-    log(poor, *((step, 1.0) for step in range(0, 501, 1000 // LOOKS)))
+    log(good, *((step, 200.0) for step in range(0, 501, 1000 // PRUNING_CHECKS)))
+    log(poor, *((step, 1.0) for step in range(0, 501, 1000 // PRUNING_CHECKS)))
     assert trials.to_stop() == [poor]
     trials.ended(poor, "pruned")
     assert optuna_trials(study)[6].state.name == "PRUNED"

@@ -76,7 +76,7 @@ def test_a_changed_recipe_is_refused_by_its_keys_and_the_study_stays(
 
 def test_another_folder_is_not_made_a_study(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(CommandError, match="is no study"):
+    with pytest.raises(CommandError, match="is not a study"):
         begin(tmp_path, a=recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -32,7 +32,7 @@ class _Runner(NoisyStart):
     """Number of leading positions that locate the robot and do not describe its pose."""
 
     def visible_positions(self, sims: Simulations) -> Array:
-        """Return positions, without those that locate the robot unless requested."""
+        """Return positions; those that locate the robot are excluded unless requested."""
         return sims.qpos[
             :, self.exclude_current_positions_from_observation * self.global_positions :
         ]
@@ -162,7 +162,7 @@ class Ant(_Walker):
         if isinstance(body, str):
             body = sims.bodies.get(body, -1)
         if not 0 <= body < sims.model.nbody:
-            raise ValueError(f"main_body {self.main_body!r} is none of {', '.join(sims.bodies)}")
+            raise ValueError(f"main_body {self.main_body!r} is not one of {', '.join(sims.bodies)}")
         return sims.xpos[:, body, 0]
 
     def reward(

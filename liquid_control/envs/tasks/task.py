@@ -31,7 +31,7 @@ class Simulations:
     last physics step was computed.
 
     Attributes:
-        model: The MjModel. Where bodies are randomised, it is that of no simulation in particular.
+        model: The MjModel. Where bodies are randomised, it belongs to no particular simulation.
         body_mass: The masses of bodies, (bodies,), or (simulations, bodies) where they are
             randomised.
     """
@@ -90,7 +90,7 @@ def field(data: Any, name: str) -> Array:
     array = getattr(data, name, None)
     if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not array.size:
         raise ValueError(
-            f"{name!r} is no field of MjData that this task can read; use one such as 'xpos'"
+            f"{name!r} is not a field of MjData that this task can read; use one such as 'xpos'"
         )
     return array
 
@@ -139,7 +139,7 @@ class Task(ABC):
 
         Args:
             sims: The simulations after the step.
-            before: The result of `before` ahead of the step.
+            before: The result of `before` prior to the step.
             action: The controls held, (simulations, actuators).
             seconds: The duration of the step, (simulations,).
 
@@ -162,7 +162,7 @@ class NoisyStart(Task):
     """Whether the noise of velocities is normal; otherwise it is uniform."""
 
     def start(self, rng: np.random.Generator, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-        """Add noise to positions, uniform, and to velocities."""
+        """Add uniform noise to positions, and noise to velocities."""
         scale = self.reset_noise_scale
         qpos = qpos + uniform(rng, scale, qpos)
         if self.normal_velocities:

@@ -13,7 +13,7 @@ namespace liquid {
 
 namespace py = pybind11;
 
-/// What an actor needs to know besides its circuit and its networks. Times are in seconds.
+/// Settings of an actor besides its circuit and its networks. Times are in seconds.
 struct ActorSettings {
     std::size_t features;          // numbers of an observation
     float clip;                    // of normalised features

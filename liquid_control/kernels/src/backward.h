@@ -1,7 +1,7 @@
 // The backward pass of a tile: chunks, blocks and steps in reverse.
 //
-// The loop over steps carries the gradient by the state and nothing else. The gradients by
-// parameters, inputs and earlier blocks follow from the gradients by the sums, for all steps of a
+// The loop over steps carries the gradient of the state and nothing else. The gradients of
+// parameters, inputs and earlier blocks follow from the gradients of the sums, for all steps of a
 // chunk at once.
 #pragma once
 
@@ -15,7 +15,7 @@ class Backward {
     using Vector = Lanes<T, V>;
 
   public:
-    /// `run` adds to the gradients by the parameters: `d_forward` (by target, as packed), `d_bias`
+    /// `run` adds to the gradients of the parameters: `d_forward` (by target, as packed), `d_bias`
     /// (by row of sums) and `d_own`.
     Backward(Tile<T, V>& tile, T* d_forward, T* d_bias, T* d_own)
         : tile_(tile),
@@ -52,7 +52,7 @@ class Backward {
     }
 
   private:
-    /// The gradients by outputs and last state into the rows of the chunk, zero everywhere else.
+    /// Copy the gradients of outputs and last state into the rows of the chunk, zero elsewhere.
     void load_gradients() {
         chunk_.d_now.clear();
         chunk_.d_before.clear();
@@ -126,7 +126,7 @@ class Backward {
         }
     }
 
-    /// Add the gradients by the neurons of its block that a layer passes on in one substep.
+    /// Add the gradients of the neurons of its block that a layer passes on in one substep.
     template <class Synapse>
     void add_to_sources(const Layer& layer, std::size_t t, int k) {
         const std::size_t i = (t * plan_.substeps + k) * V;
@@ -141,7 +141,7 @@ class Backward {
         }
     }
 
-    /// Add the gradients by a layer's parameters, and by its sources outside the block, over the
+    /// Add the gradients of a layer's parameters, and of its sources outside the block, over the
     /// chunk.
     void add_gradients(const Layer& layer) {
         with_model(layer.kind, [&](auto model) {
@@ -184,8 +184,8 @@ class Backward {
 
     static std::size_t sources(const Bundle& bundle) { return bundle.far.size(); }
 
-    /// Add the gradients by the weights of a bundle from sources `first` to `last` and, if
-    /// `by_source`, those by the sources.
+    /// Add the gradients of the weights of a bundle from sources `first` to `last` and, if
+    /// `by_source`, those of the sources.
     template <class Synapse>
     void add_gradients_by(const Layer& layer, const Bundle& bundle, std::size_t first,
                           std::size_t last, bool by_source, std::size_t length) {
@@ -218,7 +218,7 @@ class Backward {
         tile_.from_rows(call_.d_elapsed, 1, chunk_.d_time, 0, 0);
     }
 
-    /// The gradient by the state before the first step, zero where an episode starts there.
+    /// The gradient of the state before the first step, zero where an episode starts there.
     void store_state_gradient() {
         for (std::size_t lane = 0; lane < tile_.samples; ++lane) {
             T* to = call_.d_state + (tile_.first + lane) * plan_.state_size();

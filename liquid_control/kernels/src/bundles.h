@@ -61,8 +61,8 @@ void add_step(const Bundle& bundle, const T* weights, T* const* value,
     }
 }
 
-/// Add the gradients by the `near` sources of a bundle by source at position i, from `d_sums`, the
-/// rows of gradients by the sums of the layer that its targets are in.
+/// Add the gradients of the `near` sources of a bundle by source at position i, from `d_sums`, the
+/// rows of gradients of the sums of the layer that its targets are in.
 template <class Synapse, class X, int near, class T>
 void d_source_step(const Bundle& bundle, const T* weights, T* const* value, T* const* grad,
                    const Rows<T>& d_sums, const Layer& layer, std::size_t i) {
@@ -89,8 +89,8 @@ void d_source_step(const Bundle& bundle, const T* weights, T* const* value, T* c
     }
 }
 
-/// From position `begin` to `end`, add the gradients by `count` synapses of one target to
-/// `d_weights` and, if `by_source`, those by their sources to `grad`.
+/// From position `begin` to `end`, add the gradients of `count` synapses of one target to
+/// `d_weights` and, if `by_source`, those of their sources to `grad`.
 template <class Synapse, class X, int count, bool by_source, class T>
 void d_weights_between(const int* slots, const T* weights, T* const* value, T* const* grad,
                        const T* const* d_sums, std::size_t begin, std::size_t end, T* d_weights,
@@ -121,8 +121,8 @@ void d_weights_between(const int* slots, const T* weights, T* const* value, T* c
     add_sums(d_weight, d_weights, apart);
 }
 
-/// Add the gradients by the synapses from sources `first` to `last` to the m-th target of a bundle,
-/// along rows of `length`, and if `by_source` those by their sources.
+/// Add the gradients of the synapses from sources `first` to `last` to the m-th target of a bundle,
+/// along rows of `length`, and if `by_source` those of their sources.
 template <class Synapse, bool by_source, class T, int V>
 void d_weights_along(const Bundle& bundle, int m, std::size_t first, std::size_t last,
                      const T* weights, T* const* value, T* const* grad, const T* const* d_sums,

@@ -12,12 +12,12 @@ struct Call {
     std::size_t time, batch;
     T time_scale;
     int first_output;            // the first visible neuron whose activity is wanted
-    bool wants_time;             // whether the gradient by elapsed time is wanted
+    bool wants_time;             // whether the gradient of elapsed time is wanted
     const T* inputs;             // (time, batch, inputs)
     const T* state;              // (batch, visible + cells), or null: zeros
     const T* elapsed;            // (time, batch) seconds, or null: one time scale each
     const std::uint8_t* starts;  // (time, batch), or null: no resets
-    T* kept;                     // what the backward pass needs; null: there is none
+    T* kept;                     // values for the backward pass; null: there is none
     T* outputs;                  // (time, batch, visible - first_output)
     T* final_state;              // like state
     const T* d_outputs;          // or null: zeros; likewise the next

@@ -2,7 +2,7 @@
 //
 // A cell is two functions of lanes. `forward` takes the sums over a neuron's synapses, its own past
 // and the elapsed time, returns the activity, and stores in `saved` what `backward` needs.
-// `backward` takes the gradient by the activity and computes those by the sums, the past, the
+// `backward` takes the gradient of the activity and computes those of the sums, the past, the
 // elapsed time (if `d_time` is not null) and the neuron's own parameters. Time is in time scales;
 // for solvers it is one solver step. The equations are those of the neurons package.
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace liquid {
 
-/// What of its own past a neuron depends on: nothing, its activity, or the cell beside it.
+/// The part of its past that a neuron depends on: nothing, its activity, or its cell.
 enum class Past { none, activity, cell };
 
 /// CfC (Hasani 2022) of candidates g and h and a time gate s: g + s (h - g) in mode "default"; in

@@ -87,7 +87,7 @@ struct Chunk {
         return value;
     }
 
-    /// The reverse of `advance`: from the gradient by the activity to those by sums and past.
+    /// The reverse of `advance`: from the gradient of the activity to those of sums and past.
     template <class Cell>
     LIQUID_INLINE void retreat(Neuron neuron, std::size_t t, int k) const {
         const std::size_t substep = (t * substeps + k) * V;
@@ -108,7 +108,7 @@ struct Chunk {
         }
     }
 
-    /// Carry the gradient by the activity before this substep to the substep before.
+    /// Carry the gradient of the activity before this substep to the substep before.
     LIQUID_INLINE void hand_back(int neuron, std::size_t t, int k) const {
         const int row = carried_row[neuron];
         if (row < 0) {
@@ -122,7 +122,7 @@ struct Chunk {
         }
     }
 
-    /// The gradients by a neuron's sums, own parameters and past, from that by its activity.
+    /// The gradients of a neuron's sums, own parameters and past, from that of its activity.
     template <class Cell, class X>
     LIQUID_INLINE void differentiate(Neuron neuron, std::size_t step, std::size_t substep,
                                      X d_value, X& d_past) const {

@@ -55,7 +55,7 @@ class Circuit {
         }
     }
 
-    /// `gradients` are those by the tensors, in their order; zero for an unwanted one.
+    /// `gradients` are those of the tensors, in their order; zero for an unwanted one.
     void backward(bool is_double, std::size_t time, std::size_t batch, double time_scale,
                   int first_output, const std::vector<Address>& tensors, Address starts,
                   Address kept, Address d_outputs, Address d_final_state,

@@ -1,4 +1,4 @@
-// From the parameters of an LTC to the numbers that its kernels use, and the gradients of that.
+// Converts the parameters of an LTC to the numbers that its kernels use, with gradients.
 //
 // Each synapse has a conductance w and a reversal potential E, and opens as sigmoid(s (x - m)) with
 // steepness s and midpoint m. Each neuron has a capacitance C, a leak g and its reversal potential.
@@ -61,7 +61,7 @@ class Conductances {
         }
     }
 
-    /// Writes the gradient by each tensor that is not null.
+    /// Writes the gradient of each tensor that is not null.
     void back(const T* d_derived, const std::vector<T*>& d_parameters) const {
         std::vector<std::vector<T>> all;
         for (const std::size_t size : sizes(plan_)) {

@@ -86,7 +86,7 @@ class Engine {
         on_tiles([](auto& tile, std::size_t) { Forward(tile).run(); });
     }
 
-    /// Also writes the gradients by the parameters, tensor by tensor.
+    /// Also writes the gradients of the parameters, tensor by tensor.
     void backward(const std::vector<T*>& d_parameters) {
         gather(true);
         const std::size_t synapses = plan_.forward.size(), rows = plan_.rows;
@@ -124,7 +124,7 @@ class Engine {
     }
 
   private:
-    /// Memory of the calling thread, reused by its next call: allocating it anew takes too long.
+    /// Memory of the calling thread, reused by its next call: allocating it again takes too long.
     struct Memory {
         std::vector<T> numbers;
         std::vector<T*> pointers;

@@ -1,4 +1,4 @@
-// What learning calls besides circuits: networks, the loss of PPO, and Adam.
+// Functions for learning besides circuits: networks, the loss of PPO, and Adam.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -42,7 +42,7 @@ inline void network_forward(const Network& network, bool is_double, std::size_t 
     is_double ? run(0.0) : run(0.0f);
 }
 
-/// `gradients` are those by the parts, then by the parameters; zero for an unwanted one.
+/// `gradients` are those of the parts, then of the parameters; zero for an unwanted one.
 inline void network_backward(const Network& network, bool is_double, std::size_t samples,
                              const std::vector<PartTuple>& parts,
                              const std::vector<Address>& parameters, Address kept,
@@ -63,7 +63,7 @@ inline void network_backward(const Network& network, bool is_double, std::size_t
 }
 
 /// `tensors` are mean, log_std, values, actions, log_prob, old values, advantages and returns;
-/// `results` the gradients by the first three, and the losses.
+/// `results` the gradients of the first three, and the losses.
 inline void surrogate(bool is_double, std::size_t samples, std::size_t actions,
                       const std::vector<Address>& tensors, const std::vector<Address>& results,
                       double clip_range, double value_clip_range, double entropy_share,

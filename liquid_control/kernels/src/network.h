@@ -154,7 +154,7 @@ class Network {
         std::copy_n(inputs, sizes_.back(), outputs);
     }
 
-    /// Writes the gradients by the parts, and by the parameters; null for an unwanted one.
+    /// Writes the gradients of the parts, and of the parameters; null for an unwanted one.
     template <class T>
     void backward(std::size_t samples, const std::vector<Part<T>>& parts,
                   const std::vector<const T*>& parameters, T* kept, const T* d_outputs,
@@ -298,7 +298,7 @@ class Network {
         });
     }
 
-    /// Turn gradients by the activations `values` of layer i into those by its sums.
+    /// Turn gradients of the activations `values` of layer i into those of its sums.
     template <class T>
     void deactivate(std::size_t i, const Rows<T>& gradients, const Rows<T>& values,
                     std::size_t first, std::size_t count) const {

@@ -40,7 +40,7 @@ T* pack(const Plan& plan, const std::vector<int>& order, const T* flat, T* to) {
     return to + order.size();
 }
 
-/// Parameters that are packed for forward passes, and anew only if they have changed: to compare
+/// Parameters that are packed for forward passes, and repacked only if they have changed: comparing
 /// them takes a fraction of that.
 template <class T>
 class Packed {

@@ -75,7 +75,7 @@ struct Bank {
 struct Plan {
     /// A slot is a source of synapses: an input, the elapsed time, a neuron's activity now, or that
     /// of the step before. Neurons are the hidden ones of a mixed memory, then the visible ones.
-    /// Neurons that have a cell beside their activity come first; the state is the visible neurons'
+    /// Neurons with a cell besides their activity come first; the state is the visible neurons'
     /// activities, then the cells. The parameters of a call are the banks, the biases (sums,
     /// neurons) of hidden and of visible neurons, and the neurons' own parameters. Those of an LTC
     /// are computed from other tensors (conductances.h).

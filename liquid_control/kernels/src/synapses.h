@@ -1,8 +1,8 @@
-// Synapses: what the value of a source adds to the sums of a target, and the gradients of that.
+// Synapses: contributions of a source to the sums of a target, and their gradients.
 //
 // A synapse has `parameters` numbers and adds to the `sums` of its target. `add` is the forward
-// pass. In the backward pass both functions take the gradients by the target's sums: `d_source`
-// returns the gradient by the source; `d_weights` adds to those by the parameters and returns it as
+// pass. In the backward pass both functions take the gradients of the target's sums: `d_source`
+// returns the gradient of the source; `d_weights` adds to those of the parameters and returns it as
 // well. All of them take the parameters as `prepare` returned them.
 #pragma once
 

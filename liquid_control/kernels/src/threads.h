@@ -61,7 +61,7 @@ class Team {
         return *found;
     }
 
-    /// Do a job with `helpers` threads beside the caller, or alone if another job has the team.
+    /// Do a job with `helpers` threads besides the caller, or alone if another job has the team.
     void work_on(Job& job, std::size_t helpers) {
         const std::unique_lock<std::mutex> engaged(engaged_, std::try_to_lock);
         if (!engaged) {

@@ -19,7 +19,7 @@ struct Tile {
     const Call<T>& call;
     const std::size_t first, samples, chunk_steps;
     T** const value;  // where the row of each slot begins in the chunk,
-    T** const grad;   // and the row of the gradients by it
+    T** const grad;   // and the row of its gradients
     Chunk<T, V> chunk{};
 
     /// Numbers of `Call::kept` for one tile.

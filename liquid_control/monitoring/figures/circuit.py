@@ -27,7 +27,7 @@ from liquid_control.wiring import Wiring
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_SYNAPSES = 10_000  # drawn; more would overlap
+_MOST_SYNAPSES = 10_000  # plotted; more would overlap
 _DASHES = (0, (3, 1.5))
 _PAPER = {"facecolor": "white", "alpha": 0.75, "pad": 0.3, "edgecolor": "none"}
 _NODE = 0.17  # height in inches of a neuron with a name
@@ -46,14 +46,14 @@ def circuit_graph(
 
     Synapses within a layer or to an earlier layer are arcs, right of the column if they lead down
     and left if they lead up. Stronger synapses have wider and darker lines, up to the 95th
-    percentile. Only the strongest 10,000 synapses are drawn; the title gives their number.
+    percentile. Only the strongest 10,000 synapses are plotted; the title gives their number.
 
     Args:
         wiring: The names and layers.
         sensory_strengths: (I, N) signed; zero where there is no synapse.
         recurrent_strengths: (N, N) signed, from row to column.
         activity: (I,) of sensory neurons and (N,) of the others, such as the mean of an episode.
-        layout: The room that the figure has.
+        layout: The size of the figure.
     """
     columns = (("sensory", wiring.sensory_count), *wiring.layers)
     most = max(14, *(size for _, size in columns))
@@ -65,11 +65,11 @@ def circuit_graph(
 
     places = np.concatenate([_column(x, size) for x, (_, size) in enumerate(columns)])
     strengths = np.concatenate([np.asarray(sensory_strengths), np.asarray(recurrent_strengths)])
-    drawn = _draw_synapses(axes, places, strengths, layout)
+    plotted = _draw_synapses(axes, places, strengths, layout)
     _draw_neurons(axes, places, np.concatenate([np.asarray(each) for each in activity]), height)
     _name_neurons(axes, places, columns, (*wiring.sensory_names, *wiring.neuron_names), layout)
     every = np.count_nonzero(strengths)
-    synapses = f"{every:,}" if drawn == every else f"the strongest {drawn:,} of {every:,}"
+    synapses = f"{every:,}" if plotted == every else f"the strongest {plotted:,} of {every:,}"
     counts = f"{wiring.neuron_count:,} neurons and {wiring.sensory_count:,} sensory ones, "
     figure.suptitle(wrapped(f"{counts}{synapses} synapses", layout.width), fontsize=MEDIUM)
     return figure

@@ -35,8 +35,8 @@ def rates(
     Args:
         evaluations: Evaluations at fixed intervals.
         task: The title.
-        trained: The evaluation at the training's intervals, drawn across all rates.
-        layout: The room that the figure has.
+        trained: The evaluation at the training's intervals, plotted across all rates.
+        layout: The size of the figure.
     """
     ordered = sorted(evaluations.values(), key=lambda each: -each.interval)
     hertz = [1 / each.interval for each in ordered]
@@ -84,7 +84,7 @@ def confidence_band(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _apart(hertz: list[float], share: float) -> list[float]:
-    """Return the rates, ascending, that are apart by at least this share of the axis."""
+    """Return the rates, ascending, that are at least this share of the axis apart."""
     gap = (hertz[-1] / hertz[0]) ** share if hertz else 1.0
     chosen: list[float] = []
     for rate in hertz:

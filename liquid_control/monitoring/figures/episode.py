@@ -27,7 +27,7 @@ from liquid_control.monitoring.recording import Recording
 
 Array = npt.NDArray[Any]
 
-_LANES = 6  # actions; more are drawn as a heat map
+_LANES = 6  # actions; more are plotted as a heat map
 _LANE = 0.26  # inches
 _CURVE = 0.75  # inches
 
@@ -37,14 +37,14 @@ def raster(
 ) -> Figure:
     """Draw neurons, actions, reward and control intervals of an episode against physical time.
 
-    The width of a step is its duration. Rewards are left out if they are unknown. The colour scales
+    The width of a step is its duration. Unknown rewards are omitted. The colour scales
     of sensory inputs and activity end at 1, or at the 99th percentile of their magnitude if they
     exceed 1.
 
     Args:
         recording: The episode.
         span: First and last second shown; by default the whole episode.
-        layout: The room that the figure has.
+        layout: The size of the figure.
     """
     wiring = recording.wiring
     actions = recording.actions.shape[1]
@@ -89,7 +89,7 @@ def raster(
 
 
 def compared_actions(recording: Recording, recomputed: Array) -> Figure:
-    """Draw the actions of a robot's log and those of the policy, and how far they are apart.
+    """Draw the actions of a robot's log and of the policy, and their difference.
 
     Args:
         recording: Of the log.

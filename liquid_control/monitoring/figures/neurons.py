@@ -42,8 +42,8 @@ def time_constants(
     Args:
         layers: Positive time constants of each layer, in seconds. A panel gives the share beyond
             the axis, such as infinite ones.
-        interval: The control interval in seconds, drawn for comparison.
-        layout: The room that the figure has.
+        interval: The control interval in seconds, plotted for comparison.
+        layout: The size of the figure.
     """
     values = {layer: np.ravel(np.asarray(each, dtype=float)) for layer, each in layers.items()}
     edges = _edges(np.concatenate([*values.values(), [interval or np.inf]]))
@@ -98,8 +98,8 @@ def listening_map(
     Args:
         listening: The correlations.
         wiring: The names and layers.
-        scores: (N,) loss of return with each neuron held at rest, drawn as bars.
-        layout: The room that the figure has.
+        scores: (N,) loss of return with each neuron held at rest, plotted as bars.
+        layout: The size of the figure.
     """
     height = layout.height_of(wiring.neuron_count)
     widths = [0.47 * layout.width, max(0.75, ROW * listening.actions.shape[1]), 0.9]

@@ -1,7 +1,7 @@
 """Helpers of the figures: sizes, labels, rows of neurons, colour scales of signed values.
 
-Sizes are in inches and points, as in matplotlib. Letters have at least 8 points, and a figure has
-one of two widths, so that they stay readable where it is shown.
+Sizes are in inches and points, as in matplotlib. Letters have at least 8 points, and figures have
+one of two widths, so that they stay readable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LETTER = 0.55 / 72  # mean width of a letter, relative to its points
 
 @dataclass(frozen=True)
 class Layout:
-    """The room that a figure has.
+    """The size of a figure.
 
     Attributes:
         width: Of a figure with many panels or names.
@@ -53,7 +53,7 @@ class Layout:
         return float(np.clip(0.01 * low * rows, low, high))
 
     def name(self, name: str) -> str:
-        """Shorten a name to the most letters."""
+        """Shorten a name to at most `letters` letters."""
         return short(name, self.letters)
 
 
@@ -61,7 +61,7 @@ PAGE = Layout(WIDTH, (6.4, 4.0), named=40, unnamed=(3.0, 6.0), letters=22)
 """For a page, readable on a phone in landscape orientation."""
 
 CARD = Layout(3.5, (3.5, 2.9), named=12, unnamed=(1.0, 2.0), letters=11)
-"""For a card of TensorBoard, which shows images 350 pixels wide."""
+"""For a card of TensorBoard, which displays images 350 pixels wide."""
 
 
 def wrapped(text: str, inches: float, points: int = MEDIUM) -> str:
@@ -78,7 +78,7 @@ def short(name: str, letters: int = 22) -> str:
 def keep_apart(
     positions: npt.ArrayLike, gap: float, low: float = -np.inf, high: float = np.inf
 ) -> npt.NDArray[np.float64]:
-    """Move ascending positions apart by at least `gap`, within bounds and as little as possible."""
+    """Separate ascending positions by at least `gap`, within bounds, moving them minimally."""
     lags = gap * np.arange(np.size(positions))
     slack = np.clip(np.asarray(positions, dtype=np.float64) - lags, low, high - lags[-1])
     pushed_up = np.maximum.accumulate(slack)
@@ -87,7 +87,7 @@ def keep_apart(
 
 
 def label_above(axes: Axes, text: str) -> None:
-    """Write the label of the y axis above a panel, where it takes no width."""
+    """Write the label of the y axis above a panel, to save width."""
     axes.set_title(text, loc="left", fontsize=MEDIUM)
 
 
@@ -169,6 +169,6 @@ def colour_scale(
 
 
 def reach_zero(axes: Axes) -> None:
-    """Extend the vertical axis of curves that are drawn to zero."""
+    """Extend the vertical axis of plotted curves to zero."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.0), max(high, 0.0))

@@ -1,4 +1,4 @@
-"""Figures of what conditions and changes cost a trained robot."""
+"""Figures of a trained robot's loss of return under conditions and changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sweep(curves: Mapping[str, Mapping[float, Array]], label: str, task: str) ->
 
 
 def change(rates: Mapping[str, tuple[Array, Array]], windows: Sequence[str], title: str) -> Figure:
-    """Draw returns per second before and after a change, and those of robots that do not change.
+    """Draw returns per second before and after a change, and those of unchanged robots.
 
     Args:
         rates: (windows, episodes) with the change and without, by the name of the agent.

@@ -28,8 +28,8 @@ from liquid_control.monitoring.recording import Recording
 Array: TypeAlias = NDArray[np.floating]
 Picture: TypeAlias = NDArray[np.uint8]
 
-SECONDS = 3.0  # visible at once
-PAST = 0.8  # share of them before the current time
+SECONDS = 3.0  # visible duration
+PAST = 0.8  # share of it before the current time
 FADED = 0.4  # contrast of the future
 READABLE = 8  # least height in pixels of a row of bars
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between numbers
@@ -46,7 +46,7 @@ class Track:
         scale: The value of the strongest colour or the highest bar, as text.
         colour: The colour of its mark.
         picture: (height, T, 3), a column for each control step.
-        rows: Names of its rows, shown in the place of its own; none if they have no room.
+        rows: Names of its rows, shown instead of its own; empty if there is no room for them.
     """
 
     name: str

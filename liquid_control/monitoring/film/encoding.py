@@ -63,7 +63,7 @@ def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
 
 
 def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
-    """Write an MP4 video with H.264, which browsers and phones can play, whole or not at all.
+    """Write an MP4 video with H.264, which browsers and phones can play, atomically.
 
     Args:
         frames: Pictures of equal size, (height, width, 3), with even height and width.
@@ -81,7 +81,7 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
                 raise OSError(f"FFmpeg could not write {path}: {reason}")
     finally:
         if isinstance(pictures, Generator):
-            # The error would keep it, and its renderer cannot be freed in a garbage collection.
+            # The error would keep it alive, and garbage collection cannot free its renderer.
             pictures.close()
 
 

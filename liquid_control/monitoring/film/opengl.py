@@ -27,18 +27,18 @@ COSTLY = [mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX]
 AMBIENT = 0.3  # least ambient light
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 OFF = ("0", "off", "false", "disable", "disabled")
-ANY_SIZE = (64, 64)  # pixels of a context: scenes are drawn into buffers of their own
+ANY_SIZE = (64, 64)  # pixels of a context: scenes are drawn into their own buffers
 SLICES, STACKS = 16, 8  # of a round geom; the processor draws them twice as fast as MuJoCo's 28, 16
 
 _CONTEXTS = local()  # `name` and `context` of the thread: it ends before Python does, and frees it
 
 
 class OpenGL:
-    """Renders scenes by OpenGL in a thread that all of them share.
+    """Renders scenes by OpenGL in a shared thread.
 
-    OpenGL's current context belongs to a thread, and MuJoCo's classes replace it. In a thread of
-    their own, they do not affect Gymnasium's renderers. Its context serves every scene of the
-    process, because the first scene of a context takes 0.3 s to start without a graphics card.
+    OpenGL's current context belongs to a thread, and MuJoCo's classes replace it. In a separate
+    thread, they do not affect Gymnasium's renderers. All scenes of the process share its context,
+    because the first scene of a context takes 0.3 s to start without a graphics card.
 
     Args:
         model: The robot. Its rendering settings are changed; pass a copy.
@@ -58,7 +58,7 @@ class OpenGL:
         return self._within(self._paint, scene)
 
     def close(self) -> None:
-        """Free what belongs to the scene."""
+        """Free the resources of the scene."""
         self._within(self._free)
 
     def _within(
@@ -128,7 +128,7 @@ def platforms() -> Iterator[str]:
 
 
 def _make_current() -> None:
-    """Make the thread's context current; it is created first, or if `MUJOCO_GL` has changed."""
+    """Make the thread's context current; create it first, or again if `MUJOCO_GL` has changed."""
     faults = []
     for name in platforms():
         try:

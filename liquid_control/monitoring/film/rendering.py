@@ -1,4 +1,4 @@
-"""Frames of a film: the robot in real time, beside the activity of its neurons."""
+"""Frames of a film: the robot in real time, next to the activity of its neurons."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def frames(
 
     The pose of the robot is exact at any control rate: each picture repeats the simulation from
     the last control step before it. An episode without a simulation shows only its signals. The
-    robot is beside its signals, or above them if the film is not much wider than high.
+    robot is next to its signals, or above them if the film is not much wider than high.
 
     Args:
         recording: The episode.
@@ -125,7 +125,7 @@ Place: TypeAlias = tuple[slice, slice]  # rows and columns of a picture
 
 
 def _places(width: int, height: int, top: int, *, shown: bool) -> tuple[Place, Place]:
-    """Return the places of the robot, if it is shown, and of its signals, below `top`."""
+    """Return the places of the robot, if shown, and of its signals, below `top`."""
     across, down = slice(0, width), slice(top, height)
     if not shown:
         return (slice(0, 0), across), (down, across)

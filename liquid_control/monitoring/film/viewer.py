@@ -31,8 +31,8 @@ def watch(
 ) -> None:
     """Show an agent's episodes in a window, in real time.
 
-    Each control step is simulated a second time, one physics step after the other, so that the
-    robot moves smoothly between actions.
+    Each control step is simulated a second time, one physics step at a time, so that the robot
+    moves smoothly between actions.
 
     Args:
         model: An SB3 algorithm. If it was trained with `VecNormalize`, observations are normalised
@@ -96,7 +96,7 @@ def _show_episode(
 
 
 def _place_camera(task: Any, window: Any) -> None:
-    """Place the window's camera as that of a film, but at a larger distance."""
+    """Place the window's camera as in a film, but at a larger distance."""
     view = viewpoint(task.model, physics_state(task)[None], aspect=1.5)
     with window.lock():
         window.cam.lookat[:] = view.lookat

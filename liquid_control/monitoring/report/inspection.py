@@ -34,7 +34,7 @@ Array = NDArray[Any]
 DPI = 120
 OPEN_ROWS = 20  # of the table of neurons; other rows are folded
 CLOSE_UP = 5  # seconds
-HEARD = 3  # observations listed for each neuron
+LISTED = 3  # observations listed for each neuron
 
 
 def report_on(
@@ -50,7 +50,7 @@ def report_on(
     facts: Mapping[str, str] = MappingProxyType({}),
     settings: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
-    """Return a page about a trained agent, with pictures, tables and summaries in words.
+    """Return a page about a trained agent, with pictures, tables and written summaries.
 
     Sections without data are omitted.
 
@@ -112,7 +112,7 @@ def _episode(recording: Recording, circuit: Circuit, film: bytes | None) -> Chap
         _smoothness_in_words(smooth),
         (
             f"{_percent(saturated)} of its neurons stay near a bound of their activity for most of "
-            "the episode; such neurons hardly pass anything on."
+            "the episode; such neurons transmit little."
         ),
     ]
     pictures = [_film(film)] if film is not None else []
@@ -142,21 +142,21 @@ def _film(gif: bytes) -> Picture:
         "gif",
         f"Film of {number(seconds)} s in {count} pictures: the robot on the left; on the right the "
         "activity of its neurons, its actions and the elapsed time scroll by in step.",
-        "The robot moves in real time. The vertical line in the strips beside it marks the current "
-        "time: neurons that change colour just before a joint moves may drive it.",
+        "The robot moves in real time. The vertical line in the strips next to it marks the "
+        "current time: neurons that change colour just before a joint moves may drive it.",
         still.getvalue(),
     )
 
 
 def _raster(recording: Recording) -> Picture:
-    """Draw the beginning of an episode, so that single steps are visible."""
+    """Plot the beginning of an episode, so that single steps are visible."""
     wiring, intervals = recording.wiring, 1000 * np.diff(recording.times)
     liveliest = wiring.neuron_names[int(recording.activity.std(axis=0).argmax())]
     end = min(CLOSE_UP, recording.duration)
     steps = int((recording.times[:-1] < end).sum())
     return Picture(
         "Neurons, actions and reward",
-        _drawn(figures.raster(recording, span=(0, end))),
+        _figure_webp(figures.raster(recording, span=(0, end))),
         "webp",
         f"Raster of {wiring.sensory_count} sensory and {wiring.neuron_count} other neurons over "
         f"the first {number(end)} s, {number(steps)} control steps. Over the episode, activity "
@@ -195,7 +195,7 @@ def _circuit(recording: Recording, circuit: Circuit) -> Chapter:
     ]
     picture = Picture(
         "Who talks to whom",
-        _drawn(figures.circuit_graph(wiring, sensory, recurrent, activity)),
+        _figure_webp(figures.circuit_graph(wiring, sensory, recurrent, activity)),
         "webp",
         f"Graph of {wiring.sensory_count} sensory neurons, then {_layers(wiring)}, with "
         f"{number(excite)} synapses that excite and {number(inhibit)} that inhibit. {strongest}",
@@ -230,7 +230,7 @@ def _time_constants(recording: Recording) -> Iterator[Chapter]:
     ]
     picture = Picture(
         "How fast each layer moves",
-        _drawn(figures.time_constants(layers, interval=interval)),
+        _figure_webp(figures.time_constants(layers, interval=interval)),
         "webp",
         f"Histograms of the effective time constants of each layer, median and range: {medians}.",
         "Each neuron counts once for every step of the episode, as its inputs change its time "
@@ -240,30 +240,32 @@ def _time_constants(recording: Recording) -> Iterator[Chapter]:
 
 
 def _neurons(recording: Recording, lesions: Lesions | None) -> Chapter:
-    heard = listening(recording)
+    correlations = listening(recording)
     scores = None if lesions is None else lesions.scores
-    points = [_hearing_in_words(heard)]
+    points = [_correlations_in_words(correlations)]
     if lesions is not None:
-        points = [*_lesions_in_words(lesions, heard.neuron_names), *points]
+        points = [*_lesions_in_words(lesions, correlations.neuron_names), *points]
     picture = Picture(
         "What each neuron listens to",
-        _drawn(figures.listening_map(heard, recording.wiring, scores)),
+        _figure_webp(figures.listening_map(correlations, recording.wiring, scores)),
         "webp",
-        f"Correlations of {len(heard.neuron_names)} neurons with {len(heard.observation_names)} "
-        f"observations and {len(heard.action_names)} actions. {' '.join(points)}",
+        f"Correlations of {len(correlations.neuron_names)} neurons with "
+        f"{len(correlations.observation_names)} observations and "
+        f"{len(correlations.action_names)} actions. {' '.join(points)}",
         "Warm: the neuron rises and falls with what the column names; cool: it does the opposite. "
         "A correlation does not imply a synapse, as the robot's body also couples the signals.",
     )
-    return Chapter("What each neuron does", points, [picture, *_tables(recording, heard, lesions)])
+    tables = _tables(recording, correlations, lesions)
+    return Chapter("What each neuron does", points, [picture, *tables])
 
 
-def _hearing_in_words(heard: Listening) -> str:
-    together = np.concatenate([heard.observations, heard.actions], axis=1)
+def _correlations_in_words(correlations: Listening) -> str:
+    together = np.concatenate([correlations.observations, correlations.actions], axis=1)
     neuron, what = np.unravel_index(int(np.abs(together).argmax()), together.shape)
-    names = heard.observation_names + heard.action_names
+    names = correlations.observation_names + correlations.action_names
     return (
-        f"The closest tie is that of {heard.neuron_names[neuron]} to {names[what]}, a correlation "
-        f"of {_signed(together[neuron, what])}."
+        f"The strongest correlation is that of {correlations.neuron_names[neuron]} with "
+        f"{names[what]}, {_signed(together[neuron, what])}."
     )
 
 
@@ -299,11 +301,13 @@ def _standard_errors(lesions: Lesions) -> Array:
     return errors
 
 
-def _tables(recording: Recording, heard: Listening, lesions: Lesions | None) -> Iterator[Table]:
+def _tables(
+    recording: Recording, correlations: Listening, lesions: Lesions | None
+) -> Iterator[Table]:
     """Yield tables with a row for each neuron, sorted by the loss of return."""
-    order = list(range(len(heard.neuron_names)))
+    order = list(range(len(correlations.neuron_names)))
     columns: dict[str, Sequence[Cell]] = {
-        "neuron": heard.neuron_names,
+        "neuron": correlations.neuron_names,
         "layer": _layer_chips(recording.wiring),
     }
     if lesions is not None:
@@ -311,9 +315,11 @@ def _tables(recording: Recording, heard: Listening, lesions: Lesions | None) -> 
         columns["return lost at rest"] = lesions.scores.tolist()
         columns["± standard error"] = _standard_errors(lesions).tolist()
     columns["listens most to"] = [
-        _ties(row, heard.observation_names, HEARD) for row in heard.observations
+        _ties(row, correlations.observation_names, LISTED) for row in correlations.observations
     ]
-    columns["moves most with"] = [_ties(row, heard.action_names, 1) for row in heard.actions]
+    columns["moves most with"] = [
+        _ties(row, correlations.action_names, 1) for row in correlations.actions
+    ]
     if recording.time_constants is not None:
         medians = np.median(recording.time_constants, axis=0)
         columns["time constant (s)"] = medians.tolist()
@@ -334,7 +340,7 @@ def _layer_chips(wiring: Wiring) -> list[tuple[Chip]]:
 
 
 def _ties(correlations: Array, names: Sequence[str], count: int) -> tuple[Chip, ...]:
-    """The strongest correlations, with their names and colours."""
+    """Return the strongest correlations, with their names and colours."""
     strongest = np.argsort(-np.abs(correlations), kind="stable")[:count]
     return tuple(
         Chip(
@@ -362,7 +368,7 @@ def _control_rates(
     points = [_rates_in_words(named)]
     picture = Picture(
         "Return against control rate",
-        _drawn(figures.rates(evaluations, task=task, trained=trained)),
+        _figure_webp(figures.rates(evaluations, task=task, trained=trained)),
         "webp",
         "Mean return against control rate: "
         + "; ".join(_achieved(name, each) for name, each in named.items())
@@ -415,7 +421,7 @@ def _learning(task: str, learning: tuple[Array, Array] | None) -> Iterator[Chapt
     )
     picture = Picture(
         "Learning curve",
-        _drawn(figures.learning_curve(*learning, task)),
+        _figure_webp(figures.learning_curve(*learning, task)),
         "webp",
         f"Mean return of training episodes against control steps. {point}",
         "Training episodes contain the noise with which the agent explores; evaluations do not.",
@@ -446,7 +452,7 @@ def _signed(correlation: float) -> str:
     return f"{correlation:+.2f}".replace("-", "−")
 
 
-def _drawn(figure: Figure) -> bytes:
+def _figure_webp(figure: Figure) -> bytes:
     """Return a lossless WebP, half the size of a PNG for figures with many lines."""
     file = BytesIO()
     figure.savefig(file, format="webp", dpi=DPI, pil_kwargs={"lossless": True})

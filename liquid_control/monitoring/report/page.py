@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 TEMPLATE = "report.html.jinja"
 LONG = 40  # letters; a longer name of a row is broken into lines
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that control how others are shown, such as the direction of writing."""
+"""Characters that control the display of others, such as the direction of writing."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """A command or other text to copy, shown as it is.
+    """A command or other text to copy, shown verbatim.
 
     Attributes:
         title: A short title.

@@ -24,12 +24,12 @@ from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
 BRIEF_SECONDS, BRIEF_RATE = 2.0, 5.0  # simulated time and pictures per second, of brief recordings
-# Pixels and pictures per second of a GIF, which a card of TensorBoard shows as they are.
+# Pixels and pictures per second of a GIF, which a card of TensorBoard shows unscaled.
 CARD_SIZE, CARD_RATE = (350, 480), 10.0
 
 
 class MonitoringCallback(BaseCallback):
-    """Monitors the agent at the end of a rollout, once in every `every` control steps.
+    """Monitors the agent at the end of a rollout, once every `every` control steps.
 
     Monitoring does not change the training: it uses none of its random generators. A full disk or a
     missing display causes a warning, and the training continues.
@@ -88,11 +88,11 @@ class EpisodeCallback(MonitoringCallback):
         env: One environment, as `liquid_control.envs.make` builds it, for the recording.
         every: Control steps, over all environments, between two episodes.
         folder: Folder for films; None writes no MP4.
-        film_seconds: Duration that is filmed and drawn, in simulated seconds.
+        film_seconds: Duration of film and figure, in simulated seconds.
         seed: Seed of the episodes, which then have the same initial state.
-        brief: Before the end of the training, record two seconds alone, and log nothing but a film
-            of them and their return, as `episode/return_of_2_s`. Four of these recordings cost
-            less than the whole one at the end.
+        brief: Before the end of the training, record only two seconds, and log only a film of them
+            and their return, as `episode/return_of_2_s`. Four of these recordings cost less than
+            the whole one at the end.
     """
 
     subject = "recording of the robot"
@@ -126,7 +126,7 @@ class EpisodeCallback(MonitoringCallback):
         """Record an episode, and write its figures, scalars and film."""
         if self.brief and step < self.model._total_timesteps:
             if writer is not None:
-                self._glance(writer, step)
+                self._write_brief(writer, step)
             return
         recording = record(self.model, self.env, seed=self.seed)
         if writer is not None:
@@ -137,7 +137,7 @@ class EpisodeCallback(MonitoringCallback):
             pictures = film.frames(recording, fps=FILM_RATE, **self._options)
             film.to_mp4(pictures, self.folder / f"{step}.mp4", FILM_RATE)
 
-    def _glance(self, writer: TensorBoardWriter, step: int) -> None:
+    def _write_brief(self, writer: TensorBoardWriter, step: int) -> None:
         """Write a film of the first seconds of an episode, and their return."""
         recording = record(self.model, self.env, seed=self.seed, seconds=BRIEF_SECONDS)
         writer.scalar("episode/return_of_2_s", recording.total_reward, step)
@@ -191,7 +191,7 @@ class RatesCallback(MonitoringCallback, Generic[Rate]):
     Args:
         make_env: Builds the environments of one rate; each runs one episode.
         rates: The argument of `make_env` for each rate, by name; "as trained" is the name of the
-            training's intervals, which are drawn across all rates.
+            training's intervals, which are plotted across all rates.
         every: Control steps, over all environments, between two evaluations.
         task: Part of the title.
         at_end: Evaluate also when the training ends.

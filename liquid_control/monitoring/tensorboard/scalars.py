@@ -55,7 +55,7 @@ class ScalarsCallback(BaseCallback):
       of the whole, `speed/watching_share`.
     - `gradient_norm/<layer>`: Euclidean norm of the gradient of the last update, after clipping,
       of the layer's incoming synapses and its neurons' parameters; likewise for `encoder`, `critic`
-      and `head`. It is logged at the first rollout in every `every` control steps.
+      and `head`. It is logged at the first rollout of every `every` control steps.
 
     Args:
         every: Control steps, over all environments, between two logs of the gradients.

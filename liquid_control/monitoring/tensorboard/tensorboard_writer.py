@@ -15,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 RGB = 3
-DPI = 200  # two pixels for each that a card shows
+DPI = 200  # twice the resolution of a card
 
 
 class TensorBoardWriter:

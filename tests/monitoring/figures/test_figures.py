@@ -79,7 +79,7 @@ def rates(recording: Recording, layout: Layout = PAGE) -> Figure:
 FIGURES = (raster, circuit_graph, time_constants, listening_map, rates)
 
 
-def drawn_texts(figure: Figure) -> dict[Text, Bbox]:
+def plotted_texts(figure: Figure) -> dict[Text, Bbox]:
     """Draw a figure, and return the extent of each text on it."""
     found: dict[Text, Bbox] = {}
     draw = Text.draw
@@ -124,7 +124,7 @@ def test_labels_do_not_overlap_or_leave_the_figure(
 ) -> None:
     neurons, actions, observations = SIZES[size]
     figure = draw(synthetic(neurons, actions, 50, observations=observations), layout)
-    assert_readable(figure, drawn_texts(figure))
+    assert_readable(figure, plotted_texts(figure))
     if layout == CARD:  # 350 pixels wide: letters of 8 points have 11 pixels
         assert figure.get_figwidth() == 3.5
 
@@ -145,13 +145,13 @@ def crowded(recording: Recording) -> Recording:
 
 
 @cache
-def drawn_crowd(
+def plotted_crowd(
     draw: Callable[[Recording], Figure], neurons: int
 ) -> tuple[Figure, dict[Text, Bbox], Recording]:
     """A figure of a crowded recording, its texts, and the recording; drawing takes its time."""
     recording = crowded(synthetic(neurons, 6, 50, observations=6))
     figure = draw(recording)
-    return figure, drawn_texts(figure), recording
+    return figure, plotted_texts(figure), recording
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ def drawn_crowd(
 def test_long_names_and_tiny_layers_find_room(
     draw: Callable[[Recording], Figure], neurons: int
 ) -> None:
-    figure, texts, _ = drawn_crowd(draw, neurons)
+    figure, texts, _ = plotted_crowd(draw, neurons)
     assert_readable(figure, texts)
 
 
 @pytest.mark.parametrize("draw", [raster, listening_map])
 def test_layers_are_named_beside_their_panel(draw: Callable[[Recording], Figure]) -> None:
-    _, texts, recording = drawn_crowd(draw, 200)
+    _, texts, recording = plotted_crowd(draw, 200)
     named = [text for text in texts if text.get_text() in recording.wiring.layer_slices]
     assert [text.get_text() for text in named] == list(recording.wiring.layer_slices)
     for text in named:
@@ -192,7 +192,7 @@ def test_layers_are_named_beside_their_panel(draw: Callable[[Recording], Figure]
         for each in FIGURES
     ],
 )
-def test_constant_signals_are_drawn_without_a_warning(
+def test_constant_signals_are_plotted_without_a_warning(
     draw: Callable[[Recording], Figure], recwarn: pytest.WarningsRecorder
 ) -> None:
     shown = pixels(draw(synthetic(8, 2, 50, observations=3, constant=True)))
@@ -215,7 +215,7 @@ def test_drawing_does_not_change_global_settings_or_the_recording(
 
 
 @pytest.mark.parametrize("actions", [2, 8])
-def test_each_step_is_drawn_as_long_as_it_lasted(actions: int) -> None:
+def test_each_step_is_plotted_as_long_as_it_lasted(actions: int) -> None:
     times = np.array([0.0, 0.1, 1.0, 1.2, 2.0])
     active = np.array([1.0, -1.0, 0.0, 0.5])
     rows = np.random.default_rng(0).permuted(np.tile(active, (8, 1)), axis=1).T
@@ -300,18 +300,18 @@ def test_every_synapse_is_a_line_between_its_neurons_the_strongest_on_top() -> N
     lines, places = lines_of(figure), np.asarray(nodes_of(figure).get_offsets())
     matrix = np.concatenate(strengths(recording.wiring))
     assert len(lines.get_segments()) == recording.wiring.synapse_count
-    drawn = []
+    plotted = []
     for segment in lines.get_segments():
         (source,) = np.flatnonzero(np.isclose(places, segment[0]).all(axis=1))
         (target,) = np.flatnonzero(np.isclose(places, segment[-1]).all(axis=1))
-        drawn.append(matrix[source, target - recording.wiring.sensory_count])
+        plotted.append(matrix[source, target - recording.wiring.sensory_count])
         straight = np.allclose(segment[6], (segment[0] + segment[-1]) / 2)
         assert straight == (places[source, 0] < places[target, 0])
-    assert sorted(drawn) == sorted(matrix[matrix != 0])
-    assert (np.diff(np.abs(drawn)) >= 0).all()
+    assert sorted(plotted) == sorted(matrix[matrix != 0])
+    assert (np.diff(np.abs(plotted)) >= 0).all()
     assert (np.diff(lines.get_linewidths()) >= 0).all()
     assert (np.diff(np.asarray(lines.get_colors())[:, 3]) >= 0).all()
-    excites = np.array(drawn) > 0
+    excites = np.array(plotted) > 0
     expected = np.where(excites[:, None], to_rgb(colours.EXCITATORY), to_rgb(colours.INHIBITORY))
     assert np.allclose(np.asarray(lines.get_colors())[:, :3], expected)
     solid = [pattern is None for _, pattern in lines.get_linestyles()]
@@ -350,15 +350,15 @@ def test_arcs_within_a_layer_bow_right_downwards_and_left_upwards() -> None:
     assert bows[0] > 0.05  # onto itself
 
 
-def test_of_many_synapses_the_strongest_are_drawn_and_the_title_gives_their_number() -> None:
+def test_of_many_synapses_the_strongest_are_plotted_and_the_title_gives_their_number() -> None:
     wiring = dense(sensory=10, neurons=120, motor=4)
     signed = np.full((130, 120), -0.01)
     signed.flat[np.random.default_rng(0).permutation(signed.size)[:10_000]] = 2
     activity = np.zeros(10), np.zeros(120)
     figure = figures.circuit_graph(wiring, signed[:10], signed[10:], activity)
-    drawn = np.asarray(lines_of(figure).get_colors())
-    assert np.allclose(drawn[:, :3], to_rgb(colours.EXCITATORY))
-    assert len(drawn) == len(lines_of(figure).get_segments()) == 10_000
+    plotted = np.asarray(lines_of(figure).get_colors())
+    assert np.allclose(plotted[:, :3], to_rgb(colours.EXCITATORY))
+    assert len(plotted) == len(lines_of(figure).get_segments()) == 10_000
     assert figure.get_suptitle().endswith("the strongest 10,000 of 15,600 synapses")
 
 
@@ -413,11 +413,11 @@ def test_panels_give_the_share_of_time_constants_beyond_the_axis() -> None:
 @pytest.mark.parametrize("scored", [False, True])
 def test_the_map_shows_correlations_and_scores(scored: bool) -> None:
     recording = synthetic(12, 3, 60, observations=5)
-    heard = listening(recording)
+    found = listening(recording)
     scores = np.arange(12.0) - 4
-    figure = figures.listening_map(heard, recording.wiring, scores if scored else None)
+    figure = figures.listening_map(found, recording.wiring, scores if scored else None)
     observations, actions = figure.axes[:2]
-    for axes, values in ((observations, heard.observations), (actions, heard.actions)):
+    for axes, values in ((observations, found.observations), (actions, found.actions)):
         (image,) = axes.get_images()
         assert np.array_equal(image.get_array(), values)
         assert image.get_clim() == (-1, 1)
@@ -457,7 +457,7 @@ def test_the_band_is_that_of_the_normal_law_for_many_episodes() -> None:
     assert figures.confidence_band(returns) == figures.confidence_band(returns)
 
 
-def test_rates_are_drawn_in_hertz_from_low_to_high() -> None:
+def test_rates_are_plotted_in_hertz_from_low_to_high() -> None:
     evaluations = {"2x": evaluation([1, 3], 2), "1x": evaluation([5, 9]), "4x": evaluation([0], 4)}
     (axes,) = figures.rates(evaluations, "Swimmer-v5", evaluation([2, 4, 9])).axes
     trained, curve = axes.get_lines()

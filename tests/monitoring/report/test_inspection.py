@@ -71,8 +71,8 @@ def recording() -> Recording:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Leaves the drawing out, which takes most of the time, for tests of words; the options."""
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Skip plotting, which takes most of the time; the options of each figure."""
     calls: list[dict[str, Any]] = []
     for figure in (
         "raster",
@@ -83,7 +83,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         "learning_curve",
     ):
         monkeypatch.setattr(inspection.figures, figure, lambda *_, **options: calls.append(options))
-    monkeypatch.setattr(inspection, "_drawn", lambda figure: film())
+    monkeypatch.setattr(inspection, "_figure_webp", lambda figure: film())
     return calls
 
 
@@ -152,11 +152,11 @@ def test_the_film_is_the_one_given_with_a_still_for_those_who_want_no_motion(who
 
 @pytest.mark.parametrize(("scale", "end", "steps"), [(0.5, None, 100), (2, 5, None)])
 def test_the_first_seconds_of_an_episode_are_drawn(
-    scale: float, end: int | None, steps: int | None, recording: Recording, undrawn: list[Any]
+    scale: float, end: int | None, steps: int | None, recording: Recording, unplotted: list[Any]
 ) -> None:
     longer = replace(recording, times=scale * recording.times)
     _, chapters = inspect(longer)
-    assert undrawn[0]["span"] == (0, end or longer.duration)
+    assert unplotted[0]["span"] == (0, end or longer.duration)
     (picture,) = chapters["One episode"].all("img")
     steps = steps or int((longer.times < 5).sum())
     assert f"{steps} control steps" in picture.attributes["alt"]
@@ -169,7 +169,7 @@ def test_the_learning_curve_is_put_in_words(whole: Any) -> None:
     assert "highest was 700 after 2,048" in point.text
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 @pytest.mark.parametrize("returns", [[], [np.nan, np.nan]])
 def test_without_returns_there_is_no_learning_curve(
     returns: list[float], recording: Recording
@@ -198,9 +198,9 @@ def test_a_neuron_is_said_to_listen_to_what_it_goes_with_most(
 ) -> None:
     _, chapters = whole
     worst, *_ = table(chapters["What each neuron does"])
-    heard = listening(recording).observations[4]
-    strongest = np.argsort(-np.abs(heard))[:3]
-    expected = " ".join(f"joint {index} {heard[index]:+.2f}" for index in strongest)
+    correlations = listening(recording).observations[4]
+    strongest = np.argsort(-np.abs(correlations))[:3]
+    expected = " ".join(f"joint {index} {correlations[index]:+.2f}" for index in strongest)
     assert worst[4] == expected.replace("-", "−")
     assert worst[6] == number(float(np.median(recording.time_constants[:, 4])))
 
@@ -212,14 +212,14 @@ def test_the_largest_lesion_score_is_reported_with_its_error(whole: Any) -> None
     assert "in 8 episodes: 28 of 30 neurons cost more than twice the standard error" in doubt
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_lesions_of_one_episode_are_reported_as_uncertain(recording: Recording) -> None:
     _, chapters = inspect(recording, lesions=lesions(episodes=1))
     assert "one episode only" in chapters["What each neuron does"].text
     assert {row[3] for row in table(chapters["What each neuron does"])} == {"—"}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_no_neuron_is_named_if_none_costs_return(recording: Recording) -> None:
     harmless = Lesions(np.full(4, 10.0), np.full((NEURONS, 4), 11.0))
     _, chapters = inspect(recording, lesions=harmless)
@@ -241,7 +241,7 @@ def test_each_control_rate_has_a_row_and_the_best_is_named(whole: Any) -> None:
     assert "tell the two apart" not in said
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 @pytest.mark.parametrize("episodes", [1, 20])
 def test_insignificant_differences_of_rates_are_reported_as_such(
     recording: Recording, episodes: int
@@ -256,7 +256,7 @@ def test_insignificant_differences_of_rates_are_reported_as_such(
     )
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_sections_without_data_are_omitted(recording: Recording) -> None:
     page, chapters = inspect(replace(recording, time_constants=None))
     missing = {"Time constants", "Control rate", "Learning", "Settings"}
@@ -267,7 +267,7 @@ def test_sections_without_data_are_omitted(recording: Recording) -> None:
     assert len(page.all("img")) == 3
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_constant_actions_are_reported_without_nan() -> None:
     still = synthetic(neurons=8, actions=1, steps=20, constant=True)
     page, chapters = inspect(still)
@@ -276,7 +276,7 @@ def test_constant_actions_are_reported_without_nan() -> None:
     assert {row[2] for row in table(chapters["What each neuron does"])} == {""}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_infinite_time_constants_are_reported(recording: Recording) -> None:
     constants = np.full_like(recording.time_constants, np.inf)
     constants[:, 0] = 0.1
@@ -286,7 +286,7 @@ def test_infinite_time_constants_are_reported(recording: Recording) -> None:
     assert [row[-1] for row in rows[:2]] == ["0.1", "∞"]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_a_report_of_a_small_circuit_is_sound() -> None:
     small = synthetic(neurons=8, actions=1, steps=200, observations=2)
     _, chapters = inspect(small, lesions=lesions(8))
