@@ -23,7 +23,7 @@ from liquid_control.monitoring.figures import confidence_band
 from liquid_control.monitoring.figures.stress import change as change_figure
 from liquid_control.monitoring.figures.stress import sweep as sweep_figure
 from liquid_control.monitoring.stress import WINDOWS, courses, in_windows
-from liquid_control.recipes import Recipe
+from liquid_control.recipes import CommandError, Recipe
 from liquid_control.recipes.stress import Stress, changed, under
 
 Array = NDArray[np.float64]
@@ -85,7 +85,12 @@ class Results(NamedTuple):
 def put_under_stress(
     recipe: Recipe, agent: BaseAlgorithm, stress: Stress, folder: Path, *, quiet: bool
 ) -> Results:
-    """Evaluate a robot by a stress file; print the results, and write them into a folder."""
+    """Evaluate a robot by a stress file; print the results, and write them into a folder.
+
+    Raises:
+        CommandError: a value or a change does not fit the task; nothing has been evaluated then.
+    """
+    _check(recipe, stress)
     results = stressed(recipe, agent, stress, quiet=quiet)
     table = Table(*HEADER)
     for row in results.rows():
@@ -96,6 +101,21 @@ def put_under_stress(
         write_results(partial, {recipe.name: results}, stress, recipe.task)
     say(f"Results and figures: {folder}")
     return results
+
+
+def _check(recipe: Recipe, stress: Stress) -> None:
+    """Build one environment for each condition and change of a stress file."""
+    tests = {
+        f"{sweep.name}.{place}": under(recipe, sweep.name, value)
+        for sweep in stress.sweeps
+        for place, value in enumerate(sweep.values)
+    }
+    tests |= {f"changes.{name}": changed(recipe, each) for name, each in stress.changes.items()}
+    for name, each in tests.items():
+        try:
+            unseen_robots(each, 1).close()
+        except CommandError as error:
+            raise CommandError(f"stress file: {name}: {error}") from error
 
 
 def stressed(

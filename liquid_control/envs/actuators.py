@@ -85,7 +85,7 @@ class Actuation:
         longest = 0
         for index, actuator in enumerate(actuators):
             if isinstance(actuator, Delay):
-                actuator.check(nominal * timestep)
+                actuator.check(f"the delay actuators[{index}]", nominal * timestep, timestep)
                 if most := actuator.most(timestep):
                     longest += most
                     stream = f"actuators.{actuator.kind}.{len(self._delays)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -91,7 +91,7 @@ class Bodies:
 
     Args:
         model: The MjModel, whose current values are multiplied.
-        parts: The factors that may change, for the episode or within it.
+        parts: The factors that may change, for the episode or within it, by a prefix for errors.
         num_envs: Number of simulations.
 
     Attributes:
@@ -102,9 +102,9 @@ class Bodies:
         ValueError: If a name is unknown, or an actuator has no gain that can be multiplied.
     """
 
-    def __init__(self, model: Any, parts: Sequence[Factored], num_envs: int) -> None:
+    def __init__(self, model: Any, parts: Mapping[str, Factored], num_envs: int) -> None:
         self._model = model
-        used = {quantity for part in parts for quantity, *_ in part.factors()}
+        used = {quantity for part in parts.values() for quantity, *_ in part.factors()}
         self.quantities = [name for name in QUANTITIES if name in used]
         self._base = {
             field: values(model, field).copy()
@@ -119,9 +119,12 @@ class Bodies:
         self.derived = any(QUANTITIES[name].derived for name in self.quantities)
         if "gain" in used:
             _check_gains(model)
-        for part in parts:
+        for prefix, part in parts.items():
             for quantity, name, _ in part.factors():
-                self.elements(quantity, name)
+                try:
+                    self.elements(quantity, name)
+                except ValueError as error:
+                    raise ValueError(f"{prefix}{error}") from error
 
     @property
     def fields(self) -> list[str]:

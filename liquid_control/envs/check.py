@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from numpy.typing import NDArray
 
 from liquid_control.envs.factory import make
 from liquid_control.envs.intervals import Fixed, Uniform
-from liquid_control.envs.step_for import follows_protocol
-from liquid_control.envs.variable_rate import VariableRate, layers
+from liquid_control.envs.step_for import StepFor
+from liquid_control.envs.variable_rate import VariableRate, has_rate, layers
 
 _LONG = 10.0  # seconds; no robot is controlled at a longer interval
 
@@ -32,18 +32,24 @@ def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
 
     Raises:
         TypeError: If the env does not follow the protocol.
-        ValueError: If it does, and time, observations or rewards do not fit each other.
+        ValueError: If it does, and time, observations or rewards do not fit each other, or
+            `tolerance` is not positive.
+        AssertionError: If Gymnasium's check fails.
     """
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance must be a positive share, such as 0.1, got {tolerance}")
+    if not isinstance(env, str | gym.Env):
+        raise TypeError(f"env must be the name of a task or a gymnasium.Env, got {env!r}")
     stack = make(env) if isinstance(env, str) else env
     robot = stack.unwrapped
-    if not isinstance(robot, MujocoEnv) and not follows_protocol(robot):
+    if not has_rate(robot):
         raise TypeError(
             f"{type(robot).__name__} has no nominal_interval with step_for(action, seconds) or "
             f"substep(action), and is not a MujocoEnv; see envs.StepFor"
         )
-    check_gymnasium(robot, skip_render_check=True)
     rate = next((layer for layer in layers(stack) if isinstance(layer, VariableRate)), None)
     rate = rate or VariableRate(stack)
+    check_gymnasium(robot, skip_render_check=True)
     if rate.chosen is not None:
         raise ValueError("check the env with an interval other than Chosen, such as None")
     kept = rate.interval
@@ -67,6 +73,13 @@ def _check(rate: VariableRate, name: str, tolerance: float) -> None:
             f"{name} differs between two episodes with the same seed and actions; draw all random "
             f"numbers from self.np_random, and reset everything in reset()"
         )
+    if not (whole.observations != whole.observations[0]).any():
+        raise ValueError(
+            f"the observations of {name} do not change in {whole.times[-1]:g} s of random actions; "
+            f"step_for(action, seconds) gets seconds, not milliseconds or numbers of steps"
+        )
+    if isinstance(rate.robot, StepFor):
+        _check_step(rate, whole, actions, name, tolerance)
     parts = _Episode(rate, Fixed(timestep), actions, rate.nominal_substeps)
     if not np.allclose(whole.times, parts.times):
         raise ValueError(
@@ -86,6 +99,25 @@ def _check(rate: VariableRate, name: str, tolerance: float) -> None:
             f"; a reward must be integrated over the seconds of the step"
         )
     _check_elapsed_time(rate, name)
+
+
+def _check_step(
+    rate: VariableRate, whole: _Episode, actions: Any, name: str, tolerance: float
+) -> None:
+    """Check that `step` is a control step of the nominal interval."""
+    robot: Any = rate.unwrapped
+    robot.reset(seed=0)
+    rewards = []
+    for action, _ in zip(actions, whole.rewards, strict=False):
+        _, reward, *_ = robot.step(action)
+        rewards.append(float(reward))
+    scale = np.abs([*whole.rewards, *rewards]).max()
+    if scale and (error := np.abs(whole.rewards - rewards).max() / scale) > tolerance:
+        raise ValueError(
+            f"the rewards of {name}.step differ by {error:.0%} from those of a control step of its "
+            f"nominal_interval, {rate.nominal_interval:g} s: {rewards[0]:.4g} for "
+            f"{whole.rewards[0]:.4g}; step(action) lasts nominal_interval"
+        )
 
 
 def _check_elapsed_time(rate: VariableRate, name: str) -> None:

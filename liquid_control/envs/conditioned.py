@@ -61,15 +61,20 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             )
         self._model = None if isinstance(robot, StepFor) else robot.model
         space: gym.Space[Any] = env.env.observation_space
-        if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-            raise TypeError(f"sensors need a Box observation of one axis, got {space}")
+        self._is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+        for name, given in (("sensors", conditions.sensors), ("privileged", conditions.privileged)):
+            if given and not self._is_vector:
+                raise TypeError(
+                    f"{name} need a Box observation of one axis, got {space}; leave them out, or "
+                    "flatten the observation in the task"
+                )
         self._rate, self._robot, self._space = env, robot, space
         self._situation = self.situation(1)
         sensing = self._situation.sensing
         self._scratch = mujoco.MjData(self._model) if self._situation.bodies.fields else None
         # The observations at the last physics steps, from which delayed sensors return one.
         length = sensing.longest_delay + 1 if sensing.longest_delay else 0
-        self._past = np.zeros((length, space.shape[0]))
+        self._past = np.zeros((length, self._size))
         self._tick = self._now = self._step = 0
         self._views = [
             layer.observation
@@ -78,7 +83,8 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         ]
         assert isinstance(env.observation_space, gym.spaces.Dict)
         parts = dict(env.observation_space.spaces)
-        parts["observation"] = sensing.space(space)
+        if isinstance(space, gym.spaces.Box) and self._is_vector:
+            parts["observation"] = sensing.space(space)
         privileged = conditions.privileged
         if privileged is not None:
             whole: Any = robot.observation_space
@@ -92,6 +98,11 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             else:
                 self._simulate_in(robot)
 
+    @property
+    def _size(self) -> int:
+        """The features that sensors receive; 0 where observations are no vectors."""
+        return math.prod(self._space.shape or ()) if self._is_vector else 0
+
     def situation(self, num_envs: int) -> Situation:
         """Return these conditions for `num_envs` simulations of the task."""
         rate = self._rate
@@ -99,7 +110,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             self.conditions,
             num_envs,
             model=self._model,
-            size=self._space.shape[0],
+            size=self._size,
             space=rate.env.action_space,
             timestep=rate.timestep,
             nominal=rate.nominal_substeps,
@@ -125,11 +136,12 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         self._embody()
         self._tick = self._now = 0
         observation, info = self.env.reset(seed=seed, options=options)
-        values = np.asarray(observation["observation"], np.float64)
-        if len(self._past):
-            self._past[0] = values
-        seen = situation.sensing.start(_ONE, values[None])
-        observation["observation"] = seen[0].astype(self._space.dtype)
+        if self._is_vector:
+            values = np.asarray(observation["observation"], np.float64)
+            if len(self._past):
+                self._past[0] = values
+            seen = situation.sensing.start(_ONE, values[None])
+            observation["observation"] = seen[0].astype(self._space.dtype)
         self._inform(observation, info)
         return observation, info
 
@@ -143,8 +155,15 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             situation.actuation.command(np.array([before]), controls[None])
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._now, self._tick = self._rate.substeps_since_reset, self._tick + 1
-        now, sensing = np.array([self._now]), situation.sensing
-        situation.timeline.await_pushes(now)
+        situation.timeline.await_pushes(np.array([self._now]))
+        if self._is_vector:
+            self._sense(observation, before)
+        self._inform(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def _sense(self, observation: TimedObservation, before: int) -> None:
+        """Replace an observation by that of the sensors, after a control step from `before` on."""
+        now, sensing = np.array([self._now]), self._situation.sensing
         values = np.asarray(observation["observation"], np.float64)
         if len(self._past):
             values = self._past[sensing.measured(_ONE, now)[0] % len(self._past)]
@@ -153,8 +172,6 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         if sensing.changes_elapsed_time:
             since = sensing.elapsed(_ONE, now, now - before)
             observation["elapsed_time"] = (since * self._rate.timestep).astype(np.float32)
-        self._inform(observation, info)
-        return observation, reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the state of the conditions in the current episode."""

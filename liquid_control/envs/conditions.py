@@ -120,8 +120,12 @@ class Situation:
         self.sensing = Sensing(conditions.sensors, num_envs, size, timestep, nominal)
         self.actuation = Actuation(conditions.actuators, num_envs, space, timestep, nominal)
         randomize = conditions.bodies or Randomize()
-        changes = [each for each in conditions.events if isinstance(each, Change)]
-        self.bodies = Bodies(model, [randomize, *changes], num_envs)
+        changes = {
+            f"events[{index}].": each
+            for index, each in enumerate(conditions.events)
+            if isinstance(each, Change)
+        }
+        self.bodies = Bodies(model, {"bodies.": randomize, **changes}, num_envs)
         self._drawing = Drawing(randomize, self.bodies, num_envs)
         self.timeline = Timeline(conditions.events, self.bodies, model, num_envs, timestep, horizon)
         self.drawn = {
@@ -138,8 +142,9 @@ class Situation:
         self._episodes = [Episode(0, 0)] * num_envs
 
     def seed(self, index: int) -> None:
-        """Restart the count of a simulation's episodes, as its generator was seeded."""
+        """Start a simulation's history anew, as its generator was seeded."""
         self._episodes[index] = Episode(0, 0)
+        self.sensing.seed(index)
 
     def begin(self, which: Sequence[int], rngs: Sequence[np.random.Generator]) -> None:
         """Draw the conditions of the episodes that begin in some simulations.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,22 @@ class Delay(Part):
         """Draw the delay of an episode, in physics steps of `timestep` seconds."""
         return round(float(draw(rng, (self.low, self.longest))) / timestep)
 
-    def check(self, nominal: float) -> None:
-        """Raise a ValueError for a delay that cannot be in seconds, given the nominal interval."""
+    def check(self, name: str, nominal: float, timestep: float) -> None:
+        """Raise a ValueError for a delay that cannot be in seconds; warn if it never acts.
+
+        Args:
+            name: Of the delay, for the message.
+            nominal: The nominal control interval in seconds.
+            timestep: Duration of a physics step in seconds.
+        """
+        if self.longest and not self.most(timestep):
+            warnings.warn(
+                f"{name} is at most {self.longest:g} s, less than half a physics step of "
+                f"{timestep:g} s, so it delays nothing",
+                stacklevel=2,
+            )
         if self.longest > FURTHEST * nominal:
             raise ValueError(
-                f"a delay of {self.longest:g} seconds is more than {FURTHEST} times the nominal "
+                f"{name} of {self.longest:g} seconds is more than {FURTHEST} times the nominal "
                 f"interval of {nominal:g} seconds; delays are in seconds, not milliseconds"
             )

@@ -115,6 +115,7 @@ class Timeline:
         self._changes: list[_Changing] = []
         self._pushes: list[tuple[Push, str]] = []
         for index, event in enumerate(events):
+            self._check_time(f"events[{index}]", event)
             occurrence = sum(type(other) is type(event) for other in events[:index])
             stream = f"events.{event.kind}.{occurrence}"
             if isinstance(event, Change):
@@ -132,13 +133,29 @@ class Timeline:
         for number, index in enumerate(places):
             for entry, name in enumerate(PAST):
                 self.drawn[f"events.{index}.{name}"] = self.past[:, number, entry]
-        self.pushed = np.array([_body(model, push) for push, _ in self._pushes], np.int32)
+        self.pushed = np.array(
+            [
+                _body(model, push, f"events[{index}].body")
+                for index, (push, _) in zip(places, self._pushes, strict=True)
+            ],
+            np.int32,
+        )
         count = len(self._pushes)
         self.at = np.full((num_envs, count), LAST, np.int32)
         self.force = np.zeros((num_envs, count, 3))
         self._later = np.full((num_envs, count), LAST, np.int32)  # the pushes after the next ones
         self._coming: list[list[tuple[NDArray[np.int32], Array]]] = [[] for _ in range(num_envs)]
         self.next = np.full(num_envs, LAST, np.int64)
+
+    def _check_time(self, name: str, event: Event) -> None:
+        """Raise a ValueError for an event that no episode reaches."""
+        key = "at" if isinstance(event, Change) else "every"
+        first = as_range(event.at if isinstance(event, Change) else event.every)[0]
+        if first > (end := self._end * self._timestep):
+            raise ValueError(
+                f"{name}.{key} is {first:g} seconds, and episodes end after {end:g}; it is in "
+                "seconds, not milliseconds"
+            )
 
     def draw(self, index: int, episode: Episode, now: int = 0) -> None:
         """Draw the events of an episode of a simulation, and apply those before `now`."""
@@ -224,7 +241,7 @@ class _Changing:
 
     def draw(self, index: int, episode: Episode, timestep: float) -> None:
         rng = episode.stream(self._stream)
-        self.step[index] = round(float(draw(rng, self._at)) / timestep)
+        self.step[index] = min(round(float(draw(rng, self._at)) / timestep), LAST)
         self._seconds[index] = self.step[index] * timestep
         self._happened[index] = 0.0
         for _, _, bounds, factor in self._factors:
@@ -243,11 +260,11 @@ class _Changing:
         self._happened[index] = 1.0
 
 
-def _body(model: Any, event: Push) -> int:
+def _body(model: Any, event: Push, key: str) -> int:
     """Return the index of the body that is pushed."""
     if event.body is None:
         return 1
     names = [model.body(index).name for index in range(1, model.nbody)]
     if event.body not in names:
-        raise ValueError(f"push.body: the model has no body {event.body!r}; it has {names}")
+        raise ValueError(f"{key}: the model has no body {event.body!r}; it has {names}")
     return 1 + names.index(event.body)

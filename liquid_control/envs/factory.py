@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -99,8 +99,10 @@ def make(
         env = VariableRate(env, interval, allow_any_interval=allow_any_interval)
     if conditions:
         env = Conditioned(env, conditions)
-    for wrapper in wrappers:
+    for wrapper in _checked(wrappers):
         env = wrapper(env)
+        if not isinstance(env, gym.Env):
+            raise TypeError(f"a wrapper must return an env; {wrapper} returned {env!r}")
     if seed is not None:
         env.unwrapped.np_random = seeding.np_random(seed)[0]
         env.action_space.seed(seed)
@@ -238,3 +240,14 @@ def _without_known_warning() -> Iterator[None]:
             handler(message)
         else:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _checked(wrappers: Any) -> list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]]:
+    """Return wrappers as a list; raise a TypeError unless each can be called."""
+    if callable(wrappers) or isinstance(wrappers, str) or not isinstance(wrappers, Iterable):
+        raise TypeError(f"wrappers must be a list of functions or classes, got {wrappers!r}")
+    found = list(wrappers)
+    for wrapper in found:
+        if not callable(wrapper):
+            raise TypeError(f"wrappers must be functions or classes, got {wrapper!r}")
+    return found

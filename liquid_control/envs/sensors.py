@@ -191,7 +191,7 @@ class Sensing:
             occurrence = sum(type(other) is type(sensor) for other in sensors[:index])
             stream = f"sensors.{sensor.kind}.{occurrence}"
             if isinstance(sensor, Delay):
-                sensor.check(nominal * timestep)
+                sensor.check(f"the delay sensors[{index}]", nominal * timestep, timestep)
                 if most := sensor.most(timestep):
                     shift, seconds = np.zeros(num_envs, np.int64), np.zeros(num_envs)
                     self._delays.append((sensor, stream, shift, seconds))
@@ -231,6 +231,13 @@ class Sensing:
                 after[...] = sum(shifts)
         for stage, _ in self._stages:
             stage.draw(which, episodes)
+
+    def seed(self, index: int) -> None:
+        """Forget what outlasts the episodes of a simulation: the running deviations of noise."""
+        for stage, _ in self._stages:
+            if isinstance(stage, _Noise):
+                for array in stage.memory.values():
+                    array[index] = 0
 
     def measured(self, which: Counts, now: Counts) -> Counts:
         """Return the physics steps since the reset at which current observations were measured."""

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from liquid_control.envs import conditions_from
 from liquid_control.recipes.errors import RecipeError
@@ -72,6 +80,20 @@ class Stress(Section):
     after: PositiveFloat = 2.0
     """Seconds after a change that are reported separately."""
 
+    @field_validator(*CONDITIONS)
+    @classmethod
+    def _check_values(cls, values: Values | None, info: ValidationInfo) -> Values | None:
+        """Check each value as an argument of its part."""
+        assert info.field_name is not None
+        key, kind, argument, _ = CONDITIONS[info.field_name]
+        for value in values or ():
+            part = [{"kind": kind, argument: value}]
+            try:
+                conditions_from(part) if key == "sensors" else conditions_from(actuators=part)
+            except TypeError as error:  # pydantic reports ValueErrors only
+                raise ValueError(str(error)) from error
+        return values
+
     @property
     def sweeps(self) -> Iterator[Sweep]:
         """The conditions that the file sweeps."""
@@ -103,9 +125,14 @@ def load_stress(path: Path) -> Stress:
 def under(recipe: Recipe, name: str, value: float) -> Recipe:
     """Return a recipe with one of `CONDITIONS` set to a value, or without it if that is 0."""
     key, kind, argument, _ = CONDITIONS[name]
-    others = [part for part in getattr(recipe.env, key) if part.get("kind") != kind]
-    parts = [*others, {"kind": kind, argument: value}] if value else others
-    return _with(recipe, key, parts)
+    parts = list(getattr(recipe.env, key))
+    places = [place for place, part in enumerate(parts) if part.get("kind") == kind]
+    if value:
+        own = parts[places[0]] if places else {"kind": kind}
+        own = {key: each for key, each in own.items() if key != "high"} | {argument: value}
+        parts[slice(places[0], places[0] + 1) if places else slice(len(parts), None)] = [own]
+        places = places[1:]
+    return _with(recipe, key, [part for place, part in enumerate(parts) if place not in places])
 
 
 def changed(recipe: Recipe, change: Part | None) -> Recipe:
@@ -116,4 +143,6 @@ def changed(recipe: Recipe, change: Part | None) -> Recipe:
 
 
 def _with(recipe: Recipe, key: str, parts: Any) -> Recipe:
-    return recipe.model_copy(update={"env": recipe.env.model_copy(update={key: tuple(parts)})})
+    """Return a recipe with other parts, and without what only critics observe."""
+    changes = {key: tuple(parts), "privileged": None}
+    return recipe.model_copy(update={"env": recipe.env.model_copy(update=changes)})

@@ -88,9 +88,60 @@ def test_a_condition_takes_the_place_of_the_recipes_own_of_that_kind(tmp_path: P
     assert [event["kind"] for event in changed(recipe, None).env.events] == ["push"]
 
 
+def test_all_else_of_a_condition_stays_where_and_as_it_was(tmp_path: Path) -> None:
+    own = [
+        {"kind": "noise", "std": 0.3, "bias": 0.005},
+        {"kind": "delay", "low": 0.0, "high": 0.04},
+        {"kind": "dropout", "probability": 0.1, "hold": False},
+        {"kind": "age"},
+    ]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        RECIPE.replace("[{kind: quantize, step: 0.001}, {kind: noise, std: 0.3}]", str(own))
+    )
+    recipe = load_recipe(path)
+    assert list(under(recipe, "noise", 0.3).env.sensors) == own
+    assert list(under(recipe, "dropout", 0.1).env.sensors) == own
+    later = [own[0], {"kind": "delay", "low": 0.1}, *own[2:]]
+    assert list(under(recipe, "delay", 0.1).env.sensors) == later
+    assert list(under(recipe, "delay", 0).env.sensors) == [own[0], *own[2:]]
+
+
+def test_what_critics_alone_observe_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("env:", "env:\n  privileged: drawn", 1))
+    recipe = load_recipe(path)
+    assert recipe.env.privileged == "drawn"
+    assert under(recipe, "noise", 0.1).env.privileged is None
+    assert changed(recipe, None).env.privileged is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "delay: [0.1, 1000]",
+            "stress file: delay.1: * the delay sensors[2] of 1000 seconds is more",
+        ),
+        ("changes: {fall: {at: 1, gain: {nope: 0}}}", "changes.fall: * events[0].gain.nope: the"),
+        ("changes: {fall: {at: 500, gain: 0}}", "events[0].at is 500 seconds, and episodes end"),
+    ],
+)
+def test_what_does_not_fit_the_task_is_named_before_anything_is_evaluated(
+    trained: Path, tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stress.yaml").write_text(text)
+    before = sorted(trained.rglob("*"))
+    assert cli.main(["evaluate", str(trained), "--stress", str(tmp_path / "stress.yaml")]) != 0
+    error = capsys.readouterr().err
+    assert all(part.strip() in error for part in message.split("*")), error
+    assert sorted(trained.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dropout: [0, 1.5]", "dropout: * probability must be below 1"),
         ("episodes: 3", "nothing to evaluate; give at least one of noise, dropout"),
         ("noise: []", "noise: Tuple should have at least 1 item"),
         ("noise: [-1]", "noise.0: Input should be greater than or equal to 0"),

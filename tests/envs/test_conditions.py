@@ -846,6 +846,22 @@ NAN = math.nan
         ({"sensors": [{"kind": "delay", "low": 50}]}, "delays are in seconds, not milliseconds"),
         ({"actuators": [{"kind": "delay", "low": 50}]}, "delays are in seconds, not milliseconds"),
         ({"privileged": "drawn"}, "privileged='drawn' has nothing to show"),
+        (
+            {"events": [{"kind": "change", "at": 500, "gain": 0}]},
+            r"events\[0\].at is 500 seconds, and episodes end after 50; it is in seconds",
+        ),
+        ({"events": [{"kind": "push", "every": 51, "impulse": 1}]}, r"events\[0\].every is 51 sec"),
+        (
+            {"events": [envs.Push(1.0, 1.0), envs.Change(at=1.0, gain={"tail": 0.0})]},
+            r"events\[1\].gain.tail: the model has no actuator",
+        ),
+        ({"events": [envs.Push(1.0, 1.0, "tail")]}, r"events\[0\].body: the model has no body"),
+        ({"bodies": {"mass": {"tail": 2.0}}}, "bodies.mass.tail: the model has no body"),
+        ({"sensors": [envs.Age(), envs.Delay(50)]}, r"the delay sensors\[1\] of 50 seconds"),
+        ({"actuators": [envs.Delay(50)]}, r"the delay actuators\[0\] of 50 seconds"),
+        ({"wrappers": abs}, "wrappers must be a list of functions or classes"),
+        ({"wrappers": ["x"]}, "wrappers must be functions or classes, got 'x'"),
+        ({"wrappers": [lambda env: None]}, "a wrapper must return an env"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key_and_a_remedy(
@@ -854,6 +870,38 @@ def test_a_bad_value_is_named_with_its_key_and_a_remedy(
     for door in (envs.make, lambda task, **rest: envs.make_vec(task, 2, **rest)):
         with pytest.raises((TypeError, ValueError), match=message):
             door("HalfCheetah-v5", **arguments)
+
+
+def test_a_delay_that_rounds_to_nothing_says_so() -> None:
+    for key in ("sensors", "actuators"):
+        with pytest.warns(
+            UserWarning, match=rf"the delay {key}\[0\] is at most 0.004 s, less than"
+        ):
+            envs.make("HalfCheetah-v5", **{key: [envs.Delay(0.004)]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("door", [envs.make, lambda task, **rest: envs.make_vec(task, 2, **rest)])
+def test_a_seed_decides_relative_noise_whatever_was_before(door: Any) -> None:
+    env = door("HalfCheetah-v5", sensors=[envs.Noise(0.1, relative=True)])
+    episodes = []
+    for _ in range(2):
+        if isinstance(env, gym.Env):
+            found = [env.reset(seed=3)[0]["observation"]]
+            found += [env.step(np.ones(6, np.float32))[0]["observation"] for _ in range(5)]
+        else:
+            env.seed(3)
+            found = [env.reset()["observation"]]
+            found += [env.step(np.ones((2, 6), np.float32))[0]["observation"] for _ in range(5)]
+        episodes.append(np.array(found))
+    np.testing.assert_array_equal(*episodes)
+
+
+def test_a_change_that_no_step_reaches_never_happens(tmp_path: Path) -> None:
+    env = envs.make(
+        "HalfCheetah-v5", max_episode_steps=-1, events=[envs.Change(at=(9e3, 1e300), gain=0.0)]
+    )
+    _, info = env.reset(seed=0)
+    assert info["drawn"]["events.0.happened"] == 0
 
 
 def test_bad_objects_raise_when_they_are_made() -> None:

@@ -198,6 +198,47 @@ def test_bodies_and_events_need_a_model() -> None:
             envs.make("Cart-v0", **conditions)  # type: ignore[arg-type]
 
 
+class InTwoParts(Cart):
+    """The same, whose observation is a Dict."""
+
+    observation_space = spaces.Dict(  # type: ignore[assignment]
+        {key: spaces.Box(-np.inf, np.inf, (1,), np.float32) for key in ("place", "velocity")}
+    )
+
+    def reset(self, **options: Any) -> Any:
+        observation, info = super().reset(**options)
+        return self.split(observation), info
+
+    def step_for(self, action: np.ndarray, seconds: float) -> Any:
+        observation, *rest = super().step_for(action, seconds)
+        return self.split(observation), *rest
+
+    def split(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {"place": observation[:1], "velocity": observation[1:]}
+
+
+def test_actuators_need_no_vector_and_sensors_say_that_they_do() -> None:
+    gym.register("InTwoParts-v0", InTwoParts)
+    try:
+        whole, parts = (
+            envs.make(name, actuators=[envs.Delay(0.03)]) for name in ("Cart-v0", "InTwoParts-v0")
+        )
+        for env in (whole, parts):
+            env.reset(seed=0)
+        for _ in range(5):
+            expected, reward, *_ = whole.step(np.ones(1, np.float32))
+            found, its, *_ = parts.step(np.ones(1, np.float32))
+            assert its == reward
+            np.testing.assert_array_equal(
+                [*found["place"], *found["velocity"]], expected["observation"]
+            )
+        for name, given in (("sensors", [envs.Noise(0.1)]), ("privileged", "full")):
+            with pytest.raises(TypeError, match=f"{name} need a Box observation of one axis"):
+                envs.make("InTwoParts-v0", **{name: given})
+    finally:
+        del gym.registry["InTwoParts-v0"]
+
+
 # The check ------------------------------------------------------------------------------------
 
 
@@ -230,6 +271,14 @@ def _random(self: Any, action: Any, seconds: float) -> Any:
     return Cart.step_for(self, action, seconds)
 
 
+def _longer(self: Any, action: Any) -> Any:
+    return self.step_for(action, 2 * NOMINAL)
+
+
+def _milliseconds(self: Any, action: Any, seconds: float) -> Any:
+    return Cart.step_for(self, action, seconds / 1000)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -248,11 +297,25 @@ def _random(self: Any, action: Any, seconds: float) -> Any:
             "Broken.timestep must be a finite number of seconds above 0, got nan",
         ),
         ({"step_for": None}, "has no nominal_interval with step_for"),
+        ({"nominal_interval": "0.05"}, "must be a number of seconds, got '0.05'"),
+        ({"step": _longer}, "rewards of Broken.step differ by .* lasts nominal_interval"),
+        ({"step_for": _milliseconds}, "do not change in .* not milliseconds or numbers of steps"),
     ],
 )
 def test_a_broken_robot_is_refused_with_the_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises((AssertionError, TypeError, ValueError), match=message):
         envs.check_env(broken(**changes))
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, np.nan, np.inf])
+def test_a_tolerance_is_a_positive_share(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="tolerance must be a positive share"):
+        envs.check_env("Cart-v0", tolerance=tolerance)
+
+
+def test_only_an_env_is_checked() -> None:
+    with pytest.raises(TypeError, match=r"name of a task or a gymnasium\.Env, got 3"):
+        envs.check_env(3)  # type: ignore[arg-type]
 
 
 def test_an_env_without_a_rate_is_refused() -> None:
