@@ -127,11 +127,7 @@ def record(
     features = found.features
     return Recording(
         times=episode.times,
-        elapsed_time=(
-            np.full(len(features), _interval(env))
-            if found.elapsed_time is None
-            else found.elapsed_time
-        ),
+        elapsed_time=found.elapsed_time,
         observations=features,
         actions=episode.actions.reshape(len(features), -1),
         rewards=episode.rewards,
@@ -211,14 +207,14 @@ class Activity:
 
     Attributes:
         features: (T, features), the observations.
-        elapsed_time: (T,), or None for policies without it.
+        elapsed_time: (T,) seconds.
         sensory: (T, sensory).
         activity: (T, neurons).
         time_constants: (T, neurons), or None.
     """
 
     features: Array
-    elapsed_time: Array | None
+    elapsed_time: Array
     sensory: Array
     activity: Array
     time_constants: Array | None
@@ -241,8 +237,7 @@ def activity_of(
     # A soft policy receives its own previous actions, rescaled; other policies do not.
     chosen = policy.from_env(actions) if isinstance(policy, SoftLiquidPolicy) else features
     starts = starts.to(features.device)
-    elapsed = None if elapsed_time is None else elapsed_time[:, None]
-    signal = policy.actor_inputs(features[:, None], elapsed, starts, chosen[:, None])
+    signal = policy.actor_inputs(features[:, None], elapsed_time[:, None], starts, chosen[:, None])
     sensory, elapsed, starts = signal
     activity, _ = circuit.activity(sensory, None, elapsed, starts)
     constants = circuit.effective_time_constants(sensory, activity, starts)
@@ -250,7 +245,7 @@ def activity_of(
     count = policy.derivatives.observed if isinstance(policy, StatefulPolicy) else None
     return Activity(
         features[:, :count].cpu().numpy(),
-        None if elapsed_time is None else elapsed_time.double().cpu().numpy(),
+        elapsed_time.double().cpu().numpy(),
         sensory[:, 0].cpu().numpy(),
         activity[:, 0].cpu().numpy(),
         None if constants is None else constants[:, 0].cpu().numpy(),
