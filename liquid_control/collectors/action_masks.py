@@ -24,7 +24,8 @@ class VecActionMasks(VecEnvWrapper):
     An observation that is not a Dict becomes the key `observation`.
 
     Raises:
-        ValueError: actions are continuous, or a mask has another shape than the actions.
+        ValueError: actions are continuous, or a mask has another shape than the actions or holds
+            something else than finite numbers.
     """
 
     def __init__(self, venv: VecEnv) -> None:
@@ -56,6 +57,10 @@ class VecActionMasks(VecEnvWrapper):
                 raise ValueError(
                     f"{METHOD}() must return {self._size} numbers, one for each choice of "
                     f"{self.action_space}, got shape {mask.shape}"
+                )
+            if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+                raise ValueError(
+                    f"{METHOD}() must return booleans, or zeros and ones, got {mask.tolist()}"
                 )
         return np.stack(masks).astype(bool).astype(np.int8)
 

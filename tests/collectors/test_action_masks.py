@@ -132,3 +132,13 @@ def test_it_learns_which_of_the_allowed_actions_is_right(task: Any) -> None:
     env = make_vec_env(Method, n_envs=8, seed=9)
     mean, _ = evaluate_policy(model, env, n_eval_episodes=64)  # sb3-contrib's, with its masks
     assert mean > 0.9
+
+
+@pytest.mark.parametrize("wrong", [[np.nan] * ACTIONS, ["yes"] * ACTIONS])
+def test_a_mask_holds_numbers(wrong: list[Any]) -> None:
+    class Wrong(Method):
+        def action_masks(self) -> Any:
+            return np.array(wrong)
+
+    with pytest.raises(ValueError, match=r"must return booleans, or zeros and ones, got \["):
+        build(Wrong).learn(16)
