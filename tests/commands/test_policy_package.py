@@ -62,7 +62,8 @@ def test_its_card_says_what_hugging_face_asks_for(packed: Path, run: Path) -> No
     assert mean == pytest.approx(trained["mean_return"], abs=0.01)
     assert deviation == pytest.approx(trained["std_return"], abs=0.01)
     assert "# LiquidPPO on InvertedPendulum-v5" in text
-    assert "at intervals of the kind `uniform` (low 0.02, high 0.08), in seconds." in text
+    kind = "interval `uniform` (low 0.02, high 0.08)), in seconds."
+    assert "at intervals of the kind `per_episode` (share 0.5, even_steps True, " + kind in text
     assert text.count("| fixed |") == 3
     assert "real robot" in text
 

@@ -227,7 +227,7 @@ def test_an_evaluation_of_other_weights_or_other_content_is_not_published(
         ("agent.gamma=0.5", "agent.gamma was 0.995, now 0.5"),
         ("seed=3", "seed was 0, now 3"),
         ("policy.wiring.inter=12", "policy.wiring.inter was 10, now 12"),
-        ("env.interval=0.04", "env.interval.kind was uniform, now not set"),
+        ("env.interval=0.04", "env.interval.kind was per_episode, now n"),
         ("agent.total_timesteps=99", "agent.total_timesteps was 100, now 99; it may only grow"),
     ],
 )
@@ -291,7 +291,7 @@ def test_a_training_may_start_with_the_weights_of_another(run: Run, tmp_path: Pa
     [
         (
             "policy.encoder=[16]",
-            "actor.encoder.0.weight of its policy has shape [32, 3]; expected [",
+            "actor.encoder.0.weight of its policy has shape [32, 5]; expected [",
         ),
         ("policy.wiring.seed=1", "its actor.circuit has other neurons or another wiring"),
         ("policy.neurons=ltc", "its policy differs in actor.circuit."),
