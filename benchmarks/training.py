@@ -7,11 +7,11 @@ HalfCheetah-v5 at its nominal rate, 16 envs x 256 steps, minibatches of 1024 ste
 observations and rewards normalised (by LiquidPPO itself, by VecNormalize for the others). LiquidPPO
 steps the envs of `envs.make_vec`, and in one row SB3's DummyVecEnv, as the others do. RecurrentPPO
 back-propagates through whole rollouts of 256 steps; LiquidPPO through sequences of 128
-(`--sequence-length 256`: as RecurrentPPO). Everybody has an actor and a critic of their own, of 64
-neurons. All sides run in one process, in turns of one iteration
-(collect, then train), with every number of torch threads that is asked for; a row shows the number
-with which its side was fastest. Batched envs simulate on all processors. The last column is the
-time over that of LiquidPPO's first agent; `update.py` shows where its time goes.
+(`--sequence-length 256`: as RecurrentPPO). All agents have separate actors and critics of 64
+neurons. All sides run in one process, in turns of one iteration (collect, then train), with each of
+the numbers of torch threads; a row shows the number with which its side was fastest. Batched envs
+simulate on all processors. The last column is the time over that of LiquidPPO's first agent;
+`update.py` shows where such time goes.
 """
 
 from __future__ import annotations

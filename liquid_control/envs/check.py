@@ -106,11 +106,19 @@ def _check_step(
 ) -> None:
     """Check that `step` is a control step of the nominal interval."""
     robot: Any = rate.unwrapped
-    robot.reset(seed=0)
-    rewards = []
+    observations, rewards = [_vector(robot.reset(seed=0)[0])], []
     for action, _ in zip(actions, whole.rewards, strict=False):
-        _, reward, *_ = robot.step(action)
+        observation, reward, *_ = robot.step(action)
+        observations.append(_vector(observation))
         rewards.append(float(reward))
+    if np.shape(observations) == whole.observations.shape:  # no wrapper changes them
+        change = np.abs(whole.observations - whole.observations[0]).max()
+        if (error := np.abs(whole.observations - observations).max() / change) > tolerance:
+            raise ValueError(
+                f"the observations of {name}.step differ by {error:.0%} of their change from those "
+                f"of a control step of its nominal_interval, {rate.nominal_interval:g} s; "
+                "step(action) lasts nominal_interval"
+            )
     scale = np.abs([*whole.rewards, *rewards]).max()
     if scale and (error := np.abs(whole.rewards - rewards).max() / scale) > tolerance:
         raise ValueError(
@@ -188,6 +196,7 @@ def _actions(rate: VariableRate) -> list[Any]:
     return [rate.action_space.sample() for _ in range(3)]
 
 
-def _vector(observation: dict[str, Any]) -> NDArray[np.float64]:
-    parts = [np.ravel(part) for key, part in observation.items() if key != "elapsed_time"]
+def _vector(observation: Any) -> NDArray[np.float64]:
+    given = observation if isinstance(observation, dict) else {"observation": observation}
+    parts = [np.ravel(part) for key, part in given.items() if key != "elapsed_time"]
     return np.concatenate(parts).astype(np.float64)

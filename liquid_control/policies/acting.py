@@ -18,7 +18,7 @@ from torch.nn.modules import module as torch_module
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import addresses, compile_circuit, is_traced
 from liquid_control.kernels.passes import network_of
-from liquid_control.policies.compiled import layers_of, runs_in_kernels
+from liquid_control.policies.compiled import layers_of, replaced_methods, runs_in_kernels
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import EncodedCircuit
@@ -38,17 +38,6 @@ SETTINGS = (
     "options",
     "share_encoder",
 )
-METHODS = (
-    "forward",
-    "observe",
-    "signal",
-    "for_env",
-    "distribution_of",
-    "distribution_with",
-    "_normalize",
-)
-"""Methods of a policy; an instance may override them."""
-
 Acted = tuple[NDArray[Any], NDArray[np.float32]]
 """Action in the environment's shape and bounds, and the actor's state (1, size) after it."""
 
@@ -97,7 +86,7 @@ class Structure:
         owners += [(policy._parameters, "log_std")]
         if policy.normalizer is not None:
             owners += [(policy.normalizer._buffers, name) for name in ("shift", "scale")]
-        owners += [(vars(policy), name) for name in (*SETTINGS, *METHODS)]
+        owners += [(vars(policy), name) for name in SETTINGS]
         owners += [(vars(module), "forward") for module in modules]
         owners += [
             (vars(module), name)
@@ -117,6 +106,8 @@ class Structure:
         self._hooks += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
         self.hooked = any(self._hooks)
         self.replaced = any("forward" in vars(module) for module in modules)
+        self.replaced_methods = replaced_methods(policy)
+        self._attributes, self._attribute_count = vars(policy), len(vars(policy))
         self.tensors = [value for value in self._values if isinstance(value, Tensor)]
         # An address stays unique as long as its memory is in use.
         self._memory = [tensor.detach() for tensor in self.tensors]
@@ -126,6 +117,7 @@ class Structure:
         """Whether no module, tensor, setting or hook was added, replaced or moved in memory."""
         return (
             type(self._policy) is self._kind
+            and len(self._attributes) == self._attribute_count
             and any(self._hooks) == self.hooked
             and list(map(len, self._registers)) == self._counts
             and all(map(is_, map(dict.get, self._owners, self._names), self._values))
@@ -363,8 +355,8 @@ def _obstacles(policy: Any, structure: Structure) -> Iterator[str]:
         yield "a module has hooks"
     if structure.replaced:
         yield "the forward method of a module was replaced"
-    if replaced := [name for name in METHODS if name in vars(policy)]:
-        yield f"its method {replaced[0]} was replaced"
+    if structure.replaced_methods:
+        yield f"its method {structure.replaced_methods[0]} was replaced"
     yield from _obstacles_in_parts(policy, structure)
 
 

@@ -34,6 +34,11 @@ def hooked(owner: nn.Module | Tensor) -> bool:
     return any(getattr(owner, name, None) for name in HOOKS)
 
 
+def replaced_methods(owner: nn.Module) -> list[str]:
+    """Return the methods of a module's class that the instance overrides, such as `forward`."""
+    return [name for name in vars(owner) if callable(getattr(type(owner), name, None))]
+
+
 def runs_in_kernels(part: nn.Module) -> bool:
     """Whether the kernels support a network, or an encoded circuit."""
     if type(part) is EncodedCircuit:

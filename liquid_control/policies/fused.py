@@ -12,7 +12,13 @@ from torch import Tensor
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
 from liquid_control.kernels.passes import CircuitPass, NetworkPass
-from liquid_control.policies.compiled import GLOBAL_HOOKS, hooked, layers_of, runs_in_kernels
+from liquid_control.policies.compiled import (
+    GLOBAL_HOOKS,
+    hooked,
+    layers_of,
+    replaced_methods,
+    runs_in_kernels,
+)
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import (
@@ -23,9 +29,7 @@ from liquid_control.policies.networks import (
     clock,
 )
 
-CRITICS = (MlpCritic, SharedCritic, TwinCritic)
-METHODS = ("evaluate_actions", "unroll", "distribution_of", "distribution_with", "_normalize")
-"""Methods of a policy that an update calls; an instance may override them."""
+FUSED_CRITICS = (MlpCritic, SharedCritic, TwinCritic)
 
 
 class FusedPolicy:
@@ -142,11 +146,11 @@ def _obstacles(policy: LiquidPolicy) -> Iterator[str]:
         yield "the compiled kernels are off or missing"
     if type(policy) is not LiquidPolicy:
         yield f"{type(policy).__name__} is a subclass of LiquidPolicy"
-    if replaced := [name for name in METHODS if name in vars(policy)]:
+    if replaced := replaced_methods(policy):
         yield f"its method {replaced[0]} was replaced"
     if is_traced():
         yield "PyTorch traces the policy"
-    if type(policy.critic) not in CRITICS:
+    if type(policy.critic) not in FUSED_CRITICS:
         yield f"its critic is a {type(policy.critic).__name__}"
     if policy.log_std is not None and type(policy.distribution) is not Gaussian:
         yield f"its actions follow a {type(policy.distribution).__name__}"

@@ -275,6 +275,11 @@ def _longer(self: Any, action: Any) -> Any:
     return self.step_for(action, 2 * NOMINAL)
 
 
+def _richer(self: Any, action: Any) -> Any:
+    observation, reward, *rest = self.step_for(action, NOMINAL)
+    return observation, 20 * reward, *rest
+
+
 def _milliseconds(self: Any, action: Any, seconds: float) -> Any:
     return Cart.step_for(self, action, seconds / 1000)
 
@@ -298,7 +303,8 @@ def _milliseconds(self: Any, action: Any, seconds: float) -> Any:
         ),
         ({"step_for": None}, "has no nominal_interval with step_for"),
         ({"nominal_interval": "0.05"}, "must be a number of seconds, got '0.05'"),
-        ({"step": _longer}, "rewards of Broken.step differ by .* lasts nominal_interval"),
+        ({"step": _longer}, "observations of Broken.step differ by .* lasts nominal_interval"),
+        ({"step": _richer}, "rewards of Broken.step differ by .* lasts nominal_interval"),
         ({"step_for": _milliseconds}, "do not change in .* not milliseconds or numbers of steps"),
     ],
 )

@@ -354,6 +354,10 @@ def own_normalization(policy: LiquidPolicy) -> None:
     policy._normalize = lambda features: features  # type: ignore[method-assign]
 
 
+def own_privacy(policy: LiquidPolicy) -> None:
+    policy._for_actor = lambda features: 0 * features  # type: ignore[method-assign]
+
+
 def own_forward(policy: LiquidPolicy) -> None:
     policy.action_net.forward = lambda inputs: inputs  # type: ignore[method-assign]
 
@@ -393,6 +397,7 @@ def frozen_weight(policy: LiquidPolicy) -> None:
         elsewhere,
         own_method,
         own_normalization,
+        own_privacy,
         own_forward,
         normalizer_subclass,
         another_mapping_module,

@@ -185,6 +185,10 @@ def own_method(policy: LiquidPolicy) -> None:
     policy.evaluate_actions = lambda *_: None  # type: ignore[method-assign,assignment]
 
 
+def own_privacy(policy: LiquidPolicy) -> None:
+    policy._for_actor = lambda features: 0 * features  # type: ignore[method-assign]
+
+
 def half(policy: LiquidPolicy) -> None:
     policy.bfloat16()
 
@@ -207,6 +211,7 @@ def subclass(policy: LiquidPolicy) -> None:
         shared_weights,
         own_forward,
         own_method,
+        own_privacy,
         half,
         subclass,
     ],
