@@ -27,6 +27,9 @@ Values: TypeAlias = Annotated[
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$", max_length=60)]
 
 
+PAGE = "robots.md#what-a-trained-robot-withstands"  # of the documentation
+
+
 class Sweep(NamedTuple):
     """One condition of rising severity.
 
@@ -109,6 +112,14 @@ def load_stress(path: Path) -> Stress:
         RecipeError: it is missing or is not YAML, has an unknown key or an invalid value, or is
             empty.
     """
+    try:
+        return _stress(path)
+    except RecipeError as error:
+        error.page = PAGE
+        raise
+
+
+def _stress(path: Path) -> Stress:
     data = parse_yaml(read_text(path, "stress file"), str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a stress file is a mapping of keys, got {short(data)}")

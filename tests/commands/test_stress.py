@@ -157,6 +157,9 @@ def test_what_a_file_cannot_say_is_named(tmp_path: Path, text: str, message: str
         load_stress(tmp_path / "stress.yaml")
     pattern = [part.strip() for part in message.split("*")]
     assert all(part in str(caught.value) for part in pattern), caught.value
+    page, _, heading = caught.value.page.partition("#")
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    assert f"## {heading.replace('-', ' ').capitalize()}" in text
 
 
 def test_a_file_that_is_missing_is_named_as_what_it_should_be(tmp_path: Path) -> None:
