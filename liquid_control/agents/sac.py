@@ -251,8 +251,7 @@ class LiquidSAC(SavedAgent, SAC):
         step = Transitions(*self._acted, rewards, ended, seconds)
         _, elapsed_time = self._observe(new_obs, step.features, ended)
         self._store(self._state, step, elapsed_time, find_episode_ends(0, dones, infos))
-        if self.policy.normalizer is not None:
-            self.policy.normalizer.update(step.features)
+        self.policy.update_normalizer(step.features)
         self._state = self._state_after
         self._previous_step = self.policy.previous_step(step.actions, step.features)
         self._last_obs = new_obs
@@ -342,8 +341,7 @@ class LiquidSAC(SavedAgent, SAC):
         self._state = states[-1]
         self._previous_step = self.policy.previous_step(actions, features)
         self._last_obs, self._last_episode_starts = collected.observation, collected.starts
-        if self.policy.normalizer is not None:
-            self.policy.normalizer.update(transitions.features)
+        self.policy.update_normalizer(transitions.features)
         self._begin_round(env, steps, self.num_timesteps + steps * env.num_envs)
 
         elapsed_time = torch.cat([transitions.elapsed_time[1:], last_time[None]])

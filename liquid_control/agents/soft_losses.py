@@ -50,17 +50,17 @@ def soft_losses(
     )
     state = sequences.state
     with torch.no_grad():
-        target_activity, _ = policy.critic_target.body(signal, policy.critic_part(state))
+        target, theirs = policy.critic_target, policy.critic_part(state)
+        seen_by_target, _ = target.run(*target.encode(signal), theirs)
         if burn_in:
             *_, state = policy.unroll(span(signal, 0, burn_in), state)
     trained = span(signal, burn_in, None)
-    actor_activity, critic_activity, _ = policy.unroll(trained, state)
+    actor_activity, seen, _ = policy.unroll(trained, state)
     new_actions, log_prob = policy.actor(actor_activity)
 
-    inputs = trained.features
     with torch.no_grad():
-        context = policy.critic_target.context(target_activity[burn_in + 1 :], inputs[1:])
-        next_values = policy.critic_target(context, new_actions[1:])
+        context = target.context(seen_by_target[burn_in + 1 :])
+        next_values = target(context, new_actions[1:])
         targets = soft_targets(
             sequences.rewards,
             sequences.terminated,
@@ -70,7 +70,7 @@ def soft_losses(
             gamma,
             ent_coef,
         )
-    context = policy.critic.context(critic_activity[:-1], inputs[:-1])
+    context = policy.critic.context(seen[:-1])
     values = policy.critic(context, sequences.actions)
     new_values = policy.critic(context.detach(), new_actions[:-1], frozen=True)
     weight = sequences.mask / sequences.mask.sum()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.checkpoints import env_state
@@ -27,6 +28,12 @@ from liquid_control.policies.stateful import StatefulPolicy
 
 MakeEnvs: TypeAlias = Callable[..., VecEnv]
 """Called with num_envs and seed, such as a partial of `envs.make_vec`."""
+
+
+def make_envs(make: MakeEnvs, count: int, seed: int | None) -> VecEnv:
+    """Return `count` environments, with images' channels first, as SB3's agents see them."""
+    return BaseAlgorithm._wrap_env(make(num_envs=count, seed=seed))
+
 
 Packed: TypeAlias = Mapping[str, tuple[str, tuple[int, ...], bytes]]
 """Arrays as dtype, shape and compressed bytes: most of an episode's schedule is repetitive."""
@@ -102,7 +109,7 @@ class Block:
     def __init__(self, make: MakeEnvs, first: int, count: int, seed: int | None) -> None:
         self.first = first
         seed = None if seed is None else seed + first
-        self.env = make(num_envs=count, seed=seed)
+        self.env = make_envs(make, count, seed)
         self._noise = _seeded(seed)
         self._was_reset = False
 

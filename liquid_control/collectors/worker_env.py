@@ -27,6 +27,7 @@ from liquid_control.collectors.blocks import (
     Weights,
     check_blocks,
     default_block,
+    make_envs,
     pack,
     unpack,
 )
@@ -344,7 +345,7 @@ class WorkerVecEnv(VecEnv):
 def _spaces(make: MakeEnvs, seed: int | None) -> tuple[gym.spaces.Space[Any], ...]:
     """Return both spaces of the environments, if their state can be moved between processes."""
     with torch.random.fork_rng(devices=[]):
-        env = make(num_envs=1, seed=seed)
+        env = make_envs(make, 1, seed)
         try:
             env.reset()
             env_state.state_dict(env)

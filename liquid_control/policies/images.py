@@ -9,8 +9,50 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space_channels_first
+from stable_baselines3.common.preprocessing import (
+    get_flattened_obs_dim,
+    is_image_space_channels_first,
+)
 from torch import Tensor, nn
+
+from liquid_control.policies.observations import image_spaces, privileged_count
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The place of images among flat features: vectors come before, all else after them.
+
+    Attributes:
+        first: index of the first pixel.
+        size: number of pixels of all images, channels included; zero without images.
+    """
+
+    first: int
+    size: int
+
+    @classmethod
+    def of(cls, space: spaces.Space[Any], features: int) -> Pixels:
+        """Return the place in `features` features of a space, privileged ones included."""
+        size = sum(map(get_flattened_obs_dim, image_spaces(space).values()))
+        return cls(features - privileged_count(space) - size, size)
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split (..., features) into vectors, pixels and the rest."""
+        vectors, pixels, rest = features.tensor_split((self.first, self.first + self.size), dim=-1)
+        return vectors, pixels, rest
+
+    def take(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (..., features) without pixels, and the pixels."""
+        if not self.size:
+            return features, features[..., :0]
+        vectors, pixels, rest = self.split(features)
+        return torch.cat([vectors, rest], dim=-1), pixels
+
+    def put(self, others: Tensor, pixels: Tensor) -> Tensor:
+        """Return features, the inverse of `take`."""
+        if not self.size:
+            return others
+        return torch.cat([others[..., : self.first], pixels, others[..., self.first :]], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -18,25 +60,20 @@ class Images:
     """The images among flat features, and the convolutions over each of them.
 
     Attributes:
-        first: index of their first number; vectors come before, privileged features after them.
+        pixels: their place.
         shapes: (channels, height, width) of each image.
         layers: filters, kernel size and stride of each convolution.
         features: outputs for each image.
     """
 
-    first: int
+    pixels: Pixels
     shapes: tuple[tuple[int, int, int], ...]
     layers: tuple[tuple[int, int, int], ...]
     features: int
 
-    @property
-    def size(self) -> int:
-        """Number of features of all images."""
-        return sum(math.prod(shape) for shape in self.shapes)
-
     def left(self, features: int) -> int:
         """Return the number of features after `features` flat ones are encoded."""
-        return features - self.size + len(self.shapes) * self.features
+        return features - self.pixels.size + len(self.shapes) * self.features
 
     def build(self) -> ImageEncoder:
         """Return an encoder with new weights."""
@@ -58,9 +95,7 @@ class ImageEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (..., features) to (..., features with `Images.features` for each image)."""
         images = self.images
-        before, pixels, after = features.tensor_split(
-            (images.first, images.first + images.size), dim=-1
-        )
+        before, pixels, after = images.pixels.split(features)
         parts = pixels.split([math.prod(shape) for shape in images.shapes], dim=-1)
         encoded = [
             network(part.reshape(-1, *shape)).view(*features.shape[:-1], images.features)
@@ -69,21 +104,31 @@ class ImageEncoder(nn.Module):
         return torch.cat([before, *encoded, after], dim=-1)
 
 
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Return pixels from 0 to 1 as they were before SB3 scaled them."""
+    return pixels.mul(255).round().to(torch.uint8)
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Scale pixels as SB3 does, the inverse of `to_bytes`."""
+    return pixels.float() / 255
+
+
 def images_among(
-    parts: Sequence[spaces.Space[Any]], first: int, layers: Sequence[Sequence[int]], features: int
+    space: spaces.Space[Any], pixels: Pixels, layers: Sequence[Sequence[int]], features: int
 ) -> Images | None:
     """Return the images of an observation, None if there are none.
 
     Args:
-        parts: their spaces, channels first, as SB3's VecTransposeImage leaves them.
-        first: as in `Images`.
+        space: of observations; images channels first, as SB3's VecTransposeImage leaves them.
+        pixels: as in `Images`.
         layers: as in `Images`.
         features: as in `Images`.
 
     Raises:
         ValueError: an image has its channels last or is too small, or a layer is invalid.
     """
-    if not parts:
+    if not (parts := image_spaces(space).values()):
         return None
     checked = _checked(layers)
     shapes = []
@@ -96,7 +141,7 @@ def images_among(
         channels, height, width = part.shape
         _check_fits((height, width), checked)
         shapes.append((channels, height, width))
-    return Images(first, tuple(shapes), checked, features)
+    return Images(pixels, tuple(shapes), checked, features)
 
 
 def _checked(layers: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:

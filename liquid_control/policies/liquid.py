@@ -12,16 +12,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import ActingParts
 from liquid_control.policies.distributions import make_distribution
-from liquid_control.policies.images import Images, images_among
 from liquid_control.policies.masks import mask_logits
-from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import (
     CircuitSpec,
     EncodedCircuit,
@@ -29,7 +26,6 @@ from liquid_control.policies.networks import (
     TwinCritic,
     make_critic,
 )
-from liquid_control.policies.observations import image_spaces, without_mask
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.policies.options import LiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
@@ -58,7 +54,6 @@ class LiquidPolicy(StatefulPolicy):
         ValueError: an option has an invalid value, or the spaces are not supported.
     """
 
-    takes_images = True
     optimizer: RecurrentAdam
 
     def __init__(
@@ -76,7 +71,7 @@ class LiquidPolicy(StatefulPolicy):
         super().__init__(
             observation_space,
             action_space,
-            derivatives=chosen.derivatives,
+            options=chosen,
             optimizer_kwargs={"eps": 1e-5, "fused": True, **(chosen.optimizer_kwargs or {})},
         )
         motor = motor_pool(chosen.wiring, action_parameters(action_space))
@@ -89,13 +84,9 @@ class LiquidPolicy(StatefulPolicy):
                 "critic='twin' or 'mlp'"
             )
         layers = check_sizes("critic_layers", chosen.critic_layers)
-        self.images = images = self._images(chosen)
-        spec = CircuitSpec.of(chosen, chosen.wiring, images)
-        twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring, images)
+        spec = CircuitSpec.of(chosen, chosen.wiring, self.images)
+        twin = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring, self.images)
 
-        vectors = features - (0 if images is None else images.size)
-        normalizes = chosen.normalize_observations and vectors > 0
-        self.normalizer = ObservationNormalizer(vectors) if normalizes else None
         self.actor = spec.build(self.observed, motor)
         self.critic = make_critic(chosen.critic, features, motor, self.actor_circuit, twin, layers)
         self.distribution = make_distribution(action_space)
@@ -312,37 +303,6 @@ class LiquidPolicy(StatefulPolicy):
     def _actor_signal(self, signal: Signal) -> Signal:
         return signal._replace(features=self._for_actor(signal.features))
 
-    def update_normalizer(self, features: Tensor) -> None:
-        """Update the moments of the observations with features (..., features), if normalised.
-
-        Images and masks are not normalised.
-        """
-        if self.normalizer is not None:
-            self.normalizer.update(_joined(self._parts(self.for_critic(features))[::2]))
-
-    def _normalize(self, features: Tensor) -> Tensor:
-        if self.images is None or self.normalizer is None:
-            return super()._normalize(features)
-        vectors, images, privileged = self._parts(features)
-        normal = self.normalizer(_joined((vectors, privileged)))
-        first = self.images.first
-        return torch.cat([normal[..., :first], images, normal[..., first:]], dim=-1)
-
-    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split features without a mask into vectors, images and privileged features."""
-        first, size = (features.shape[-1], 0)
-        if self.images is not None:
-            first, size = self.images.first, self.images.size
-        vectors, images, privileged = features.tensor_split((first, first + size), dim=-1)
-        return vectors, images, privileged
-
-    def _images(self, options: LiquidPolicyOptions) -> Images | None:
-        found = list(image_spaces(without_mask(self.observation_space)).values())
-        if found and self.derivatives.size:
-            raise ValueError("derivatives of images are not supported; leave out derivatives")
-        first = self.observed - sum(map(get_flattened_obs_dim, found))
-        return images_among(found, first, options.image_layers, options.image_features)
-
     def distribution_of(self, motor: Tensor, mask: Tensor | None = None) -> Distribution:
         """Return the distribution of actions given motor activity (batch, motor).
 
@@ -373,14 +333,6 @@ class LiquidPolicy(StatefulPolicy):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
-
-
-def _joined(parts: tuple[Tensor, ...]) -> Tensor:
-    return (
-        torch.cat(parts, dim=-1)
-        if all(part.shape[-1] for part in parts)
-        else max(parts, key=lambda part: part.shape[-1])
-    )
 
 
 def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:

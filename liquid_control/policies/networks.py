@@ -139,8 +139,16 @@ class EncodedCircuit(nn.Module):
 
     def encode(self, signal: Signal) -> Signal:
         """Replace the features by the inputs of the sensory neurons."""
-        if self.images is not None:
-            signal = signal._replace(features=self.images(signal.features))
+        return self.encode_vectors(self.encode_images(signal))
+
+    def encode_images(self, signal: Signal) -> Signal:
+        """Replace images among the features by their encodings."""
+        if self.images is None:
+            return signal
+        return signal._replace(features=self.images(signal.features))
+
+    def encode_vectors(self, signal: Signal) -> Signal:
+        """Replace features without images by the inputs of the sensory neurons."""
         if self.encoder is None:
             return signal
         return signal._replace(features=self.encoder(with_clock(signal, self.time_scale)))

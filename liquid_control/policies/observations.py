@@ -59,8 +59,8 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
         if is_image_space(part) and (not images or key == PRIVILEGED):
             raise ValueError(
                 f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
-                "vectors; LiquidPPO has an encoder for actors' images, and elsewhere an "
-                "observation wrapper has to extract features"
+                "vectors; LiquidPPO and LiquidSAC have an encoder for actors' images, and "
+                "elsewhere an observation wrapper has to extract features"
             )
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""

@@ -120,6 +120,9 @@ class CircuitOptions(Options):
             since their scale differs.
         normalize_observations: keep running moments of the observations and normalise with them.
         optimizer_kwargs: arguments of Adam besides the learning rate.
+        image_layers: filters, kernel size and stride of the convolutions over each image, separate
+            for actor and critic; by default those of SB3's NatureCNN.
+        image_features: tanh units after the convolutions, for each image.
     """
 
     neurons: str = "cfc"
@@ -132,6 +135,8 @@ class CircuitOptions(Options):
     allow_any_interval: bool = False
     normalize_observations: bool = True
     optimizer_kwargs: Mapping[str, Any] | None = None
+    image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+    image_features: PositiveInt = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,9 +181,6 @@ class LiquidPolicyOptions(CircuitOptions):
             `critic_wiring` needs "twin".
         critic_layers: sizes of tanh layers between the neurons and the value.
         log_std_init: logarithm of the initial standard deviation of continuous actions.
-        image_layers: filters, kernel size and stride of the convolutions over each image, separate
-            for actor and critic; by default those of SB3's NatureCNN.
-        image_features: tanh units after the convolutions, for each image.
 
     Raises:
         ValueError: an option has a value that cannot work.
@@ -189,8 +191,6 @@ class LiquidPolicyOptions(CircuitOptions):
     critic: str = "mlp"
     critic_layers: Sequence[int] | None = (64, 64)
     log_std_init: Annotated[float, Ge(-20), Le(20)] = 0.0
-    image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-    image_features: PositiveInt = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -209,7 +209,7 @@ class SoftLiquidPolicyOptions(CircuitOptions):
         critic_layers: sizes of the relu layers of each critic's head, at least one.
         n_critics: number of heads; the least of their values is used.
         share_encoder: feed the actor's circuit from the critics' encoder, which only the critics
-            train; needs `encoder`.
+            train, with their convolutions over images; needs `encoder`.
 
     Raises:
         ValueError: an option has a value that cannot work.

@@ -18,7 +18,6 @@ from torch.nn.functional import softplus
 
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import ActingParts
-from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import CircuitSpec, EncodedCircuit, Signal, mlp
 from liquid_control.policies.options import SoftLiquidPolicyOptions, check_sizes
 from liquid_control.policies.stateful import StatefulPolicy
@@ -35,8 +34,9 @@ class SoftLiquidPolicy(StatefulPolicy):
     action. The inputs of both circuits are the observation and the previous action. Actions are in
     [-1, 1], except that `predict` and `for_env` return them in the environment's bounds.
 
-    Observations are as in `LiquidPolicy`, with privileged ones for the critics only; the action
-    space is a bounded Box. All arguments except the spaces and the schedule are JSON-able.
+    Observations are as in `LiquidPolicy`, images included, with privileged ones for the critics
+    only; the action space is a bounded Box. All arguments except the spaces and the schedule are
+    JSON-able.
 
     Args:
         observation_space: as in SB3.
@@ -67,7 +67,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         super().__init__(
             observation_space,
             action_space,
-            derivatives=chosen.derivatives,
+            options=chosen,
             optimizer_kwargs={"fused": True, **(chosen.optimizer_kwargs or {})},
             squash_output=True,
         )
@@ -84,17 +84,17 @@ class SoftLiquidPolicy(StatefulPolicy):
             )
         actor_layers = check_sizes("actor_layers", chosen.actor_layers)
         critic_layers = check_sizes("critic_layers", chosen.critic_layers)
-        spec = CircuitSpec.of(chosen, chosen.wiring)
-        shared = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring)
+        spec = CircuitSpec.of(chosen, chosen.wiring, self.images)
+        shared = CircuitSpec.of(chosen, chosen.critic_wiring or chosen.wiring, self.images)
 
-        self.normalizer = ObservationNormalizer(features) if chosen.normalize_observations else None
         if chosen.share_encoder:
-            body = replace(spec, encoder=()).build(spec.encoder[-1], motor)
+            body = replace(spec, encoder=(), images=None).build(spec.encoder[-1], motor)
         else:
             body = spec.build(self.observed + self.action_size, motor)
         self.actor = SoftActor(body, actor_layers, motor)
+        inputs = seen if self.images is None else self.images.left(seen)
         self.critic = SoftCritic(
-            shared.build(seen, motor), seen, self.action_size, critic_layers, chosen.n_critics
+            shared.build(seen, motor), inputs, self.action_size, critic_layers, chosen.n_critics
         )
         self.critic_target = deepcopy(self.critic).requires_grad_(False)
         self.state_size = self.actor.circuit.state_size + self.critic.circuit.state_size
@@ -187,7 +187,8 @@ class SoftLiquidPolicy(StatefulPolicy):
         weights = super().acting_state_dict()
         if type(self) is not SoftLiquidPolicy:  # a subclass may act in another way
             return weights
-        shared = ("critic.body.encoder.",) if self.share_encoder else ()
+        body = "critic.body."
+        shared = (f"{body}encoder.", f"{body}images.") if self.share_encoder else ()
         others = ("critic.", "critic_target.")
         return {
             name: each
@@ -228,18 +229,22 @@ class SoftLiquidPolicy(StatefulPolicy):
             state: (batch, state_size) before the first step.
 
         Returns:
-            the activity of the actor's and of the critics' neurons, each (time, batch, neurons),
-            and the state after the last step.
+            the activity of the actor's neurons (time, batch, neurons), what the critics' heads see
+            (time, batch, size), and the state after the last step.
         """
         own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
-        encoded = self.critic.body.encode(signal)
+        inputs, encoded = self.critic.encode(signal)
+        activity, own = self.actor.body(self._signal_of_actor(signal, encoded), own)
+        seen, theirs = self.critic.run(inputs, encoded, theirs)
+        return activity, seen, torch.cat([own, theirs], dim=1)
+
+    def _signal_of_actor(self, signal: Signal, encoded: Signal) -> Signal:
+        """Return the input of the actor's body, given that of both bodies and the critics'."""
         if self.share_encoder:
-            signal = encoded._replace(features=encoded.features.detach())
-        elif self.privileged:
-            signal = signal._replace(features=self.seen_by_actor(signal.features))
-        actor_activity, own = self.actor.body(signal, own)
-        critic_activity, theirs = self.critic.body.run(encoded, theirs)
-        return actor_activity, critic_activity, torch.cat([own, theirs], dim=1)
+            return encoded._replace(features=encoded.features.detach())
+        if self.privileged:
+            return signal._replace(features=self.seen_by_actor(signal.features))
+        return signal
 
     def seen_by_actor(self, features: Tensor) -> Tensor:
         """Return features of a signal without privileged ones."""
@@ -258,7 +263,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         own, theirs = state[:, : self.actor.circuit.state_size], self.critic_part(state)
         of_critics = self.critic.body.states(signal, theirs, length)
         encoded = self._encode(signal) if self.share_encoder else signal
-        of_actor = self.actor.body.states(encoded, own, length)
+        of_actor = self.actor.body.states(self._signal_of_actor(signal, encoded), own, length)
         return torch.cat([of_actor, of_critics], dim=-1)
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
@@ -340,18 +345,18 @@ class SoftCritic(nn.Module):
 
     Args:
         body: the circuit.
-        seen: number of the circuit's inputs.
+        inputs: number of the body's inputs, after images are encoded.
         actions: size of an action.
         layers: sizes of each head's relu layers, at least one.
         count: number of heads.
     """
 
     def __init__(
-        self, body: EncodedCircuit, seen: int, actions: int, layers: Sequence[int], count: int
+        self, body: EncodedCircuit, inputs: int, actions: int, layers: Sequence[int], count: int
     ) -> None:
         super().__init__()
         self.body = body
-        context = body.circuit.wiring.neuron_count + seen
+        context = body.circuit.wiring.neuron_count + inputs
 
         def uniform(inputs: int, *shape: int) -> nn.Parameter:
             """Initialise as nn.Linear does."""
@@ -377,14 +382,28 @@ class SoftCritic(nn.Module):
         first = [self.of_context, self.of_actions, self.first_bias]
         return [*first, *self.weights, *self.biases, self.of_value, self.value_bias]
 
-    def context(self, activity: Tensor, seen: Tensor) -> Tensor:
+    def encode(self, signal: Signal) -> tuple[Signal, Signal]:
+        """Return the body's inputs, images encoded, and those of its sensory neurons."""
+        inputs = self.body.encode_images(signal)
+        return inputs, self.body.encode_vectors(inputs)
+
+    def run(self, inputs: Signal, encoded: Signal, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the circuit over signals from `encode`.
+
+        Returns:
+            what the heads see, the neurons' activity and the inputs (time, batch, neurons +
+            inputs), and the state after the last step.
+        """
+        activity, state = self.body.run(encoded, state)
+        return torch.cat([activity, inputs.features], dim=-1), state
+
+    def context(self, seen: Tensor) -> Tensor:
         """Return the heads' first layer without the action's share, (heads, time * batch, size).
 
         Args:
-            activity: (time, batch, neurons) of the circuit.
-            seen: (time, batch, seen), inputs of the circuit.
+            seen: (time, batch, neurons + inputs), from `run`.
         """
-        rows = torch.cat([activity, seen], dim=-1).flatten(0, 1)
+        rows = seen.flatten(0, 1)
         return torch.baddbmm(self.first_bias, self._each(rows), self.of_context)
 
     def forward(self, context: Tensor, actions: Tensor, *, frozen: bool = False) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import ActingParts, FusedActor, Structure
 from liquid_control.policies.derivatives import Derivatives
+from liquid_control.policies.images import Pixels, images_among
 from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
@@ -48,20 +48,19 @@ class StatefulPolicy(BasePolicy):
 
     Attributes:
         options: of the constructor, except the spaces and the schedule.
-        normalizer: of the observations, if they are normalised.
+        normalizer: of vectors and privileged features, if they are normalised.
         nominal_interval: seconds between two observations at the task's own rate.
         acting_space: of observations without privileged ones.
         derivatives: appends derivatives to the actor's observations.
         observed: number of the actor's features, which come first.
         privileged: number of additional features for critics.
         masked: number of entries of the action mask, which come last; zero without one.
+        pixels: place of the images among the features.
+        images: the images and their convolutions, None without images.
     """
-
-    takes_images = False
 
     options: CircuitOptions
     nominal_interval: float
-    normalizer: ObservationNormalizer | None
     _fused: tuple[Structure, FusedActor | None] | None = None
     _without_state = False  # in the last call of `predict`
     _warned = False
@@ -70,16 +69,26 @@ class StatefulPolicy(BasePolicy):
         self,
         observation_space: spaces.Space[Any],
         *args: Any,
-        derivatives: Sequence[float] = (),
+        options: CircuitOptions,
         **kwargs: Any,
     ) -> None:
         super().__init__(observation_space, *args, **kwargs)
         self.acting_space = acting_space(observation_space)
         self.privileged = privileged_count(observation_space)
         self.masked = mask_size(observation_space, self.action_space)
-        found = feature_count(without_mask(observation_space), images=self.takes_images)
-        self.derivatives = Derivatives(found - self.privileged, derivatives)
+        space = without_mask(observation_space)
+        found = feature_count(space, images=True)
+        self.derivatives = Derivatives(found - self.privileged, options.derivatives)
         self.observed = self.derivatives.width
+        features = self.observed + self.privileged
+        self.pixels = Pixels.of(space, features)
+        if self.pixels.size and self.derivatives.size:
+            raise ValueError("derivatives of images are not supported; leave out derivatives")
+        layers, size = options.image_layers, options.image_features
+        self.images = images_among(space, self.pixels, layers, size)
+        vectors = features - self.pixels.size
+        normalizes = options.normalize_observations and vectors > 0
+        self.normalizer = ObservationNormalizer(vectors) if normalizes else None
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:
@@ -342,8 +351,20 @@ class StatefulPolicy(BasePolicy):
         """Return the mask of actions in features (..., features), nonzero where one is allowed."""
         return features[..., -self.masked :] if self.masked else None
 
+    def update_normalizer(self, features: Tensor) -> None:
+        """Update the moments of the observations with features (..., features), if normalised.
+
+        Images and masks are not normalised.
+        """
+        if self.normalizer is not None:
+            others, _ = self.pixels.take(self.for_critic(features))
+            self.normalizer.update(others)
+
     def _normalize(self, features: Tensor) -> Tensor:
-        return features if self.normalizer is None else self.normalizer(features)
+        if self.normalizer is None:
+            return features
+        others, pixels = self.pixels.take(features)
+        return self.pixels.put(self.normalizer(others), pixels)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces_ = {

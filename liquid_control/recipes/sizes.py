@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -15,6 +14,7 @@ from liquid_control.policies.observations import feature_count
 from liquid_control.policies.options import LiquidPolicyOptions, SoftLiquidPolicyOptions
 from liquid_control.recipes.errors import RecipeError
 from liquid_control.recipes.schema import PPOSection, Recipe, SACSection
+from liquid_control.storage.memory import gigabytes, memory_of_machine
 from liquid_control.storage.sequences import default_batch
 
 MOST_WEIGHTS = 2**26
@@ -48,12 +48,12 @@ def check_sizes(recipe: Recipe, env: VecEnv) -> None:
         )
     needs = {circuit: PER_WEIGHT * weights}
     needs |= _training(recipe.agent, env.num_envs, features + actions + 12, activity)
-    memory = _memory()
+    memory = memory_of_machine()
     if (total := sum(needs.values())) > memory:
         key = max(needs, key=needs.__getitem__)
         raise RecipeError(
-            f"{key}: training takes about {_gigabytes(total)} of memory, of which this takes "
-            f"{_gigabytes(needs[key])}, and the machine has {_gigabytes(memory)}; lower it"
+            f"{key}: training takes about {gigabytes(total)} of memory, of which this takes "
+            f"{gigabytes(needs[key])}, and the machine has {gigabytes(memory)}; lower it"
         )
 
 
@@ -130,15 +130,3 @@ def _neurons(wiring: Mapping[str, Any]) -> int:
 def _size(space: spaces.Space[Any]) -> int:
     """Return the numbers in an action."""
     return math.prod(space.shape or (1,))
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"
-
-
-def _memory() -> float:
-    """Return the bytes of memory of this machine, or infinity if it is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return math.inf

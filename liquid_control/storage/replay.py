@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -17,7 +18,9 @@ from torch import Tensor
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import Field, check_arrays
 from liquid_control.collectors.transitions import Transitions
+from liquid_control.policies.images import Pixels, from_bytes, to_bytes
 from liquid_control.policies.observations import feature_count, privileged_count
+from liquid_control.storage.memory import gigabytes, memory_of_machine
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class SequenceReplay:
     episode and the recurrent state before those, unless it is the episode's first.
 
     Each environment has a ring buffer with one observation per slot, terminal ones included. A
-    window is dropped before the first slot that it needs is overwritten.
+    window is dropped before the first slot that it needs is overwritten. Pixels take a byte each.
 
     Args:
         buffer_size: slots in all; the first arguments are those of SB3's buffers.
@@ -119,9 +122,11 @@ class SequenceReplay:
         self.sequence_length, self.burn_in = sequence_length, burn_in
         self.n_envs, self.device = n_envs, torch.device(device)
         self.rows = spans * sequence_length
-        features = feature_count(observation_space)
+        features = feature_count(observation_space, images=True)
+        self._images = images = Pixels.of(observation_space, features)
+        vectors = features - images.size
         sizes = {
-            "features": features + derivatives * (features - privileged_count(observation_space)),
+            "features": vectors + derivatives * (features - privileged_count(observation_space)),
             "actions": math.prod(action_space.shape or ()),
             **dict.fromkeys(SINGLES, 1),
         }
@@ -130,7 +135,9 @@ class SequenceReplay:
             name: slice(end - size, end)
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
+        check_memory(self.rows * n_envs * (4 * ends[-1] + images.size))
         self._slots = torch.zeros(self.rows, n_envs, ends[-1])
+        self._pixels = torch.zeros(self.rows, n_envs, images.size, dtype=torch.uint8)
         self._states = torch.zeros(spans, n_envs, 0)  # its width is set by the first state
         self._position = np.zeros(n_envs, np.int64)  # slots written in all, never wrapped
         self._age = np.zeros(n_envs, np.int64)  # slots written of the current episode
@@ -167,13 +174,13 @@ class SequenceReplay:
         self._close(np.flatnonzero(started & (self._age > 0)))
         self._store_state(state)
         columns = {name: getattr(step, name) for name in COLLECTED}
-        row = self._row({**columns, "duration": duration, "terminated": terminated})
-        self._write(np.arange(self.n_envs), row)
+        columns |= {"duration": duration, "terminated": terminated}
+        self._write(np.arange(self.n_envs), columns)
         if final is not None:
             envs = np.flatnonzero(step.ended.cpu().numpy())
             features, elapsed_time = final
             last = {"features": features, "elapsed_time": elapsed_time, "duration": duration[envs]}
-            self._write(envs, self._row(last))
+            self._write(envs, last)
             self._close(envs)
         self._drop_stale()
 
@@ -204,12 +211,15 @@ class SequenceReplay:
         slots = slots.view(*row.shape, -1)
         steps = np.arange(length)[:, None] < self._length[window, env]
 
+        pixels = self._pixels.flatten(0, 1).index_select(0, flat).to(self.device)
+        pixels = pixels.view(*row.shape, -1)[1:]
+
         def column(name: str, first: int = 1, last: int | None = None) -> Tensor:
             return slots[first:last, :, self._columns[name]]
 
         trained = burn_in + 1
         return Sequences(
-            features=column("features"),
+            features=self._images.put(column("features"), from_bytes(pixels)),
             elapsed_time=column("elapsed_time").squeeze(-1),
             episode_start=column("episode_start").squeeze(-1),
             previous_actions=column("actions", 0, -1),
@@ -220,14 +230,6 @@ class SequenceReplay:
             mask=torch.from_numpy(steps).to(slots),
             duration=column("duration", trained).squeeze(-1),
         )
-
-    def _row(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Return columns side by side, (count, width); missing ones are zero."""
-        count = len(columns["features"])
-        row = self._slots.new_zeros(count, self._slots.shape[-1])
-        for name, values in columns.items():
-            row[:, self._columns[name]] = values.view(count, -1)
-        return row
 
     def _store_state(self, state: Tensor) -> None:
         """Store the states from which the burn-in of a window will start.
@@ -242,9 +244,19 @@ class SequenceReplay:
             cells = self._position[envs] % self.rows // self.sequence_length
             self._states[cells, envs] = state[envs].cpu()
 
-    def _write(self, envs: NDArray[np.int64], rows: Tensor) -> None:
-        """Fill the next slot of some environments, and add the window that this completes."""
-        self._slots[self._position[envs] % self.rows, envs] = rows
+    def _write(self, envs: NDArray[np.int64], columns: Mapping[str, Tensor]) -> None:
+        """Fill the next slot of some environments, and add the window that this completes.
+
+        Columns are (count, ...); missing ones are zero.
+        """
+        features, pixels = self._images.take(columns["features"])
+        rows = self._slots.new_zeros(len(envs), self._slots.shape[-1])
+        for name, values in {**columns, "features": features}.items():
+            rows[:, self._columns[name]] = values.view(len(envs), -1)
+        slot = self._position[envs] % self.rows
+        self._slots[slot, envs] = rows
+        if self._images.size:
+            self._pixels[slot, envs] = to_bytes(pixels).cpu()
         whole = envs[(self._age[envs] % self.sequence_length == 0) & (self._age[envs] > 0)]
         self._add_windows(whole, np.full(len(whole), self.sequence_length))
         self._position[envs] += 1
@@ -289,6 +301,8 @@ class SequenceReplay:
             "geometry": self._geometry(self._states.shape[-1]),
         }
         tensors = {"slots": self._slots[:filled], "states": self._states}
+        if self._images.size:
+            tensors["pixels"] = self._pixels[:filled]
         return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], state_size: int) -> None:
@@ -306,6 +320,8 @@ class SequenceReplay:
         filled = len(arrays["slots"])
         self._slots[:filled] = torch.from_numpy(arrays["slots"])
         self._states = torch.tensor(arrays["states"])
+        if self._images.size:
+            self._pixels[:filled] = torch.from_numpy(arrays["pixels"])
         self._begin[:filled], self._length[:filled] = arrays["begin"], arrays["length"]
         self._position, self._age = arrays["position"].copy(), arrays["age"].copy()
         self._oldest, self._newest = arrays["oldest"].copy(), arrays["newest"].copy()
@@ -330,10 +346,13 @@ class SequenceReplay:
             "length": replace(ring, high=self.sequence_length),
             **dict.fromkeys(("position", "age", "oldest", "newest"), counter),
         }
+        if self._images.size:
+            fields["pixels"] = Field((None, envs, self._images.size), "u")
         check_arrays(arrays, fields, "the replay")
         position, oldest, newest = (arrays[name] for name in ("position", "oldest", "newest"))
         filled = int(position.max().clip(max=self.rows))
-        lengths = {len(arrays[name]) for name in ("slots", "begin", "length")}
+        per_slot = {"slots", "begin", "length", "pixels"} & arrays.keys()
+        lengths = {len(arrays[name]) for name in per_slot}
         fits = lengths == {filled} and (arrays["age"] <= position).all()
         fits = fits and (oldest <= newest).all() and (newest - oldest <= filled).all()
         for env in range(envs) if fits else ():
@@ -370,4 +389,14 @@ class SequenceReplay:
     def _geometry(self, state_size: int) -> NDArray[np.int64]:
         return np.array(
             [self.sequence_length, self.burn_in, *self._slots.shape, state_size], np.int64
+        )
+
+
+def check_memory(needed: int) -> None:
+    """Warn, as SB3 does, if a replay of this many bytes exceeds the machine's memory."""
+    if needed > (memory := memory_of_machine()):
+        warnings.warn(
+            f"the replay takes up to {gigabytes(needed)} of memory, and the machine has "
+            f"{gigabytes(memory)}; lower buffer_size",
+            stacklevel=2,
         )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.logger import Logger
 
-from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control import LiquidPPO, LiquidSAC, SoftLiquidPolicy
+from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.export.description import ExportError
 from liquid_control.export.policies import describe_policy
 from tests.agents.tasks import mean_return
 
 SIZE = 12
+CLOCK = spaces.Box(0.0, np.inf, (1,))
+PICTURE = spaces.Box(0, 255, (1, SIZE, SIZE), np.uint8)
 
 
 class Look(gym.Env[Any, Any]):
@@ -30,7 +36,7 @@ class Look(gym.Env[Any, Any]):
         {
             "image": spaces.Box(0, 255, (SIZE, SIZE, 1), np.uint8),
             "observation": spaces.Box(-1.0, 1.0, (1,)),
-            "elapsed_time": spaces.Box(0.0, np.inf, (1,)),
+            "elapsed_time": CLOCK,
         }
     )
     action_space = spaces.Discrete(2)
@@ -61,6 +67,24 @@ class Look(gym.Env[Any, Any]):
         }
 
 
+class Point(Look):
+    """The same for continuous actions: the side is a number from -1 to 1."""
+
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def step(self, action: Any) -> Any:
+        miss = abs(action.item() - (2 * self.answer - 1)) / 2
+        observation, _, *rest = super().step(0)
+        return observation, (1 - miss) / self.length, *rest
+
+
+POLICY = {
+    "wiring": {"kind": "dense", "neurons": 16},
+    "image_layers": [[8, 3, 2], [16, 3, 2]],
+    "image_features": 16,
+}
+
+
 def build(env: Any, **options: Any) -> LiquidPPO:
     return LiquidPPO(
         "LiquidPolicy",
@@ -69,21 +93,32 @@ def build(env: Any, **options: Any) -> LiquidPPO:
         batch_size=64,
         seed=0,
         device="cpu",
-        policy_kwargs={
-            "wiring": {"kind": "dense", "neurons": 16},
-            "image_layers": [[8, 3, 2], [16, 3, 2]],
-            "image_features": 16,
-        },
+        policy_kwargs=POLICY,
         **options,
     )
 
 
-def test_a_saved_agent_sees_the_same(tmp_path: Path) -> None:
+def build_soft(env: Any = Point, policy_kwargs: Any = None, **options: Any) -> LiquidSAC:
+    return LiquidSAC(
+        "LiquidPolicy",
+        make_vec_env(env, n_envs=8, seed=0),
+        **{"learning_starts": 64, "batch_size": 64, "buffer_size": 4096, "seed": 0} | options,
+        sequence_length=8,
+        burn_in=0,
+        gradient_steps=1,
+        device="cpu",
+        policy_kwargs={**POLICY, **(policy_kwargs or {})},
+    )
+
+
+@pytest.mark.parametrize("make", [partial(build, Look), build_soft])
+def test_a_saved_agent_sees_the_same(make: Any, tmp_path: Path) -> None:
     """Environments return channels last, and SB3 puts them first, also in `predict`."""
-    model = build(Look).learn(256)
+    model = make().learn(256)
+    task = Point if isinstance(model, LiquidSAC) else Look
     model.save(tmp_path / "agent.zip")
-    loaded = LiquidPPO.load(tmp_path / "agent.zip", env=make_vec_env(Look, n_envs=8, seed=3))
-    env = make_vec_env(Look, n_envs=8, seed=5)
+    loaded = type(model).load(tmp_path / "agent.zip", env=make_vec_env(task, n_envs=8, seed=3))
+    env = make_vec_env(task, n_envs=8, seed=5)
     observation = env.reset()
     expected, state = model.predict(observation, deterministic=True)
     found, same = loaded.predict(observation, deterministic=True)
@@ -93,21 +128,59 @@ def test_a_saved_agent_sees_the_same(tmp_path: Path) -> None:
 
 
 def test_pictures_alone_as_in_sb3() -> None:
-    def picture() -> Any:
-        return FakeImageEnv(screen_height=40, screen_width=36, n_channels=3)
+    def picture(**options: Any) -> Any:
+        return FakeImageEnv(screen_height=40, screen_width=36, n_channels=3, **options)
 
     env = make_vec_env(picture, n_envs=2)
     LiquidPPO("LiquidPolicy", env, n_steps=16, n_epochs=1).learn(32)
 
+    soft = LiquidSAC(
+        "LiquidPolicy",
+        make_vec_env(partial(picture, discrete=False), n_envs=2),
+        buffer_size=2000,
+        learning_starts=32,
+        gradient_steps=1,
+    )
+    before = soft.policy.critic.body.images.networks[0][0].weight.clone()
+    soft.learn(64)
+    assert (soft.policy.critic.body.images.networks[0][0].weight != before).any()
+
+
+def test_a_checkpoint_holds_the_images_of_the_replay(tmp_path: Path) -> None:
+    """So the next updates of a resumed agent are those of the agent that was saved."""
+    model = build_soft().learn(256)
+    manager = CheckpointManager(tmp_path)
+    manager.save(model.num_timesteps, model.state_dict(training=True))
+    with pytest.warns(UserWarning, match="Point"):  # whose state is unknown: its episode restarts
+        resumed = LiquidSAC.resume(tmp_path, make_vec_env(Point, n_envs=8, seed=0))
+    resumed.set_logger(Logger(None, []))
+    updated = []
+    for agent in (model, resumed):
+        torch.manual_seed(5)
+        agent.train(3, 64)
+        updated.append(agent.policy.state_dict())
+    for name, expected in updated[0].items():
+        assert torch.equal(updated[1][name], expected), name
+
 
 def test_where_images_are_not_supported_it_says_so() -> None:
-    with pytest.raises(ValueError, match="LiquidPPO has an encoder for actors"):
-        LiquidSAC("LiquidPolicy", FakeImageEnv(discrete=False))
     with pytest.raises(ExportError, match="observes images cannot be exported"):
         describe_policy(build(Look).policy)
+    seen = spaces.Dict({"observation": CLOCK, "privileged": PICTURE})
+    with pytest.raises(ValueError, match="LiquidPPO and LiquidSAC have an encoder for actors"):
+        SoftLiquidPolicy(seen, Point.action_space, lambda _: 1e-3)
+    with pytest.raises(ValueError, match="derivatives of images are not supported"):
+        SoftLiquidPolicy(PICTURE, Point.action_space, lambda _: 1e-3, derivatives=[0.0])
 
 
 @pytest.mark.slow
 def test_it_learns_from_what_it_sees() -> None:
     model = build(Look, learning_rate=3e-3, n_epochs=4, ent_coef=0.01).learn(12_288)
     assert mean_return(model, Look) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"encoder": [16], "share_encoder": True}])
+def test_a_soft_actor_learns_from_what_it_sees(options: Any) -> None:
+    model = build_soft(policy_kwargs=options, learning_rate=3e-3, batch_size=256).learn(12_288)
+    assert mean_return(model, Point) > 0.8

@@ -141,7 +141,7 @@ class TestTargets:
         sequences, alpha = everything(model), torch.tensor(0.3)
         found = 0
         for episode in played(model):
-            actor_activity, critic_activity, seen, actions = from_its_start(model, episode)
+            actor_activity, seen, actions = from_its_start(model, episode)
             for first in range(0, len(episode.steps), LENGTH):
                 steps = episode.steps[first : first + LENGTH]
                 here = episode.observations[first]["observation"]
@@ -161,11 +161,11 @@ class TestTargets:
                     costs, errors, deficits = [], [], []
                     for t, step in enumerate(steps):
                         now, after = slice(first + t, first + t + 1), first + t + 1
-                        context = critic.context(critic_activity[now], seen[now])
+                        context = critic.context(seen[now])
                         values = critic(context, actions[now]).flatten()
                         best = critic(context, chosen[t : t + 1]).min()
                         following = slice(after, after + 1)
-                        context = target.context(critic_activity[following], seen[following])
+                        context = target.context(seen[following])
                         reached = target(context, chosen[t + 1 : t + 2]).min()
                         held = (episode.steps[after : after + 1] or [step])[0].ratio
                         soft = reached - 0.3 * held * log_prob[t + 1, 0]
@@ -189,7 +189,7 @@ def played(model: LiquidSAC) -> list[Episode]:
 
 
 def from_its_start(model: LiquidSAC, episode: Episode) -> tuple[torch.Tensor, ...]:
-    """Activity of the actor's and the critics' neurons, what they saw, and the actions."""
+    """Activity of the actor's neurons, what the critics' heads see, and the actions."""
     policy = model.policy
     stacked = {key: np.stack([each[key] for each in episode.observations]) for key in SPACE}
     features, elapsed_time = policy.observe(policy.obs_to_tensor(stacked)[0])
@@ -200,10 +200,8 @@ def from_its_start(model: LiquidSAC, episode: Episode) -> tuple[torch.Tensor, ..
     with torch.no_grad():
         starts = torch.zeros(len(features), 1)
         signal = policy.signal(features[:, None], elapsed_time[:, None], starts, previous[:, None])
-        actor_activity, critic_activity, _ = policy.unroll(
-            signal, policy.initial_actor_critic_state(1)
-        )
-    return actor_activity, critic_activity, signal[0], actions[:, None]
+        actor_activity, seen, _ = policy.unroll(signal, policy.initial_actor_critic_state(1))
+    return actor_activity, seen, actions[:, None]
 
 
 class TestUpdate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import pickle
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env
@@ -104,13 +105,13 @@ def ppo(env: Any, **options: Any) -> LiquidPPO:
     return LiquidPPO("LiquidPolicy", env, policy_kwargs=POLICY, **{**rollout, **options})
 
 
-def sac(env: Any, **options: Any) -> LiquidSAC:
+def sac(env: Any, policy: Mapping[str, Any] = POLICY, **options: Any) -> LiquidSAC:
     replay = {"learning_starts": 200, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
     rounds = {"train_freq": 8, "gradient_steps": 3, "buffer_size": 1000, "seed": 1}
     return LiquidSAC(
         "LiquidPolicy",
         env,
-        policy_kwargs={**POLICY, "critic_layers": [8]},
+        policy_kwargs={**policy, "critic_layers": [8]},
         **{**replay, **rounds, **options},
     )
 
@@ -216,6 +217,54 @@ def test_environments_that_are_stepped_one_by_one_are_replaced_too() -> None:
         trainings.append(ppo(env).learn(TOTAL))
     assert_same(*trainings)
     assert trainings[1].env.replaced == 1
+
+
+def test_sac_learns_from_images_and_privileged_observations_on_workers() -> None:
+    """Workers return features without states, which the learner computes again."""
+
+    def make(num_envs: int, seed: int) -> Any:
+        return make_vec_env(Camera, n_envs=num_envs, seed=seed)
+
+    small = {"image_layers": [[4, 3, 2]], "image_features": 3}
+    policy = {"wiring": POLICY["wiring"], **small}
+    trainings = []
+    for workers in (0, 4):
+        engine = "in_process" if workers else "ray"
+        env = WorkerVecEnv(make, NUM_ENVS, workers=workers, block=BLOCK, engine=engine)
+        trainings.append(sac(env, policy).learn(TOTAL))
+    assert_same(*trainings)
+    assert trainings[0].replay_buffer._pixels.any()
+
+
+class Camera(gym.Env[dict[str, np.ndarray], np.ndarray]):
+    """Shows how many steps an episode has had."""
+
+    observation_space = spaces.Dict(
+        {
+            "image": spaces.Box(0, 255, (8, 8, 1), np.uint8),
+            "privileged": spaces.Box(-1.0, 1.0, (2,)),
+        }
+    )
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.age = 0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> Any:
+        self.age += 1
+        return self._observe(), float(action[0]), False, self.age == 10, {}
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        image = np.full((8, 8, 1), 25 * self.age, np.uint8)
+        return {"image": image, "privileged": np.float32([self.age / 10, 1.0])}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        return {"age": np.array(self.age)}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        self.age = int(state["age"])
 
 
 def _by_count(make: Callable[..., Any]) -> Callable[..., Any]:

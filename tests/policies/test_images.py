@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from liquid_control.policies.fused import why_not_fused
 from tests.policies.conftest import NOMINAL, PLAIN, draw, make_policy
+from tests.policies.test_soft import make_soft, random_signal
 
 EYE = spaces.Box(0, 255, (2, 12, 10), np.uint8)
 WRIST = spaces.Box(0, 255, (1, 12, 12), np.uint8)
@@ -52,8 +53,9 @@ def test_sequences_equal_single_steps(critic: str, encoder: Any) -> None:
     assert_close(state, last)
 
 
-def test_pixels_are_scaled_as_in_sb3_and_vectors_are_normalised() -> None:
-    policy = make_policy(SEEN, normalize_observations=True, **SMALL)
+@pytest.mark.parametrize("make", [make_policy, make_soft])
+def test_pixels_are_scaled_as_in_sb3_and_vectors_are_normalised(make: Any) -> None:
+    policy = make(SEEN, normalize_observations=True, **SMALL)
     observation = {
         "eye": np.full(EYE.shape, 255, np.uint8),
         "joints": np.float32([1, 2, 3]),
@@ -75,8 +77,9 @@ def test_pixels_are_scaled_as_in_sb3_and_vectors_are_normalised() -> None:
     assert policy.normalizer.mean.shape == (3,)
 
 
-def test_pictures_alone_need_no_normaliser() -> None:
-    policy = make_policy(EYE, **SMALL)
+@pytest.mark.parametrize("make", [make_policy, make_soft])
+def test_pictures_alone_need_no_normaliser(make: Any) -> None:
+    policy = make(EYE, **SMALL)
     assert policy.normalizer is None
     policy.update_normalizer(torch.rand(2, 3, policy.observed))
     action, _ = policy.predict(np.zeros(EYE.shape, np.uint8))
@@ -100,6 +103,61 @@ def test_every_part_reaches_action_and_value(key: str, critic: str) -> None:
 
     for one, other in zip(both(tensors), both(changed), strict=True):
         assert (one != other).any()
+
+
+SHARING = [{}, {"encoder": [6]}, {"encoder": [6], "share_encoder": True}]
+
+
+@pytest.mark.parametrize("options", SHARING)
+def test_a_soft_policy_acts_step_by_step_as_over_sequences(options: Any) -> None:
+    policy = make_soft(SEEN, **options, **SMALL)
+    features, elapsed = observed(policy)
+    starts, state = torch.zeros(STEPS, BATCH), policy.initial_actor_state(BATCH)
+    actions = []
+    for step in range(STEPS):
+        action, state = policy(features[step], elapsed[step], state, starts[step], True)
+        actions.append(action)
+    previous = torch.stack([torch.zeros_like(actions[0]), *actions[:-1]])
+    signal = policy.signal(features, elapsed, starts, previous)
+    activity, _, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
+    assert_close(policy.actor(activity, True)[0], torch.stack(actions))
+
+
+@pytest.mark.parametrize("options", SHARING)
+@pytest.mark.parametrize("key", ["eye", "joints", "wrist", "elapsed_time"])
+def test_every_part_reaches_the_soft_actor_and_each_critic(key: str, options: Any) -> None:
+    policy = make_soft(SEEN, **options, **SMALL)
+    drawn = draw(SEEN, 1, BATCH)
+    tensors = {name: torch.as_tensor(each[0]) for name, each in drawn.items()}
+    changed = dict(tensors)
+    changed[key] = 255 - tensors[key] if tensors[key].dtype == torch.uint8 else tensors[key] * 1.5
+    nothing = torch.zeros(1, BATCH, policy.action_size)
+
+    def both(given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        features, elapsed = policy.observe(given)
+        signal = policy.signal(features[None], elapsed[None], nothing[..., 0], nothing)
+        activity, seen, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
+        motor = policy.actor.circuit.readout(activity)
+        return motor, policy.critic(policy.critic.context(seen), nothing)
+
+    (motor, values), (other_motor, other_values) = both(tensors), both(changed)
+    assert (motor != other_motor).any()
+    assert (values != other_values).flatten(1).any(dim=1).all()
+
+
+def test_convolutions_of_a_shared_encoder_learn_from_the_critics_alone() -> None:
+    policy = make_soft(SEEN, encoder=[6], share_encoder=True, **SMALL)
+    assert policy.actor.body.images is None
+    signal = random_signal(policy)
+    activity, seen, _ = policy.unroll(signal, policy.initial_actor_critic_state(BATCH))
+    weights = list(policy.critic.body.images.parameters())
+    of_actor = torch.autograd.grad(activity.sum(), weights, retain_graph=True, allow_unused=True)
+    assert of_actor == (None,) * len(weights)
+    of_critics = torch.autograd.grad(seen.sum(), weights)
+    assert all(each.any() for each in of_critics)
+    names = policy.acting_state_dict()
+    assert "critic.body.images.networks.0.0.weight" in names
+    assert not any(name.startswith("critic.body.circuit") for name in names)
 
 
 def test_what_is_privileged_comes_after_images_and_is_seen_by_the_critic_alone() -> None:

@@ -115,8 +115,8 @@ def run(policy: Any, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     flow = torch.full((steps, batch), 0.05), torch.zeros(steps, batch)
     if isinstance(policy, SoftLiquidPolicy):
         signal = policy.signal(features, *flow, torch.zeros(steps, batch, 2))
-        motor, critic, _ = policy.unroll(signal, state)
-        context = policy.critic.context(critic, signal.features)
+        motor, seen, _ = policy.unroll(signal, state)
+        context = policy.critic.context(seen)
         return motor, policy.critic(context, torch.zeros(steps, batch, 2))
     motor, values, _ = policy.unroll(features, flow[0], state, flow[1])
     return motor, values

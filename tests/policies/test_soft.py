@@ -95,7 +95,14 @@ def test_an_unroll_in_two_parts_is_the_whole() -> None:
     assert policy.critic_part(rest[2]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("options", [{}, {"encoder": [7], "share_encoder": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"encoder": [7], "share_encoder": True},
+        {"observations": spaces.Dict({**TIMED.spaces, "privileged": PLAIN})},
+    ],
+)
 def test_states_are_those_of_unrolls_in_parts(options: dict[str, Any]) -> None:
     policy = make_soft(**options)
     signal, state = random_signal(policy), torch.randn(BATCH, policy.state_size)
@@ -208,11 +215,12 @@ class TestCritic:
         critic, signal = policy.critic, random_signal(make_soft())
         activity = torch.randn(STEPS, BATCH, 12)
         actions = torch.randn(STEPS, BATCH, 2)
-        values = critic(critic.context(activity, signal[0]), actions)
+        seen = torch.cat([activity, signal[0]], dim=-1)
+        values = critic(critic.context(seen), actions)
         assert values.shape == (3, STEPS, BATCH)
         for head in range(3):
             weight = torch.cat([critic.of_context[head], critic.of_actions[head]]).T
-            layer = torch.cat([activity, signal[0], actions], dim=-1)
+            layer = torch.cat([seen, actions], dim=-1)
             layer = linear(layer, weight, critic.first_bias[head, 0]).relu()
             layer = linear(layer, critic.weights[0][head].T, critic.biases[0][head, 0]).relu()
             value = linear(layer, critic.of_value[head], critic.value_bias[head])
@@ -252,7 +260,7 @@ def test_circuits_are_a_group_of_their_own_and_nothing_is_left_out() -> None:
 def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
     policy = make_soft(encoder=[7], share_encoder=True)
     assert policy.actor.body.encoder is None
-    actor_activity, critic_activity, _ = policy.unroll(
+    actor_activity, seen, _ = policy.unroll(
         random_signal(policy), policy.initial_actor_critic_state(BATCH)
     )
     encoder = policy.critic.body.encoder
@@ -261,7 +269,7 @@ def test_a_shared_encoder_learns_from_the_critics_alone() -> None:
     (of_actor,) = torch.autograd.grad(
         actor_activity.sum(), weight, retain_graph=True, allow_unused=True
     )
-    (of_critics,) = torch.autograd.grad(critic_activity.sum(), weight)
+    (of_critics,) = torch.autograd.grad(seen.sum(), weight)
     assert of_actor is None
     assert of_critics.abs().max() > 0
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from liquid_control.checkpoints import CheckpointError
 from liquid_control.collectors.transitions import Transitions
 from liquid_control.storage.replay import SequenceReplay, Sequences
 
@@ -244,6 +245,68 @@ def test_saved_and_loaded_it_is_the_same_and_goes_on() -> None:
     ours, theirs = everything(loaded), everything(replay)
     for name in Sequences.__dataclass_fields__:
         assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0)
+
+
+def test_images_take_a_byte_for_each_pixel_and_come_back_to_the_bit() -> None:
+    """Features are vectors, images, and privileged ones, as policies split them."""
+    space = spaces.Dict(
+        {
+            "eye": spaces.Box(0, 255, (1, 2, 3), np.uint8),
+            "joints": spaces.Box(-1.0, 1.0, (2,)),
+            "privileged": spaces.Box(-1.0, 1.0, (1,)),
+        }
+    )
+
+    def make() -> SequenceReplay:
+        return SequenceReplay(80, space, ACTIONS, n_envs=2, sequence_length=4, burn_in=0)
+
+    replay = make()
+    pixels = torch.randint(256, (80, 2, 6), dtype=torch.uint8)
+    pixels[:16].flatten()[: 2 * 86] = torch.arange(2 * 86) % 256
+    vectors, privileged = torch.randn(80, 2, 2), torch.randn(80, 2, 1)
+    features = torch.cat([vectors, pixels.float() / 255, privileged], dim=-1)
+    zeros, never = torch.zeros(2), torch.zeros(2, dtype=torch.bool)
+    for step in range(30):
+        ended = torch.tensor([step % 7 == 6, False])
+        taken = Transitions(
+            features=features[step],
+            elapsed_time=zeros + 1,
+            episode_start=never,
+            actions=zeros[:, None],
+            rewards=zeros,
+            ended=ended,
+            seconds=zeros,
+        )
+        final = (features[step + 40, :1], zeros[:1]) if ended.any() else None
+        replay.add(torch.zeros(2, 3), taken, zeros, zeros, final)
+    assert replay._pixels.dtype == torch.uint8
+    file = io.BytesIO()
+    replay.save(file)
+    file.seek(0)
+    loaded = make()
+    loaded.load(file, 3)
+    found = everything(loaded)
+    rows = {tuple(row.tolist()) for row in features.flatten(0, 1)}
+    windows = found.features[:-1][found.mask.bool()]
+    assert len(windows) > 40
+    assert all(tuple(row.tolist()) in rows for row in windows)
+    assert torch.equal(found.features, everything(replay).features)
+
+
+def test_pixels_of_the_wrong_type_are_refused() -> None:
+    space = spaces.Box(0, 255, (1, 2, 3), np.uint8)
+    replay = SequenceReplay(40, space, ACTIONS, sequence_length=4, burn_in=0)
+    state = replay.state_dict()
+    state["pixels"] = state["pixels"].float()
+    with pytest.raises(CheckpointError, match="pixels of the replay has type float32"):
+        replay.load_state_dict(state, 3)
+
+
+def test_it_warns_if_it_will_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liquid_control.storage.replay.memory_of_machine", lambda: 1e6)
+    space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
+    with pytest.warns(UserWarning, match=r"takes up to 1.2 GB .* has 0.0 GB; lower buffer_size"):
+        SequenceReplay(100_000, space, ACTIONS, sequence_length=4, burn_in=0)
 
 
 def test_a_replay_of_another_shape_is_not_loaded() -> None:
