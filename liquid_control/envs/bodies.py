@@ -16,6 +16,8 @@ from liquid_control.envs.parts import Factors, Part, Range, draw, factors, range
 
 Array: TypeAlias = NDArray[np.float64]
 
+_LIGHTEST = 1e-6
+
 
 @dataclass(frozen=True)
 class Factored(Part):
@@ -43,6 +45,12 @@ class Factored(Part):
             factors(self, name)
         if isinstance(self.gravity, Mapping):
             raise TypeError(f"gravity acts on all bodies; give one factor, got {self.gravity!r}")
+        for low, _ in ranges(self.mass).values():
+            if low < _LIGHTEST:
+                raise ValueError(
+                    f"mass must be at least {_LIGHTEST:g}, since a body without mass cannot be "
+                    f"simulated, got {self.mass!r}"
+                )
 
     def factors(self) -> Iterator[tuple[str, str, Range]]:
         """Yield the quantity, the name (or "" for all) and the range of each factor."""

@@ -821,6 +821,7 @@ NAN = math.nan
         ({"bodies": {"mas": 1}}, "'randomize' has no key 'mas'"),
         ({"bodies": {"mass": [1.3, 0.7]}}, "mass is an empty range"),
         ({"bodies": {"mass": -1}}, "mass must be at least 0, got -1"),
+        ({"bodies": {"mass": {"bthigh": (0, 1)}}}, "mass must be at least 1e-06, since a body"),
         ({"bodies": {"mass": {}}}, "mass names nothing"),
         ({"bodies": {"mass": {1: 2.0}}}, "mass maps names to factors, got the name 1"),
         ({"bodies": {"mass": {"torso": "heavy"}}}, "mass.torso must be a number, got 'heavy'"),
