@@ -104,7 +104,6 @@ class Bodies:
 
     Attributes:
         factors: Of every element, (num_envs, elements), of each quantity that may change.
-        derived: Whether constants of the model have to be recomputed.
 
     Raises:
         ValueError: If a name is unknown, or an actuator has no gain that can be multiplied.
@@ -124,7 +123,8 @@ class Bodies:
             name: np.ones((num_envs, len(self._base[QUANTITIES[name].fields[0]])))
             for name in self.quantities
         }
-        self.derived = any(QUANTITIES[name].derived for name in self.quantities)
+        derived = [name for name in self.quantities if QUANTITIES[name].derived]
+        self._sources = {field for name in derived for field in _fields(name)}
         if "gain" in used:
             _check_gains(model)
         for prefix, part in parts.items():
@@ -159,7 +159,20 @@ class Bodies:
             return np.flatnonzero(np.isin(model.dof_jntid, found))
         return np.array(found)
 
-    def of(self, index: int, field: str) -> Array:
+    def write(self, index: int, fields: Mapping[str, Array]) -> bool:
+        """Write the values of a simulation to fields of its model.
+
+        Returns:
+            whether constants of the model that depend on them have to be recomputed.
+        """
+        is_stale = False
+        for name, stored in fields.items():
+            new = self._of(index, name)
+            is_stale |= name in self._sources and not np.array_equal(stored, new)
+            stored[...] = new
+        return is_stale
+
+    def _of(self, index: int, field: str) -> Array:
         """Return the values of a field in a simulation, of the same shape as in MjModel."""
         base = self._base[field]
         quantity = next(name for name in self.quantities if field in _fields(name))
@@ -222,9 +235,7 @@ def values(model: Any, field: str) -> Array:
 
 def apply(model: Any, bodies: Bodies, index: int, scratch: Any) -> None:
     """Write the values of a simulation to a model; `scratch`, an MjData of it, is overwritten."""
-    for field in bodies.fields:
-        values(model, field)[...] = bodies.of(index, field)
-    if bodies.derived:
+    if bodies.write(index, {field: values(model, field) for field in bodies.fields}):
         mujoco.mj_setConst(model, scratch)
 
 

@@ -216,12 +216,14 @@ class Physics:
 
     def embody(self, which: NDArray[np.integer[Any]]) -> None:
         """Write the values of `bodies` to the models of the simulations `which`."""
-        assert self._bodies is not None
+        stale = []
         for index in which.tolist():
-            for name, rows in self._values.items():
-                rows[index] = self._bodies.of(index, name)
-        if self._bodies.derived:
-            ids = np.ascontiguousarray(which, np.int32)
+            fields = {name: rows[index] for name, rows in self._values.items()}
+            assert self._bodies is not None
+            if self._bodies.write(index, fields):
+                stale.append(index)
+        if stale:
+            ids = np.array(stale, np.int32)
             if self._mujoco.mjb_setConst(self._batch, ids.ctypes.data, len(ids)):
                 raise RuntimeError("MuJoCo cannot compute the constants of the changed models")
 
