@@ -44,7 +44,7 @@ Step = Callable[[], object]
 class Arguments:
     """Time of one acting step, through a controller and through `predict`."""
 
-    neurons: tuple[Literal["cfc", "ltc", "ctrnn", "lstm", "gru"], ...] = ("cfc",)
+    neurons: tuple[Literal["cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"], ...] = ("cfc",)
     """Neurons of the circuits."""
 
     rounds: int = 1000

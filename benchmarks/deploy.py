@@ -72,7 +72,7 @@ int main(int count, char **arguments) {
 class Arguments:
     """Time of one step of an exported policy."""
 
-    neurons: tuple[Literal["cfc", "ltc", "ctrnn", "lstm", "gru"], ...] = ("cfc",)
+    neurons: tuple[Literal["cfc", "ltc", "ctrnn", "lrc", "lstm", "gru"], ...] = ("cfc",)
     """Neurons of the circuits."""
 
     rounds: int = 20
