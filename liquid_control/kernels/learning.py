@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from liquid_control.kernels.fused import IS_DOUBLE, addresses
@@ -43,8 +44,11 @@ def gaussian_surrogate(
         raise ValueError(
             f"tensors of {sizes} numbers needed, got {[each.numel() for each in tensors]}"
         )
-    tensors = [each.to(mean.dtype).contiguous() for each in tensors]
-    gradients = [tensor.new_empty(tensor.shape) for tensor in tensors[:3]]
+    tensors = [
+        each if each.dtype is mean.dtype and each.is_contiguous() else each.to(mean).contiguous()
+        for each in tensors
+    ]
+    gradients = list(map(torch.empty_like, tensors[:3]))
     losses = mean.new_empty(6)
     module.surrogate(
         IS_DOUBLE[mean.dtype],
@@ -72,9 +76,29 @@ class Norms(NamedTuple):
     weights: float
 
 
+class AdamMemory(NamedTuple):
+    """Where the states of parameters are in memory, as long as no tensor is moved."""
+
+    is_double: bool
+    sizes: list[int]
+    addresses: list[int]
+
+    @classmethod
+    def of(cls, states: Sequence[AdamState]) -> AdamMemory:
+        """Return the memory of states, contiguous and, except the number of steps, of one dtype.
+
+        A missing share means one.
+        """
+        return cls(
+            IS_DOUBLE[states[0][0].dtype],
+            [state[0].numel() for state in states],
+            addresses([tensor for state in states for tensor in state]),
+        )
+
+
 def clipped_adam(
     module: ModuleType,
-    states: Sequence[AdamState],
+    memory: AdamMemory,
     *,
     lr: float,
     betas: tuple[float, float],
@@ -85,21 +109,10 @@ def clipped_adam(
 
     Args:
         module: the compiled kernels.
-        states: of the parameters, contiguous and, except the number of steps, of one dtype. A
-            missing share means one.
+        memory: of the parameters' states.
         lr: learning rate.
         betas: as in `torch.optim.Adam`.
         eps: likewise.
         largest: norm of the gradient. The gradient itself is unchanged.
     """
-    return Norms(
-        *module.clipped_adam(
-            IS_DOUBLE[states[0][0].dtype],
-            [state[0].numel() for state in states],
-            addresses([tensor for state in states for tensor in state]),
-            lr,
-            *betas,
-            eps,
-            largest,
-        )
-    )
+    return Norms(*module.clipped_adam(*memory, lr, *betas, eps, largest))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.kernels import extension
-from liquid_control.kernels.fused import IS_DOUBLE
-from liquid_control.kernels.learning import AdamState, Norms, clipped_adam
+from liquid_control.kernels.fused import IS_DOUBLE, addresses
+from liquid_control.kernels.learning import AdamMemory, AdamState, Norms, clipped_adam
 
 Entries = tuple[nn.Parameter, Tensor]
 """A parameter, and indices into its last axis."""
@@ -54,6 +55,7 @@ class RecurrentAdam(torch.optim.Adam):
         self._recurrent = [entries for entries in recurrent if entries[0].requires_grad]
         self._lengths = [each for each in lengths if each[0].requires_grad]
         self._shares: tuple[float, dict[nn.Parameter, Tensor]] | None = None
+        self._gathered: _Gathered | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -73,12 +75,12 @@ class RecurrentAdam(torch.optim.Adam):
         Returns:
             The norm of the gradient before, and of the weights with a gradient after.
         """
-        module, states = extension.load(), self._states()
-        if module is None or not states:
+        module, memory = extension.load(), self._memory()
+        if module is None or memory is None:
             return clipped_step(self, largest)
         group = self.param_groups[0]
         options = {name: group[name] for name in ("lr", "betas", "eps")}
-        return clipped_adam(module, states, **options, largest=largest)
+        return clipped_adam(module, memory, **options, largest=largest)
 
     def why_not_fused(self) -> str | None:
         """Return why PyTorch makes the steps; None if the kernels do, from the second one on."""
@@ -91,10 +93,22 @@ class RecurrentAdam(torch.optim.Adam):
             return "its optimizer has hooks"
         return None
 
-    def _states(self) -> list[AdamState]:
-        """Return the states that the kernels update; empty if PyTorch does, as in step one."""
+    def _memory(self) -> AdamMemory | None:
+        """Return the memory that the kernels update; None if PyTorch does, as in step one."""
         if self.why_not_fused():
-            return []
+            return None
+        shares = self._entry_shares()
+        weights = self.param_groups[0]["params"]
+        moments = [each for state in self.state.values() for each in state.values()]
+        tensors = [*weights, *(weight.grad for weight in weights), *moments, *shares.values()]
+        if self._gathered is None or not self._gathered.is_from(tensors, weights):
+            states = self._states()
+            memory = AdamMemory.of(states) if states else None
+            self._gathered = _Gathered.of(memory, tensors, weights)
+        return self._gathered.memory
+
+    def _states(self) -> list[AdamState]:
+        """Return the states that the kernels update; empty if PyTorch does."""
         group = self.param_groups[0]
         shares = self._entry_shares()
         states = []
@@ -134,7 +148,32 @@ class RecurrentAdam(torch.optim.Adam):
             "_lengths": self._lengths,
             "recurrent_share": self.recurrent_share,
         }
-        return super().__getstate__() | own | {"_shares": None}
+        return super().__getstate__() | own | {"_shares": None, "_gathered": None}
+
+
+class _Gathered(NamedTuple):
+    """The memory of an optimizer's states, and the tensors on which it depends."""
+
+    memory: AdamMemory | None
+    tensors: Sequence[Tensor | None]
+    addresses: list[int]  # of the weights, which a user may move in memory
+    contents: Sequence[Tensor]  # an address stays unique as long as its memory is in use
+
+    @classmethod
+    def of(
+        cls, memory: AdamMemory | None, tensors: Sequence[Tensor | None], weights: Sequence[Tensor]
+    ) -> _Gathered:
+        contents = [weight.detach() for weight in weights]
+        return cls(memory, tensors, addresses(weights), contents)
+
+    def is_from(self, tensors: Sequence[Tensor | None], weights: Sequence[Tensor]) -> bool:
+        """Whether these are the same tensors, and no weight was moved in memory."""
+        return (
+            len(tensors) == len(self.tensors)
+            and all(map(is_, tensors, self.tensors))
+            and addresses(weights) == self.addresses
+            and all(map(Tensor.is_contiguous, weights))
+        )
 
 
 def clipped_step(optimizer: torch.optim.Optimizer, largest: float) -> Norms:

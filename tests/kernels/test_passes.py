@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from liquid_control.kernels import extension
-from liquid_control.kernels.learning import SurrogateOptions, clipped_adam, gaussian_surrogate
+from liquid_control.kernels.learning import (
+    AdamMemory,
+    SurrogateOptions,
+    clipped_adam,
+    gaussian_surrogate,
+)
 from liquid_control.kernels.passes import Layer, NetworkPass
 
 MODULES = [
@@ -224,7 +229,8 @@ def test_adam_agrees_with_pytorch(module: ModuleType, dtype: torch.dtype, larges
                 ours, gradients, moments, shares, strict=True
             )
         ]
-        norms = clipped_adam(module, states, lr=1e-2, betas=(0.9, 0.999), eps=1e-5, largest=largest)
+        memory = AdamMemory.of(states)
+        norms = clipped_adam(module, memory, lr=1e-2, betas=(0.9, 0.999), eps=1e-5, largest=largest)
         assert norms.gradient == pytest.approx(norm.item(), rel=1e-6)
         assert norms.weights == pytest.approx(torch.cat(ours).norm().item(), rel=1e-6)
     exact = {torch.float32: 1e-6, torch.float64: 1e-14}[dtype]

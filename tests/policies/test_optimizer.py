@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -186,6 +187,74 @@ def test_a_parameter_in_another_precision_or_memory_is_still_the_one_that_learns
         before = weights.detach().clone()
         clipped_walk(weights, optimizer, 1.0, 1)
         assert not torch.isclose(weights, before).any()
+
+
+def replaced_gradient(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    weights.grad = torch.full_like(weights, 2.0)
+
+
+def replaced_moment(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    optimizer.state[weights]["exp_avg"] = torch.ones_like(weights)
+
+
+def replaced_state(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    optimizer.state[weights] = {name: each + 1 for name, each in optimizer.state[weights].items()}
+
+
+def loaded_state(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    state = optimizer.state_dict()
+    state["state"][0] = {name: each + 1 for name, each in state["state"][0].items()}
+    optimizer.load_state_dict(state)
+
+
+def other_share(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    optimizer.recurrent_share = 0.5
+
+
+def moved(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    weights.data = 2 * weights.data
+
+
+def transposed(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    weights.data = weights.data.t()
+
+
+def no_state(weights: nn.Parameter, optimizer: RecurrentAdam) -> None:
+    optimizer.state.clear()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        replaced_gradient,
+        replaced_moment,
+        replaced_state,
+        loaded_state,
+        other_share,
+        moved,
+        transposed,
+        no_state,
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_a_step_uses_the_tensors_of_now(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Parameter, RecurrentAdam], None]
+) -> None:
+    """The tensors stay the same for some steps, until one of them is replaced or moved."""
+
+    def walk_with_a_change() -> torch.Tensor:
+        weights = nn.Parameter(torch.arange(9.0).view(3, 3))
+        optimizer = RecurrentAdam([weights], [(weights, torch.tensor([0]))], lr=0.1)
+        weights.grad = torch.arange(9.0).view(3, 3) - 3
+        for step in range(6):
+            if step == 3:
+                change(weights, optimizer)
+            optimizer.clipped_step(1e9)
+        return weights.detach()
+
+    found = walk_with_a_change()
+    monkeypatch.setattr(RecurrentAdam, "_states", lambda self: [])
+    torch.testing.assert_close(found, walk_with_a_change())
 
 
 @pytest.mark.parametrize("neurons", NEURONS)
