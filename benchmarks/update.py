@@ -156,7 +156,7 @@ def main(arguments: Arguments) -> None:
     agent.learn(NUM_ENVS * STEPS)
 
     def epoch() -> None:
-        agent._epoch(defaultdict(list))
+        agent._epoch(defaultdict(list), FusedPolicy.of(agent.policy))
 
     def plain_epoch() -> None:
         with without_fusion():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -314,11 +314,12 @@ class LiquidPPO(SavedAgent, PPO):
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
+        fused = FusedPolicy.of(self.policy)
         with undone_on_error(list(self.policy.parameters())):
             for epoch in range(self.n_epochs):
                 if epoch > 0:
                     self._recompute_states()
-                if not self._epoch(statistics):
+                if not self._epoch(statistics, fused):
                     if self.verbose >= 1:
                         kl = statistics["approx_kl"][-1]
                         print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
@@ -353,18 +354,18 @@ class LiquidPPO(SavedAgent, PPO):
             optimizer.recurrent_share = rate / overall if overall else 0.0
             self.logger.record("train/recurrent_learning_rate", rate)
 
-    def _epoch(self, statistics: dict[str, list[Tensor]]) -> bool:
+    def _epoch(self, statistics: dict[str, list[Tensor]], fused: FusedPolicy | None) -> bool:
         """Train on every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
-        fused = FusedPolicy.of(self.policy)
-        for minibatch in self.rollout_buffer.minibatches(self.batch_size // self.sequence_length):
-            loss, losses, backward = self._loss(minibatch, fused)
-            for name, figure in losses._asdict().items():
+        options = self._surrogate_options()
+        for minibatch in self._minibatches(fused):
+            losses, backward = surrogate(self.policy, fused, minibatch, options)
+            for name, figure in zip(Losses._fields, losses, strict=True):
                 statistics[name].append(figure)
             if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
                 return False
-            check_update("loss", loss, self._n_updates, self.num_timesteps)
+            check_update("loss", losses.loss, self._n_updates, self.num_timesteps)
             backward()
             norms = self._step()
             check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
@@ -378,19 +379,20 @@ class LiquidPPO(SavedAgent, PPO):
             return optimizer.clipped_step(self.max_grad_norm)
         return clipped_step(optimizer, self.max_grad_norm)
 
-    def _loss(
-        self, minibatch: Minibatch, fused: FusedPolicy | None
-    ) -> tuple[Tensor, Losses, Callable[[], None]]:
-        """Return the loss, what to log, and a function that sets the gradients."""
-        options = SurrogateOptions(
+    def _minibatches(self, fused: FusedPolicy | None) -> Iterator[Minibatch]:
+        """Draw minibatches, with the inputs of the fused passes if there are any."""
+        seen = self.rollout_buffer.rollout.transitions
+        extra = () if fused is None else fused.inputs(seen.features, seen.elapsed_time)
+        return self.rollout_buffer.minibatches(self.batch_size // self.sequence_length, extra)
+
+    def _surrogate_options(self) -> SurrogateOptions:
+        return SurrogateOptions(
             self._now(self.clip_range),
             None if self.clip_range_vf is None else self._now(self.clip_range_vf),
             self.ent_coef,
             self.vf_coef,
             self.normalize_advantage,
         )
-        losses, backward = surrogate(self.policy, fused, minibatch, options)
-        return losses.loss, losses, backward
 
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
         figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}

@@ -38,7 +38,7 @@ def surrogate(
     Args:
         policy: to train.
         fused: its fused passes, or None for autograd.
-        minibatch: to learn from.
+        minibatch: to learn from; its extra columns are the inputs of the fused passes, or missing.
         options: of the loss.
 
     Returns:
@@ -55,7 +55,7 @@ def surrogate(
 
         return losses, backward
 
-    parameters, values = fused.evaluate(*sequences)
+    parameters, values = fused.evaluate(*sequences, minibatch.extra)
     if policy.log_std is not None and type(policy.distribution) is Gaussian:
         results, (d_parameters, d_log_std, d_values) = gaussian_surrogate(
             fused.module,
@@ -71,13 +71,8 @@ def surrogate(
             ),
             options,
         )
-        log_std = policy.log_std
-
-        def fused_backward() -> None:
-            fused.backward(d_parameters, d_values)
-            log_std.grad = d_log_std if log_std.requires_grad else None
-
-        return Losses(*results.unbind()), fused_backward
+        gradients = d_parameters, d_values, d_log_std
+        return Losses(*results.unbind()), lambda: fused.backward(*gradients)
 
     parameters.requires_grad_(), values.requires_grad_()
     mask = policy.mask_of(minibatch.features.flatten(0, 1))

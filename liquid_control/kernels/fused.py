@@ -125,16 +125,30 @@ Tensors = Sequence[Tensor | None]
 """Inputs, state, elapsed time and the program's parameters."""
 
 
+def empty_results(call: Call, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return memory for the outputs and the last state of a call."""
+    compiled, _, first, _ = call
+    time, batch, _ = inputs.shape
+    outputs = inputs.new_empty(time, batch, compiled.program.neurons - first)
+    return outputs, inputs.new_empty(batch, compiled.state_size)
+
+
 def run_forward(
-    call: Call, tensors: Tensors, kept: Tensor | None, wants_time: bool
+    call: Call,
+    tensors: Tensors,
+    kept: Tensor | None,
+    wants_time: bool,
+    results: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs and last state, and store values for the backward pass in `kept`."""
+    """Return outputs and last state, and store values for the backward pass in `kept`.
+
+    They are written to the memory `results`, or to new memory.
+    """
     compiled, time_scale, first, starts = call
     inputs = tensors[0]
     assert inputs is not None
     time, batch, _ = inputs.shape
-    outputs = inputs.new_empty(time, batch, compiled.program.neurons - first)
-    last = inputs.new_empty(batch, compiled.state_size)
+    outputs, last = results or empty_results(call, inputs)
     compiled.kernel.forward(
         IS_DOUBLE[inputs.dtype],
         time,

@@ -3,6 +3,9 @@
 A pass is for a loop of updates: parameters may change their values, but stay the same tensors. Each
 call of `backward` belongs to the `forward` before it. It sets the gradients of parameters that
 require one and have none yet.
+
+All results, and the gradients, are in memory that the next call of the same pass reuses: allocating
+them takes as long as small networks.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from liquid_control.kernels.fused import (
     IS_DOUBLE,
@@ -21,6 +24,7 @@ from liquid_control.kernels.fused import (
     Compiled,
     Tensors,
     addresses,
+    empty_results,
     run_backward,
     run_forward,
 )
@@ -42,54 +46,56 @@ class NetworkPass:
     def __init__(self, module: ModuleType, layers: Sequence[Layer]) -> None:
         parameters = [each for weight, bias, _ in layers for each in (weight, bias)]
         self._network = network_of(module, layers)
-        self._outputs = len(parameters[-1])
         self._is_double = IS_DOUBLE[parameters[0].dtype]
         self._parameters = parameters
-        self._kept = parameters[0].new_empty(0)
+        self._gradients = _empty_like(parameters)
+        self._outputs = parameters[0].new_empty(0, len(parameters[-1]))
+        self._kept = self._d_part = self._nothing = parameters[0].new_empty(0)
         self._parts: Sequence[Tensor] = ()
+        self._layout: list[tuple[int, int, int]] = []
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Map the concatenation of parts (samples, width) to (samples, outputs)."""
-        samples = len(parts[0])
-        size = self._network.kept_size(self._is_double, samples)
-        if len(self._kept) < size:
-            self._kept = self._kept.new_empty(size)
-        outputs = parts[0].new_empty(samples, self._outputs)
+        samples = parts[0].shape[0]
+        if samples != self._outputs.shape[0]:
+            self._reserve(samples)
         self._parts = parts
+        self._layout = [(part.data_ptr(), part.shape[1], part.stride(0)) for part in parts]
         self._network.forward(
             self._is_double,
             samples,
-            self._layout(),
+            self._layout,
             addresses(self._parameters),
             self._kept.data_ptr(),
-            outputs.data_ptr(),
+            self._outputs.data_ptr(),
             torch.get_num_threads(),
         )
-        return outputs
+        return self._outputs
 
     def backward(self, d_outputs: Tensor, wanted: int | None = None) -> Tensor:
         """Return the gradient of the part with index `wanted`; None: an empty tensor."""
-        d_part = d_outputs.new_empty(() if wanted is None else self._parts[wanted].shape)
         d_parts = [0] * len(self._parts)
         if wanted is not None:
-            d_parts[wanted] = d_part.data_ptr()
-        gradients = _empty_like(self._parameters)
+            if self._d_part.shape != self._parts[wanted].shape:
+                self._d_part = self._nothing.new_empty(self._parts[wanted].shape)
+            d_parts[wanted] = self._d_part.data_ptr()
         self._network.backward(
             self._is_double,
-            len(d_outputs),
-            self._layout(),
+            d_outputs.shape[0],
+            self._layout,
             addresses(self._parameters),
             self._kept.data_ptr(),
             d_outputs.data_ptr(),
-            [*d_parts, *addresses(gradients)],
+            [*d_parts, *addresses(self._gradients)],
             torch.get_num_threads(),
         )
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
-        return d_part
+        return self._nothing if wanted is None else self._d_part
 
-    def _layout(self) -> list[tuple[int, int, int]]:
-        return [(part.data_ptr(), part.shape[1], part.stride(0)) for part in self._parts]
+    def _reserve(self, samples: int) -> None:
+        self._kept = self._kept.new_empty(self._network.kept_size(self._is_double, samples))
+        self._outputs = self._outputs.new_empty(samples, self._outputs.shape[1])
 
 
 def network_of(module: ModuleType, layers: Sequence[Layer]) -> Any:
@@ -108,7 +114,13 @@ class CircuitPass:
 
     def __init__(self, circuit: Any, compiled: Compiled) -> None:
         self._circuit, self._compiled = circuit, compiled
-        self._kept = torch.empty(0)
+        self._parameters = compiled.program.parameters(circuit)
+        self._is_derived = any(
+            each is not None and not isinstance(each, nn.Parameter) for each in self._parameters
+        )
+        self._gradients = _empty_like(self._parameters)
+        self._kept = self._d_inputs = torch.empty(0)
+        self._results = self._kept, self._kept
         self._call: Call = (compiled, circuit.time_scale, 0, None)
         self._tensors: Tensors = ()
 
@@ -116,29 +128,32 @@ class CircuitPass:
         self, inputs: Tensor, state: Tensor, elapsed_time: Tensor, episode_start: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Like `Circuit.activity`."""
-        time, batch, _ = inputs.shape
-        size = self._compiled.kernel.kept_size(IS_DOUBLE[inputs.dtype], time, batch)
-        if len(self._kept) < size:
-            self._kept = inputs.new_empty(size)
         self._call = (*self._call[:3], episode_start)
-        parameters = self._compiled.program.parameters(self._circuit)
-        self._tensors = [inputs, state, elapsed_time, *parameters]
-        return run_forward(self._call, self._tensors, self._kept, False)
+        if self._d_inputs.shape != inputs.shape:
+            self._reserve(inputs)
+        if self._is_derived:
+            self._parameters = self._compiled.program.parameters(self._circuit)
+        self._tensors = [inputs, state, elapsed_time, *self._parameters]
+        return run_forward(self._call, self._tensors, self._kept, False, self._results)
 
-    def backward(self, d_activity: Tensor) -> Tensor:
-        """Return the gradient of the inputs."""
-        inputs, _, _, *parameters = self._tensors
-        assert inputs is not None
-        d_inputs = torch.empty_like(inputs)
-        gradients = _empty_like(parameters)
-        wanted = [d_inputs, None, None, *gradients]
-        run_backward(self._call, self._tensors, self._kept, d_activity, None, wanted)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+    def backward(self, d_activity: Tensor, first: int = 0) -> Tensor:
+        """Return the gradient of the inputs, given that of the neurons from `first` on."""
+        compiled, time_scale, _, starts = self._call
+        call = compiled, time_scale, first, starts
+        wanted = [self._d_inputs, None, None, *self._gradients]
+        run_backward(call, self._tensors, self._kept, d_activity, None, wanted)
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             if parameter is not None and parameter.grad_fn is not None:
                 parameter.backward(gradient)
             elif parameter is not None:
                 parameter.grad = gradient
-        return d_inputs
+        return self._d_inputs
+
+    def _reserve(self, inputs: Tensor) -> None:
+        time, batch, _ = inputs.shape
+        size = self._compiled.kernel.kept_size(IS_DOUBLE[inputs.dtype], time, batch)
+        self._kept, self._d_inputs = inputs.new_empty(size), torch.empty_like(inputs)
+        self._results = empty_results(self._call, inputs)
 
 
 def _empty_like(parameters: Tensors) -> list[Tensor | None]:

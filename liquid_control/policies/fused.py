@@ -42,12 +42,19 @@ class FusedPolicy:
     def __init__(self, policy: LiquidPolicy, module: ModuleType) -> None:
         self.policy, self.module = policy, module
         self._parameters = list(policy.parameters())
+        self._dtype = self._parameters[0].dtype
         critic: Any = policy.critic
         self._actor = _Body(policy.actor, module)
         self._twin = _Body(critic.body, module) if isinstance(critic, TwinCritic) else None
+        self._is_shared = isinstance(critic, SharedCritic)
         self._value = NetworkPass(module, layers_of([critic.head]))
         self._action = NetworkPass(module, layers_of([policy.action_net]))
-        self._activity = self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
+        self._mapping = policy.actor_circuit.output_mapping
+        wiring = policy.actor_circuit.wiring
+        self._first_motor = wiring.neuron_count - wiring.motor_count
+        self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
+        log_std = policy.log_std
+        self._d_log_std = None if log_std is None else torch.empty_like(log_std.detach())
 
     @classmethod
     def of(cls, policy: LiquidPolicy) -> FusedPolicy | None:
@@ -59,54 +66,87 @@ class FusedPolicy:
         module = extension.load()
         return None if module is None or why_not_fused(policy) else cls(policy, module)
 
+    def inputs(self, features: Tensor, elapsed_time: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised features and `clock` of sequences, (time * batch, ...) each.
+
+        They do not depend on parameters, so that a loop of updates computes them once.
+        """
+        policy = self.policy
+        features, elapsed_time = self._typed(features), self._typed(elapsed_time)
+        features = policy._normalize(policy.for_critic(features))
+        time = clock(elapsed_time, policy.nominal_interval)
+        return features.flatten(0, 1).contiguous(), time.flatten(0, 1)
+
     def evaluate(
-        self, features: Tensor, elapsed_time: Tensor, state: Tensor, episode_start: Tensor
+        self,
+        features: Tensor,
+        elapsed_time: Tensor,
+        state: Tensor,
+        episode_start: Tensor,
+        inputs: tuple[Tensor, ...] = (),
     ) -> tuple[Tensor, Tensor]:
         """Run actor and critic over sequences; arguments as in `LiquidPolicy.unroll`.
+
+        Args:
+            features: (time, batch, features).
+            elapsed_time: (time, batch) seconds.
+            state: (batch, state_size) before the first step.
+            episode_start: (time, batch).
+            inputs: what the method `inputs` returns, if it was called before.
 
         Returns:
             parameters of the distributions (time * batch, ...), and values (time * batch, 1).
         """
-        policy, circuit = self.policy, self.policy.actor_circuit
+        policy = self.policy
         starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
-        dtype = self._parameters[0].dtype
-        features, elapsed_time, state = (each.to(dtype) for each in (features, elapsed_time, state))
-        features = policy._normalize(policy.for_critic(features)).contiguous()
-        seen = (features, clock(elapsed_time, policy.nominal_interval))
-        of_actor = (policy._for_actor(features).contiguous(), seen[1])
-        flow = (elapsed_time.contiguous(), starts.contiguous())
-        self._activity = self._actor.forward(of_actor, policy._actor_state(state), *flow)
-        rows = self._activity.flatten(0, 1)
+        state = self._typed(state)
+        seen, time = inputs or self.inputs(features, elapsed_time)
+        of_actor = policy._for_actor(seen)
+        flow = (self._typed(elapsed_time).contiguous(), starts.contiguous())
+        rows = self._actor.forward((of_actor, time), policy._actor_state(state), *flow)
         if self._twin is not None:
-            critic = self._twin.forward(seen, policy.critic_part(state), *flow)
-            values = self._value.forward([critic.flatten(0, 1)])
-        elif isinstance(policy.critic, SharedCritic):
+            critic = self._twin.forward((seen, time), policy.critic_part(state), *flow)
+            values = self._value.forward([critic])
+        elif self._is_shared:
             values = self._value.forward([rows])
         else:
-            values = self._value.forward([*(part.flatten(0, 1) for part in seen), rows])
-        self._motor = rows[:, -circuit.wiring.motor_count :]
-        if circuit.output_mapping is None:
+            values = self._value.forward([seen, time, rows])
+        self._motor = rows[:, self._first_motor :]
+        if self._mapping is None:
             return self._action.forward([self._motor]), values
-        self._mapped = circuit.output_mapping(self._motor.requires_grad_())
+        self._mapped = self._mapping(self._motor.requires_grad_())
         return self._action.forward([self._mapped.detach()]), values
 
-    def backward(self, d_actions: Tensor, d_values: Tensor) -> None:
-        """Set the gradients of all parameters but `log_std`, given those of `evaluate`."""
+    def backward(
+        self, d_actions: Tensor, d_values: Tensor, d_log_std: Tensor | None = None
+    ) -> None:
+        """Set the gradients of all parameters, given those of `evaluate` and of `log_std`."""
         for parameter in self._parameters:
             parameter.grad = None
-        shape, shared = self._activity.shape, isinstance(self.policy.critic, SharedCritic)
-        of_critic = 0 if shared or self._twin is not None else None
+        self._set_log_std(d_log_std)
+        of_critic = 0 if self._is_shared or self._twin is not None else None
         d_critic = self._value.backward(d_values, of_critic)
         if self._twin is not None:
-            self._twin.backward(d_critic.view(*shape[:2], -1))
-        d_activity = d_critic.view(shape) if shared else torch.zeros_like(self._activity)
+            self._twin.backward(d_critic)
         d_motor = self._action.backward(d_actions, 0)
-        if self.policy.actor_circuit.output_mapping is not None:
+        if self._mapping is not None:
             self._mapped.backward(d_motor)
             assert self._motor.grad is not None
             d_motor = self._motor.grad
-        d_activity.flatten(0, 1)[:, -d_motor.shape[1] :] += d_motor
-        self._actor.backward(d_activity)
+        if self._is_shared:
+            d_critic[:, self._first_motor :] += d_motor
+            self._actor.backward(d_critic)
+        else:
+            self._actor.backward(d_motor, self._first_motor)
+
+    def _set_log_std(self, gradient: Tensor | None) -> None:
+        log_std, memory = self.policy.log_std, self._d_log_std
+        if gradient is not None and log_std is not None and log_std.requires_grad:
+            assert memory is not None
+            log_std.grad = memory.copy_(gradient)
+
+    def _typed(self, tensor: Tensor) -> Tensor:
+        return tensor if tensor.dtype is self._dtype else tensor.to(self._dtype)
 
 
 class _Body:
@@ -123,15 +163,15 @@ class _Body:
     def forward(
         self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
     ) -> Tensor:
-        """Return the activity (time, batch, neurons), given the features and `clock`."""
-        inputs = seen[0]
-        if self._encoder is not None:
-            encoded = self._encoder.forward([part.flatten(0, 1) for part in seen])
-            inputs = encoded.view(*inputs.shape[:2], -1)
-        return self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)[0]
+        """Return the activity, given features and `clock`, all of them (time * batch, ...)."""
+        inputs = seen[0].contiguous() if self._encoder is None else self._encoder.forward(seen)
+        inputs = inputs.view(*starts.shape, -1)
+        activity, _ = self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)
+        return activity.flatten(0, 1)
 
-    def backward(self, d_activity: Tensor) -> None:
-        d_inputs = self._circuit.backward(d_activity)
+    def backward(self, d_activity: Tensor, first: int = 0) -> None:
+        """Set the gradients, given that of the activity from the neuron `first` on."""
+        d_inputs = self._circuit.backward(d_activity, first)
         if self._encoder is not None:
             self._encoder.backward(d_inputs.flatten(0, 1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +53,7 @@ class Minibatch(NamedTuple):
         values: (T, B), of the policy that acted.
         advantages: (T, B).
         returns: (T, B).
+        extra: the rows (T * B, ...) of further columns that were asked for.
     """
 
     state: Tensor
@@ -64,6 +65,7 @@ class Minibatch(NamedTuple):
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    extra: tuple[Tensor, ...] = ()
 
 
 class SequenceBuffer:
@@ -114,10 +116,14 @@ class SequenceBuffer:
         columns = zip(*self._collected, strict=True)
         return Transitions(*(torch.stack(column) for column in columns)).to(device)
 
-    def minibatches(self, sequences: int) -> Iterator[Minibatch]:
+    def minibatches(self, sequences: int, extra: Sequence[Tensor] = ()) -> Iterator[Minibatch]:
         """Yield every sequence once in random order, `sequences` at a time; the last has the rest.
 
         The rollout must be complete, and `rollout` and `states` set.
+
+        Args:
+            sequences: of a minibatch.
+            extra: rows (steps * num_envs, ...) of further columns.
         """
         rollout, states = self.rollout, self.states.flatten(0, 1)
         columns = (
@@ -130,19 +136,27 @@ class SequenceBuffer:
             rollout.advantages,
             rollout.returns,
         )
-        # All minibatches are gathered at once: small gathers take longer than updates should.
+        # All minibatches are gathered and cut at once: small operations take longer than updates
+        # should.
         rows = torch.arange(rollout.values.numel(), device=states.device)
         rows = rows.view(-1, self.length, rollout.values.shape[1]).transpose(0, 1).flatten(1)
         order = torch.randperm(len(states)).to(states.device)
         chosen = torch.cat([part.flatten() for part in rows[:, order].split(sequences, dim=1)])
         parts = [
             states[order].split(sequences),
-            *(column.flatten(0, 1)[chosen].split(sequences * self.length) for column in columns),
+            *(self._cut(column.flatten(0, 1)[chosen], sequences) for column in columns),
         ]
-        for state, *others in zip(*parts, strict=True):
-            yield Minibatch(
-                state, *(part.view(self.length, -1, *part.shape[1:]) for part in others)
-            )
+        further = [column[chosen].split(sequences * self.length) for column in extra]
+        for i, minibatch in enumerate(zip(*parts, strict=True)):
+            yield Minibatch._make((*minibatch, tuple(column[i] for column in further)))
+
+    def _cut(self, rows: Tensor, sequences: int) -> list[Tensor]:
+        """Cut the rows of minibatches into (length, sequences, ...); the last has the rest."""
+        size = sequences * self.length
+        full = len(rows) // size
+        whole, rest = rows.tensor_split((full * size,))
+        cut = list(whole.view(full, self.length, sequences, *rows.shape[1:]).unbind())
+        return [*cut, rest.view(self.length, -1, *rows.shape[1:])] if len(rest) else cut
 
 
 def default_batch(steps: int, sequence_length: int | None) -> int:

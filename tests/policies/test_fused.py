@@ -118,6 +118,34 @@ def test_the_next_pass_uses_the_values_of_now(
     assert_agree(policy, fused)
 
 
+@pytest.mark.parametrize("critic", CRITICS)
+def test_inputs_may_be_computed_before(critic: str) -> None:
+    policy = make_policy(PLAIN, critic=critic)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    features, elapsed_time, *others = sequences(policy)
+    results = [
+        [each.clone() for each in fused.evaluate(features, elapsed_time, *others, inputs)]
+        for inputs in ((), fused.inputs(features, elapsed_time))
+    ]
+    assert all(map(torch.equal, *results))
+
+
+def test_a_pass_without_a_backward_pass_changes_no_gradient() -> None:
+    policy = make_policy(PLAIN, critic="twin")
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert policy.log_std is not None
+    actions, values = fused.evaluate(*sequences(policy))
+    fused.backward(actions.clone(), values.clone(), torch.ones_like(policy.log_std))
+    before = [weight.grad.clone() for weight in policy.parameters() if weight.grad is not None]
+    in_place(policy)
+    fused.evaluate(*sequences(policy))
+    after = [weight.grad for weight in policy.parameters() if weight.grad is not None]
+    assert len(after) == len(list(policy.parameters()))
+    assert all(map(torch.equal, before, after))
+
+
 @pytest.mark.parametrize("actions", ACTIONS.values(), ids=ACTIONS)
 def test_every_action_space(actions: Any) -> None:
     policy = make_policy(PLAIN, actions)

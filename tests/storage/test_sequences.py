@@ -45,13 +45,15 @@ def test_every_step_once_in_order_and_with_the_state_before_it(
     buffer: SequenceBuffer, sequences: int
 ) -> None:
     seen = []
-    for minibatch in buffer.minibatches(sequences):
+    extra = buffer.rollout.returns.flatten()
+    for minibatch in buffer.minibatches(sequences, [extra, 2 * extra]):
         labels = minibatch.returns
+        assert_close(torch.stack(minibatch.extra), torch.stack((labels, 2 * labels)).flatten(1))
         assert labels.shape[0] == LENGTH
         assert labels.shape[1] <= sequences
         assert_close(labels[1:] - labels[:-1], torch.ones_like(labels[1:]))
         assert_close(minibatch.state[:, 0], labels[0])
-        for name in set(Minibatch._fields) - {"state"}:
+        for name in set(Minibatch._fields) - {"state", "extra"}:
             column = getattr(minibatch, name)
             assert_close(column[..., 0] if name == "features" else column, labels)
         seen += labels.flatten().tolist()
@@ -64,7 +66,7 @@ def test_each_field_comes_from_the_field_of_its_name(buffer: SequenceBuffer) -> 
     columns = (torch.full((STEPS, ENVS), 6.0 + i) for i in range(7))
     buffer.rollout = Rollout(transitions, *columns)
     (minibatch,) = buffer.minibatches(9)
-    for name in set(Minibatch._fields) - {"state"}:
+    for name in set(Minibatch._fields) - {"state", "extra"}:
         owner = transitions if name in Transitions._fields else buffer.rollout
         assert getattr(minibatch, name)[0, 0] == getattr(owner, name)[0, 0], name
 
