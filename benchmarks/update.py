@@ -5,8 +5,8 @@
 
 The agent of the recipe of `make train`: 16 envs x 128 steps, minibatches of 4 sequences of 16
 steps, 10 epochs, an NCP of 90 CfC neurons, one torch thread. The first table splits an iteration
-into physics, the arithmetic of circuits, networks, loss and Adam, and what is around each of them.
-The second compares one epoch of 32 updates with and without the fused passes
+into physics, the arithmetic of updates, of circuits and networks elsewhere, and what is around each
+of them. The second compares one epoch of 32 updates with and without the fused passes
 (`policies/fused.py`), in turns; without them circuits still unroll in the kernels.
 """
 
@@ -32,6 +32,7 @@ from liquid_control.agents import surrogate
 from liquid_control.envs.batched import BatchedVecEnv
 from liquid_control.envs.physics import Physics
 from liquid_control.kernels import fused, passes
+from liquid_control.kernels.learner import Learner
 from liquid_control.kernels.passes import NetworkPass
 from liquid_control.policies import optimizer
 from liquid_control.policies.fused import FusedPolicy
@@ -115,13 +116,14 @@ WORK: list[tuple[Any, str, str]] = [
     *((module, "run_backward", "circuits") for module in (fused, passes)),
     *((NetworkPass, name, "networks") for name in ("forward", "backward")),
     (nn.Linear, "forward", "networks"),
+    (Learner, "learn", "updates"),
     (surrogate, "gaussian_surrogate", "loss and Adam"),
     (optimizer, "clipped_adam", "loss and Adam"),
     (LiquidPolicy, "forward", "acting, the rest"),
     (LiquidPPO, "collect_rollouts", "collecting, the rest"),
     (LiquidPPO, "train", "learning, the rest"),
 ]
-ARITHMETIC = ("physics", "circuits", "networks", "loss and Adam")
+ARITHMETIC = ("physics", "updates", "circuits", "networks", "loss and Adam")
 
 
 def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -34,12 +35,12 @@ from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.collectors.worker_env import WorkerVecEnv
-from liquid_control.kernels.learning import Norms, SurrogateOptions
+from liquid_control.kernels.learner import Columns, Learner
+from liquid_control.kernels.learning import AdamMemory, Norms, SurrogateOptions
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.optimizer import RecurrentAdam, clipped_step
 from liquid_control.storage.sequences import (
-    Minibatch,
     SequenceBuffer,
     default_batch,
     default_length,
@@ -359,17 +360,57 @@ class LiquidPPO(SavedAgent, PPO):
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
         options = self._surrogate_options()
-        for minibatch in self._minibatches(fused):
+        learner, memory = self._learner(fused)
+        if fused is not None and learner is not None and memory is not None:
+            return self._learn(statistics, fused, learner, memory, options)
+        sequences = self.batch_size // self.sequence_length
+        for minibatch in self.rollout_buffer.minibatches(sequences, self._inputs(fused)):
             losses, backward = surrogate(self.policy, fused, minibatch, options)
             for name, figure in zip(Losses._fields, losses, strict=True):
                 statistics[name].append(figure)
-            if self.target_kl is not None and statistics["approx_kl"][-1] > 1.5 * self.target_kl:
+            if losses.approx_kl > self._largest_divergence():
                 return False
             check_update("loss", losses.loss, self._n_updates, self.num_timesteps)
             backward()
-            norms = self._step()
-            check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
-            check_weights(norms.weights, self._n_updates, self.num_timesteps)
+            self._check(self._step())
+        return True
+
+    def _largest_divergence(self) -> float:
+        return math.inf if self.target_kl is None else 1.5 * self.target_kl
+
+    def _check(self, norms: Norms) -> None:
+        check_update("gradient", norms.gradient, self._n_updates, self.num_timesteps)
+        check_weights(norms.weights, self._n_updates, self.num_timesteps)
+
+    def _learner(self, fused: FusedPolicy | None) -> tuple[Learner | None, AdamMemory | None]:
+        """Return what learns in the kernels; None if updates are made one by one."""
+        optimizer: Optimizer = self.policy.optimizer
+        learner = None if fused is None else fused.learner()
+        if learner is None or type(optimizer) is not RecurrentAdam:
+            return None, None
+        return learner, optimizer.memory()
+
+    def _learn(
+        self,
+        statistics: dict[str, list[Tensor]],
+        fused: FusedPolicy,
+        learner: Learner,
+        memory: AdamMemory,
+        options: SurrogateOptions,
+    ) -> bool:
+        """Do what `_epoch` does in one call of the kernels."""
+        sequences, most = self.batch_size // self.sequence_length, self._largest_divergence()
+        drawn = self.rollout_buffer.shuffled(sequences, self._inputs(fused))
+        state, _, elapsed_time, episode_start, *targets, inputs = drawn
+        columns = Columns._make((*inputs, elapsed_time, episode_start, state, *targets))
+        rates = self.policy.optimizer.rates(self.max_grad_norm)
+        losses, norms = learner.learn(columns, sequences, options, memory, rates, most)
+        for name, figures in zip(Losses._fields, losses.unbind(1), strict=True):
+            statistics[name] += figures.unbind()
+        if statistics["approx_kl"][-1] > most:
+            return False
+        check_update("loss", statistics["loss"][-1], self._n_updates, self.num_timesteps)
+        self._check(Norms(*norms[-1].tolist()))
         return True
 
     def _step(self) -> Norms:
@@ -379,11 +420,10 @@ class LiquidPPO(SavedAgent, PPO):
             return optimizer.clipped_step(self.max_grad_norm)
         return clipped_step(optimizer, self.max_grad_norm)
 
-    def _minibatches(self, fused: FusedPolicy | None) -> Iterator[Minibatch]:
-        """Draw minibatches, with the inputs of the fused passes if there are any."""
+    def _inputs(self, fused: FusedPolicy | None) -> Sequence[Tensor]:
+        """Return the inputs of the fused passes, if there are any, for the whole rollout."""
         seen = self.rollout_buffer.rollout.transitions
-        extra = () if fused is None else fused.inputs(seen.features, seen.elapsed_time)
-        return self.rollout_buffer.minibatches(self.batch_size // self.sequence_length, extra)
+        return () if fused is None else fused.inputs(seen.features, seen.elapsed_time)
 
     def _surrogate_options(self) -> SurrogateOptions:
         return SurrogateOptions(

@@ -21,6 +21,11 @@ class SurrogateOptions(NamedTuple):
     vf_coef: float
     normalize_advantage: bool
 
+    def numbers(self) -> tuple[float, float, float, float, bool]:
+        """Return the settings as the kernels take them."""
+        without = -1.0 if self.clip_range_vf is None else self.clip_range_vf
+        return self.clip_range, without, self.ent_coef, self.vf_coef, self.normalize_advantage
+
 
 def gaussian_surrogate(
     module: ModuleType, tensors: Sequence[Tensor], options: SurrogateOptions
@@ -56,11 +61,7 @@ def gaussian_surrogate(
         actions,
         addresses(tensors),
         addresses([*gradients, losses]),
-        options.clip_range,
-        -1.0 if options.clip_range_vf is None else options.clip_range_vf,
-        options.ent_coef,
-        options.vf_coef,
-        options.normalize_advantage,
+        options.numbers(),
     )
     return losses, gradients
 
@@ -96,23 +97,16 @@ class AdamMemory(NamedTuple):
         )
 
 
-def clipped_adam(
-    module: ModuleType,
-    memory: AdamMemory,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    largest: float,
-) -> Norms:
-    """Scale a gradient to a norm of at most `largest`, and make a step if it is finite.
+AdamRates = tuple[float, float, float, float, float]
+"""Learning rate, both betas and eps of `torch.optim.Adam`, and the largest norm of a gradient."""
+
+
+def clipped_adam(module: ModuleType, memory: AdamMemory, rates: AdamRates) -> Norms:
+    """Scale a gradient to its largest norm if it exceeds it, and make a step if it is finite.
 
     Args:
         module: the compiled kernels.
         memory: of the parameters' states.
-        lr: learning rate.
-        betas: as in `torch.optim.Adam`.
-        eps: likewise.
-        largest: norm of the gradient. The gradient itself is unchanged.
+        rates: of the step.
     """
-    return Norms(*module.clipped_adam(*memory, lr, *betas, eps, largest))
+    return Norms(*module.clipped_adam(*memory, rates))

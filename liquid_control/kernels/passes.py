@@ -28,6 +28,7 @@ from liquid_control.kernels.fused import (
     run_backward,
     run_forward,
 )
+from liquid_control.kernels.learner import NetworkMemory
 
 WIDEST = 512  # PyTorch multiplies larger matrices faster
 
@@ -48,7 +49,7 @@ class NetworkPass:
         self._network = network_of(module, layers)
         self._is_double = IS_DOUBLE[parameters[0].dtype]
         self._parameters = parameters
-        self._gradients = _empty_like(parameters)
+        self._gradients = _gradients_of(parameters)
         self._outputs = parameters[0].new_empty(0, len(parameters[-1]))
         self._kept = self._d_part = self._nothing = parameters[0].new_empty(0)
         self._parts: Sequence[Tensor] = ()
@@ -93,6 +94,14 @@ class NetworkPass:
             parameter.grad = gradient
         return self._nothing if wanted is None else self._d_part
 
+    def memory(self) -> NetworkMemory:
+        """Return the network, and where its parameters and their gradients are."""
+        return self._network, addresses(self._parameters), addresses(self._gradients)
+
+    def has_gradients(self) -> bool:
+        """Whether the gradients of the parameters are in the memory of this pass."""
+        return _are_gradients(self._gradients, self._parameters)
+
     def _reserve(self, samples: int) -> None:
         self._kept = self._kept.new_empty(self._network.kept_size(self._is_double, samples))
         self._outputs = self._outputs.new_empty(samples, self._outputs.shape[1])
@@ -118,7 +127,7 @@ class CircuitPass:
         self._is_derived = any(
             each is not None and not isinstance(each, nn.Parameter) for each in self._parameters
         )
-        self._gradients = _empty_like(self._parameters)
+        self._gradients = _gradients_of(self._parameters)
         self._kept = self._d_inputs = torch.empty(0)
         self._results = self._kept, self._kept
         self._call: Call = (compiled, circuit.time_scale, 0, None)
@@ -149,6 +158,15 @@ class CircuitPass:
                 parameter.grad = gradient
         return self._d_inputs
 
+    def memory(self) -> tuple[Any, float, list[int], list[int]]:
+        """Return the circuit, its time scale, and where parameters and gradients are."""
+        own = addresses(self._parameters), addresses(self._gradients)
+        return self._compiled.kernel, self._call[1], *own
+
+    def has_gradients(self) -> bool:
+        """Whether all parameters are the circuit's own, with gradients in memory of this pass."""
+        return not self._is_derived and _are_gradients(self._gradients, self._parameters)
+
     def _reserve(self, inputs: Tensor) -> None:
         time, batch, _ = inputs.shape
         size = self._compiled.kernel.kept_size(IS_DOUBLE[inputs.dtype], time, batch)
@@ -156,9 +174,23 @@ class CircuitPass:
         self._results = empty_results(self._call, inputs)
 
 
-def _empty_like(parameters: Tensors) -> list[Tensor | None]:
-    """Return memory for the required gradients."""
+def _gradients_of(parameters: Tensors) -> list[Tensor | None]:
+    """Return memory for the required gradients: that of earlier ones where possible."""
     return [
-        None if each is None or not each.requires_grad else torch.empty_like(each)
-        for each in parameters
+        None if each is None or not each.requires_grad else gradient_of(each) for each in parameters
     ]
+
+
+def _are_gradients(gradients: Tensors, parameters: Tensors) -> bool:
+    return all(
+        parameter is None or parameter.grad is gradient
+        for parameter, gradient in zip(parameters, gradients, strict=True)
+    )
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Return memory for the gradient of a parameter: that of an earlier one where possible."""
+    before = parameter.grad if parameter.is_leaf else None
+    if before is None or before.requires_grad or not before.is_contiguous():
+        return torch.empty_like(parameter.detach())
+    return before

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
-from liquid_control.kernels.passes import CircuitPass, NetworkPass
+from liquid_control.kernels.learner import BodyMemory, Learner, PolicyMemory
+from liquid_control.kernels.passes import CircuitPass, NetworkPass, gradient_of
 from liquid_control.policies.compiled import (
     GLOBAL_HOOKS,
     hooked,
@@ -53,8 +54,8 @@ class FusedPolicy:
         wiring = policy.actor_circuit.wiring
         self._first_motor = wiring.neuron_count - wiring.motor_count
         self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
-        log_std = policy.log_std
-        self._d_log_std = None if log_std is None else torch.empty_like(log_std.detach())
+        self._d_log_std = None if policy.log_std is None else gradient_of(policy.log_std)
+        self._learner: Learner | None = None
 
     @classmethod
     def of(cls, policy: LiquidPolicy) -> FusedPolicy | None:
@@ -139,6 +140,44 @@ class FusedPolicy:
         else:
             self._actor.backward(d_motor, self._first_motor)
 
+    def learner(self) -> Learner | None:
+        """Return the updates of a whole epoch in the kernels; None if they are made one by one.
+
+        They are where parameters have no gradients yet, for actions that are not Gaussian, for
+        circuits that map their motor neurons or compute the parameters of the kernels from others,
+        and in double precision.
+        """
+        memory = self._memory()
+        if memory is None:
+            return None
+        if self._learner is None or self._learner.memory != memory:
+            self._learner = Learner(self.module, memory)
+        return self._learner
+
+    def _memory(self) -> PolicyMemory | None:
+        log_std, gradient = self.policy.log_std, self._d_log_std
+        parts: list[_Body | NetworkPass] = [self._actor, self._value, self._action]
+        if self._twin is not None:
+            parts.append(self._twin)
+        if (
+            log_std is None
+            or gradient is None
+            or log_std.grad is not (gradient if log_std.requires_grad else None)
+            or self._mapping is not None
+            or self._dtype is not torch.float32
+            or not all(part.has_gradients() for part in parts)
+        ):
+            return None
+        return PolicyMemory(
+            self._actor.memory(),
+            None if self._twin is None else self._twin.memory(),
+            self._is_shared,
+            self._value.memory(),
+            self._action.memory(),
+            log_std.data_ptr(),
+            gradient.data_ptr() if log_std.requires_grad else 0,
+        )
+
     def _set_log_std(self, gradient: Tensor | None) -> None:
         log_std, memory = self.policy.log_std, self._d_log_std
         if gradient is not None and log_std is not None and log_std.requires_grad:
@@ -174,6 +213,15 @@ class _Body:
         d_inputs = self._circuit.backward(d_activity, first)
         if self._encoder is not None:
             self._encoder.backward(d_inputs.flatten(0, 1))
+
+    def memory(self) -> BodyMemory:
+        """Return the circuit and its encoder, and where their parameters are."""
+        return *self._circuit.memory(), None if self._encoder is None else self._encoder.memory()
+
+    def has_gradients(self) -> bool:
+        """Whether all parameters belong to modules, with gradients in memory of the passes."""
+        encoder = self._encoder
+        return self._circuit.has_gradients() and (encoder is None or encoder.has_gradients())
 
 
 def why_not_fused(policy: LiquidPolicy) -> str | None:

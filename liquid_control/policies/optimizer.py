@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, addresses
-from liquid_control.kernels.learning import AdamMemory, AdamState, Norms, clipped_adam
+from liquid_control.kernels.learning import AdamMemory, AdamRates, AdamState, Norms, clipped_adam
 
 Entries = tuple[nn.Parameter, Tensor]
 """A parameter, and indices into its last axis."""
@@ -75,12 +75,15 @@ class RecurrentAdam(torch.optim.Adam):
         Returns:
             The norm of the gradient before, and of the weights with a gradient after.
         """
-        module, memory = extension.load(), self._memory()
+        module, memory = extension.load(), self.memory()
         if module is None or memory is None:
             return clipped_step(self, largest)
+        return clipped_adam(module, memory, self.rates(largest))
+
+    def rates(self, largest: float) -> AdamRates:
+        """Return the settings of a step for the kernels, given the gradient's largest norm."""
         group = self.param_groups[0]
-        options = {name: group[name] for name in ("lr", "betas", "eps")}
-        return clipped_adam(module, memory, **options, largest=largest)
+        return group["lr"], *group["betas"], group["eps"], largest
 
     def why_not_fused(self) -> str | None:
         """Return why PyTorch makes the steps; None if the kernels do, from the second one on."""
@@ -93,7 +96,7 @@ class RecurrentAdam(torch.optim.Adam):
             return "its optimizer has hooks"
         return None
 
-    def _memory(self) -> AdamMemory | None:
+    def memory(self) -> AdamMemory | None:
         """Return the memory that the kernels update; None if PyTorch does, as in step one."""
         if self.why_not_fused():
             return None
@@ -103,8 +106,9 @@ class RecurrentAdam(torch.optim.Adam):
         tensors = [*weights, *(weight.grad for weight in weights), *moments, *shares.values()]
         if self._gathered is None or not self._gathered.is_from(tensors, weights):
             states = self._states()
-            memory = AdamMemory.of(states) if states else None
-            self._gathered = _Gathered.of(memory, tensors, weights)
+            if not states:
+                return None
+            self._gathered = _Gathered.of(AdamMemory.of(states), tensors, weights)
         return self._gathered.memory
 
     def _states(self) -> list[AdamState]:
@@ -154,14 +158,14 @@ class RecurrentAdam(torch.optim.Adam):
 class _Gathered(NamedTuple):
     """The memory of an optimizer's states, and the tensors on which it depends."""
 
-    memory: AdamMemory | None
+    memory: AdamMemory
     tensors: Sequence[Tensor | None]
     addresses: list[int]  # of the weights, which a user may move in memory
     contents: Sequence[Tensor]  # an address stays unique as long as its memory is in use
 
     @classmethod
     def of(
-        cls, memory: AdamMemory | None, tensors: Sequence[Tensor | None], weights: Sequence[Tensor]
+        cls, memory: AdamMemory, tensors: Sequence[Tensor | None], weights: Sequence[Tensor]
     ) -> _Gathered:
         contents = [weight.detach() for weight in weights]
         return cls(memory, tensors, addresses(weights), contents)

@@ -119,10 +119,23 @@ class SequenceBuffer:
     def minibatches(self, sequences: int, extra: Sequence[Tensor] = ()) -> Iterator[Minibatch]:
         """Yield every sequence once in random order, `sequences` at a time; the last has the rest.
 
+        Arguments as in `shuffled`.
+        """
+        # All minibatches are gathered and cut at once: small operations take longer than updates
+        # should.
+        states, *columns, further = self.shuffled(sequences, extra)
+        parts = [states.split(sequences), *(self._cut(column, sequences) for column in columns)]
+        rows = [column.split(sequences * self.length) for column in further]
+        for i, minibatch in enumerate(zip(*parts, strict=True)):
+            yield Minibatch._make((*minibatch, tuple(column[i] for column in rows)))
+
+    def shuffled(self, sequences: int, extra: Sequence[Tensor] = ()) -> Minibatch:
+        """Return every sequence once in random order, as rows (T * B, ...) of minibatches in order.
+
         The rollout must be complete, and `rollout` and `states` set.
 
         Args:
-            sequences: of a minibatch.
+            sequences: of a minibatch; the last has the rest.
             extra: rows (steps * num_envs, ...) of further columns.
         """
         rollout, states = self.rollout, self.states.flatten(0, 1)
@@ -136,19 +149,12 @@ class SequenceBuffer:
             rollout.advantages,
             rollout.returns,
         )
-        # All minibatches are gathered and cut at once: small operations take longer than updates
-        # should.
         rows = torch.arange(rollout.values.numel(), device=states.device)
         rows = rows.view(-1, self.length, rollout.values.shape[1]).transpose(0, 1).flatten(1)
         order = torch.randperm(len(states)).to(states.device)
         chosen = torch.cat([part.flatten() for part in rows[:, order].split(sequences, dim=1)])
-        parts = [
-            states[order].split(sequences),
-            *(self._cut(column.flatten(0, 1)[chosen], sequences) for column in columns),
-        ]
-        further = [column[chosen].split(sequences * self.length) for column in extra]
-        for i, minibatch in enumerate(zip(*parts, strict=True)):
-            yield Minibatch._make((*minibatch, tuple(column[i] for column in further)))
+        own = (column.flatten(0, 1)[chosen] for column in columns)
+        return Minibatch._make((states[order], *own, tuple(column[chosen] for column in extra)))
 
     def _cut(self, rows: Tensor, sequences: int) -> list[Tensor]:
         """Cut the rows of minibatches into (length, sequences, ...); the last has the rest."""

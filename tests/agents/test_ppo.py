@@ -401,8 +401,8 @@ class TestRecomputedStates:
         monkeypatch.setattr(
             model,
             "_epoch",
-            lambda statistics: (
-                states.append(model.rollout_buffer.states.clone()) or epoch(statistics)
+            lambda *arguments: (
+                states.append(model.rollout_buffer.states.clone()) or epoch(*arguments)
             ),
         )
         model.train()

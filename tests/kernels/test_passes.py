@@ -230,7 +230,7 @@ def test_adam_agrees_with_pytorch(module: ModuleType, dtype: torch.dtype, larges
             )
         ]
         memory = AdamMemory.of(states)
-        norms = clipped_adam(module, memory, lr=1e-2, betas=(0.9, 0.999), eps=1e-5, largest=largest)
+        norms = clipped_adam(module, memory, (1e-2, 0.9, 0.999, 1e-5, largest))
         assert norms.gradient == pytest.approx(norm.item(), rel=1e-6)
         assert norms.weights == pytest.approx(torch.cat(ours).norm().item(), rel=1e-6)
     exact = {torch.float32: 1e-6, torch.float64: 1e-14}[dtype]

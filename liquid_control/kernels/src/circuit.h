@@ -72,10 +72,30 @@ class Circuit {
             for (std::size_t i = 3; i < gradients.size(); ++i) {
                 d_parameters.push_back(at<T>(gradients[i]));
             }
-            const std::vector<const T*> parameters = parameters_of<T>(tensors);
-            Engine<T>(plan_, parameters, call, threads).backward(d_parameters);
+            run_backward(call, parameters_of<T>(tensors), d_parameters, threads);
         };
         is_double ? run(0.0) : run(0.0f);
+    }
+
+    /// Like `backward`, with the parameters and their gradients alone, and everything else in `call`.
+    template <class T>
+    void run_backward(const Call<T>& call, const std::vector<const T*>& parameters,
+                      const std::vector<T*>& d_parameters, std::size_t threads) const {
+        Engine<T>(plan_, parameters, call, threads).backward(d_parameters);
+    }
+
+    /// The parameters at addresses. Only empty and optional ones have no address.
+    template <class T>
+    std::vector<const T*> parameters_at(const std::vector<Address>& addresses) const {
+        const std::vector<const T*> parameters = all_at<const T>(addresses);
+        bool fits = parameters.size() == tensor_sizes_.size();
+        for (std::size_t i = 0; fits && i < parameters.size() - optional_tensors(); ++i) {
+            fits = parameters[i] || tensor_sizes_[i] == 0;
+        }
+        if (!fits) {
+            throw std::invalid_argument("the plan takes other parameter tensors");
+        }
+        return parameters;
     }
 
     const Plan& plan() const { return plan_; }
@@ -98,22 +118,10 @@ class Circuit {
         return call;
     }
 
-    /// Only empty and optional tensors have no address.
+    /// The parameters follow inputs, state and elapsed time.
     template <class T>
     std::vector<const T*> parameters_of(const std::vector<Address>& tensors) const {
-        std::vector<const T*> parameters;
-        parameters.reserve(tensors.size());
-        for (std::size_t i = 3; i < tensors.size(); ++i) {
-            parameters.push_back(at<T>(tensors[i]));
-        }
-        bool fits = parameters.size() == tensor_sizes_.size();
-        for (std::size_t i = 0; fits && i < parameters.size() - optional_tensors(); ++i) {
-            fits = parameters[i] || tensor_sizes_[i] == 0;
-        }
-        if (!fits) {
-            throw std::invalid_argument("the plan takes other parameter tensors");
-        }
-        return parameters;
+        return parameters_at<T>({tensors.begin() + 3, tensors.end()});
     }
 
     static Plan::Description description(int inputs, int hidden, int visible, int substeps,

@@ -15,6 +15,8 @@ namespace liquid {
 
 namespace py = pybind11;
 
+using SurrogateTuple = std::tuple<double, double, double, double, bool>;  // SurrogateOptions
+using AdamTuple = std::tuple<double, double, double, double, double>;      // rates, largest norm
 using PartTuple = std::tuple<Address, std::size_t, std::size_t>;  // as in Part
 
 template <class T>
@@ -62,12 +64,16 @@ inline void network_backward(const Network& network, bool is_double, std::size_t
     is_double ? run(0.0) : run(0.0f);
 }
 
+inline SurrogateOptions options_of(const SurrogateTuple& tuple) {
+    const auto [clip_range, value_clip_range, entropy_share, value_share, normalize] = tuple;
+    return {clip_range, value_clip_range, entropy_share, value_share, normalize};
+}
+
 /// `tensors` are mean, log_std, values, actions, log_prob, old values, advantages and returns;
 /// `results` the gradients of the first three, and the losses.
 inline void surrogate(bool is_double, std::size_t samples, std::size_t actions,
                       const std::vector<Address>& tensors, const std::vector<Address>& results,
-                      double clip_range, double value_clip_range, double entropy_share,
-                      double value_share, bool normalize) {
+                      const SurrogateTuple& options) {
     const auto run = [&](auto zero) {
         using T = decltype(zero);
         const std::vector<const T*> from = all_at<const T>(tensors);
@@ -75,24 +81,32 @@ inline void surrogate(bool is_double, std::size_t samples, std::size_t actions,
         Surrogate<T>{samples,    actions,    from.at(0), from.at(1), from.at(2),
                      from.at(3), from.at(4), from.at(5), from.at(6), from.at(7),
                      to.at(0),   to.at(1),   to.at(2),   to.at(3)}
-            .compute({clip_range, value_clip_range, entropy_share, value_share, normalize});
+            .compute(options_of(options));
     };
     is_double ? run(0.0) : run(0.0f);
 }
 
 /// `tensors` are parameter, gradient, mean, mean square, step and share of each of the `sizes`.
+template <class T>
+std::vector<Trained<T>> trained_at(const std::vector<std::size_t>& sizes,
+                                   const std::vector<Address>& tensors) {
+    std::vector<Trained<T>> parameters;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+        const Address* each = &tensors.at(6 * i + 5) - 5;
+        parameters.push_back({sizes[i], at<T>(each[0]), at<T>(each[1]), at<T>(each[2]),
+                              at<T>(each[3]), at<float>(each[4]), at<T>(each[5])});
+    }
+    return parameters;
+}
+
+/// Tensors as in `trained_at`.
 inline Norms clipped_adam(bool is_double, const std::vector<std::size_t>& sizes,
-                          const std::vector<Address>& tensors, double rate, double mean_decay,
-                          double square_decay, double epsilon, double largest) {
-    const auto run = [&](auto zero) {
+                          const std::vector<Address>& tensors, const AdamTuple& options) {
+    const auto [rate, mean_decay, square_decay, epsilon, largest] = options;
+    const AdamRates rates{rate, mean_decay, square_decay, epsilon};
+    const auto run = [&, most = largest](auto zero) {
         using T = decltype(zero);
-        std::vector<Trained<T>> parameters;
-        for (std::size_t i = 0; i < sizes.size(); ++i) {
-            const Address* each = &tensors.at(6 * i + 5) - 5;
-            parameters.push_back({sizes[i], at<T>(each[0]), at<T>(each[1]), at<T>(each[2]),
-                                  at<T>(each[3]), at<float>(each[4]), at<T>(each[5])});
-        }
-        return clipped_adam_step(parameters, {rate, mean_decay, square_decay, epsilon}, largest);
+        return clipped_adam_step(trained_at<T>(sizes, tensors), rates, most);
     };
     return is_double ? run(0.0) : run(0.0f);
 }

@@ -4,6 +4,7 @@
 #include "actor.h"
 #include "circuit.h"
 #include "learning.h"
+#include "updates.h"
 
 PYBIND11_MODULE(LIQUID_MODULE, module) {
     namespace py = pybind11;
@@ -17,5 +18,6 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
         .def("forward", &Circuit::forward, without_gil)
         .def("backward", &Circuit::backward, without_gil);
     liquid::add_learning(module);
+    liquid::add_updates(module);
     liquid::add_actor(module);
 }
