@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space, maybe_transpose
 from torch import Tensor
 
 from liquid_control.policies.acting import Acted
@@ -76,7 +77,8 @@ class Controller:
         with `envs.DroppedFrames`.
 
         Args:
-            observation: in `observation_space`, as in training; or None.
+            observation: in `observation_space`, as in training, or with the channels of images
+                last; or None.
             now: seconds of a clock that never runs backwards, such as `time.monotonic()`, at which
                 it was measured.
             arrived: False if the sensors delivered nothing and `observation` is a replacement, the
@@ -159,6 +161,8 @@ class Controller:
 
     def _tensor(self, name: str, value: Any, space: spaces.Space[Any]) -> Tensor:
         array = np.asarray(value)
+        if is_image_space(space) and array.ndim == 3:
+            array = maybe_transpose(array, space)
         if array.dtype.kind not in "biuf" or array.shape != space.shape:
             raise ValueError(
                 f"{name} must be numbers of shape {space.shape}, got {array.dtype} of shape "

@@ -19,6 +19,7 @@ from liquid_control import LiquidPPO, LiquidSAC, SoftLiquidPolicy
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.export.description import ExportError
 from liquid_control.export.policies import describe_policy
+from liquid_control.policies import Controller
 from tests.agents.tasks import mean_return
 
 SIZE = 12
@@ -125,6 +126,20 @@ def test_a_saved_agent_sees_the_same(make: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(same, state)
     loaded.learn(256)
+
+
+@pytest.mark.parametrize("make", [partial(build, Look), build_soft])
+def test_a_controller_takes_images_as_environments_return_them(make: Any) -> None:
+    """Channels last, or first, as `predict` does."""
+    policy = make().policy
+    control = Controller(policy)
+    seen, _ = Look().reset(seed=0)
+    expected, _ = policy.predict(seen, deterministic=True)
+    del seen["elapsed_time"]
+    np.testing.assert_array_equal(control.step(seen, 0.0), expected)
+    control.reset()
+    first = {**seen, "image": seen["image"].transpose(2, 0, 1)}
+    np.testing.assert_array_equal(control.step(first, 0.0), expected)
 
 
 def test_pictures_alone_as_in_sb3() -> None:
