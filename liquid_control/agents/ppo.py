@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -41,6 +41,7 @@ from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.optimizer import RecurrentAdam, clipped_step
 from liquid_control.storage.sequences import (
+    Minibatch,
     SequenceBuffer,
     default_batch,
     default_length,
@@ -359,18 +360,17 @@ class LiquidPPO(SavedAgent, PPO):
         """Train on every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
-        options = self._surrogate_options()
         learner, memory = self._learner(fused)
         if fused is not None and learner is not None and memory is not None:
-            return self._learn(statistics, fused, learner, memory, options)
+            return self._learn(statistics, fused, learner, memory)
         sequences = self.batch_size // self.sequence_length
         for minibatch in self.rollout_buffer.minibatches(sequences, self._inputs(fused)):
-            losses, backward = surrogate(self.policy, fused, minibatch, options)
-            for name, figure in zip(Losses._fields, losses, strict=True):
+            loss, losses, backward = self._loss(minibatch, fused)
+            for name, figure in losses._asdict().items():
                 statistics[name].append(figure)
             if losses.approx_kl > self._largest_divergence():
                 return False
-            check_update("loss", losses.loss, self._n_updates, self.num_timesteps)
+            check_update("loss", loss, self._n_updates, self.num_timesteps)
             backward()
             self._check(self._step())
         return True
@@ -386,9 +386,14 @@ class LiquidPPO(SavedAgent, PPO):
         """Return what learns in the kernels; None if updates are made one by one."""
         optimizer: Optimizer = self.policy.optimizer
         learner = None if fused is None else fused.learner()
-        if learner is None or type(optimizer) is not RecurrentAdam:
+        if learner is None or type(optimizer) is not RecurrentAdam or not self._has_own_updates():
             return None, None
         return learner, optimizer.memory()
+
+    def _has_own_updates(self) -> bool:
+        """Whether neither a subclass nor the instance replaces a method that makes updates."""
+        own = LiquidPPO._loss, LiquidPPO._step
+        return (getattr(self._loss, "__func__", None), getattr(self._step, "__func__", None)) == own
 
     def _learn(
         self,
@@ -396,14 +401,13 @@ class LiquidPPO(SavedAgent, PPO):
         fused: FusedPolicy,
         learner: Learner,
         memory: AdamMemory,
-        options: SurrogateOptions,
     ) -> bool:
         """Do what `_epoch` does in one call of the kernels."""
         sequences, most = self.batch_size // self.sequence_length, self._largest_divergence()
         drawn = self.rollout_buffer.shuffled(sequences, self._inputs(fused))
         state, _, elapsed_time, episode_start, *targets, inputs = drawn
         columns = Columns._make((*inputs, elapsed_time, episode_start, state, *targets))
-        rates = self.policy.optimizer.rates(self.max_grad_norm)
+        rates, options = self.policy.optimizer.rates(self.max_grad_norm), self._surrogate_options()
         losses, norms = learner.learn(columns, sequences, options, memory, rates, most)
         for name, figures in zip(Losses._fields, losses.unbind(1), strict=True):
             statistics[name] += figures.unbind()
@@ -424,6 +428,13 @@ class LiquidPPO(SavedAgent, PPO):
         """Return the inputs of the fused passes, if there are any, for the whole rollout."""
         seen = self.rollout_buffer.rollout.transitions
         return () if fused is None else fused.inputs(seen.features, seen.elapsed_time)
+
+    def _loss(
+        self, minibatch: Minibatch, fused: FusedPolicy | None
+    ) -> tuple[Tensor, Losses, Callable[[], None]]:
+        """Return the loss, what to log, and a function that sets the gradients."""
+        losses, backward = surrogate(self.policy, fused, minibatch, self._surrogate_options())
+        return losses.loss, losses, backward
 
     def _surrogate_options(self) -> SurrogateOptions:
         return SurrogateOptions(

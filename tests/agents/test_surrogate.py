@@ -159,6 +159,20 @@ def test_a_hook_of_the_optimizer_is_called_at_every_update() -> None:
     assert len(calls) >= 2 * 5
 
 
+@pytest.mark.parametrize("name", ["_loss", "_step"])
+def test_a_replaced_method_is_called_at_every_update(name: str) -> None:
+    *_, model = learn(Scripted.playing([WITHIN, ALIGNED, LONG]))
+    method, calls = getattr(model, name), []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return method(*arguments)
+
+    setattr(model, name, counted)
+    model.train()
+    assert len(calls) == 2 * 5
+
+
 def test_a_user_may_assign_another_optimizer() -> None:
     model = LiquidPPO(
         "LiquidPolicy", "CartPole-v1", n_steps=16, batch_size=16, n_epochs=1, device="cpu"

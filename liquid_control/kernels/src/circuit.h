@@ -77,7 +77,7 @@ class Circuit {
         is_double ? run(0.0) : run(0.0f);
     }
 
-    /// Like `backward`, with the parameters and their gradients alone, and everything else in `call`.
+    /// Like `backward`, with parameters and their gradients alone, and everything else in `call`.
     template <class T>
     void run_backward(const Call<T>& call, const std::vector<const T*>& parameters,
                       const std::vector<T*>& d_parameters, std::size_t threads) const {

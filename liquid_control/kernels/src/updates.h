@@ -92,7 +92,7 @@ class TrainedBody {
     std::size_t neurons() const { return circuit_.plan().visible; }
     std::size_t state_size() const { return circuit_.plan().state_size(); }
 
-    /// Return the activity (time, batch, neurons). Its state begins in column `first` of all states.
+    /// Return the activity (time, batch, neurons). Its state begins in column `first` of states.
     const float* forward(const Sequences& sequences, std::size_t first, std::size_t threads) {
         const std::size_t samples = sequences.samples(), size = state_size();
         state_.resize(sequences.batch * size);
@@ -114,7 +114,7 @@ class TrainedBody {
         return activity_.data();
     }
 
-    /// Write the gradients of the parameters, given that of the activity of neurons from `first` on.
+    /// Write the gradients of parameters, given that of the activity of neurons from `first` on.
     void backward(const float* d_activity, std::size_t first, std::size_t threads) {
         const std::size_t samples = call_.time * call_.batch;
         d_inputs_.resize(samples * circuit_.plan().inputs);
@@ -187,7 +187,7 @@ class Learner {
         }
     }
 
-    /// Make an update with each minibatch until a number is not finite, or the divergence too large.
+    /// Make an update with each minibatch until a number is not finite or the divergence too large.
     ///
     /// `losses` gets the losses of each update, as in `Surrogate`, and `norms` those of gradient and
     /// weights. Returns the number of updates, of which the last may be incomplete.
@@ -302,8 +302,8 @@ class Learner {
     Numbers d_mean_, d_values_, d_deviations_;
 };
 
-/// Arguments as Python passes them. `shape` is length, sequences of a minibatch and of all, features
-/// and size of a state; `columns` are those of `Sequences` and of `Epoch`, in their order.
+/// Arguments as Python passes them. `shape` is length, sequences of a minibatch, all sequences,
+/// features and size of a state; `columns` are those of `Sequences` and of `Epoch`, in their order.
 inline std::size_t learn(Learner& learner, const std::vector<std::size_t>& shape,
                          const std::vector<Address>& columns,
                          const std::vector<std::size_t>& sizes,
