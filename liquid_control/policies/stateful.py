@@ -363,6 +363,9 @@ class StatefulPolicy(BasePolicy):
     def _normalize(self, features: Tensor) -> Tensor:
         if self.normalizer is None:
             return features
+        if not self.pixels.size:
+            normal: Tensor = self.normalizer(features)
+            return normal
         others, pixels = self.pixels.take(features)
         return self.pixels.put(self.normalizer(others), pixels)
 
