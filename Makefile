@@ -42,7 +42,8 @@ WATCHED := cd $(SANITIZED) && \
 	PYTHONPATH=.
 
 sanitize: sanitized ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
-	$(WATCHED) PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest tests/kernels --capture=sys $(ARGS)
+	$(WATCHED) PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest --capture=sys \
+		tests/kernels tests/policies/test_fused.py tests/agents/test_surrogate.py $(ARGS)
 
 fuzz: sanitized ## train on 10,000 mutated checkpoints under AddressSanitizer (Linux, GCC)
 	$(WATCHED) $(CURDIR)/$(BIN)/python benchmarks/fuzz_checkpoints.py $(ARGS)
