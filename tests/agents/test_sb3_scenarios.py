@@ -29,7 +29,6 @@ from stable_baselines3.common.callbacks import (
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import (
     BitFlippingEnv,
-    FakeImageEnv,
     IdentityEnvMultiBinary,
     IdentityEnvMultiDiscrete,
 )
@@ -213,7 +212,6 @@ class TestOptions:
             (sac, {"replay_buffer_class": HerReplayBuffer}, ValueError, "in its own replay"),
             (sac, {"optimize_memory_usage": True}, ValueError, "stores each observation once"),
             (sac, {"n_steps": 3}, ValueError, "learns from one step at a time"),
-            (sac, {"env": FakeImageEnv(discrete=False)}, ValueError, "circuits take vectors"),
             (ppo, {"policy_kwargs": {"net_arch": [8]}}, TypeError, "net_arch"),
             (sac, {"policy_kwargs": {"activation_fn": torch.nn.Tanh}}, TypeError, "activation_fn"),
         ],
