@@ -347,7 +347,7 @@ class SequenceReplay:
             **dict.fromkeys(("position", "age", "oldest", "newest"), counter),
         }
         if self._images.size:
-            fields["pixels"] = Field((None, envs, self._images.size), "u")
+            fields["pixels"] = Field((None, envs, self._images.size), "u", 0, 255)
         check_arrays(arrays, fields, "the replay")
         position, oldest, newest = (arrays[name] for name in ("position", "oldest", "newest"))
         filled = int(position.max().clip(max=self.rows))

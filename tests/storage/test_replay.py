@@ -293,12 +293,18 @@ def test_images_take_a_byte_for_each_pixel_and_come_back_to_the_bit() -> None:
     assert torch.equal(found.features, everything(replay).features)
 
 
-def test_pixels_of_the_wrong_type_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.zeros(1, 1, 6), "pixels of the replay has type float32"),
+        (torch.full((1, 1, 6), 256, dtype=torch.uint16), "out of range; expected 0 to 255"),
+    ],
+)
+def test_pixels_that_are_no_bytes_are_refused(pixels: torch.Tensor, message: str) -> None:
     space = spaces.Box(0, 255, (1, 2, 3), np.uint8)
     replay = SequenceReplay(40, space, ACTIONS, sequence_length=4, burn_in=0)
-    state = replay.state_dict()
-    state["pixels"] = state["pixels"].float()
-    with pytest.raises(CheckpointError, match="pixels of the replay has type float32"):
+    state = replay.state_dict() | {"pixels": pixels}
+    with pytest.raises(CheckpointError, match=message):
         replay.load_state_dict(state, 3)
 
 
