@@ -148,17 +148,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killer() -> Iterator[Callable[[Path], list[str]]]:
     """Return a function that goes on killing trainings of a study at random, and lists them.
 
-    A run is killed once before its first checkpoint, and then at most once after each.
+    A run is killed within two seconds of its start and of each checkpoint, if that is not the past
+    by then. Starting takes longer, so each is killed at least once.
     """
     done = threading.Event()
     threads = []
 
     def kill(study: Path, killed: list[str]) -> None:
         draw = random.Random(0)
-        while not done.wait(draw.uniform(0.5, 2)):
+        due: dict[str, float] = {}
+        while not done.wait(0.1):
             for folder, process in trainings(study).items():
                 name = f"{folder} after {newest_checkpoint(folder)}"
-                if name not in killed and draw.random() < 0.3:
+                now = time.monotonic()
+                if name not in killed and now >= due.setdefault(name, now + draw.uniform(0, 2)):
                     os.kill(process, signal.SIGKILL)
                     killed.append(name)
 
