@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -38,6 +39,7 @@ from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.learner import Columns, Learner
 from liquid_control.kernels.learning import AdamMemory, Norms, SurrogateOptions
 from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.device import choose_device
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.optimizer import RecurrentAdam, clipped_step
 from liquid_control.storage.sequences import (
@@ -69,7 +71,8 @@ class LiquidPPO(SavedAgent, PPO):
 
     States are recomputed with the current weights before each epoch and before the next rollout.
 
-    Constructor arguments are those of SB3's PPO and the ones below. `batch_size` counts control
+    Constructor arguments are those of SB3's PPO and the ones below. The device "auto" is the CPU,
+    where small circuits train fastest, unless observations have images. `batch_size` counts control
     steps and is a multiple of the sequence length; None: the largest number from 64 to 32 that
     divides the rollout.
 
@@ -135,12 +138,15 @@ class LiquidPPO(SavedAgent, PPO):
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
         options = PPOOptions.among(locals())
+        made = maybe_make_env(env, verbose)
         if batch_size is None:
-            batch_size = default_batch(n_steps * getattr(env, "num_envs", 1), sequence_length)
+            batch_size = default_batch(n_steps * getattr(made, "num_envs", 1), sequence_length)
             options = replace(options, batch_size=batch_size)
+        space = getattr(made, "observation_space", None)
+        options = replace(options, device=self.choose_device(device, space))
         super().__init__(
             policy,  # type: ignore[arg-type]
-            env,
+            made,
             **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
             sde_sample_freq=sde_sample_freq,
             tensorboard_log=tensorboard_log,
@@ -159,6 +165,8 @@ class LiquidPPO(SavedAgent, PPO):
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
+
+    choose_device = staticmethod(choose_device)
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
@@ -54,6 +56,7 @@ from liquid_control.collectors.transitions import (
     gather,
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
+from liquid_control.policies.device import choose_device
 from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
@@ -76,7 +79,8 @@ class LiquidSAC(SavedAgent, SAC):
     truncated episode is bootstrapped from its terminal observation, with the elapsed time of that
     observation.
 
-    Constructor arguments are those of SB3's SAC and the ones below. `batch_size` counts control
+    Constructor arguments are those of SB3's SAC and the ones below. The device "auto" is the CPU,
+    where small circuits train fastest, unless observations have images. `batch_size` counts control
     steps and is a multiple of the sequence length. As in SB3, `gradient_steps=-1` makes as many
     updates as control steps were taken in all environments; large minibatches need fewer. Updates
     begin after `learning_starts`, once a sequence is complete.
@@ -147,9 +151,12 @@ class LiquidSAC(SavedAgent, SAC):
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
         options = SACOptions.among(locals())
+        made = maybe_make_env(env, verbose)
+        space = getattr(made, "observation_space", None)
+        options = replace(options, device=self.choose_device(device, space))
         super().__init__(
             policy,  # type: ignore[arg-type]
-            env,
+            made,
             **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
             action_noise=action_noise,
             replay_buffer_class=SequenceReplay,  # type: ignore[arg-type]
@@ -169,6 +176,8 @@ class LiquidSAC(SavedAgent, SAC):
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
         if _init_setup_model:
             self._setup_model()
+
+    choose_device = staticmethod(choose_device)
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:

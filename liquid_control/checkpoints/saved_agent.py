@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.utils import check_for_correct_spaces, get_device, get_system_info
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -314,6 +315,7 @@ class SavedAgent(BaseAlgorithm):
         names = " and ".join([*sorted(given), *(["device"] if device != "auto" else [])])
         with _errors_name(f"{source} is not loaded" + f" with the {names} given" * bool(names)):
             arguments = {**saved, **given}
+            device = cls.choose_device(device, observation_space)
             agent = cls(policy, env, device=device, _init_setup_model=False, **arguments)  # type: ignore[call-arg]
             agent.observation_space, agent.action_space = observation_space, action_space
             agent.n_envs = n_envs if env is None else env.num_envs
@@ -328,6 +330,11 @@ class SavedAgent(BaseAlgorithm):
             agent._load_counters(described["counters"])
             agent.load_state_dict(contents)
         return agent
+
+    @staticmethod
+    def choose_device(name: torch.device | str, space: spaces.Space[Any] | None) -> Any:
+        """Return the device that `name`, which may be "auto", stands for with such observations."""
+        return get_device(name)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         self._callback = super()._init_callback(callback, progress_bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import ActingParts, FusedActor, Structure
 from liquid_control.policies.derivatives import Derivatives
+from liquid_control.policies.device import choose_device
 from liquid_control.policies.images import Pixels, images_among
 from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
@@ -89,6 +90,14 @@ class StatefulPolicy(BasePolicy):
         vectors = features - self.pixels.size
         normalizes = options.normalize_observations and vectors > 0
         self.normalizer = ObservationNormalizer(vectors) if normalizes else None
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "auto") -> Self:
+        """Load a policy as SB3 does, which runs any code in the file; see `choose_device`."""
+        if device != "auto":
+            return super().load(path, device)
+        policy = super().load(path, "cpu")
+        return policy.to(choose_device(device, policy.observation_space))
 
     @abstractmethod
     def initial_actor_state(self, batch_size: int) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from liquid_control import LiquidPPO, LiquidSAC
 from liquid_control.recipes import RecipeError, build_agent, build_env, load_recipe
@@ -51,3 +53,18 @@ def test_a_recipe_that_asks_for_a_gpu_fails_without_one(
 def test_training_is_not_due_every_less_than_one_step(frequency: Any) -> None:
     with pytest.raises(ValueError, match="train_freq must be greater than 0"):
         LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", train_freq=frequency)
+
+
+@pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
+def test_the_automatic_device_is_the_cpu_except_for_images(
+    agent: type[LiquidPPO | LiquidSAC], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The device "meta", which computes nothing, stands for a GPU."""
+    meta = torch.device("meta")
+    monkeypatch.setattr("liquid_control.policies.device.get_device", lambda name: meta)
+    model = agent("LiquidPolicy", "Pendulum-v1")
+    model.save(tmp_path / "agent")
+    assert model.device == agent.load(tmp_path / "agent").device == torch.device("cpu")
+    image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    assert agent.choose_device("auto", spaces.Dict({"camera": image})) == meta
+    assert agent.choose_device("cpu", image) == "cpu"
