@@ -15,6 +15,8 @@ from torch import Tensor
 from liquid_control.collectors.finite_checks import check_each, check_observation
 from liquid_control.collectors.nominal_interval import seconds_of_steps
 from liquid_control.collectors.transitions import Transitions
+from liquid_control.policies.fused import FusedPolicy
+from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.stateful import StatefulPolicy
 
 
@@ -63,13 +65,15 @@ def act(
         NotFinite: an observation, an action or a reward is NaN or infinite.
         ValueError: an elapsed time is refused, see `StatefulPolicy.observe`.
     """
-    number, starts = 0, torch.as_tensor(episode_start, device=policy.device)
+    number, starts = 0, torch.as_tensor(episode_start, device=state.device)
     before = policy.previous_of(state, starts)
+    fused = FusedPolicy.of(policy) if isinstance(policy, LiquidPolicy) else None
+    forward = policy if fused is None else fused.act
     while True:
         place = max(number - 1, 0), timesteps
         features, elapsed_time = observe(policy, observation, *before, *place)
         with torch.no_grad():
-            actions, state = policy(features, elapsed_time, state, starts)
+            actions, state = forward(features, elapsed_time, state, starts)
             if number < random_steps:
                 actions = 2 * torch.rand_like(actions) - 1
                 state = policy.state_after(state, actions)
@@ -88,7 +92,7 @@ def act(
             seconds=torch.from_numpy(seconds_of_steps(infos, env)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
-        starts = torch.as_tensor(dones, device=policy.device)
+        starts = torch.as_tensor(dones, device=state.device)
         before = features, starts
         number += 1
 
@@ -106,4 +110,4 @@ def observe(
     Arguments as in `StatefulPolicy.observe`; `step` and `timesteps` are for the error.
     """
     check_observation(observation, step, timesteps)
-    return policy.observe(obs_as_tensor(observation, policy.device), previous, starts)
+    return policy.observe(obs_as_tensor(observation, starts.device), previous, starts)

@@ -36,8 +36,9 @@ FUSED_CRITICS = (MlpCritic, SharedCritic, TwinCritic)
 class FusedPolicy:
     """The passes of one policy, whose parameters stay the same tensors; see `kernels.passes`.
 
-    In a loop of updates, `evaluate` and `backward` replace `LiquidPolicy.unroll` and
-    `torch.Tensor.backward`. `FusedPolicy.of` creates it.
+    In a rollout `act` replaces `LiquidPolicy.forward`, and in a loop of updates `evaluate` and
+    `backward` replace `LiquidPolicy.unroll` and `torch.Tensor.backward`. `FusedPolicy.of` creates
+    it.
     """
 
     def __init__(self, policy: LiquidPolicy, module: ModuleType) -> None:
@@ -66,6 +67,24 @@ class FusedPolicy:
         """
         module = extension.load()
         return None if module is None or why_not_fused(policy) else cls(policy, module)
+
+    def act(
+        self, features: Tensor, elapsed_time: Tensor, state: Tensor, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sample actions for one control step; see `LiquidPolicy.forward`."""
+        policy = self.policy
+        starts = (episode_start if episode_start.dtype is torch.bool else episode_start != 0)[None]
+        seen = policy._normalize(self._typed(policy._for_actor(features)))
+        elapsed_time = self._typed(elapsed_time)
+        flow = elapsed_time.contiguous()[None], starts.contiguous()
+        own = policy._actor_state(self._typed(state))
+        rows, after = self._actor.forward(
+            (seen, clock(elapsed_time, policy.nominal_interval)), own, *flow
+        )
+        motor = policy.actor_circuit.readout(rows)
+        outputs = self._action.forward([motor])
+        actions = policy.distribution_with(outputs, policy.mask_of(features)).get_actions()
+        return actions, policy._with_memory(after.clone(), features)
 
     def inputs(self, features: Tensor, elapsed_time: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised features and `clock` of sequences, (time * batch, ...) each.
@@ -104,9 +123,9 @@ class FusedPolicy:
         seen, time = inputs or self.inputs(features, elapsed_time)
         of_actor = policy._for_actor(seen)
         flow = (self._typed(elapsed_time).contiguous(), starts.contiguous())
-        rows = self._actor.forward((of_actor, time), policy._actor_state(state), *flow)
+        rows, _ = self._actor.forward((of_actor, time), policy._actor_state(state), *flow)
         if self._twin is not None:
-            critic = self._twin.forward((seen, time), policy.critic_part(state), *flow)
+            critic, _ = self._twin.forward((seen, time), policy.critic_part(state), *flow)
             values = self._value.forward([critic])
         elif self._is_shared:
             values = self._value.forward([rows])
@@ -201,12 +220,15 @@ class _Body:
 
     def forward(
         self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
-    ) -> Tensor:
-        """Return the activity, given features and `clock`, all of them (time * batch, ...)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return the activity, given features and `clock`, all of them (time * batch, ...).
+
+        And the state (batch, size) after the last step.
+        """
         inputs = seen[0].contiguous() if self._encoder is None else self._encoder.forward(seen)
         inputs = inputs.view(*starts.shape, -1)
-        activity, _ = self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)
-        return activity.flatten(0, 1)
+        activity, after = self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)
+        return activity.flatten(0, 1), after
 
     def backward(self, d_activity: Tensor, first: int = 0) -> None:
         """Set the gradients, given that of the activity from the neuron `first` on."""

@@ -70,6 +70,21 @@ def assert_agree(policy: LiquidPolicy, fused: FusedPolicy) -> None:
     assert scale > 0
 
 
+def assert_acts_alike(policy: LiquidPolicy, fused: FusedPolicy) -> None:
+    """Act for several steps, with the same noise, from the states that come of it."""
+    features, elapsed_time, state, starts = sequences(policy)
+    states = [policy.actor_part(state)] * 2
+    for step in zip(features, elapsed_time, starts, strict=True):
+        before, acted = torch.get_rng_state(), []
+        for each, act in enumerate((policy, fused.act)):
+            torch.set_rng_state(before)
+            with torch.no_grad():
+                actions, states[each] = act(*step[:2], states[each], step[2])
+            acted.append(actions)
+        torch.testing.assert_close(*acted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "cfc": {"neuron_kwargs": {}},
     "cfc pure": {"neuron_kwargs": {"mode": "pure"}},
@@ -91,6 +106,7 @@ def test_results_and_gradients_agree(options: dict[str, Any], critic: str) -> No
     policy = make_policy(PLAIN, critic=critic, **options)
     fused = FusedPolicy.of(policy)
     assert fused is not None
+    assert_acts_alike(policy, fused)
     assert_agree(policy, fused)
 
 
@@ -151,6 +167,7 @@ def test_every_action_space(actions: Any) -> None:
     policy = make_policy(PLAIN, actions)
     fused = FusedPolicy.of(policy)
     assert fused is not None
+    assert_acts_alike(policy, fused)
     assert_agree(policy, fused)
 
 
@@ -268,6 +285,7 @@ def test_double_precision_agrees_on_single_precision_inputs(critic: str) -> None
     policy = make_policy(PLAIN, critic=critic).double()
     fused = FusedPolicy.of(policy)
     assert fused is not None
+    assert_acts_alike(policy, fused)
     assert_agree(policy, fused)
 
 
