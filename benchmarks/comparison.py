@@ -3,6 +3,7 @@
     python benchmarks/comparison.py --tasks Hopper-v5 Walker2d-v5 --seeds 201 202 203 204 205
     python benchmarks/comparison.py --observe positions --agents LiquidPPO:lstm RecurrentPPO:lstm
     python benchmarks/comparison.py --rates varying --no-clock
+    python benchmarks/comparison.py --study configs/benchmark/ppo_full.toml --dry-run
     python benchmarks/comparison_figures.py
 
 Agents on policy train in 16 environments of 128 steps with minibatches of 64, 10 epochs, and
@@ -16,12 +17,17 @@ of 128-128; SB3's SAC has its defaults, an update for every control step.
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
 the learning rate: give every agent that is compared the same seeds and `--learning-rates`.
+
+The files in configs/benchmark/ are the studies that make up the whole comparison; each holds values
+for these options, and `--dry-run` lists what its table lacks.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import time
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -90,6 +96,9 @@ AGENTS += THEIRS
 class Arguments:
     """Returns of circuits and of SB3's agents at equal settings."""
 
+    study: Path | None = None
+    """A TOML file with values for the other options, which those of the command line replace."""
+
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")
     """Gymnasium's MuJoCo tasks."""
 
@@ -124,9 +133,30 @@ class Arguments:
     models: Path | None = None
     """Folder in which trained agents are saved."""
 
+    dry_run: bool = False
+    """List the trainings that the table lacks, and train nothing."""
+
     def __post_init__(self) -> None:
         if unknown := set(self.agents) - set(AGENTS):
             raise SystemExit(f"unknown agents {sorted(unknown)}; there are {', '.join(AGENTS)}")
+
+    @classmethod
+    def given(cls) -> Arguments:
+        """Return the arguments of the command line, and those of its study."""
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--study", type=Path)
+        path = first.parse_known_args()[0].study
+        if path is None:
+            return tyro.cli(cls, description=__doc__)
+        try:
+            written = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in tomllib.loads(path.read_text("utf-8")).items()
+            }
+            study = cls(**written)
+        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+            raise SystemExit(f"{path} is no study: {error}") from error
+        return tyro.cli(cls, default=study, description=__doc__)
 
 
 @dataclass(frozen=True)
@@ -374,6 +404,11 @@ def main(arguments: Arguments) -> None:
         )
     ]
     missing = [each for each in wanted if each not in done]
+    if arguments.dry_run:
+        for each in missing:
+            print(*vars(each).values())
+        print(f"{len(missing)} of {len(wanted)} trainings are missing")
+        return
     if arguments.models is not None:
         arguments.models.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
@@ -398,4 +433,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    main(Arguments.given())
