@@ -41,6 +41,7 @@ import numpy as np
 import torch
 import tyro
 from comparison_rows import POINTS, Observe, Rates, Result, Training, reported
+from recipe_wiring import NCP
 from rows import append, read
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, SAC
@@ -65,16 +66,6 @@ STACKED = 4
 RATIOS = {"quarter": 0.25, "half": 0.5, "nominal": 1.0, "double": 2.0, "fourfold": 4.0}
 NOISE, LOST = (10, 30, 100), (10, 30, 50)  # per cent
 
-NCP = {
-    "kind": "ncp",
-    "inter": 24,
-    "command": 34,
-    "motor": 32,
-    "sensory_fanout": 12,
-    "inter_fanout": 17,
-    "recurrent_command_synapses": 578,
-    "motor_fanin": 17,
-}
 DENSE = {"kind": "dense", "neurons": 64, "motor": 64}
 CIRCUITS: dict[str, dict[str, Any]] = {
     "cfc": {"neurons": "cfc", "wiring": NCP},

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import tyro
+from recipe_wiring import NCP
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
@@ -23,17 +24,6 @@ from table import print_table
 from timing import in_turns
 
 from liquid_control import LiquidPPO, LiquidSAC, envs
-
-NCP = {
-    "kind": "ncp",
-    "inter": 24,
-    "command": 34,
-    "motor": 32,
-    "sensory_fanout": 12,
-    "inter_fanout": 17,
-    "recurrent_command_synapses": 578,
-    "motor_fanin": 17,
-}
 
 
 @dataclass

@@ -22,6 +22,7 @@ from unittest import mock
 import mujoco
 import torch
 import tyro
+from recipe_wiring import NCP
 from table import print_table
 from timing import Clock, in_turns
 from torch import nn
@@ -40,16 +41,6 @@ from liquid_control.policies.optimizer import RecurrentAdam
 
 NUM_ENVS, STEPS = 16, 128
 REST = "the rest"
-WIRING = {
-    "kind": "ncp",
-    "inter": 24,
-    "command": 34,
-    "motor": 32,
-    "sensory_fanout": 12,
-    "inter_fanout": 17,
-    "recurrent_command_synapses": 578,
-    "motor_fanin": 17,
-}
 
 
 @dataclass
@@ -76,7 +67,7 @@ def make_agent(task: str) -> LiquidPPO:
         sequence_length=16,
         seed=0,
         device="cpu",
-        policy_kwargs={"wiring": WIRING, "log_std_init": -1.0},
+        policy_kwargs={"wiring": NCP, "log_std_init": -1.0},
     )
 
 
