@@ -216,7 +216,7 @@ def test_interrupted_and_given_again_a_study_goes_on(undisturbed: Path, tmp_path
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 130
-    assert "goes on" in output
+    assert "the same command resumes it" in output
     assert trainings(study) == {}
     assert sweep(RECIPE, LSTM, *options) == 0
     assert_same_weights(study, undisturbed)
