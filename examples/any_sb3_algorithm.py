@@ -23,7 +23,7 @@ def pendulum(num_envs, seed):
     return VecNormalize(venv, norm_obs_keys=["observation"], gamma=0.998)  # and not the time
 
 
-def train(timesteps=150_000, seed=0):
+def train(timesteps=300_000, seed=0):
     """Train PPO to balance the pendulum."""
     model = PPO(
         "MultiInputPolicy",

@@ -32,7 +32,7 @@ def make_env(num_envs, seed, **options):
     return VecNormalize(venv, norm_obs_keys=["observation"], **options)
 
 
-def train(seed=0, timesteps=163_840):
+def train(seed=0, timesteps=299_008):
     """Train RecurrentPPO to balance the pole."""
     env = make_env(16, seed)
     model = RecurrentPPO(
