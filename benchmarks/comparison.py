@@ -41,6 +41,7 @@ import numpy as np
 import torch
 import tyro
 from comparison_rows import POINTS, Observe, Rates, Result, Training, reported
+from pydantic import TypeAdapter
 from recipe_wiring import NCP
 from rows import append, read
 from sb3_contrib import RecurrentPPO
@@ -140,12 +141,8 @@ class Arguments:
         if path is None:
             return tyro.cli(cls, description=__doc__)
         try:
-            written = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in tomllib.loads(path.read_text("utf-8")).items()
-            }
-            study = cls(**written)
-        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+            study = TypeAdapter(cls).validate_python(tomllib.loads(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:  # of TOML and of values
             raise SystemExit(f"{path} is no study: {error}") from error
         return tyro.cli(cls, default=study, description=__doc__)
 
@@ -378,7 +375,7 @@ def summary(results: Iterable[Result]) -> list[list[str]]:
 
 def main(arguments: Arguments) -> None:
     """Train what is not in the table yet, and print the table."""
-    done = {each.training for each in read(arguments.table, Result)}
+    done = {each.training.key for each in read(arguments.table, Result)}
     wanted = [
         Training(
             task,
@@ -394,7 +391,7 @@ def main(arguments: Arguments) -> None:
             arguments.seeds, arguments.tasks, arguments.learning_rates, arguments.agents
         )
     ]
-    missing = [each for each in wanted if each not in done]
+    missing = [each for each in wanted if each.key not in done]
     if arguments.dry_run:
         for each in missing:
             print(*vars(each).values())

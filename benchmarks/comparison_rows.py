@@ -18,7 +18,7 @@ FIRST_UNTUNED = 200
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is: the key of a row.
+    """What a training is.
 
     Attributes:
         task: of Gymnasium.
@@ -41,6 +41,12 @@ class Training:
     learning_rate: float
     seed: int
     steps: int
+
+    @property
+    def key(self) -> Training:
+        """Itself; at the nominal rate with a clock, which always shows the same time there."""
+        given = {field.name: getattr(self, field.name) for field in fields(Training)}
+        return Training(**given | {"clock": self.clock or self.rates == "nominal"})
 
     @property
     def agent(self) -> str:
@@ -94,7 +100,7 @@ class Result(Training):
 
     @property
     def training(self) -> Training:
-        """The key of the row."""
+        """What the row is of."""
         return Training(**{field.name: getattr(self, field.name) for field in fields(Training)})
 
 

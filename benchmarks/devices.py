@@ -37,10 +37,12 @@ class Arguments:
     """Rounds in which each device trains once."""
 
     def __post_init__(self) -> None:
-        if torch.device(self.device).type == "cpu":
-            raise SystemExit(
-                "--device names the device that is compared with the CPU, such as cuda"
-            )
+        try:
+            compared = torch.device(self.device)
+        except RuntimeError as error:
+            raise SystemExit(f"--device: {error}") from error
+        if compared.type == "cpu":
+            raise SystemExit("--device is the device that is compared with the CPU, such as cuda")
 
 
 @dataclass(frozen=True)

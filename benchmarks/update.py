@@ -28,7 +28,7 @@ from timing import Clock, in_turns
 from torch import nn
 from training import CLOCKS
 
-from liquid_control import LiquidPolicy, LiquidPPO, envs
+from liquid_control import LiquidPPO, envs
 from liquid_control.agents import surrogate
 from liquid_control.envs.batched import BatchedVecEnv
 from liquid_control.envs.physics import Physics
@@ -110,7 +110,7 @@ WORK: list[tuple[Any, str, str]] = [
     (Learner, "learn", "updates"),
     (surrogate, "gaussian_surrogate", "loss and Adam"),
     (optimizer, "clipped_adam", "loss and Adam"),
-    (LiquidPolicy, "forward", "acting, the rest"),
+    (FusedPolicy, "act", "acting, the rest"),
     (LiquidPPO, "collect_rollouts", "collecting, the rest"),
     (LiquidPPO, "train", "learning, the rest"),
 ]

@@ -74,7 +74,7 @@ class FusedPolicy:
         """Sample actions for one control step; see `LiquidPolicy.forward`."""
         policy = self.policy
         starts = (episode_start if episode_start.dtype is torch.bool else episode_start != 0)[None]
-        seen = policy._normalize(self._typed(policy._for_actor(features)))
+        seen = policy._normalize(self._typed(policy._for_actor(features))).contiguous()
         elapsed_time = self._typed(elapsed_time)
         flow = elapsed_time.contiguous()[None], starts.contiguous()
         own = policy._actor_state(self._typed(state))

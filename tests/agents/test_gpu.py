@@ -82,11 +82,14 @@ def test_an_agent_trains_is_saved_resumed_and_taken_to_the_cpu(case: str, tmp_pa
     model.save(tmp_path / "agent")
     observation = model.env.reset()
     expected, state = model.predict(observation, deterministic=True)
+    one = {key: value[0] for key, value in observation.items() if key != "elapsed_time"}
     for device in ("cpu", DEVICE):
         loaded = agent.load(tmp_path / "agent", model.env, device=device)
         found, after = loaded.predict(observation, deterministic=True)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(after, state, atol=1e-5)
+        controller = Controller(loaded.policy)
+        assert np.shape(controller.step(one, 0.0)) == expected[0].shape
         loaded.learn(128)
 
     manager = CheckpointManager(tmp_path / "checkpoints")
@@ -96,7 +99,3 @@ def test_an_agent_trains_is_saved_resumed_and_taken_to_the_cpu(case: str, tmp_pa
         resumed = agent.resume(tmp_path / "checkpoints", env, device=device)
         resumed.learn(128, reset_num_timesteps=False)
         assert resumed.num_timesteps == 384
-
-    one = {key: value[0] for key, value in observation.items() if key != "elapsed_time"}
-    actions = [Controller(each.policy).step(one, 0.0) for each in (model, loaded)]
-    assert np.shape(actions[0]) == np.shape(actions[1]) == expected[0].shape

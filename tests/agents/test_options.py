@@ -65,6 +65,15 @@ def test_the_automatic_device_is_the_cpu_except_for_images(
     model = agent("LiquidPolicy", "Pendulum-v1")
     model.save(tmp_path / "agent")
     assert model.device == agent.load(tmp_path / "agent").device == torch.device("cpu")
+    asked = []
+    monkeypatch.setattr(
+        agent, "choose_device", staticmethod(lambda *given: asked.append(given) or "cpu")
+    )
+    agent("LiquidPolicy", "Pendulum-v1")
+    agent.load(tmp_path / "agent")
+    assert asked[0] == asked[1] == ("auto", model.observation_space)
+    monkeypatch.undo()
+    monkeypatch.setattr("liquid_control.policies.device.get_device", lambda name: meta)
     image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
     assert agent.choose_device("auto", spaces.Dict({"camera": image})) == meta
     assert agent.choose_device("cpu", image) == "cpu"

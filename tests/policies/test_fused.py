@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -17,7 +18,7 @@ from liquid_control.neurons import NEURONS
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.networks import TwinCritic
 from liquid_control.policies.options import CRITICS
-from tests.policies.conftest import ACTIONS, PLAIN, make_policy
+from tests.policies.conftest import ACTIONS, PLAIN, draw, make_policy
 
 pytestmark = pytest.mark.skipif(extension.load() is None, reason="no compiled kernels")
 
@@ -71,8 +72,12 @@ def assert_agree(policy: LiquidPolicy, fused: FusedPolicy) -> None:
 
 
 def assert_acts_alike(policy: LiquidPolicy, fused: FusedPolicy) -> None:
-    """Act for several steps, with the same noise, from the states that come of it."""
+    """Act for several steps, with the same noise, from the states that come of it.
+
+    Observations come in the order of Fortran as well: an environment may return them so.
+    """
     features, elapsed_time, state, starts = sequences(policy)
+    features = features.transpose(1, 2).contiguous().transpose(1, 2)
     states = [policy.actor_part(state)] * 2
     for step in zip(features, elapsed_time, starts, strict=True):
         before, acted = torch.get_rng_state(), []
@@ -108,6 +113,39 @@ def test_results_and_gradients_agree(options: dict[str, Any], critic: str) -> No
     assert fused is not None
     assert_acts_alike(policy, fused)
     assert_agree(policy, fused)
+
+
+@pytest.mark.parametrize("options", [{}, {"derivatives": [0.0]}], ids=["", "with derivatives"])
+@pytest.mark.parametrize("key", ["privileged", "action_mask"])
+def test_it_acts_alike_on_keys_that_its_circuit_does_not_see(
+    key: str, options: dict[str, Any]
+) -> None:
+    masked = key == "action_mask"
+    part = spaces.MultiBinary(4) if masked else spaces.Box(-1.0, 1.0, (2,))
+    observations = spaces.Dict({"observation": PLAIN, key: part})
+    policy = make_policy(observations, ACTIONS["discrete" if masked else "box"], **options)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    state, starts = policy.initial_actor_state(BATCH), torch.ones(BATCH, dtype=torch.bool)
+    before, states, acted = (None, starts), [state, state], []
+    for step in range(3):
+        drawn = {
+            name: torch.as_tensor(each[0])
+            for name, each in draw(observations, 1, BATCH, step).items()
+        }
+        if masked:
+            drawn[key][:, step] = 1
+        features, elapsed_time = policy.observe(drawn, *before)
+        acted = []
+        for each, act in enumerate((policy, fused.act)):
+            torch.manual_seed(step)
+            with torch.no_grad():
+                actions, states[each] = act(features, elapsed_time, states[each], starts)
+            acted.append(actions)
+        torch.testing.assert_close(*acted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
+        starts = torch.zeros(BATCH, dtype=torch.bool)
+        before = features, starts
 
 
 def through_data(policy: LiquidPolicy) -> None:
