@@ -41,7 +41,8 @@ def test_the_command_lists_all_and_prints_one(capsys: pytest.CaptureFixture[str]
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("Train one: ")
-    assert lines[-1].endswith("by name: half_cheetah/ncp_ppo")
+    assert lines[-1].startswith("Trained already")
+    assert "half_cheetah/ncp_ppo, " in lines[-1]
     listed = [line.split()[0] for line in lines[:-3]]
     assert listed == names()
     assert cli.main(["recipes", "hopper/ncp_ppo"]) == 0
