@@ -31,7 +31,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -131,6 +131,8 @@ class Arguments:
     def __post_init__(self) -> None:
         if unknown := set(self.agents) - set(AGENTS):
             raise SystemExit(f"unknown agents {sorted(unknown)}; there are {', '.join(AGENTS)}")
+        if min(self.steps, self.jobs) < 1:
+            raise SystemExit(f"steps and jobs must be at least 1, got {self.steps} and {self.jobs}")
 
     @classmethod
     def given(cls) -> Arguments:
@@ -141,7 +143,10 @@ class Arguments:
         if path is None:
             return tyro.cli(cls, description=__doc__)
         try:
-            study = TypeAdapter(cls).validate_python(tomllib.loads(path.read_text("utf-8")))
+            written = tomllib.loads(path.read_text("utf-8"))
+            if unknown := written.keys() - {field.name for field in fields(cls)}:
+                raise ValueError(f"there is no option {min(unknown)!r}")
+            study = TypeAdapter(cls).validate_python(written)
         except (OSError, ValueError) as error:  # of TOML and of values
             raise SystemExit(f"{path} is no study: {error}") from error
         return tyro.cli(cls, default=study, description=__doc__)

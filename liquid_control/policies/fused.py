@@ -221,9 +221,9 @@ class _Body:
     def forward(
         self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the activity, given features and `clock`, all of them (time * batch, ...).
+        """Return the activity (time * batch, neurons), and the state (batch, size) after the end.
 
-        And the state (batch, size) after the last step.
+        `seen` is features and `clock`, (time * batch, ...) each.
         """
         inputs = seen[0].contiguous() if self._encoder is None else self._encoder.forward(seen)
         inputs = inputs.view(*starts.shape, -1)

@@ -67,9 +67,8 @@ def test_a_cue_is_remembered(neurons: str, timesteps: int) -> None:
 
 @pytest.mark.slow
 def test_a_cue_is_remembered_with_a_slow_recurrence() -> None:
-    """With at least two seeds of three: training longer does not help the third."""
-    models = trained_to_recall("cfc", 24_576, recurrent_learning_rate=None)
-    assert sum(mean_return(model, Recall) > 0.95 for model in models) >= 2
+    for model in trained_to_recall("cfc", 24_576, recurrent_learning_rate=None):
+        assert mean_return(model, Recall) > 0.95
 
 
 def trained_to_recall(neurons: str, timesteps: int, **options: Any) -> Iterator[LiquidPPO]:
