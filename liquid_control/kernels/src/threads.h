@@ -1,5 +1,6 @@
 // Work on several threads. Threads wait for the next call, because starting one takes as long as a
-// small call. A thread that wakes up late finds no task left. A forked process starts new threads.
+// small call; they stay awake for a while, because waking up takes as long as well. A thread that
+// wakes up late finds no task left. A forked process starts new threads.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +16,17 @@
 #endif
 
 namespace liquid {
+
+/// Wait for a condition without falling asleep, but for 0.1 ms at most (on x86).
+template <class Condition>
+void spin_until(Condition holds) {
+    constexpr int kSpins = 2000;
+    for (int i = 0; i < kSpins && !holds(); ++i) {
+#if defined(__GNUC__) && defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
 
 /// A number of tasks, and a function that does one of them: do_task(work, task, worker).
 class Job {
@@ -71,10 +83,12 @@ class Team {
         {
             const std::lock_guard<std::mutex> guard(mutex_);
             hire(helpers);
-            job_ = &job, seats_ = std::min(helpers, hired_);
+            job_ = &job;
+            seats_ = std::min(helpers, hired_);
         }
         begun_.notify_all();
         job.help(0);
+        spin_until([this] { return helping_ == 0; });
         std::unique_lock<std::mutex> guard(mutex_);
         seats_ = 0;  // threads that have not started yet are not needed
         ended_.wait(guard, [this] { return helping_ == 0; });
@@ -93,8 +107,9 @@ class Team {
     }
 
     [[noreturn]] void wait_and_help() {
-        std::unique_lock<std::mutex> guard(mutex_);
         for (;;) {
+            spin_until([this] { return seats_ > 0; });
+            std::unique_lock<std::mutex> guard(mutex_);
             begun_.wait(guard, [this] { return seats_ > 0; });
             const std::size_t worker = seats_--;
             ++helping_;
@@ -109,10 +124,11 @@ class Team {
     }
 
     std::mutex engaged_;  // held while a job has the team
-    std::mutex mutex_;    // protects the members below
+    std::mutex mutex_;    // held where a member below changes
     std::condition_variable begun_, ended_;
     Job* job_ = nullptr;
-    std::size_t hired_ = 0, seats_ = 0, helping_ = 0;  // threads: started, wanted, at work
+    std::size_t hired_ = 0;                           // threads that were started,
+    std::atomic<std::size_t> seats_{0}, helping_{0};  // that are wanted, and that are at work
 };
 
 /// Call work(task, worker) for every task; worker < threads is the number of the thread. Tasks must
