@@ -110,6 +110,9 @@ class Arguments:
     learning_rates: tuple[float, ...] = (3e-4,)
     """Learning rates of every agent."""
 
+    gamma: float = Training.gamma
+    """Discount of every agent, per nominal interval."""
+
     seeds: tuple[int, ...] = (201, 202, 203, 204, 205)
     """Seeds of the trainings."""
 
@@ -232,7 +235,7 @@ def create(training: Training, env: VecEnv) -> BaseAlgorithm:
         "batch_size": 64,
         "learning_rate": LinearSchedule(training.learning_rate, 0.0, 1.0),
     }
-    shared: dict[str, Any] = {"seed": training.seed, "device": "cpu"}
+    shared: dict[str, Any] = {"gamma": training.gamma, "seed": training.seed, "device": "cpu"}
     kind = "MultiInput" if training.clock else "Mlp"
     layers: dict[str, Any] = {"net_arch": [64, 64], "log_std_init": -1.0}
     match training.algorithm:
@@ -273,6 +276,7 @@ def train(training: Training, models: Path | None) -> Result:
     seconds = time.process_time() - start
     if models is not None:
         name = f"{training.task}-{training.observe}-{training.rates}-{training.clock}"
+        name += f"-{training.gamma:g}"
         model.save(models / f"{name}-{training.algorithm}-{training.policy}-{training.seed}.zip")
 
     unseen = unseen_robots(training, env, usual)
@@ -358,10 +362,8 @@ def summary(results: Iterable[Result]) -> list[list[str]]:
     """Return the table's cells: means over seeds, and their ratio to those of SB3's PPO."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for each in results:
-        clock = "" if each.clock or each.rates == "nominal" else "no clock"
-        groups[each.task, each.observe, each.rates, clock, f"{each.steps:,}", each.agent].append(
-            each
-        )
+        key = each.task, each.observe, each.rates, each.settings, f"{each.steps:,}", each.agent
+        groups[key].append(each)
     means = {
         key: [
             float(np.mean([getattr(each, name) for each in group]))
@@ -391,6 +393,7 @@ def main(arguments: Arguments) -> None:
             learning_rate=rate,
             seed=seed,
             steps=arguments.steps,
+            gamma=arguments.gamma,
         )
         for seed, task, rate, agent in product(
             arguments.seeds, arguments.tasks, arguments.learning_rates, arguments.agents

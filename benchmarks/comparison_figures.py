@@ -78,9 +78,8 @@ Groups = dict[Scenario, dict[str, list[Result]]]
 def grouped(rows: Iterable[Result]) -> Groups:
     """Return the rows by scenario and name of the agent, in the order of both."""
     groups: Groups = {}
-    for row in sorted(rows, key=lambda row: (row.observe, row.rates, row.task, row.agent)):
-        name = row.agent if row.clock or row.rates == "nominal" else f"{row.agent}, no clock"
-        groups.setdefault(Scenario.of(row), {}).setdefault(name, []).append(row)
+    for row in sorted(rows, key=lambda row: (row.observe, row.rates, row.task, row.name)):
+        groups.setdefault(Scenario.of(row), {}).setdefault(row.name, []).append(row)
     return groups
 
 

@@ -30,6 +30,7 @@ class Training:
         learning_rate: at the start of a linear schedule to zero (PPO), or constant (SAC).
         seed: of the training.
         steps: control steps over all environments.
+        gamma: discount per nominal interval.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Training:
     learning_rate: float
     seed: int
     steps: int
+    gamma: float = 0.99
 
     @property
     def key(self) -> Training:
@@ -50,8 +52,19 @@ class Training:
 
     @property
     def agent(self) -> str:
-        """Its name in figures and on the command line."""
+        """Its name on the command line."""
         return f"{self.algorithm}:{self.policy}"
+
+    @property
+    def settings(self) -> str:
+        """What is not as usual."""
+        gamma = [] if self.gamma == Training.gamma else [f"gamma {self.gamma:g}"]
+        return ", ".join([*gamma, *([] if self.key.clock else ["no clock"])])
+
+    @property
+    def name(self) -> str:
+        """Its name in tables and figures."""
+        return ", ".join(filter(None, (self.agent, self.settings)))
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,8 @@ def _tuned_rate(row: Result, results: Sequence[Result]) -> float:
     alike = [
         each
         for each in results
-        if (each.task, each.observe, each.rates, each.clock, each.agent, each.steps)
-        == (row.task, row.observe, row.rates, row.clock, row.agent, row.steps)
+        if (each.task, each.observe, each.rates, each.name, each.steps)
+        == (row.task, row.observe, row.rates, row.name, row.steps)
     ]
     tuning = [each for each in alike if each.seed < FIRST_UNTUNED]
     returns: dict[float, list[float]] = {}
