@@ -66,8 +66,9 @@ class LiquidPPO(SavedAgent, PPO):
     A rollout is cut into sequences of `sequence_length` steps. Each sequence is unrolled from the
     recurrent state of the rollout at its start, across episode starts, and back-propagated as a
     whole. Gamma and lambda are per nominal control interval: a step of n intervals discounts by
-    gamma ** n. A truncated episode is bootstrapped from its terminal observation, with the elapsed
-    time of that observation and the state before it.
+    gamma ** n, so that gamma looks nominal / (1 - gamma) seconds ahead. A truncated episode is
+    bootstrapped from its terminal observation, with the elapsed time of that observation and the
+    state before it.
 
     States are recomputed with the current weights before each epoch and before the next rollout.
 
