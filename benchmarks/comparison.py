@@ -4,6 +4,7 @@
     python benchmarks/comparison.py --observe positions --agents LiquidPPO:lstm RecurrentPPO:lstm
     python benchmarks/comparison.py --rates varying --no-clock
     python benchmarks/comparison.py --study configs/benchmark/ppo_full.toml --dry-run
+    python benchmarks/comparison.py --study configs/benchmark/ppo_horizon.toml --observe full
     python benchmarks/comparison_figures.py
 
 Agents on policy train in 16 environments of 128 steps with minibatches of 64, 10 epochs, and
@@ -111,7 +112,7 @@ class Arguments:
     """Learning rates of every agent."""
 
     gamma: float = Training.gamma
-    """Discount of every agent, per nominal interval."""
+    """Discount of every agent: per nominal interval, of SB3's agents per step."""
 
     seeds: tuple[int, ...] = (201, 202, 203, 204, 205)
     """Seeds of the trainings."""
@@ -225,7 +226,9 @@ def robots(training: Training, count: int, seed: int, **conditions: Any) -> VecE
 
 def normalised(training: Training, env: VecEnv) -> VecEnv:
     """Return what normalises observations and rewards of SB3's agents on policy."""
-    return VecNormalize(env) if training.algorithm in ("PPO", "RecurrentPPO") else env
+    if training.algorithm in ("PPO", "RecurrentPPO"):
+        return VecNormalize(env, gamma=training.gamma)
+    return env
 
 
 def create(training: Training, env: VecEnv) -> BaseAlgorithm:

@@ -30,7 +30,7 @@ class Training:
         learning_rate: at the start of a linear schedule to zero (PPO), or constant (SAC).
         seed: of the training.
         steps: control steps over all environments.
-        gamma: discount per nominal interval.
+        gamma: discount per nominal interval; SB3's agents discount per step.
     """
 
     task: str

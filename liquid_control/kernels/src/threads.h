@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
@@ -14,17 +15,29 @@
 #ifndef _WIN32
 #include <pthread.h>
 #endif
+#if defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#endif
 
 namespace liquid {
 
-/// Wait for a condition without falling asleep, but for 0.1 ms at most (on x86).
+/// Tell the processor that a loop waits for another thread.
+inline void relax() {
+#if defined(__SSE2__) || defined(_M_X64)
+    _mm_pause();
+#endif
+}
+
+/// Wait for a condition without falling asleep, but for 0.1 ms at most.
 template <class Condition>
 void spin_until(Condition holds) {
-    constexpr int kSpins = 2000;
-    for (int i = 0; i < kSpins && !holds(); ++i) {
-#if defined(__GNUC__) && defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point end = Clock::now() + std::chrono::microseconds(100);
+    for (int i = 1; !holds(); ++i) {
+        relax();
+        if (i % 16 == 0 && Clock::now() > end) {
+            return;
+        }
     }
 }
 
