@@ -135,13 +135,14 @@ class Pictures:
                 axes.plot(seeds, [place] * len(seeds), "|", color=colour, alpha=0.6)
                 axes.hlines(place, each.low, each.high, color=colour, linewidth=2)
                 axes.plot(each.value, place, marker, color=colour)
-            axes.set_yticks(range(len(agents)), [f"{n} ({len(r)})" for n, r in agents.items()])
+            names = [f"{n} ({len(r)})".replace(", ", ",\n") for n, r in agents.items()]
+            axes.set_yticks(range(len(agents)), names)
             axes.set_ylim(len(agents) - 0.5, -0.5)
             low, high = axes.dataLim.intervalx
             axes.set_xlim(min(0.0, low), high + 0.08 * (high - min(0.0, low)))
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter("{x:,.0f}")
-            axes.set_xlabel("return (seeds in parentheses)")
+            axes.set_xlabel("return (seeds in parentheses)", fontsize=8)
         return figure
 
     def curves(self) -> Figure:
@@ -192,7 +193,7 @@ class Pictures:
         for axes in panels[len(groups) :]:
             axes.remove()
         for axes, scenario in zip(panels, groups, strict=False):
-            axes.set_title(scenario.title, loc="left", fontsize=9)
+            axes.set_title(scenario.title, loc="left", fontsize=8)
             axes.grid(alpha=0.3)
         return figure, panels[: len(groups)]
 
