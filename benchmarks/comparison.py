@@ -137,6 +137,8 @@ class Arguments:
             raise SystemExit(f"unknown agents {sorted(unknown)}; there are {', '.join(AGENTS)}")
         if min(self.steps, self.jobs) < 1:
             raise SystemExit(f"steps and jobs must be at least 1, got {self.steps} and {self.jobs}")
+        if not 0 <= self.gamma <= 1:
+            raise SystemExit(f"gamma must be from 0 to 1, got {self.gamma}")
 
     @classmethod
     def given(cls) -> Arguments:
@@ -278,9 +280,9 @@ def train(training: Training, models: Path | None) -> Result:
     model, env = learn(training, usual, curve)
     seconds = time.process_time() - start
     if models is not None:
-        name = f"{training.task}-{training.observe}-{training.rates}-{training.clock}"
-        name += f"-{training.gamma:g}"
-        model.save(models / f"{name}-{training.algorithm}-{training.policy}-{training.seed}.zip")
+        where = f"{training.task}-{training.observe}-{training.rates}"
+        how = f"{training.clock}-{training.gamma:g}-{training.algorithm}-{training.policy}"
+        model.save(models / f"{where}-{how}-{training.seed}.zip")
 
     unseen = unseen_robots(training, env, usual)
     final = evaluate(model, unseen)
