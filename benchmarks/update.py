@@ -5,8 +5,8 @@
 
 The agent of the recipe of `make train`: 16 envs x 128 steps, minibatches of 4 sequences of 16
 steps, 10 epochs, an NCP of 90 CfC neurons, one torch thread. The first table splits an iteration
-into physics, the arithmetic of updates, of circuits and networks elsewhere, and what is around each
-of them. The second compares one epoch of 32 updates with and without the fused passes
+into physics, the arithmetic of updates, of acting, of circuits and networks elsewhere, and what is
+around each of them. The second compares one epoch of 32 updates with and without the fused passes
 (`policies/fused.py`), in turns; without them circuits still unroll in the kernels.
 """
 
@@ -33,6 +33,7 @@ from liquid_control.agents import surrogate
 from liquid_control.envs.batched import BatchedVecEnv
 from liquid_control.envs.physics import Physics
 from liquid_control.kernels import fused, passes
+from liquid_control.kernels.group import GroupActor
 from liquid_control.kernels.learner import Learner
 from liquid_control.kernels.passes import NetworkPass
 from liquid_control.policies import optimizer
@@ -108,13 +109,14 @@ WORK: list[tuple[Any, str, str]] = [
     *((NetworkPass, name, "networks") for name in ("forward", "backward")),
     (nn.Linear, "forward", "networks"),
     (Learner, "learn", "updates"),
+    (GroupActor, "act", "acting"),
     (surrogate, "gaussian_surrogate", "loss and Adam"),
     (optimizer, "clipped_adam", "loss and Adam"),
-    (FusedPolicy, "act", "acting, the rest"),
+    *((FusedPolicy, name, "acting, the rest") for name in ("act", "choose")),
     (LiquidPPO, "collect_rollouts", "collecting, the rest"),
     (LiquidPPO, "train", "learning, the rest"),
 ]
-ARITHMETIC = ("physics", "updates", "circuits", "networks", "loss and Adam")
+ARITHMETIC = ("physics", "updates", "acting", "circuits", "networks", "loss and Adam")
 
 
 def breakdown(agent: LiquidPPO, rounds: int, clock: Clock) -> dict[str, float]:

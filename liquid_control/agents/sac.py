@@ -57,6 +57,7 @@ from liquid_control.collectors.transitions import (
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.policies.device import choose_device
+from liquid_control.policies.observations import carries_time
 from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
@@ -256,7 +257,8 @@ class LiquidSAC(SavedAgent, SAC):
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
         ended = torch.as_tensor(dones, device=self.device)
-        seconds = torch.from_numpy(seconds_of_steps(infos, self.env)).to(self.device)
+        timed = carries_time(self.env.observation_space)
+        seconds = torch.from_numpy(seconds_of_steps(infos, carry_time=timed)).to(self.device)
         step = Transitions(*self._acted, rewards, ended, seconds)
         _, elapsed_time = self._observe(new_obs, step.features, ended)
         self._store(self._state, step, elapsed_time, find_episode_ends(0, dones, infos))

@@ -17,6 +17,7 @@ from liquid_control.collectors.nominal_interval import seconds_of_steps
 from liquid_control.collectors.transitions import Transitions
 from liquid_control.policies.fused import FusedPolicy
 from liquid_control.policies.liquid import LiquidPolicy
+from liquid_control.policies.observations import carries_time
 from liquid_control.policies.stateful import StatefulPolicy
 
 
@@ -69,16 +70,27 @@ def act(
     before = policy.previous_of(state, starts)
     fused = FusedPolicy.of(policy) if isinstance(policy, LiquidPolicy) else None
     forward = policy if fused is None else fused.act
+    in_one_call = fused is not None and fused.can_choose
+    timed, shape = carries_time(env.observation_space), policy.action_space.shape or ()
     while True:
-        place = max(number - 1, 0), timesteps
-        features, elapsed_time = observe(policy, observation, *before, *place)
-        with torch.no_grad():
-            actions, state = forward(features, elapsed_time, state, starts)
-            if number < random_steps:
-                actions = 2 * torch.rand_like(actions) - 1
-                state = policy.state_after(state, actions)
-        for_env = policy.for_env(actions)
-        check_each("actions", for_env, number, timesteps)
+        acted = None
+        if in_one_call and number >= random_steps:
+            assert fused is not None
+            features, elapsed_time = policy.split(obs_as_tensor(observation, state.device), *before)
+            acted = fused.choose(features, elapsed_time, state, starts)
+        if acted is not None:
+            actions, bounded, state = acted
+            for_env = bounded.numpy().reshape(-1, *shape)
+        else:
+            place = max(number - 1, 0), timesteps
+            features, elapsed_time = observe(policy, observation, *before, *place)
+            with torch.no_grad():
+                actions, state = forward(features, elapsed_time, state, starts)
+                if number < random_steps:
+                    actions = 2 * torch.rand_like(actions) - 1
+                    state = policy.state_after(state, actions)
+            for_env = policy.for_env(actions)
+            check_each("actions", for_env, number, timesteps)
         observation, rewards, dones, infos = env.step(for_env)
         timesteps += env.num_envs if per_step is None else per_step
         check_each("rewards", rewards, number, timesteps)
@@ -89,7 +101,7 @@ def act(
             actions=actions,
             rewards=torch.from_numpy(rewards.astype(np.float32)),
             ended=torch.as_tensor(dones),
-            seconds=torch.from_numpy(seconds_of_steps(infos, env)),
+            seconds=torch.from_numpy(seconds_of_steps(infos, carry_time=timed)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
         starts = torch.as_tensor(dones, device=state.device)

@@ -33,16 +33,22 @@ def nominal_interval(env: VecEnv) -> float:
     return 1.0
 
 
-def seconds_of_steps(infos: Sequence[Mapping[str, Any]], env: VecEnv) -> NDArray[np.float32]:
+def seconds_of_steps(
+    infos: Sequence[Mapping[str, Any]], *, carry_time: bool
+) -> NDArray[np.float32]:
     """Return the duration of each environment's last step, NaN if unreported.
 
     If observations carry an elapsed time, `info["elapsed_time"]` is the seconds since the last
     control step, by which a step is discounted. The elapsed time that a policy observes differs if
     observations are lost, see `envs.Dropout`.
+
+    Args:
+        infos: one for each environment.
+        carry_time: whether observations carry an elapsed time.
     """
-    says = carries_time(env.observation_space)
-    seconds = [info.get(ELAPSED_TIME, np.nan) if says else np.nan for info in infos]
-    return np.array(seconds, np.float32)
+    if not carry_time:
+        return np.full(len(infos), np.nan, np.float32)
+    return np.array([info.get(ELAPSED_TIME, np.nan) for info in infos], np.float32)
 
 
 def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:

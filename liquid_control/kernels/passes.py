@@ -124,7 +124,7 @@ class CircuitPass:
     def __init__(self, circuit: Any, compiled: Compiled) -> None:
         self._circuit, self._compiled = circuit, compiled
         self._parameters = compiled.program.parameters(circuit)
-        self._is_derived = any(
+        self.is_derived = any(
             each is not None and not isinstance(each, nn.Parameter) for each in self._parameters
         )
         self._gradients = _gradients_of(self._parameters)
@@ -140,7 +140,7 @@ class CircuitPass:
         self._call = (*self._call[:3], episode_start)
         if self._d_inputs.shape != inputs.shape:
             self._reserve(inputs)
-        if self._is_derived:
+        if self.is_derived:
             self._parameters = self._compiled.program.parameters(self._circuit)
         self._tensors = [inputs, state, elapsed_time, *self._parameters]
         return run_forward(self._call, self._tensors, self._kept, False, self._results)
@@ -165,7 +165,7 @@ class CircuitPass:
 
     def has_gradients(self) -> bool:
         """Whether all parameters are the circuit's own, with gradients in memory of this pass."""
-        return not self._is_derived and _are_gradients(self._gradients, self._parameters)
+        return not self.is_derived and _are_gradients(self._gradients, self._parameters)
 
     def _reserve(self, inputs: Tensor) -> None:
         time, batch, _ = inputs.shape

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
+from liquid_control.kernels.group import Acted, GroupActor
 from liquid_control.kernels.learner import BodyMemory, Learner, PolicyMemory
 from liquid_control.kernels.passes import CircuitPass, NetworkPass, gradient_of
 from liquid_control.policies.compiled import (
@@ -22,6 +25,7 @@ from liquid_control.policies.compiled import (
 )
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.liquid import LiquidPolicy
+from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import (
     EncodedCircuit,
     MlpCritic,
@@ -29,6 +33,7 @@ from liquid_control.policies.networks import (
     TwinCritic,
     clock,
 )
+from liquid_control.policies.observations import bounds_of_elapsed_time
 
 FUSED_CRITICS = (MlpCritic, SharedCritic, TwinCritic)
 
@@ -57,6 +62,7 @@ class FusedPolicy:
         self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
         self._d_log_std = None if policy.log_std is None else gradient_of(policy.log_std)
         self._learner: Learner | None = None
+        self._group = self._group_actor()
 
     @classmethod
     def of(cls, policy: LiquidPolicy) -> FusedPolicy | None:
@@ -85,6 +91,61 @@ class FusedPolicy:
         outputs = self._action.forward([motor])
         actions = policy.distribution_with(outputs, policy.mask_of(features)).get_actions()
         return actions, policy._with_memory(after.clone(), features)
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether `choose` may return actions."""
+        return self._group is not None
+
+    def choose(
+        self, features: Tensor, elapsed_time: Tensor, state: Tensor, episode_start: Tensor
+    ) -> Acted | None:
+        """Do what `act` and `LiquidPolicy.for_env` do, in one call of the kernels.
+
+        Arguments as in `act`, in single precision, with `episode_start` of bool.
+
+        Returns:
+            None if `can_choose` is false, or if something has to be rejected, see
+            `GroupActor.act`.
+        """
+        if self._group is None:
+            return None
+        acted = self._group.act(features, elapsed_time, state, episode_start)
+        if acted is None or not self.policy.memory_size:
+            return acted
+        return acted._replace(state=self.policy._with_memory(acted.state, features))
+
+    def _group_actor(self) -> GroupActor | None:
+        policy, normalizer = self.policy, self.policy.normalizer
+        space = policy.action_space
+        if (
+            policy.log_std is None
+            or space.dtype != np.float32
+            or self._mapping is not None
+            or self._dtype is not torch.float32
+            or self._actor.is_derived
+            or type(normalizer) not in (ObservationNormalizer, NoneType)
+        ):
+            return None
+        assert isinstance(space, spaces.Box)
+        nominal = policy.nominal_interval
+        any_interval = policy.options.allow_any_interval
+        shortest, longest = bounds_of_elapsed_time(nominal, allow_any_interval=any_interval)
+        return GroupActor(
+            self.module,
+            self._actor.memory(),
+            self._action.memory(),
+            normalizer=(None, None) if normalizer is None else (normalizer.shift, normalizer.scale),
+            log_std=policy.log_std,
+            state_size=policy.actor_circuit.state_size,
+            features=policy.observed,
+            clip=0.0 if normalizer is None else normalizer.clip,
+            nominal=policy.actor.time_scale,
+            shortest=shortest,
+            longest=longest,
+            low=space.low.ravel(),
+            high=space.high.ravel(),
+        )
 
     def inputs(self, features: Tensor, elapsed_time: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised features and `clock` of sequences, (time * batch, ...) each.
@@ -235,6 +296,11 @@ class _Body:
         d_inputs = self._circuit.backward(d_activity, first)
         if self._encoder is not None:
             self._encoder.backward(d_inputs.flatten(0, 1))
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the circuit computes the parameters of the kernels from others."""
+        return self._circuit.is_derived
 
     def memory(self) -> BodyMemory:
         """Return the circuit and its encoder, and where their parameters are."""

@@ -135,37 +135,60 @@ def _apart_from_mask(keys: list[str] | None) -> set[str] | None:
     return None if keys is None else {*keys} - {ACTION_MASK}
 
 
-def split(
-    observation: Observation, space: spaces.Space[Any], nominal_interval: float
-) -> tuple[Tensor, Tensor]:
-    """Split a batch of observations into features and elapsed time.
+class Splitter:
+    """Splits batches of observations into features and elapsed time.
+
+    The parts of a Dict are joined in the order of the space, images after vectors, then
+    `privileged` and `action_mask`.
 
     Args:
-        observation: as SB3 converts it to tensors; the key `privileged` may be missing.
-        space: of a single observation. The parts of a Dict are joined in the order of the space,
-            images after vectors, then `privileged` and `action_mask`. Without that key every
-            action is allowed.
-        nominal_interval: seconds; the elapsed time of observations that do not carry it.
-
-    Returns:
-        features (batch, features), and elapsed time (batch,) in seconds.
+        space: of a single observation.
     """
-    if isinstance(observation, Tensor):
-        features = _flat(observation, space)
-    else:
-        assert isinstance(space, spaces.Dict)
-        seen = [key for key in space if key not in (ELAPSED_TIME, PRIVILEGED, ACTION_MASK)]
-        seen.sort(key=lambda key: is_image_space(space[key]))
-        names = [*seen, *([PRIVILEGED] if PRIVILEGED in observation else [])]
-        parts = [_flat(observation[key], space[key]) for key in names]
-        if ACTION_MASK in space.spaces:
-            given, size = observation.get(ACTION_MASK), get_flattened_obs_dim(space[ACTION_MASK])
-            everything = parts[0].new_ones(len(parts[0]), size)
-            parts.append(everything if given is None else _flat(given, space[ACTION_MASK]))
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self._spaces = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        self._is_dict, self._is_timed = isinstance(space, spaces.Dict), carries_time(space)
+        images = {name for name, part in self._spaces.items() if is_image_space(part)}
+        own = [each for each in self._spaces if each not in (ELAPSED_TIME, PRIVILEGED, ACTION_MASK)]
+        self._names = sorted(own, key=lambda name: name in images)
+        boxes = {name for name, part in self._spaces.items() if isinstance(part, spaces.Box)}
+        self._vectors = boxes - images
+
+    def __call__(self, observation: Observation, nominal_interval: float) -> tuple[Tensor, Tensor]:
+        """Return features (batch, features) and elapsed time (batch,) in seconds.
+
+        Args:
+            observation: as SB3 converts it to tensors; the key `privileged` may be missing, and
+                without `action_mask` every action is allowed.
+            nominal_interval: seconds; the elapsed time of observations that do not carry it.
+        """
+        if not self._is_dict:
+            assert isinstance(observation, Tensor)
+            features = self._flat("", observation)
+            return features, features.new_full((len(features),), nominal_interval)
+        assert isinstance(observation, dict)
+        parts = [self._flat(name, observation[name]) for name in self._names]
+        if PRIVILEGED in observation:
+            parts.append(self._flat(PRIVILEGED, observation[PRIVILEGED]))
+        if ACTION_MASK in self._spaces:
+            parts.append(self._mask(observation, len(parts[0])))
         features = torch.cat(parts, dim=1)
-        if carries_time(space):
+        if self._is_timed:
             return features, observation[ELAPSED_TIME].float().flatten()
-    return features, features.new_full((len(features),), nominal_interval)
+        return features, features.new_full((len(features),), nominal_interval)
+
+    def _mask(self, observation: dict[str, Tensor], batch: int) -> Tensor:
+        if ACTION_MASK in observation:
+            return self._flat(ACTION_MASK, observation[ACTION_MASK])
+        size = get_flattened_obs_dim(self._spaces[ACTION_MASK])
+        return next(iter(observation.values())).new_ones(batch, size, dtype=torch.float32)
+
+    def _flat(self, name: str, part: Tensor) -> Tensor:
+        if name not in self._vectors:
+            processed = preprocess_obs(part, self._spaces[name])
+            assert isinstance(processed, Tensor)
+            part = processed
+        return part.float().flatten(1)
 
 
 def bounds_of_elapsed_time(
@@ -210,9 +233,3 @@ def check_elapsed_time(
         "the task is that much slower or faster, set its nominal_interval in policy_kwargs, or "
         "allow_any_interval=True"
     )
-
-
-def _flat(part: Tensor, space: spaces.Space[Any]) -> Tensor:
-    processed = preprocess_obs(part, space)
-    assert isinstance(processed, Tensor)
-    return processed.flatten(1)

@@ -23,13 +23,13 @@ from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
     Observation,
+    Splitter,
     acting_observation,
     acting_space,
     check_elapsed_time,
     check_structure,
     feature_count,
     privileged_count,
-    split,
     without_mask,
 )
 from liquid_control.policies.options import CircuitOptions
@@ -75,6 +75,7 @@ class StatefulPolicy(BasePolicy):
     ) -> None:
         super().__init__(observation_space, *args, **kwargs)
         self.acting_space = acting_space(observation_space)
+        self._split = Splitter(observation_space)
         self.privileged = privileged_count(observation_space)
         self.masked = mask_size(observation_space, self.action_space)
         space = without_mask(observation_space)
@@ -218,7 +219,7 @@ class StatefulPolicy(BasePolicy):
         episode_start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Split observations as `observe` does, without its checks."""
-        features, elapsed_time = split(observation, self.observation_space, self.nominal_interval)
+        features, elapsed_time = self._split(observation, self.nominal_interval)
         return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
 
     def previous_of(self, state: Tensor, episode_start: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -90,6 +90,24 @@ def assert_acts_alike(policy: LiquidPolicy, fused: FusedPolicy) -> None:
         torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
 
 
+def assert_chooses_alike(policy: LiquidPolicy, fused: FusedPolicy) -> None:
+    """Act in one call for several steps, with the same noise."""
+    features, elapsed_time, state, starts = sequences(policy)
+    state = policy.actor_part(state)
+    for step in zip(features, elapsed_time, starts, strict=True):
+        before = torch.get_rng_state()
+        with torch.no_grad():
+            actions, after = policy(*step[:2], state, step[2])
+        torch.set_rng_state(before)
+        acted = fused.choose(*step[:2], state, step[2])
+        assert acted is not None
+        state = acted.state
+        torch.testing.assert_close(acted.actions, actions, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(state, after, rtol=1e-4, atol=1e-5)
+        bounded = acted.bounded.numpy()
+        torch.testing.assert_close(bounded, policy.for_env(acted.actions), rtol=0, atol=0)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "cfc": {"neuron_kwargs": {}},
     "cfc pure": {"neuron_kwargs": {"mode": "pure"}},
@@ -112,7 +130,40 @@ def test_results_and_gradients_agree(options: dict[str, Any], critic: str) -> No
     fused = FusedPolicy.of(policy)
     assert fused is not None
     assert_acts_alike(policy, fused)
+    if fused.can_choose:
+        assert_chooses_alike(policy, fused)
     assert_agree(policy, fused)
+
+
+def test_which_circuits_act_in_one_call() -> None:
+    """Those whose parameters are the kernels', and that map no motor neurons."""
+    grouped = set()
+    for name in NEURONS:
+        fused = FusedPolicy.of(make_policy(PLAIN, neurons=name))
+        assert fused is not None
+        if fused.can_choose:
+            grouped.add(name)
+    assert grouped == {"cfc", "lstm"}
+
+
+@pytest.mark.parametrize("place", ["features", "elapsed_time", "weights"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1e9])
+def test_what_must_be_rejected_is_not_acted_on(place: str, number: float) -> None:
+    policy = make_policy(PLAIN, log_std_init=0.0)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    features, elapsed_time, state, starts = (each[0] for each in sequences(policy))
+    state, starts = policy.initial_actor_state(BATCH), starts.expand(BATCH).contiguous()
+    assert fused.choose(features, elapsed_time, state, starts) is not None
+    if place == "features":
+        features[-1, -1] = number
+    elif place == "elapsed_time":
+        elapsed_time[-1] = number
+    else:
+        with torch.no_grad():
+            policy.action_net.bias[-1] = number
+    is_fine = number == -1e9 and place != "elapsed_time"
+    assert (fused.choose(features, elapsed_time, state, starts) is not None) == is_fine
 
 
 @pytest.mark.parametrize("options", [{}, {"derivatives": [0.0]}], ids=["", "with derivatives"])

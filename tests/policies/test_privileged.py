@@ -24,7 +24,7 @@ from liquid_control.agents.surrogate import SurrogateOptions, surrogate
 from liquid_control.policies import LiquidPolicy, SoftLiquidPolicy
 from liquid_control.policies.controller import Controller
 from liquid_control.policies.fused import FusedPolicy
-from liquid_control.policies.observations import split
+from liquid_control.policies.observations import Splitter
 
 WIRING = {"kind": "auto_ncp", "neurons": 12, "motor": 4}
 SPACE = spaces.Dict(
@@ -65,11 +65,12 @@ def observation(seed: int = 0, batch: int | None = None) -> dict[str, Any]:
 
 def test_privileged_features_come_last() -> None:
     batch = {key: torch.from_numpy(part) for key, part in observation(batch=4).items()}
-    features, _ = split(batch, SPACE, 0.05)
+    split = Splitter(SPACE)
+    features, _ = split(batch, 0.05)
     names = ("observation", "state", "privileged")
     assert torch.equal(features, torch.cat([batch[name] for name in names], dim=1))
     del batch["privileged"]
-    assert torch.equal(split(batch, SPACE, 0.05)[0], features[:, :5])
+    assert torch.equal(split(batch, 0.05)[0], features[:, :5])
 
 
 @kinds

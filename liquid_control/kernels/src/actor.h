@@ -6,8 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "circuit.h"
-#include "network.h"
+#include "parts.h"
 
 namespace liquid {
 
@@ -258,11 +257,6 @@ class Actor {
         for (std::size_t i = 0; i < settings_.low.size(); ++i) {
             actions[i] = limited(actions[i], settings_.low[i], settings_.high[i]);
         }
-    }
-
-    /// A number within bounds; NaN stays NaN.
-    static float limited(float number, float low, float high) {
-        return number < low ? low : number > high ? high : number;
     }
 
     const Circuit& circuit_;

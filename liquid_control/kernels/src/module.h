@@ -3,6 +3,7 @@
 
 #include "actor.h"
 #include "circuit.h"
+#include "group.h"
 #include "learning.h"
 #include "updates.h"
 
@@ -20,4 +21,5 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
     liquid::add_learning(module);
     liquid::add_updates(module);
     liquid::add_actor(module);
+    liquid::add_group(module);
 }
