@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import finish_rollout, unroll_sequences
+from liquid_control.agents.rollout import finish_rollout, states_of, unroll_sequences
 from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints.fields import check_known
@@ -236,17 +236,18 @@ class LiquidPPO(SavedAgent, PPO):
             if not len(rollout_buffer):
                 return False
             transitions = rollout_buffer.stack(self.device)
-        unrolled = unroll_sequences(self.policy, transitions, self._state, self.sequence_length)
-        states, self._state = unrolled.states[:-1], unrolled.states[-1]
+        states = states_of(self.policy, transitions, self._state, self.sequence_length)
+        self._state = states[-1]
         if not goes_on:
             return False
+        unrolled = unroll_sequences(self.policy, transitions, states)
         assert self._last_episode_starts is not None
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
         place = n_rollout_steps - 1, self.num_timesteps
         features, elapsed_time = observe(
             self.policy, self._last_obs, transitions.features[-1], starts, *place
         )
-        rollout_buffer.states = states
+        rollout_buffer.states = states[:-1]
         rollout_buffer.rollout = finish_rollout(
             self.policy,
             transitions,
@@ -348,11 +349,8 @@ class LiquidPPO(SavedAgent, PPO):
         current policy does not reach.
         """
         buffer = self.rollout_buffer
-        features, elapsed_time, episode_start, *_ = buffer.rollout.transitions
-        with torch.no_grad():
-            states = self.policy.states(
-                features, elapsed_time, buffer.states[0], episode_start, self.sequence_length
-            )
+        transitions, state = buffer.rollout.transitions, buffer.states[0]
+        states = states_of(self.policy, transitions, state, self.sequence_length)
         buffer.states, self._state = states[:-1], states[-1]
 
     def _set_learning_rates(self) -> None:

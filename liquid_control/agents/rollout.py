@@ -30,10 +30,8 @@ class Unrolled(NamedTuple):
 
 
 @torch.no_grad()
-def unroll_sequences(
-    policy: LiquidPolicy, transitions: Transitions, state: Tensor, length: int
-) -> Unrolled:
-    """Unroll a policy over collected steps, one sequence of all environments at a time.
+def states_of(policy: LiquidPolicy, transitions: Transitions, state: Tensor, length: int) -> Tensor:
+    """Return a policy's states between sequences, as in `Unrolled`.
 
     Args:
         policy: with any weights.
@@ -41,16 +39,33 @@ def unroll_sequences(
         state: (num_envs, state_size) before the first step.
         length: steps per sequence.
     """
-    values, log_probs, states = [], [], [state]
-    for sequence in zip(*(column.split(length) for column in transitions), strict=True):
-        features, elapsed_time, episode_start, actions, *_ = sequence
-        value, log_prob, _, state = policy.evaluate_actions(
-            features, elapsed_time, state, episode_start, actions
-        )
-        values.append(value)
-        log_probs.append(log_prob)
-        states.append(state)
-    return Unrolled(torch.cat(values), torch.cat(log_probs), torch.stack(states))
+    features, elapsed_time, episode_start, *_ = transitions
+    return policy.states(features, elapsed_time, state, episode_start, length)
+
+
+@torch.no_grad()
+def unroll_sequences(policy: LiquidPolicy, transitions: Transitions, states: Tensor) -> Unrolled:
+    """Unroll a policy over collected steps, all sequences at once.
+
+    Args:
+        policy: with any weights.
+        transitions: (steps, num_envs, ...), of whole sequences.
+        states: from `states_of` with the same policy.
+    """
+    parts, shape = len(states) - 1, transitions.ended.shape
+
+    def side_by_side(column: Tensor) -> Tensor:
+        return column.view(parts, -1, *column.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+    features, elapsed_time, episode_start, actions, *_ = map(side_by_side, transitions)
+    values, log_prob, *_ = policy.evaluate_actions(
+        features, elapsed_time, states[:-1].flatten(0, 1), episode_start, actions
+    )
+    values, log_prob = (
+        column.view(len(column), parts, -1).transpose(0, 1).reshape(shape)
+        for column in (values, log_prob)
+    )
+    return Unrolled(values, log_prob, states)
 
 
 @torch.no_grad()

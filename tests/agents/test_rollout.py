@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from liquid_control import LiquidPolicy
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import finish_rollout, unroll_sequences
+from liquid_control.agents.rollout import finish_rollout, states_of, unroll_sequences
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.storage.sequences import Rollout
 from tests.policies.conftest import ACTIONS, NOMINAL, make_policy
@@ -86,11 +86,11 @@ class SteppedRollout:
 def test_it_equals_the_episodes_unrolled_step_by_step(critic: str, neurons: str) -> None:
     policy = make_policy(SPACE, ACTIONS["box"], critic=critic, neurons=neurons)
     stepped = SteppedRollout(policy)
-    unrolled = unroll_sequences(policy, stepped.transitions, stepped.first_state, LENGTH)
+    states = states_of(policy, stepped.transitions, stepped.first_state, LENGTH)
     rollout = finish(policy, stepped)
 
     near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-    assert_close(unrolled.states, torch.stack(stepped.states[::LENGTH]), **near)
+    assert_close(states, torch.stack(stepped.states[::LENGTH]), **near)
     assert_close(rollout.values, stepped.values[:-1], **near)
     assert_close(rollout.next_values, stepped.led_to, **near)
     assert_close(rollout.duration, stepped.duration, **near)
@@ -100,7 +100,8 @@ def test_it_equals_the_episodes_unrolled_step_by_step(critic: str, neurons: str)
 
 
 def finish(policy: LiquidPolicy, stepped: SteppedRollout, **options: Any) -> Rollout:
-    unrolled = unroll_sequences(policy, stepped.transitions, stepped.first_state, LENGTH)
+    states = states_of(policy, stepped.transitions, stepped.first_state, LENGTH)
+    unrolled = unroll_sequences(policy, stepped.transitions, states)
     options = {"gamma": 0.9, "gae_lambda": 0.8, "return_normalizer": None} | options
     return finish_rollout(
         policy,
@@ -132,13 +133,13 @@ def test_rewards_are_scaled_by_the_normalizer() -> None:
     assert_close(change, expected.float(), rtol=1e-3, atol=1e-4)
 
 
-def test_part_of_a_rollout_is_unrolled_to_its_last_state() -> None:
+def test_states_reach_to_the_end_of_a_part_of_a_rollout() -> None:
     policy = make_policy(SPACE)
     whole = SteppedRollout(policy)
     for count in (1, LENGTH, LENGTH + 3):
         part = Transitions(*(column[:count] for column in whole.transitions))
-        unrolled = unroll_sequences(policy, part, whole.first_state, LENGTH)
-        assert_close(unrolled.states[-1], whole.states[count])
+        states = states_of(policy, part, whole.first_state, LENGTH)
+        assert_close(states[-1], whole.states[count])
 
 
 def test_episode_ends_are_read_from_the_infos_of_sb3() -> None:
