@@ -109,6 +109,7 @@ WORK: list[tuple[Any, str, str]] = [
     *((NetworkPass, name, "networks") for name in ("forward", "backward")),
     (nn.Linear, "forward", "networks"),
     (Learner, "learn", "updates"),
+    (Learner, "unroll", "circuits"),
     (GroupActor, "act", "acting"),
     (surrogate, "gaussian_surrogate", "loss and Adam"),
     (optimizer, "clipped_adam", "loss and Adam"),
@@ -151,7 +152,8 @@ def main(arguments: Arguments) -> None:
     agent.learn(NUM_ENVS * STEPS)
 
     def epoch() -> None:
-        agent._epoch(defaultdict(list), FusedPolicy.of(agent.policy))
+        fused = FusedPolicy.of(agent.policy)
+        agent._epoch(defaultdict(list), fused, agent._seen(fused))
 
     def plain_epoch() -> None:
         with without_fusion():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -36,7 +36,7 @@ from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.nominal_interval import with_intervals, with_time_in_seconds
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.collectors.worker_env import WorkerVecEnv
-from liquid_control.kernels.learner import Columns, Learner
+from liquid_control.kernels.learner import Learner, Seen, Targets
 from liquid_control.kernels.learning import AdamMemory, Norms, SurrogateOptions
 from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.device import choose_device
@@ -327,21 +327,29 @@ class LiquidPPO(SavedAgent, PPO):
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
         fused = FusedPolicy.of(self.policy)
+        seen = self._seen(fused)
         with undone_on_error(list(self.policy.parameters())):
             for epoch in range(self.n_epochs):
                 if epoch > 0:
-                    self._recompute_states()
-                if not self._epoch(statistics, fused):
+                    self._recompute_states(fused, seen)
+                if not self._epoch(statistics, fused, seen):
                     if self.verbose >= 1:
                         kl = statistics["approx_kl"][-1]
                         print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                     break
         # Only between iterations, so that the first epoch starts at ratios of exactly one.
         self.policy.update_normalizer(self.rollout_buffer.rollout.transitions.features)
-        self._recompute_states()
+        self._recompute_states(fused, self._seen(fused))
         self._log_training(statistics)
 
-    def _recompute_states(self) -> None:
+    def _seen(self, fused: FusedPolicy | None) -> Seen | None:
+        """Return what the fused passes, if there are any, see in the rollout."""
+        seen = self.rollout_buffer.rollout.transitions
+        if fused is None:
+            return None
+        return fused.seen(seen.features, seen.elapsed_time, seen.episode_start)
+
+    def _recompute_states(self, fused: FusedPolicy | None, seen: Seen | None) -> None:
         """Unroll the rollout with the current weights, and replace its states and the last one.
 
         With the states of older weights, the ratio of a sequence would not include the effect of an
@@ -350,7 +358,11 @@ class LiquidPPO(SavedAgent, PPO):
         """
         buffer = self.rollout_buffer
         transitions, state = buffer.rollout.transitions, buffer.states[0]
-        states = states_of(self.policy, transitions, state, self.sequence_length)
+        states = None
+        if fused is not None and seen is not None:
+            states = fused.states(seen, transitions.features, state, self.sequence_length)
+        if states is None:
+            states = states_of(self.policy, transitions, state, self.sequence_length)
         buffer.states, self._state = states[:-1], states[-1]
 
     def _set_learning_rates(self) -> None:
@@ -363,15 +375,18 @@ class LiquidPPO(SavedAgent, PPO):
             optimizer.recurrent_share = rate / overall if overall else 0.0
             self.logger.record("train/recurrent_learning_rate", rate)
 
-    def _epoch(self, statistics: dict[str, list[Tensor]], fused: FusedPolicy | None) -> bool:
+    def _epoch(
+        self, statistics: dict[str, list[Tensor]], fused: FusedPolicy | None, seen: Seen | None
+    ) -> bool:
         """Train on every sequence once. Returns False if `target_kl` was exceeded."""
         self._n_updates += 1
         statistics["approx_kl"].clear()  # as in SB3, the mean over the last epoch alone
         learner, memory = self._learner(fused)
-        if fused is not None and learner is not None and memory is not None:
-            return self._learn(statistics, fused, learner, memory)
+        if seen is not None and learner is not None and memory is not None:
+            return self._learn(statistics, seen, learner, memory)
         sequences = self.batch_size // self.sequence_length
-        for minibatch in self.rollout_buffer.minibatches(sequences, self._inputs(fused)):
+        extra = [] if seen is None else [each.flatten(0, 1) for each in (seen.features, seen.clock)]
+        for minibatch in self.rollout_buffer.minibatches(sequences, extra):
             loss, losses, backward = self._loss(minibatch, fused)
             for name, figure in losses._asdict().items():
                 statistics[name].append(figure)
@@ -405,17 +420,31 @@ class LiquidPPO(SavedAgent, PPO):
     def _learn(
         self,
         statistics: dict[str, list[Tensor]],
-        fused: FusedPolicy,
+        seen: Seen,
         learner: Learner,
         memory: AdamMemory,
     ) -> bool:
         """Do what `_epoch` does in one call of the kernels."""
         sequences, most = self.batch_size // self.sequence_length, self._largest_divergence()
-        drawn = self.rollout_buffer.shuffled(sequences, self._inputs(fused))
-        state, _, elapsed_time, episode_start, *targets, inputs = drawn
-        columns = Columns._make((*inputs, elapsed_time, episode_start, state, *targets))
-        rates, options = self.policy.optimizer.rates(self.max_grad_norm), self._surrogate_options()
-        losses, norms = learner.learn(columns, sequences, options, memory, rates, most)
+        buffer, rollout = self.rollout_buffer, self.rollout_buffer.rollout
+        targets = Targets(
+            rollout.transitions.actions,
+            rollout.log_prob,
+            rollout.values,
+            rollout.advantages,
+            rollout.returns,
+        )
+        losses, norms = learner.learn(
+            seen,
+            buffer.states,
+            targets,
+            buffer.draw_order(),
+            sequences,
+            self._surrogate_options(),
+            memory,
+            self.policy.optimizer.rates(self.max_grad_norm),
+            most,
+        )
         for name, figures in zip(Losses._fields, losses.unbind(1), strict=True):
             statistics[name] += figures.unbind()
         if statistics["approx_kl"][-1] > most:
@@ -430,11 +459,6 @@ class LiquidPPO(SavedAgent, PPO):
         if isinstance(optimizer, RecurrentAdam):
             return optimizer.clipped_step(self.max_grad_norm)
         return clipped_step(optimizer, self.max_grad_norm)
-
-    def _inputs(self, fused: FusedPolicy | None) -> Sequence[Tensor]:
-        """Return the inputs of the fused passes, if there are any, for the whole rollout."""
-        seen = self.rollout_buffer.rollout.transitions
-        return () if fused is None else fused.inputs(seen.features, seen.elapsed_time)
 
     def _loss(
         self, minibatch: Minibatch, fused: FusedPolicy | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -40,15 +41,26 @@ class PolicyMemory(NamedTuple):
     d_log_std: int
 
 
-class Columns(NamedTuple):
-    """Sequences in the order of their minibatches, whose rows (T * B, ...) follow each other.
+class Seen(NamedTuple):
+    """What a policy sees in a rollout, (steps, num_envs, ...).
 
     Attributes:
-        seen: normalised features.
+        features: normalised.
         clock: see `policies.networks.clock`.
         elapsed_time: seconds.
         episode_start: true where an episode starts.
-        state: (sequences, state_size), before the first step.
+    """
+
+    features: Tensor
+    clock: Tensor
+    elapsed_time: Tensor
+    episode_start: Tensor
+
+
+class Targets(NamedTuple):
+    """What a policy learns from in a rollout, (steps, num_envs, ...).
+
+    Attributes:
         actions: of the rollout, like the rest.
         log_prob: of the actions.
         values: at that time.
@@ -56,11 +68,6 @@ class Columns(NamedTuple):
         returns: to learn.
     """
 
-    seen: Tensor
-    clock: Tensor
-    elapsed_time: Tensor
-    episode_start: Tensor
-    state: Tensor
     actions: Tensor
     log_prob: Tensor
     values: Tensor
@@ -75,9 +82,32 @@ class Learner:
         self.memory = memory
         self._learner = module.Learner(*memory)
 
+    def unroll(self, seen: Seen, state: Tensor, length: int) -> Tensor:
+        """Return the states of the circuits between sequences of a rollout.
+
+        Args:
+            seen: in whole sequences.
+            state: (num_envs, size) before the first step; the circuits' come first, and the last
+                columns of the results are not filled.
+            length: steps per sequence.
+
+        Returns:
+            the states before each sequence and after the last one, (parts + 1, num_envs, size).
+        """
+        parts = len(seen.elapsed_time) // length
+        states = state.new_empty(parts + 1, *state.shape)
+        states[0] = state
+        seen = Seen(*_plain(seen))
+        shape = _shape(seen, parts, length, states)
+        self._learner.unroll(shape, addresses((*seen, states)), torch.get_num_threads())
+        return states
+
     def learn(
         self,
-        columns: Columns,
+        seen: Seen,
+        states: Tensor,
+        targets: Targets,
+        order: Tensor,
         sequences: int,
         surrogate: SurrogateOptions,
         adam: AdamMemory,
@@ -90,7 +120,10 @@ class Learner:
         or a loss or a norm is not finite.
 
         Args:
-            columns: to learn from.
+            seen: in whole sequences.
+            states: (parts, num_envs, size) before each sequence.
+            targets: to learn from.
+            order: of the sequences, numbered as in `states.flatten(0, 1)`.
             sequences: in a minibatch; the last one has the rest.
             surrogate: options of the loss.
             adam: the states of the parameters.
@@ -101,16 +134,15 @@ class Learner:
             losses (updates, 6), as those of `gaussian_surrogate`, and the norms (updates, 2) of the
             gradient and of the weights.
         """
-        columns = Columns(*(_plain(column, torch.float32) for column in columns))
-        starts = _plain(columns.episode_start != 0, torch.bool)
-        every = len(columns.state)
-        length = len(columns.returns) // every
-        updates = -(-every // sequences)
+        seen, states = Seen(*_plain(seen)), states.contiguous()
+        wanted = _plain(targets)
+        parts, updates = len(states), -(-len(order) // sequences)
         losses, norms = torch.empty(updates, 6), torch.empty(updates, 2, dtype=torch.float64)
-        shape = length, sequences, every, columns.seen.shape[1], columns.state.shape[1]
         made = self._learner.learn(
-            shape,
-            addresses(columns._replace(episode_start=starts)),
+            _shape(seen, parts, len(seen.elapsed_time) // parts, states),
+            addresses((*seen, states, *wanted)),
+            order.data_ptr(),
+            sequences,
             adam.sizes,
             adam.addresses,
             losses.data_ptr(),
@@ -123,5 +155,11 @@ class Learner:
         return losses[:made], norms[:made]
 
 
-def _plain(column: Tensor, dtype: torch.dtype) -> Tensor:
-    return column.to(dtype).contiguous()
+def _plain(rows: Iterable[Tensor]) -> list[Tensor]:
+    """Return columns in single precision, or of bool, whose rows follow each other in memory."""
+    kept = (each if each.dtype is torch.bool else each.float() for each in rows)
+    return [each.contiguous() for each in kept]
+
+
+def _shape(seen: Seen, parts: int, length: int, states: Tensor) -> tuple[int, ...]:
+    return parts, length, states.shape[1], seen.features.shape[2], states.shape[2]

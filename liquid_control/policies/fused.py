@@ -12,9 +12,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from liquid_control.kernels import extension
-from liquid_control.kernels.fused import IS_DOUBLE, compile_circuit, is_traced
+from liquid_control.kernels.fused import IS_DOUBLE, addresses, compile_circuit, is_traced
 from liquid_control.kernels.group import Acted, GroupActor
-from liquid_control.kernels.learner import BodyMemory, Learner, PolicyMemory
+from liquid_control.kernels.learner import BodyMemory, Learner, PolicyMemory, Seen
 from liquid_control.kernels.passes import CircuitPass, NetworkPass, gradient_of
 from liquid_control.policies.compiled import (
     GLOBAL_HOOKS,
@@ -147,16 +147,39 @@ class FusedPolicy:
             high=space.high.ravel(),
         )
 
-    def inputs(self, features: Tensor, elapsed_time: Tensor) -> tuple[Tensor, Tensor]:
-        """Return normalised features and `clock` of sequences, (time * batch, ...) each.
+    def seen(self, features: Tensor, elapsed_time: Tensor, episode_start: Tensor) -> Seen:
+        """Return what the policy sees in sequences, (time, batch, ...).
 
-        They do not depend on parameters, so that a loop of updates computes them once.
+        It does not depend on parameters, so that a loop of updates computes it once.
         """
-        policy = self.policy
-        features, elapsed_time = self._typed(features), self._typed(elapsed_time)
-        features = policy._normalize(policy.for_critic(features))
-        time = clock(elapsed_time, policy.nominal_interval)
-        return features.flatten(0, 1).contiguous(), time.flatten(0, 1)
+        starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
+        elapsed_time = self._typed(elapsed_time).contiguous()
+        normalised, time = self._inputs(features, elapsed_time)
+        return Seen(normalised, time, elapsed_time, starts.contiguous())
+
+    def _inputs(self, features: Tensor, elapsed_time: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised features, and `clock`, of sequences (time, batch, ...)."""
+        features = self.policy._normalize(self.policy.for_critic(self._typed(features)))
+        return features.contiguous(), clock(elapsed_time, self.policy.nominal_interval)
+
+    def states(self, seen: Seen, features: Tensor, state: Tensor, length: int) -> Tensor | None:
+        """Do what `LiquidPolicy.states` does, in one call of the kernels; None if it cannot.
+
+        Args:
+            seen: in whole sequences.
+            features: of the same steps, raw.
+            state: (batch, state_size) before the first step.
+            length: steps from one state to the next.
+        """
+        kernels = self._in_kernels()
+        if kernels is None:
+            return None
+        states = kernels.unroll(seen, state, length)
+        if size := self.policy.memory_size:
+            last = features.unflatten(0, (-1, length))[:, -1]
+            for each, row in zip(states[1:], last, strict=True):
+                each[:, -size:] = self.policy._memory_of(row)
+        return states
 
     def evaluate(
         self,
@@ -173,7 +196,7 @@ class FusedPolicy:
             elapsed_time: (time, batch) seconds.
             state: (batch, state_size) before the first step.
             episode_start: (time, batch).
-            inputs: what the method `inputs` returns, if it was called before.
+            inputs: rows (time * batch, ...) of the first two columns of `seen`, if they are known.
 
         Returns:
             parameters of the distributions (time * batch, ...), and values (time * batch, 1).
@@ -181,9 +204,12 @@ class FusedPolicy:
         policy = self.policy
         starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
         state = self._typed(state)
-        seen, time = inputs or self.inputs(features, elapsed_time)
+        elapsed_time = self._typed(elapsed_time)
+        if not inputs:
+            inputs = tuple(each.flatten(0, 1) for each in self._inputs(features, elapsed_time))
+        seen, time = inputs
         of_actor = policy._for_actor(seen)
-        flow = (self._typed(elapsed_time).contiguous(), starts.contiguous())
+        flow = (elapsed_time.contiguous(), starts.contiguous())
         rows, _ = self._actor.forward((of_actor, time), policy._actor_state(state), *flow)
         if self._twin is not None:
             critic, _ = self._twin.forward((seen, time), policy.critic_part(state), *flow)
@@ -227,36 +253,38 @@ class FusedPolicy:
         circuits that map their motor neurons or compute the parameters of the kernels from others,
         and in double precision.
         """
-        memory = self._memory()
-        if memory is None:
-            return None
-        if self._learner is None or self._learner.memory != memory:
-            self._learner = Learner(self.module, memory)
-        return self._learner
-
-    def _memory(self) -> PolicyMemory | None:
         log_std, gradient = self.policy.log_std, self._d_log_std
-        parts: list[_Body | NetworkPass] = [self._actor, self._value, self._action]
-        if self._twin is not None:
-            parts.append(self._twin)
         if (
             log_std is None
-            or gradient is None
             or log_std.grad is not (gradient if log_std.requires_grad else None)
             or self._mapping is not None
-            or self._dtype is not torch.float32
-            or not all(part.has_gradients() for part in parts)
+            or not all(part.has_gradients() for part in self._parts())
         ):
             return None
-        return PolicyMemory(
+        return self._in_kernels()
+
+    def _parts(self) -> list[_Body | NetworkPass]:
+        twin = [] if self._twin is None else [self._twin]
+        return [self._actor, self._value, self._action, *twin]
+
+    def _in_kernels(self) -> Learner | None:
+        """Return the policy in the kernels; None if they have no access to its parameters."""
+        bodies = [each for each in (self._actor, self._twin) if each is not None]
+        if self._dtype is not torch.float32 or any(body.is_derived for body in bodies):
+            return None
+        log_std = self.policy.log_std
+        is_trained = log_std is not None and log_std.requires_grad
+        memory = PolicyMemory(
             self._actor.memory(),
             None if self._twin is None else self._twin.memory(),
             self._is_shared,
             self._value.memory(),
             self._action.memory(),
-            log_std.data_ptr(),
-            gradient.data_ptr() if log_std.requires_grad else 0,
+            *addresses((log_std, self._d_log_std if is_trained else None)),
         )
+        if self._learner is None or self._learner.memory != memory:
+            self._learner = Learner(self.module, memory)
+        return self._learner
 
     def _set_log_std(self, gradient: Tensor | None) -> None:
         log_std, memory = self.policy.log_std, self._d_log_std

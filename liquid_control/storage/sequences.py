@@ -119,24 +119,26 @@ class SequenceBuffer:
     def minibatches(self, sequences: int, extra: Sequence[Tensor] = ()) -> Iterator[Minibatch]:
         """Yield every sequence once in random order, `sequences` at a time; the last has the rest.
 
-        Arguments as in `shuffled`.
+        Args:
+            sequences: of a minibatch; the last has the rest.
+            extra: rows (steps * num_envs, ...) of further columns.
         """
         # All minibatches are gathered and cut at once: small operations take longer than updates
         # should.
-        states, *columns, further = self.shuffled(sequences, extra)
+        states, *columns, further = self._shuffled(sequences, extra)
         parts = [states.split(sequences), *(self._cut(column, sequences) for column in columns)]
         rows = [column.split(sequences * self.length) for column in further]
         for i, minibatch in enumerate(zip(*parts, strict=True)):
             yield Minibatch._make((*minibatch, tuple(column[i] for column in rows)))
 
-    def shuffled(self, sequences: int, extra: Sequence[Tensor] = ()) -> Minibatch:
+    def draw_order(self) -> Tensor:
+        """Return the numbers of all sequences, in `states.flatten(0, 1)`, in random order."""
+        return torch.randperm(self.states.shape[:2].numel())
+
+    def _shuffled(self, sequences: int, extra: Sequence[Tensor]) -> Minibatch:
         """Return every sequence once in random order, as rows (T * B, ...) of minibatches in order.
 
         The rollout must be complete, and `rollout` and `states` set.
-
-        Args:
-            sequences: of a minibatch; the last has the rest.
-            extra: rows (steps * num_envs, ...) of further columns.
         """
         rollout, states = self.rollout, self.states.flatten(0, 1)
         columns = (
@@ -151,7 +153,7 @@ class SequenceBuffer:
         )
         rows = torch.arange(rollout.values.numel(), device=states.device)
         rows = rows.view(-1, self.length, rollout.values.shape[1]).transpose(0, 1).flatten(1)
-        order = torch.randperm(len(states)).to(states.device)
+        order = self.draw_order().to(states.device)
         chosen = torch.cat([part.flatten() for part in rows[:, order].split(sequences, dim=1)])
         own = (column.flatten(0, 1)[chosen] for column in columns)
         return Minibatch._make((states[order], *own, tuple(column[chosen] for column in extra)))

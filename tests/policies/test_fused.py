@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from liquid_control import LiquidPolicy
 from liquid_control.kernels import extension
-from liquid_control.neurons import NEURONS
+from liquid_control.neurons import CTRNN, GRU, LRC, NEURONS
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.networks import TwinCritic
 from liquid_control.policies.options import CRITICS
@@ -224,14 +224,39 @@ def test_the_next_pass_uses_the_values_of_now(
 
 
 @pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("options", [*OPTIONS.values(), {"derivatives": [0.0]}])
+def test_states_between_sequences_agree(options: dict[str, Any], critic: str) -> None:
+    policy, length = make_policy(PLAIN, critic=critic, **options), 2
+    features, elapsed_time, state, starts = sequences(policy)
+    if policy.derivatives.size:
+        features = torch.randn(STEPS, BATCH, policy.observed)
+    steps = slice(STEPS // length * length)
+    columns = features[steps], elapsed_time[steps], state, starts[steps]
+    with torch.no_grad():
+        expected = policy.states(*columns, length)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    seen = fused.seen(features[steps], elapsed_time[steps], starts[steps])
+    found = fused.states(seen, features[steps], state, length)
+    circuit = policy.actor_circuit
+    if isinstance(circuit, CTRNN | GRU | LRC) or getattr(circuit, "mode", None) == "pure":
+        assert found is None
+        return
+    assert found is not None
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("critic", CRITICS)
 def test_inputs_may_be_computed_before(critic: str) -> None:
     policy = make_policy(PLAIN, critic=critic)
     fused = FusedPolicy.of(policy)
     assert fused is not None
-    features, elapsed_time, *others = sequences(policy)
+    features, elapsed_time, state, starts = sequences(policy)
+    seen = fused.seen(features, elapsed_time, starts)
+    known = seen.features.flatten(0, 1), seen.clock.flatten(0, 1)
     results = [
-        [each.clone() for each in fused.evaluate(features, elapsed_time, *others, inputs)]
-        for inputs in ((), fused.inputs(features, elapsed_time))
+        [each.clone() for each in fused.evaluate(features, elapsed_time, state, starts, inputs)]
+        for inputs in ((), known)
     ]
     assert all(map(torch.equal, *results))
 

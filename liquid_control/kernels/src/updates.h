@@ -20,11 +20,75 @@ namespace liquid {
 /// The critic's inputs: features and actor's neurons, the actor's neurons, or those of a twin.
 enum class Critic { mlp, shared, twin };
 
-/// A rollout in the order of its minibatches, whose rows follow each other; see `Sequences`.
-struct Epoch {
-    Sequences first;      // the first minibatch
-    std::size_t batches;  // sequences of all minibatches
-    const float *actions, *log_prob, *values, *advantages, *returns;  // (rows, ...)
+/// A rollout: sequences of `length` steps, `parts` after each other in each of `robots`.
+struct Rollout {
+    std::size_t parts, length, robots, features, state_size;
+    const float *seen, *clock;   // (steps, robots, features), normalised, and (steps, robots)
+    const float* elapsed;        // (steps, robots) seconds
+    const std::uint8_t* starts;  // (steps, robots)
+    float* states;               // (parts + 1, robots, state_size): before sequences, and the last
+
+    std::size_t sequences() const { return parts * robots; }
+
+    /// All sequences that begin after `part` others of the same robot.
+    Sequences side_by_side(std::size_t part) const {
+        const std::size_t row = part * length * robots;
+        return {length,      robots,         features,
+                state_size,  seen + row * features, clock + row,
+                elapsed + row, starts + row,   states + part * robots * state_size};
+    }
+};
+
+/// What to learn from a rollout, (steps, robots, ...).
+struct Targets {
+    const float *actions, *log_prob, *values, *advantages, *returns;
+};
+
+/// The rows of some sequences of a rollout, as a minibatch.
+class Minibatch {
+  public:
+    /// Copy `batch` sequences. A sequence has the number `part * robots + robot`.
+    void gather(const Rollout& from, const Targets& targets, std::size_t actions,
+                const std::int64_t* numbers, std::size_t batch) {
+        const std::size_t rows = from.length * batch, robots = from.robots;
+        reserve(rows, batch, from, actions);
+        for (std::size_t i = 0; i < batch; ++i) {
+            const auto number = static_cast<std::size_t>(numbers[i]);
+            std::copy_n(from.states + number * from.state_size, from.state_size,
+                        &state_[i * from.state_size]);
+            const std::size_t first = number / robots * from.length * robots + number % robots;
+            for (std::size_t t = 0; t < from.length; ++t) {
+                const std::size_t row = first + t * robots, to = t * batch + i;
+                std::copy_n(from.seen + row * from.features, from.features,
+                            &seen_[to * from.features]);
+                std::copy_n(targets.actions + row * actions, actions, &actions_[to * actions]);
+                clock_[to] = from.clock[row], elapsed_[to] = from.elapsed[row];
+                starts_[to] = from.starts[row], log_prob_[to] = targets.log_prob[row];
+                values_[to] = targets.values[row], advantages_[to] = targets.advantages[row];
+                returns_[to] = targets.returns[row];
+            }
+        }
+        sequences = {from.length,    batch,          from.features,   from.state_size, seen_.data(),
+                     clock_.data(), elapsed_.data(), starts_.data(), state_.data()};
+        this->targets = {actions_.data(), log_prob_.data(), values_.data(), advantages_.data(),
+                         returns_.data()};
+    }
+
+    Sequences sequences;
+    Targets targets;
+
+  private:
+    void reserve(std::size_t rows, std::size_t batch, const Rollout& from, std::size_t actions) {
+        seen_.resize(rows * from.features), state_.resize(batch * from.state_size);
+        actions_.resize(rows * actions), starts_.resize(rows);
+        for (Numbers* column :
+             {&clock_, &elapsed_, &log_prob_, &values_, &advantages_, &returns_}) {
+            column->resize(rows);
+        }
+    }
+
+    Numbers seen_, clock_, elapsed_, state_, actions_, log_prob_, values_, advantages_, returns_;
+    std::vector<std::uint8_t> starts_;
 };
 
 /// Settings of updates. There is no update after a divergence above the largest one.
@@ -53,24 +117,46 @@ class Learner {
         }
     }
 
+    /// Write the circuits' states of a rollout, given those before it.
+    void unroll(const Rollout& rollout, std::size_t threads) {
+        for (std::size_t part = 0; part < rollout.parts; ++part) {
+            const Sequences sequences = rollout.side_by_side(part);
+            float* const after = rollout.states + (part + 1) * rollout.robots * rollout.state_size;
+            std::size_t first = 0;
+            for (TrainedBody* body : {&actor_, twin_ ? &*twin_ : nullptr}) {
+                if (!body) {
+                    continue;
+                }
+                const std::size_t size = body->state_size();
+                body->forward(sequences, first, threads, false);
+                for (std::size_t i = 0; i < rollout.robots; ++i) {
+                    std::copy_n(body->final_state() + i * size, size,
+                                after + i * rollout.state_size + first);
+                }
+                first += size;
+            }
+        }
+    }
+
     /// Make an update with each minibatch until a number is not finite or the divergence too large.
     ///
-    /// `losses` gets the losses of each update, as in `Surrogate`, and `norms` those of gradient and
-    /// weights. Returns the number of updates, of which the last may be incomplete.
-    std::size_t learn(const Epoch& epoch, const std::vector<Trained<float>>& trained,
+    /// `order` has the number of each sequence, and minibatches `most` of them. `losses` gets the
+    /// losses of each update, as in `Surrogate`, and `norms` those of gradient and weights. Returns
+    /// the number of updates, of which the last may be incomplete.
+    std::size_t learn(const Rollout& rollout, const Targets& targets, const std::int64_t* order,
+                      std::size_t most, const std::vector<Trained<float>>& trained,
                       const UpdateSettings& settings, float* losses, double* norms) {
-        const std::size_t most = epoch.first.batch;
         std::size_t updates = 0;
-        for (std::size_t from = 0; from < epoch.batches; from += most) {
-            const std::size_t batch = std::min(most, epoch.batches - from);
+        for (std::size_t from = 0; from < rollout.sequences(); from += most) {
+            const std::size_t batch = std::min(most, rollout.sequences() - from);
             float* const results = losses + 6 * updates;
             double* const lengths = norms + 2 * updates++;
-            const Sequences sequences = part_of(epoch.first, from, batch);
-            compute_loss(epoch, sequences, from * sequences.time, settings, results);
+            minibatch_.gather(rollout, targets, action_.outputs(), order + from, batch);
+            compute_loss(settings, results);
             if (results[4] > settings.largest_divergence || !std::isfinite(results[0])) {
                 break;
             }
-            backward(sequences.samples(), settings.threads);
+            backward(minibatch_.sequences.samples(), settings.threads);
             std::tie(lengths[0], lengths[1]) =
                 clipped_adam_step(trained, settings.rates, settings.largest_gradient);
             if (!std::isfinite(lengths[0]) || !std::isfinite(lengths[1])) {
@@ -81,18 +167,10 @@ class Learner {
     }
 
   private:
-    static Sequences part_of(Sequences sequences, std::size_t from, std::size_t batch) {
-        const std::size_t rows = from * sequences.time;
-        sequences.batch = batch;
-        sequences.seen += rows * sequences.features, sequences.clock += rows;
-        sequences.elapsed += rows, sequences.starts += rows;
-        sequences.state += from * sequences.state_size;
-        return sequences;
-    }
-
-    /// The loss of a minibatch that begins in a row, and its gradients at the heads.
-    void compute_loss(const Epoch& epoch, const Sequences& sequences, std::size_t row,
-                      const UpdateSettings& settings, float* losses) {
+    /// The loss of the minibatch, and its gradients at the heads.
+    void compute_loss(const UpdateSettings& settings, float* losses) {
+        const Sequences& sequences = minibatch_.sequences;
+        const Targets& targets = minibatch_.targets;
         const std::size_t samples = sequences.samples(), actions = action_.outputs();
         const float* const activity = actor_.forward(sequences, 0, settings.threads);
         const float* const values = values_of(sequences, activity, settings.threads);
@@ -106,11 +184,11 @@ class Learner {
                          mean,
                          log_std_,
                          values,
-                         epoch.actions + row * actions,
-                         epoch.log_prob + row,
-                         epoch.values + row,
-                         epoch.advantages + row,
-                         epoch.returns + row,
+                         targets.actions,
+                         targets.log_prob,
+                         targets.values,
+                         targets.advantages,
+                         targets.returns,
                          d_mean_.data(),
                          d_deviations_.data(),
                          d_values_.data(),
@@ -165,30 +243,41 @@ class Learner {
     TrainedNetwork value_, action_;
     const float* const log_std_;
     float* const d_log_std_;
+    Minibatch minibatch_;
     Numbers d_mean_, d_values_, d_deviations_;
 };
 
-/// Arguments as Python passes them. `shape` is length, sequences of a minibatch, all sequences,
-/// features and size of a state; `columns` are those of `Sequences` and of `Epoch`, in their order.
+/// A rollout as Python passes it. `shape` is parts, length, robots, features and size of a state;
+/// `columns` are those of `Rollout`, then those of `Targets`, in their order.
+inline Rollout rollout_of(const std::vector<std::size_t>& shape,
+                          const std::vector<Address>& columns) {
+    const auto column = [&](std::size_t i) { return at<float>(columns.at(i)); };
+    return {shape.at(0), shape.at(1), shape.at(2), shape.at(3), shape.at(4), column(0), column(1),
+            column(2), at<std::uint8_t>(columns.at(3)), column(4)};
+}
+
+inline void unroll(Learner& learner, const std::vector<std::size_t>& shape,
+                   const std::vector<Address>& columns, std::size_t threads) {
+    learner.unroll(rollout_of(shape, columns), threads);
+}
+
+/// `sizes` and `tensors` are as in `trained_at`; the other arguments as in `Learner::learn`.
 inline std::size_t learn(Learner& learner, const std::vector<std::size_t>& shape,
-                         const std::vector<Address>& columns,
+                         const std::vector<Address>& columns, Address order, std::size_t most,
                          const std::vector<std::size_t>& sizes,
                          const std::vector<Address>& tensors, Address losses, Address norms,
                          const SurrogateTuple& loss, const AdamTuple& adam,
                          double largest_divergence, std::size_t threads) {
-    const auto column = [&](std::size_t i) { return at<const float>(columns.at(i)); };
-    const Sequences first{shape.at(0), shape.at(1), shape.at(3), shape.at(4),
-                          column(0),   column(1),   column(2),   at<std::uint8_t>(columns.at(3)),
-                          column(4)};
-    const Epoch epoch{first,     shape.at(2), column(5), column(6),
-                      column(7), column(8),   column(9)};
+    const auto target = [&](std::size_t i) { return at<const float>(columns.at(5 + i)); };
+    const Targets targets{target(0), target(1), target(2), target(3), target(4)};
     const auto [rate, mean_decay, square_decay, epsilon, largest] = adam;
     const UpdateSettings settings{options_of(loss),
                                   {rate, mean_decay, square_decay, epsilon},
                                   largest,
                                   static_cast<float>(largest_divergence),
                                   threads};
-    return learner.learn(epoch, trained_at<float>(sizes, tensors), settings, at<float>(losses),
+    return learner.learn(rollout_of(shape, columns), targets, at<const std::int64_t>(order), most,
+                         trained_at<float>(sizes, tensors), settings, at<float>(losses),
                          at<double>(norms));
 }
 
@@ -198,6 +287,7 @@ inline void add_updates(py::module_& module) {
     py::class_<Learner>(module, "Learner", py::module_local())
         .def(py::init<const BodyTuple&, const std::optional<BodyTuple>&, bool,
                       const NetworkTuple&, const NetworkTuple&, Address, Address>())
+        .def("unroll", &unroll, without_gil)
         .def("learn", &learn, without_gil);
 }
 
