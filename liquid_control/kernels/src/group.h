@@ -71,7 +71,8 @@ class GroupActor {
 
   private:
     static bool are_finite(const float* numbers, std::size_t count) {
-        return std::all_of(numbers, numbers + count, [](float each) { return std::isfinite(each); });
+        return std::all_of(numbers, numbers + count,
+                           [](float each) { return std::isfinite(each); });
     }
 
     /// Replace raw features by normalised ones.

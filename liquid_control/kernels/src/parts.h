@@ -33,8 +33,7 @@ class TrainedNetwork {
     std::size_t inputs() const { return network_.inputs(); }
     std::size_t outputs() const { return network_.outputs(); }
 
-    const float* forward(std::size_t samples, std::vector<Part<float>> parts,
-                         std::size_t threads) {
+    const float* forward(std::size_t samples, std::vector<Part<float>> parts, std::size_t threads) {
         parts_ = std::move(parts);
         kept_.resize(network_.kept_size<float>(samples));
         outputs_.resize(samples * outputs());
@@ -137,8 +136,8 @@ class TrainedBody {
         const std::size_t samples = sequences.samples();
         if (encoder_) {
             const std::size_t width = encoder_->inputs() - 1;
-            return encoder_->forward(
-                samples, {sequences.seen_part(width), sequences.clock_part()}, threads);
+            return encoder_->forward(samples, {sequences.seen_part(width), sequences.clock_part()},
+                                     threads);
         }
         const std::size_t width = circuit_.plan().inputs;
         inputs_.resize(samples * width);

@@ -33,9 +33,15 @@ struct Rollout {
     /// All sequences that begin after `part` others of the same robot.
     Sequences side_by_side(std::size_t part) const {
         const std::size_t row = part * length * robots;
-        return {length,      robots,         features,
-                state_size,  seen + row * features, clock + row,
-                elapsed + row, starts + row,   states + part * robots * state_size};
+        return {length,
+                robots,
+                features,
+                state_size,
+                seen + row * features,
+                clock + row,
+                elapsed + row,
+                starts + row,
+                states + part * robots * state_size};
     }
 };
 
@@ -68,7 +74,7 @@ class Minibatch {
                 returns_[to] = targets.returns[row];
             }
         }
-        sequences = {from.length,    batch,          from.features,   from.state_size, seen_.data(),
+        sequences = {from.length,   batch,           from.features,  from.state_size, seen_.data(),
                      clock_.data(), elapsed_.data(), starts_.data(), state_.data()};
         this->targets = {actions_.data(), log_prob_.data(), values_.data(), advantages_.data(),
                          returns_.data()};
@@ -106,7 +112,9 @@ class Learner {
     Learner(const BodyTuple& actor, const std::optional<BodyTuple>& twin, bool is_shared,
             const NetworkTuple& value, const NetworkTuple& action, Address log_std,
             Address d_log_std)
-        : critic_(twin ? Critic::twin : is_shared ? Critic::shared : Critic::mlp),
+        : critic_(twin        ? Critic::twin
+                  : is_shared ? Critic::shared
+                              : Critic::mlp),
           actor_(actor),
           value_(value),
           action_(action),
@@ -179,25 +187,15 @@ class Learner {
         const float* const mean = action_.forward(samples, {last}, settings.threads);
         d_mean_.resize(samples * actions), d_values_.resize(samples);
         d_deviations_.resize(actions);
-        Surrogate<float>{samples,
-                         actions,
-                         mean,
-                         log_std_,
-                         values,
-                         targets.actions,
-                         targets.log_prob,
-                         targets.values,
-                         targets.advantages,
-                         targets.returns,
-                         d_mean_.data(),
-                         d_deviations_.data(),
-                         d_values_.data(),
-                         losses}
+        Surrogate<float>{samples,          actions,        mean,
+                         log_std_,         values,         targets.actions,
+                         targets.log_prob, targets.values, targets.advantages,
+                         targets.returns,  d_mean_.data(), d_deviations_.data(),
+                         d_values_.data(), losses}
             .compute(settings.loss);
     }
 
-    const float* values_of(const Sequences& sequences, const float* activity,
-                           std::size_t threads) {
+    const float* values_of(const Sequences& sequences, const float* activity, std::size_t threads) {
         const std::size_t neurons = actor_.neurons(), samples = sequences.samples();
         const Part<float> all{activity, neurons, neurons, nullptr};
         if (critic_ == Critic::mlp) {
@@ -252,8 +250,10 @@ class Learner {
 inline Rollout rollout_of(const std::vector<std::size_t>& shape,
                           const std::vector<Address>& columns) {
     const auto column = [&](std::size_t i) { return at<float>(columns.at(i)); };
-    return {shape.at(0), shape.at(1), shape.at(2), shape.at(3), shape.at(4), column(0), column(1),
-            column(2), at<std::uint8_t>(columns.at(3)), column(4)};
+    return {shape.at(0), shape.at(1), shape.at(2),
+            shape.at(3), shape.at(4), column(0),
+            column(1),   column(2),   at<std::uint8_t>(columns.at(3)),
+            column(4)};
 }
 
 inline void unroll(Learner& learner, const std::vector<std::size_t>& shape,
@@ -264,10 +264,9 @@ inline void unroll(Learner& learner, const std::vector<std::size_t>& shape,
 /// `sizes` and `tensors` are as in `trained_at`; the other arguments as in `Learner::learn`.
 inline std::size_t learn(Learner& learner, const std::vector<std::size_t>& shape,
                          const std::vector<Address>& columns, Address order, std::size_t most,
-                         const std::vector<std::size_t>& sizes,
-                         const std::vector<Address>& tensors, Address losses, Address norms,
-                         const SurrogateTuple& loss, const AdamTuple& adam,
-                         double largest_divergence, std::size_t threads) {
+                         const std::vector<std::size_t>& sizes, const std::vector<Address>& tensors,
+                         Address losses, Address norms, const SurrogateTuple& loss,
+                         const AdamTuple& adam, double largest_divergence, std::size_t threads) {
     const auto target = [&](std::size_t i) { return at<const float>(columns.at(5 + i)); };
     const Targets targets{target(0), target(1), target(2), target(3), target(4)};
     const auto [rate, mean_decay, square_decay, epsilon, largest] = adam;
@@ -285,8 +284,8 @@ inline std::size_t learn(Learner& learner, const std::vector<std::size_t>& shape
 inline void add_updates(py::module_& module) {
     const py::call_guard<py::gil_scoped_release> without_gil;
     py::class_<Learner>(module, "Learner", py::module_local())
-        .def(py::init<const BodyTuple&, const std::optional<BodyTuple>&, bool,
-                      const NetworkTuple&, const NetworkTuple&, Address, Address>())
+        .def(py::init<const BodyTuple&, const std::optional<BodyTuple>&, bool, const NetworkTuple&,
+                      const NetworkTuple&, Address, Address>())
         .def("unroll", &unroll, without_gil)
         .def("learn", &learn, without_gil);
 }
