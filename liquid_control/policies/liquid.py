@@ -333,6 +333,9 @@ class LiquidPolicy(StatefulPolicy):
                 self.init_weights(module, gain=2**0.5)
         self.init_weights(self.critic.head[-1], gain=1.0)
         self.init_weights(self.action_net, gain=0.01)
+        for module in self.modules():
+            if isinstance(module, EncodedCircuit):
+                module.ignore_clock()
 
 
 def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:

@@ -116,6 +116,16 @@ class EncodedCircuit(nn.Module):
         self.time_scale = time_scale
         self._apply_plasticity()
 
+    @torch.no_grad()
+    def ignore_clock(self) -> None:
+        """Let the encoder start without effect of the elapsed time.
+
+        A training at one interval cannot change that: random weights would stay, and act at others.
+        """
+        if self.encoder is not None:
+            first: Any = self.encoder[0]
+            first.weight[:, -1] = 0.0
+
     def set_plasticity(self, plasticity: str) -> None:
         """Freeze the circuit and its encoders, or make them trainable; see `Circuit`."""
         self.circuit.set_plasticity(plasticity)
