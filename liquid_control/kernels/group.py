@@ -52,6 +52,7 @@ class GroupActor:
     ) -> None:
         where = addresses(normalizer), log_std.data_ptr()
         self._actor = module.GroupActor(body, head, *where, **settings)
+        self._features: int = settings["features"]
         self._actions, self._state_size = len(log_std), state_size
 
     def act(
@@ -66,13 +67,20 @@ class GroupActor:
             episode_start: (batch,) of bool, true where the state resets first.
 
         Returns:
-            None if a feature or an action is not finite, or an elapsed time is out of bounds.
+            None if a feature or an action is not finite, an elapsed time is out of bounds, or a
+            shape does not fit the others or the policy.
         """
-        batch = len(features)
+        batch, shapes = len(features), (elapsed_time.shape, episode_start.shape, state.shape[:1])
+        if any(shape != (batch,) for shape in shapes) or not self._fits(features, state):
+            return None
         noise = torch.randn(batch, self._actions, dtype=torch.float32, device="cpu")
         after = state.new_empty(batch, self._state_size)
         acted = Acted(torch.empty_like(noise), torch.empty_like(noise), after)
-        given = features.contiguous(), elapsed_time.contiguous(), episode_start, state.contiguous()
+        given = [each.contiguous() for each in (features, elapsed_time, episode_start, state)]
         shape = batch, features.shape[1], state.shape[1]
         tensors = addresses((*given, noise, *acted))
         return acted if self._actor.act(shape, tensors, torch.get_num_threads()) else None
+
+    def _fits(self, features: Tensor, state: Tensor) -> bool:
+        """Whether rows hold the numbers that the kernels read from them."""
+        return features.shape[1] >= self._features and state.shape[1] >= self._state_size

@@ -62,6 +62,7 @@ class FusedPolicy:
         self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
         self._d_log_std = None if policy.log_std is None else gradient_of(policy.log_std)
         self._learner: Learner | None = None
+        self._acting_at = self._acting_addresses()
         self._group = self._group_actor()
 
     @classmethod
@@ -102,18 +103,28 @@ class FusedPolicy:
     ) -> Acted | None:
         """Do what `act` and `LiquidPolicy.for_env` do, in one call of the kernels.
 
-        Arguments as in `act`, in single precision, with `episode_start` of bool.
+        Arguments as in `act`.
 
         Returns:
             None if `can_choose` is false, or if something has to be rejected, see
             `GroupActor.act`.
         """
+        if (where := self._acting_addresses()) != self._acting_at:  # a user gave it other memory
+            self._acting_at, self._group = where, self._group_actor()
         if self._group is None:
             return None
-        acted = self._group.act(features, elapsed_time, state, episode_start)
+        starts = episode_start if episode_start.dtype is torch.bool else episode_start != 0
+        given = self._typed(features), self._typed(elapsed_time), self._typed(state)
+        acted = self._group.act(*given, starts)
         if acted is None or not self.policy.memory_size:
             return acted
         return acted._replace(state=self.policy._with_memory(acted.state, features))
+
+    def _acting_addresses(self) -> list[int]:
+        """Return where everything is that `choose` depends on."""
+        normalizer = self.policy.normalizer
+        moments = [] if normalizer is None else [normalizer.shift, normalizer.scale]
+        return addresses([*self._parameters, self.policy.log_std, *moments])
 
     def _group_actor(self) -> GroupActor | None:
         policy, normalizer = self.policy, self.policy.normalizer

@@ -146,6 +146,45 @@ def test_which_circuits_act_in_one_call() -> None:
     assert grouped == {"cfc", "lstm"}
 
 
+def test_weights_may_move_in_memory_between_two_steps() -> None:
+    policy = make_policy(PLAIN)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    assert policy.log_std is not None
+    for weight in (policy.log_std, *policy.actor.parameters(), *policy.action_net.parameters()):
+        weight.data = 0.5 * weight.data
+    assert_chooses_alike(policy, fused)
+    policy.log_std = nn.Parameter(torch.full_like(policy.log_std, -2.0))
+    assert_chooses_alike(policy, fused)
+
+
+def test_episode_starts_may_be_numbers() -> None:
+    policy = make_policy(PLAIN)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    features, elapsed_time, state, starts = (each[0] for each in sequences(policy))
+    state = torch.rand(BATCH, policy.actor_circuit.state_size)
+    starts = torch.tensor([True, False, True, False, False])
+    states = []
+    for each in (starts, starts.long(), starts.double(), starts.repeat_interleave(2)[::2]):
+        acted = fused.choose(features, elapsed_time, state, each)
+        assert acted is not None
+        states.append(acted.state)
+    assert all(torch.equal(each, states[0]) for each in states)
+
+
+def test_rows_that_do_not_fit_are_left_to_pytorch() -> None:
+    policy = make_policy(PLAIN)
+    fused = FusedPolicy.of(policy)
+    assert fused is not None
+    features, elapsed_time, _, starts = (each[0] for each in sequences(policy))
+    given = features, elapsed_time, policy.initial_actor_state(BATCH), starts
+    assert fused.choose(*given) is not None
+    for index, each in enumerate(given):
+        for wrong in (each[:-1], each[:, :-1] if each.dim() == 2 else each[:, None]):
+            assert fused.choose(*given[:index], wrong, *given[index + 1 :]) is None
+
+
 @pytest.mark.parametrize("place", ["features", "elapsed_time", "weights"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -1e9])
 def test_what_must_be_rejected_is_not_acted_on(place: str, number: float) -> None:
