@@ -256,7 +256,7 @@ class LiquidSAC(SavedAgent, SAC):
         assert self.env is not None
         rewards = torch.tensor(reward, dtype=torch.float32, device=self.device)
         check_step("rewards", rewards, self.num_timesteps)
-        ended = torch.as_tensor(dones, device=self.device)
+        ended = torch.as_tensor(dones, dtype=torch.bool, device=self.device)
         timed = carries_time(self.env.observation_space)
         seconds = torch.from_numpy(seconds_of_steps(infos, carry_time=timed)).to(self.device)
         step = Transitions(*self._acted, rewards, ended, seconds)

@@ -91,7 +91,8 @@ def act(
                     state = policy.state_after(state, actions)
             for_env = policy.for_env(actions)
             check_each("actions", for_env, number, timesteps)
-        observation, rewards, dones, infos = env.step(for_env)
+        observation, rewards, ended, infos = env.step(for_env)
+        dones = np.asarray(ended, bool)  # some environments return numbers
         timesteps += env.num_envs if per_step is None else per_step
         check_each("rewards", rewards, number, timesteps)
         transitions = Transitions(
@@ -120,6 +121,17 @@ def observe(
     """Return features and elapsed time of finite observations.
 
     Arguments as in `StatefulPolicy.observe`; `step` and `timesteps` are for the error.
+
+    Raises:
+        NotFinite: an observation is NaN or infinite.
+        ValueError: it has more or fewer features than its space, or see `StatefulPolicy.observe`.
     """
     check_observation(observation, step, timesteps)
-    return policy.observe(obs_as_tensor(observation, starts.device), previous, starts)
+    tensors = obs_as_tensor(observation, starts.device)
+    features, elapsed_time = policy.observe(tensors, previous, starts)
+    if features.shape[1] != policy.width:
+        raise ValueError(
+            f"observations must have {policy.width} features, as their space describes, got "
+            f"{features.shape[1]}; check the environment's step and reset"
+        )
+    return features, elapsed_time

@@ -36,6 +36,7 @@ class GroupActor:
         normalizer: shift and scale (features,) of features, or None twice.
         log_std: (actions,), the log-deviation of actions.
         state_size: of the circuit.
+        width: number of all features, of which the actor's come first.
         **settings: those of `GroupSettings` in `group.h`.
     """
 
@@ -48,11 +49,12 @@ class GroupActor:
         normalizer: tuple[Tensor, Tensor] | tuple[None, None],
         log_std: Tensor,
         state_size: int,
+        width: int,
         **settings: Any,
     ) -> None:
         where = addresses(normalizer), log_std.data_ptr()
         self._actor = module.GroupActor(body, head, *where, **settings)
-        self._features: int = settings["features"]
+        self._width = width
         self._actions, self._state_size = len(log_std), state_size
 
     def act(
@@ -83,4 +85,4 @@ class GroupActor:
 
     def _fits(self, features: Tensor, state: Tensor) -> bool:
         """Whether rows hold the numbers that the kernels read from them."""
-        return features.shape[1] >= self._features and state.shape[1] >= self._state_size
+        return features.shape[1] == self._width and state.shape[1] >= self._state_size

@@ -149,6 +149,7 @@ class FusedPolicy:
             normalizer=(None, None) if normalizer is None else (normalizer.shift, normalizer.scale),
             log_std=policy.log_std,
             state_size=policy.actor_circuit.state_size,
+            width=policy.width,
             features=policy.observed,
             clip=0.0 if normalizer is None else normalizer.clip,
             nominal=policy.actor.time_scale,

@@ -56,6 +56,7 @@ class StatefulPolicy(BasePolicy):
         observed: number of the actor's features, which come first.
         privileged: number of additional features for critics.
         masked: number of entries of the action mask, which come last; zero without one.
+        width: number of all of these, as `observe` returns them in training.
         pixels: place of the images among the features.
         images: the images and their convolutions, None without images.
     """
@@ -83,6 +84,7 @@ class StatefulPolicy(BasePolicy):
         self.derivatives = Derivatives(found - self.privileged, options.derivatives)
         self.observed = self.derivatives.width
         features = self.observed + self.privileged
+        self.width = features + self.masked
         self.pixels = Pixels.of(space, features)
         if self.pixels.size and self.derivatives.size:
             raise ValueError("derivatives of images are not supported; leave out derivatives")
