@@ -7,6 +7,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -34,7 +35,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.agents.options import SACOptions
-from liquid_control.agents.soft_losses import SoftLosses, soft_losses
+from liquid_control.agents.soft_losses import SoftLosses, soft_batch, soft_losses
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.durable import replacing
@@ -56,8 +57,14 @@ from liquid_control.collectors.transitions import (
     gather,
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
+from liquid_control.kernels import extension
+from liquid_control.kernels.learning import AdamMemory, AdamRates, clipped_adam
+from liquid_control.kernels.soft_learner import SoftSettings
+from liquid_control.kernels.torch_threads import one_torch_thread
 from liquid_control.policies.device import choose_device
+from liquid_control.policies.fused_soft import FusedSoftPolicy, why_not_fused
 from liquid_control.policies.observations import carries_time
+from liquid_control.policies.optimizer import AdamGroups
 from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
@@ -199,6 +206,8 @@ class LiquidSAC(SavedAgent, SAC):
         self._state: Tensor | None = None
         self._previous_step: Tensor | None = None
         self._updates_behind = 0  # the age of the weights that acted in the last round
+        self._fused: FusedSoftPolicy | None = None
+        self._groups, self._ent_coef_groups = AdamGroups(), AdamGroups()
 
     def _check_for_workers(self) -> None:
         """Raise a ValueError for arguments that workers do not support."""
@@ -423,24 +432,59 @@ class LiquidSAC(SavedAgent, SAC):
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        with undone_on_error([*self.policy.parameters(), *self._variables().values()]):
+        groups = self._groups_in_kernels()
+        undone = undone_on_error([*self.policy.parameters(), *self._variables().values()])
+        alone = nullcontext(0) if groups is None else one_torch_thread()
+        with undone, alone as threads:
             for step in range(gradient_steps):
                 sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
-                for name, figure in self._update(sequences).items():
-                    statistics[name].append(figure.detach())
-                if step % self.target_update_interval == 0:
+                share = self.tau if step % self.target_update_interval == 0 else 0.0
+                if groups is None:
+                    figures = self._update(sequences)
                     online, target = self.critic.parameters(), self.critic_target.parameters()
-                    polyak_update(online, target, self.tau)
+                    polyak_update(online, target, share)
+                else:
+                    figures = self._update_in_kernels(sequences, groups, share, threads)
+                for name, figure in figures.items():
+                    statistics[name].append(figure.detach())
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, series in statistics.items():
             self.logger.record(f"train/{name}", torch.stack(series).mean().item())
 
+    def _groups_in_kernels(self) -> list[tuple[AdamMemory, AdamRates]] | None:
+        """Return what the kernels update; None if PyTorch makes the updates, as the first one."""
+        earlier, self._fused = self._fused, None
+        if self._has_own_updates():
+            self._fused = FusedSoftPolicy.of(self.policy, earlier)
+        return None if self._fused is None else self._groups.of(self.policy.optimizer)
+
+    def _update_in_kernels(
+        self,
+        sequences: Sequences,
+        groups: list[tuple[AdamMemory, AdamRates]],
+        share: float,
+        threads: int,
+    ) -> dict[str, Tensor]:
+        """Do what `_update` does, and move the target by a share of the way to the critics."""
+        assert self._fused is not None
+        ent_coef = self._ent_coef()
+        figures = self._fused.learner.learn(
+            soft_batch(self._fused, sequences),
+            SoftSettings(self.gamma, ent_coef.item(), float(self.target_entropy), share),
+            groups,
+            threads,
+        )
+        losses = torch.tensor(figures.actor_loss), torch.tensor(figures.critic_loss)
+        check_update("loss", sum(losses), self._n_updates, self.num_timesteps)
+        check_update("gradient", figures.gradient, self._n_updates, self.num_timesteps)
+        check_weights(figures.weights, self._n_updates, self.num_timesteps)
+        deficit = torch.tensor(figures.deficit)
+        return self._update_ent_coef(deficit) | self._named(ent_coef, *losses)
+
     def _update(self, sequences: Sequences) -> dict[str, Tensor]:
         """Update actor, critics and entropy coefficient once. Returns what to log."""
-        figures = {}
-        log_ent_coef = self.log_ent_coef
-        ent_coef = self.ent_coef_tensor if log_ent_coef is None else log_ent_coef.detach().exp()
+        ent_coef = self._ent_coef()
         actor_loss, critic_loss, deficit = self._losses(sequences, ent_coef)
         # A single backward pass: no weight receives gradients from both losses.
         loss = actor_loss + critic_loss
@@ -452,18 +496,43 @@ class LiquidSAC(SavedAgent, SAC):
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         check_weights(_norm(trained), self._n_updates, self.num_timesteps)
-        if log_ent_coef is not None and self.ent_coef_optimizer is not None:
-            ent_coef_loss = -(log_ent_coef * deficit).sum()
-            self.ent_coef_optimizer.zero_grad()
-            ent_coef_loss.backward()
-            self.ent_coef_optimizer.step()
-            check_weights(_norm([log_ent_coef]), self._n_updates, self.num_timesteps)
-            figures["ent_coef_loss"] = ent_coef_loss
-        return figures | {
+        return self._update_ent_coef(deficit) | self._named(ent_coef, actor_loss, critic_loss)
+
+    @staticmethod
+    def _named(ent_coef: Tensor, actor_loss: Tensor, critic_loss: Tensor) -> dict[str, Tensor]:
+        return {
             "ent_coef": ent_coef.squeeze(),
             "actor_loss": actor_loss,
             "critic_loss": critic_loss,
         }
+
+    def _ent_coef(self) -> Tensor:
+        if self.log_ent_coef is None:
+            return self.ent_coef_tensor
+        return self.log_ent_coef.detach().exp()
+
+    def _update_ent_coef(self, deficit: Tensor) -> dict[str, Tensor]:
+        """Update the entropy coefficient if it is learned. Returns what to log."""
+        log_ent_coef = self.log_ent_coef
+        if log_ent_coef is None or self.ent_coef_optimizer is None:
+            return {}
+        loss = -(log_ent_coef.detach() * deficit).sum()
+        if log_ent_coef.grad is None:
+            log_ent_coef.grad = torch.empty_like(log_ent_coef)
+        log_ent_coef.grad.fill_(-deficit)
+        module, groups = extension.load(), self._ent_coef_groups.of(self.ent_coef_optimizer)
+        if module is None or groups is None:
+            self.ent_coef_optimizer.step()
+        else:
+            clipped_adam(module, *groups[0])
+        check_weights(log_ent_coef.item(), self._n_updates, self.num_timesteps)
+        return {"ent_coef_loss": loss}
+
+    def _has_own_updates(self) -> bool:
+        """Whether neither a subclass nor the instance replaces a method that makes updates."""
+        own = LiquidSAC._update, LiquidSAC._losses
+        used = self._update, self._losses
+        return tuple(getattr(each, "__func__", None) for each in used) == own
 
     def _losses(self, sequences: Sequences, ent_coef: Tensor) -> SoftLosses:
         return soft_losses(
@@ -503,6 +572,8 @@ class LiquidSAC(SavedAgent, SAC):
             raise ValueError(
                 "LiquidSAC normalises observations itself; take VecNormalize off the environment"
             )
+        if self.verbose and (reason := why_not_fused(self.policy)):
+            print(f"Updates run in PyTorch, not in the compiled kernels alone: {reason}")
         with report_faults(self):
             return super().learn(
                 total_timesteps,
@@ -576,8 +647,9 @@ class LiquidSAC(SavedAgent, SAC):
             self.replay_buffer.load(file, self.policy.initial_actor_critic_state(1).shape[-1])
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ["_state", "_previous_step", "_acted", "_state_after"]
-        return [*super()._excluded_save_params(), *ours]
+        episodes = ["_state", "_previous_step", "_acted", "_state_after"]
+        kernels = ["_fused", "_groups", "_ent_coef_groups"]
+        return [*super()._excluded_save_params(), *episodes, *kernels]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

@@ -24,6 +24,7 @@ from liquid_control.checkpoints.fields import Arrays, Field, check_arrays
 from liquid_control.collectors.acting import act
 from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.transitions import EpisodeEnd, find_episode_ends
+from liquid_control.kernels.torch_threads import one_torch_thread
 from liquid_control.policies.stateful import StatefulPolicy
 
 MakeEnvs: TypeAlias = Callable[..., VecEnv]
@@ -208,13 +209,9 @@ class Host:
     def collect(self, weights: Weights, requests: Sequence[Request]) -> list[Part]:
         """Act in every block with these weights, on one thread: more could change the bits."""
         policy = self._with(weights)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_torch_thread():
             pairs = zip(self._blocks, requests, strict=True)
             return [block.collect(policy, request) for block, request in pairs]
-        finally:
-            torch.set_num_threads(threads)
 
     def _with(self, weights: Weights) -> StatefulPolicy:
         """Return a policy with these weights, on the CPU, whichever device the learner uses."""

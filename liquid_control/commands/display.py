@@ -23,7 +23,7 @@ from liquid_control.commands.run_folder import Run
 from liquid_control.envs.substeps import substep_bounds
 from liquid_control.kernels import extension
 from liquid_control.kernels.fused import compile_circuit
-from liquid_control.policies import acting, fused
+from liquid_control.policies import acting, fused, fused_soft, optimizer
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.recipes import Recipe
@@ -54,8 +54,10 @@ def paths(agent: LiquidPPO | LiquidSAC) -> dict[str, str]:
     policy, kernels = agent.policy, f"compiled kernels ({extension.choose().in_use})"
     if isinstance(policy, SoftLiquidPolicy):
         circuit = policy.actor_circuit
-        is_fused = circuit.backend == "auto" and compile_circuit(circuit) is not None
-        updates = f"{kernels} and PyTorch" if is_fused else "PyTorch"
+        is_compiled = circuit.backend == "auto" and compile_circuit(circuit) is not None
+        alone = f"{kernels} and PyTorch" if is_compiled else "PyTorch"
+        why_not = fused_soft.why_not_fused(policy) or optimizer.why_not_fused(policy.optimizer)
+        updates = f"{alone}: {why_not}" if why_not else kernels
     else:
         updates = f"PyTorch: {reason}" if (reason := fused.why_not_fused(policy)) else kernels
         if not reason and (reason := policy.optimizer.why_not_fused()):

@@ -90,9 +90,12 @@ class NetworkPass:
             [*d_parts, *addresses(self._gradients)],
             torch.get_num_threads(),
         )
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+        self.hold_gradients()
         return self._nothing if wanted is None else self._d_part
+
+    def hold_gradients(self) -> None:
+        """Let the parameters have their gradients in the memory of this pass."""
+        _hold(self._gradients, self._parameters)
 
     def memory(self) -> NetworkMemory:
         """Return the network, and where its parameters and their gradients are."""
@@ -158,6 +161,11 @@ class CircuitPass:
                 parameter.grad = gradient
         return self._d_inputs
 
+    def hold_gradients(self) -> None:
+        """Let parameters that are the circuit's own have gradients in the memory of this pass."""
+        if not self.is_derived:
+            _hold(self._gradients, self._parameters)
+
     def memory(self) -> tuple[Any, float, list[int], list[int]]:
         """Return the circuit, its time scale, and where parameters and gradients are."""
         own = addresses(self._parameters), addresses(self._gradients)
@@ -179,6 +187,12 @@ def _gradients_of(parameters: Tensors) -> list[Tensor | None]:
     return [
         None if each is None or not each.requires_grad else gradient_of(each) for each in parameters
     ]
+
+
+def _hold(gradients: Tensors, parameters: Tensors) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if parameter is not None:
+            parameter.grad = gradient
 
 
 def _are_gradients(gradients: Tensors, parameters: Tensors) -> bool:

@@ -12,22 +12,15 @@ from gymnasium import spaces
 from torch import Tensor
 
 from liquid_control.kernels import extension
-from liquid_control.kernels.fused import IS_DOUBLE, addresses, compile_circuit, is_traced
+from liquid_control.kernels.fused import addresses
 from liquid_control.kernels.group import Acted, GroupActor
-from liquid_control.kernels.learner import BodyMemory, Learner, PolicyMemory, Seen
-from liquid_control.kernels.passes import CircuitPass, NetworkPass, gradient_of
-from liquid_control.policies.compiled import (
-    GLOBAL_HOOKS,
-    hooked,
-    layers_of,
-    replaced_methods,
-    runs_in_kernels,
-)
+from liquid_control.kernels.learner import Learner, PolicyMemory, Seen
+from liquid_control.kernels.passes import NetworkPass, gradient_of
+from liquid_control.policies.compiled import BodyPass, layers_of, obstacles, runs_in_kernels
 from liquid_control.policies.distributions import Gaussian
 from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import (
-    EncodedCircuit,
     MlpCritic,
     SharedCritic,
     TwinCritic,
@@ -51,8 +44,8 @@ class FusedPolicy:
         self._parameters = list(policy.parameters())
         self._dtype = self._parameters[0].dtype
         critic: Any = policy.critic
-        self._actor = _Body(policy.actor, module)
-        self._twin = _Body(critic.body, module) if isinstance(critic, TwinCritic) else None
+        self._actor = BodyPass(policy.actor, module)
+        self._twin = BodyPass(critic.body, module) if isinstance(critic, TwinCritic) else None
         self._is_shared = isinstance(critic, SharedCritic)
         self._value = NetworkPass(module, layers_of([critic.head]))
         self._action = NetworkPass(module, layers_of([policy.action_net]))
@@ -275,7 +268,7 @@ class FusedPolicy:
             return None
         return self._in_kernels()
 
-    def _parts(self) -> list[_Body | NetworkPass]:
+    def _parts(self) -> list[BodyPass | NetworkPass]:
         twin = [] if self._twin is None else [self._twin]
         return [self._actor, self._value, self._action, *twin]
 
@@ -308,100 +301,16 @@ class FusedPolicy:
         return tensor if tensor.dtype is self._dtype else tensor.to(self._dtype)
 
 
-class _Body:
-    """The passes of an encoded circuit."""
-
-    def __init__(self, body: EncodedCircuit, module: ModuleType) -> None:
-        compiled = compile_circuit(body.circuit)
-        assert compiled is not None
-        self._encoder = None
-        if body.encoder is not None:
-            self._encoder = NetworkPass(module, layers_of([body.encoder]))
-        self._circuit = CircuitPass(body.circuit, compiled)
-
-    def forward(
-        self, seen: tuple[Tensor, Tensor], state: Tensor, elapsed_time: Tensor, starts: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the activity (time * batch, neurons), and the state (batch, size) after the end.
-
-        `seen` is features and `clock`, (time * batch, ...) each.
-        """
-        inputs = seen[0].contiguous() if self._encoder is None else self._encoder.forward(seen)
-        inputs = inputs.view(*starts.shape, -1)
-        activity, after = self._circuit.forward(inputs, state.contiguous(), elapsed_time, starts)
-        return activity.flatten(0, 1), after
-
-    def backward(self, d_activity: Tensor, first: int = 0) -> None:
-        """Set the gradients, given that of the activity from the neuron `first` on."""
-        d_inputs = self._circuit.backward(d_activity, first)
-        if self._encoder is not None:
-            self._encoder.backward(d_inputs.flatten(0, 1))
-
-    @property
-    def is_derived(self) -> bool:
-        """Whether the circuit computes the parameters of the kernels from others."""
-        return self._circuit.is_derived
-
-    def memory(self) -> BodyMemory:
-        """Return the circuit and its encoder, and where their parameters are."""
-        return *self._circuit.memory(), None if self._encoder is None else self._encoder.memory()
-
-    def has_gradients(self) -> bool:
-        """Whether all parameters belong to modules, with gradients in memory of the passes."""
-        encoder = self._encoder
-        return self._circuit.has_gradients() and (encoder is None or encoder.has_gradients())
-
-
 def why_not_fused(policy: LiquidPolicy) -> str | None:
     """Return why a policy needs autograd; None if its passes run in the kernels."""
     return next(_obstacles(policy), None)
 
 
 def _obstacles(policy: LiquidPolicy) -> Iterator[str]:
-    if extension.load() is None:
-        yield "the compiled kernels are off or missing"
-    if type(policy) is not LiquidPolicy:
-        yield f"{type(policy).__name__} is a subclass of LiquidPolicy"
-    if replaced := replaced_methods(policy):
-        yield f"its method {replaced[0]} was replaced"
-    if is_traced():
-        yield "PyTorch traces the policy"
+    yield from obstacles(policy, LiquidPolicy)
     if type(policy.critic) not in FUSED_CRITICS:
         yield f"its critic is a {type(policy.critic).__name__}"
     if policy.log_std is not None and type(policy.distribution) is not Gaussian:
         yield f"its actions follow a {type(policy.distribution).__name__}"
-    yield from _obstacles_in_parameters(policy)
-    yield from _obstacles_in_modules(policy)
-    yield from _obstacles_in_bodies(policy)
-
-
-def _obstacles_in_parameters(policy: LiquidPolicy) -> Iterator[str]:
-    parameters = list(policy.parameters())
-    dtype = parameters[0].dtype
-    if not all(each.is_cpu for each in parameters):
-        yield "its parameters are not on the CPU"
-    if dtype not in IS_DOUBLE or not all(each.dtype is dtype for each in parameters):
-        yield "its parameters are not all float32, or all float64"
-    if not all(each.is_contiguous() for each in parameters):
-        yield "a parameter is not contiguous"
-    if len(list(policy.named_parameters(remove_duplicate=False))) > len(parameters):
-        yield "modules share a parameter"
-    if any(map(hooked, parameters)):
-        yield "a parameter has hooks"
-
-
-def _obstacles_in_modules(policy: LiquidPolicy) -> Iterator[str]:
-    if any(GLOBAL_HOOKS) or any(map(hooked, policy.modules())):
-        yield "a module has hooks"
-    if any("forward" in vars(each) for each in policy.modules() if each is not policy):
-        yield "the forward method of a module was replaced"
     if not (runs_in_kernels(policy.critic.head) and runs_in_kernels(policy.action_net)):
         yield "the kernels do not support a layer of its action head or its critic"
-
-
-def _obstacles_in_bodies(policy: LiquidPolicy) -> Iterator[str]:
-    if policy.images is not None:
-        yield "the kernels do not support its encoder of images"
-    bodies = [each for each in policy.modules() if isinstance(each, EncodedCircuit)]
-    if not all(map(runs_in_kernels, bodies)):
-        yield "the kernels do not support its circuit, or a layer of its encoder"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -87,50 +87,17 @@ class RecurrentAdam(torch.optim.Adam):
 
     def why_not_fused(self) -> str | None:
         """Return why PyTorch makes the steps; None if the kernels do, from the second one on."""
-        group = self.param_groups[0]
         if len(self.param_groups) > 1:
             return "its optimizer has several groups of parameters"
-        if options := [name for name in UNSUPPORTED if group.get(name)]:
-            return f"the kernels do not support {options[0]} of its optimizer"
-        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
-            return "its optimizer has hooks"
-        return None
+        return why_not_fused(self)
 
     def memory(self) -> AdamMemory | None:
         """Return the memory that the kernels update; None if PyTorch does, as in step one."""
         if self.why_not_fused():
             return None
-        shares = self._entry_shares()
         weights = self.param_groups[0]["params"]
-        moments = [each for state in self.state.values() for each in state.values()]
-        tensors = [*weights, *(weight.grad for weight in weights), *moments, *shares.values()]
-        if self._gathered is None or not self._gathered.is_from(tensors, weights):
-            states = self._states()
-            if not states:
-                return None
-            self._gathered = _Gathered.of(AdamMemory.of(states), tensors, weights)
-        return self._gathered.memory
-
-    def _states(self) -> list[AdamState]:
-        """Return the states that the kernels update; empty if PyTorch does."""
-        group = self.param_groups[0]
-        shares = self._entry_shares()
-        states = []
-        for weight in group["params"]:
-            state = self.state.get(weight)
-            if weight.grad is None:
-                continue
-            if not state or weight.dtype not in IS_DOUBLE:
-                return []
-            if state["step"].dtype is not torch.float32:
-                return []
-            share = shares.get(weight)
-            tensors = (weight, weight.grad, state["exp_avg"], state["exp_avg_sq"])
-            for each in tensors if share is None else (*tensors, share):
-                if each.dtype is not weight.dtype or not each.is_cpu or not each.is_contiguous():
-                    return []
-            states.append((*tensors, state["step"], share))
-        return states
+        self._gathered = _gathered(self, weights, self._entry_shares(), self._gathered)
+        return None if self._gathered is None else self._gathered.memory
 
     def _entry_shares(self) -> dict[nn.Parameter, Tensor]:
         """Return the lengths of the steps of entries, where they differ from Adam's."""
@@ -153,6 +120,51 @@ class RecurrentAdam(torch.optim.Adam):
             "recurrent_share": self.recurrent_share,
         }
         return super().__getstate__() | own | {"_shares": None, "_gathered": None}
+
+
+class AdamGroups:
+    """Where the states of an Adam with several groups of parameters are in memory."""
+
+    def __init__(self) -> None:
+        self._gathered: list[_Gathered | None] = []
+
+    def of(self, optimizer: torch.optim.Optimizer) -> list[tuple[AdamMemory, AdamRates]] | None:
+        """Return the memory and the settings of each group that is trained.
+
+        Returns:
+            None if PyTorch makes the steps, as it does the first one.
+        """
+        if type(optimizer) is not torch.optim.Adam or why_not_fused(optimizer):
+            return None  # other classes have steps of their own
+        trained = [
+            group
+            for group in optimizer.param_groups
+            if any(weight.grad is not None for weight in group["params"])
+        ]
+        before = self._gathered if len(self._gathered) == len(trained) else [None] * len(trained)
+        self._gathered = [
+            _gathered(optimizer, group["params"], {}, earlier)
+            for group, earlier in zip(trained, before, strict=True)
+        ]
+        groups = []
+        for group, gathered in zip(trained, self._gathered, strict=True):
+            if gathered is None:
+                return None
+            rates = float(group["lr"]), *group["betas"], group["eps"], math.inf
+            groups.append((gathered.memory, rates))
+        return groups
+
+
+def why_not_fused(optimizer: torch.optim.Optimizer) -> str | None:
+    """Return why PyTorch makes an optimizer's steps; None if the kernels do, from the second on."""
+    if not isinstance(optimizer, torch.optim.Adam):
+        return f"its optimizer is {type(optimizer).__name__}"
+    for group in optimizer.param_groups:
+        if options := [name for name in UNSUPPORTED if group.get(name)]:
+            return f"the kernels do not support {options[0]} of its optimizer"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return "its optimizer has hooks"
+    return None
 
 
 class _Gathered(NamedTuple):
@@ -178,6 +190,45 @@ class _Gathered(NamedTuple):
             and addresses(weights) == self.addresses
             and all(map(Tensor.is_contiguous, weights))
         )
+
+
+def _gathered(
+    optimizer: torch.optim.Adam,
+    weights: Sequence[nn.Parameter],
+    shares: Mapping[nn.Parameter, Tensor],
+    earlier: _Gathered | None,
+) -> _Gathered | None:
+    """Return the memory of the states of weights: an earlier one if nothing was moved."""
+    moments = [each for weight in weights for each in optimizer.state.get(weight, {}).values()]
+    tensors = [*weights, *(weight.grad for weight in weights), *moments, *shares.values()]
+    if earlier is not None and earlier.is_from(tensors, weights):
+        return earlier
+    states = _states(optimizer, weights, shares)
+    return _Gathered.of(AdamMemory.of(states), tensors, weights) if states else None
+
+
+def _states(
+    optimizer: torch.optim.Adam,
+    weights: Sequence[nn.Parameter],
+    shares: Mapping[nn.Parameter, Tensor],
+) -> list[AdamState]:
+    """Return the states that the kernels update; empty if PyTorch does."""
+    states: list[AdamState] = []
+    for weight in weights:
+        state = optimizer.state.get(weight)
+        if weight.grad is None:
+            continue
+        if not state or weight.dtype not in IS_DOUBLE:
+            return []
+        if state["step"].dtype is not torch.float32:
+            return []
+        share = shares.get(weight)
+        tensors = (weight, weight.grad, state["exp_avg"], state["exp_avg_sq"])
+        for each in tensors if share is None else (*tensors, share):
+            if each.dtype is not weight.dtype or not each.is_cpu or not each.is_contiguous():
+                return []
+        states.append((*tensors, state["step"], share))
+    return states
 
 
 def clipped_step(optimizer: torch.optim.Optimizer, largest: float) -> Norms:

@@ -211,15 +211,16 @@ class SequenceReplay:
         slots = slots.view(*row.shape, -1)
         steps = np.arange(length)[:, None] < self._length[window, env]
 
-        pixels = self._pixels.flatten(0, 1).index_select(0, flat).to(self.device)
-        pixels = pixels.view(*row.shape, -1)[1:]
-
         def column(name: str, first: int = 1, last: int | None = None) -> Tensor:
             return slots[first:last, :, self._columns[name]]
 
+        features = column("features")
+        if self._images.size:
+            pixels = self._pixels.flatten(0, 1).index_select(0, flat).to(self.device)
+            features = self._images.put(features, from_bytes(pixels.view(*row.shape, -1)[1:]))
         trained = burn_in + 1
         return Sequences(
-            features=self._images.put(column("features"), from_bytes(pixels)),
+            features=features,
             elapsed_time=column("elapsed_time").squeeze(-1),
             episode_start=column("episode_start").squeeze(-1),
             previous_actions=column("actions", 0, -1),

@@ -45,7 +45,7 @@ def assert_same_training(monkeypatch: pytest.MonkeyPatch, env: Any, **options: A
     weights, log, model = learn(env(), **options)
     assert FusedPolicy.of(model.policy) is not None
     monkeypatch.setattr(FusedPolicy, "of", lambda policy: None)
-    monkeypatch.setattr(model.policy.optimizer.__class__, "_states", lambda self: None)
+    monkeypatch.setattr(model.policy.optimizer.__class__, "memory", lambda self: None)
     expected, expected_log, _ = learn(env(), **options)
     for name, each in weights.items():
         torch.testing.assert_close(each, expected[name], rtol=1e-3, atol=1e-5)

@@ -113,7 +113,7 @@ def test_a_clipped_step_is_clipping_and_a_step(
         return own.detach(), norms, optimizer.state_dict()["state"][0], own.grad
 
     found, norms, state, gradient = run()
-    monkeypatch.setattr(RecurrentAdam, "_states", lambda self: [])
+    monkeypatch.setattr(RecurrentAdam, "memory", lambda self: None)
     expected, expected_norms, expected_state, clipped = run()
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradient, clipped)
@@ -253,7 +253,7 @@ def test_a_step_uses_the_tensors_of_now(
         return weights.detach()
 
     found = walk_with_a_change()
-    monkeypatch.setattr(RecurrentAdam, "_states", lambda self: [])
+    monkeypatch.setattr(RecurrentAdam, "memory", lambda self: None)
     torch.testing.assert_close(found, walk_with_a_change())
 
 

@@ -111,7 +111,7 @@ class Actor {
         const std::vector<const float*>& parameters = tensors.begin;
         check(tensors);
         const std::size_t features = settings_.features, motor = head_.inputs();
-        thread_local std::vector<float> memory;
+        thread_local Aligned<float> memory;
         const std::size_t inputs = features + previous_;
         memory.resize(inputs + 1 + circuit_.plan().inputs + motor);
         float* const seen = memory.data();

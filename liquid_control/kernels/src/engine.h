@@ -1,6 +1,7 @@
 // A call from start to end: pack the parameters, cut the batch into tiles, run tiles on threads.
 #pragma once
 
+#include "aligned.h"
 #include "backward.h"
 #include "forward.h"
 #include "threads.h"
@@ -126,11 +127,11 @@ class Engine {
   private:
     /// Memory of the calling thread, reused by its next call: allocating it again takes too long.
     struct Memory {
-        std::vector<T> numbers;
+        Aligned<T> numbers;
         std::vector<T*> pointers;
     };
 
-    /// Lay out the memory: the parameters, the parameters as packed for tiles, then the scratch.
+    /// Lay out the memory: the scratch, the parameters, and these as packed for tiles.
     void gather(bool goes_back) {
         thread_local Memory memory;
         const std::size_t synapses = plan_.forward.size() + plan_.backward.size();
@@ -144,9 +145,9 @@ class Engine {
             memory.pointers.resize(pointers);
         }
 
-        T* to = memory.numbers.data();
+        scratch_memory_ = memory.numbers.data();
         pointers_ = memory.pointers.data();
-        scratch_memory_ = to + parameters;
+        T* to = scratch_memory_ + threads_ * scratch_;
         if (packed_) {
             weights_ = *packed_;
             return;

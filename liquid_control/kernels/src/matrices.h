@@ -15,16 +15,17 @@ struct Strided {
 /// How many rows and vectors of a product registers hold.
 constexpr int kProductRows = 6, kProductVectors = kRegisters / 8;
 
-/// `rows` rows and `vectors` vectors of a product: to = start + a b, rows of b and to `step` apart.
+/// `rows` rows and `vectors` vectors of a product: to = start + a b, rows of b, start and to `step`
+/// apart.
 template <int rows, int vectors, class T>
 LIQUID_INLINE void multiply_block(const Strided<T>& a, const T* b, std::size_t b_step,
-                                  std::size_t inner, const T* start, T* to, std::size_t to_step) {
+                                  std::size_t inner, const T* start, std::size_t start_step, T* to,
+                                  std::size_t to_step) {
     using X = Lanes<T, kWidest<T>>;
     X sum[rows][vectors];
-    for (int v = 0; v < vectors; ++v) {
-        sum[0][v] = start ? X::load(start + v * X::width) : X(T(0));
-        for (int r = 1; r < rows; ++r) {
-            sum[r][v] = sum[0][v];
+    for (int r = 0; r < rows; ++r) {
+        for (int v = 0; v < vectors; ++v) {
+            sum[r][v] = start ? X::load(start + r * start_step + v * X::width) : X(T(0));
         }
     }
     const T* left = a.data;
@@ -47,30 +48,38 @@ LIQUID_INLINE void multiply_block(const Strided<T>& a, const T* b, std::size_t b
     }
 }
 
-/// to = start + a b, where a is (count, inner), b (inner, columns), and start, which is added to
-/// each row, may be null. Rows of b, start and to are padded to whole vectors.
+/// to = start + a b, where a is (count, inner) and b (inner, columns). start may be null; its rows
+/// are `start_step` apart, which is zero where one row is added to all. Rows of b, start and to are
+/// padded to whole vectors.
 template <class T, int rows = kProductRows>
 void multiply(Strided<T> a, const T* b, std::size_t b_step, std::size_t count, std::size_t inner,
-              std::size_t columns, const T* start, T* to, std::size_t to_step) {
+              std::size_t columns, const T* start, T* to, std::size_t to_step,
+              std::size_t start_step = 0) {
     constexpr std::size_t width = kWidest<T>, wide = width * kProductVectors;
     for (; count >= rows; count -= rows) {
         std::size_t i = 0;
         const auto block = [&](auto vectors) {
             constexpr int n = decltype(vectors)::value;
-            multiply_block<rows, n>(a, b + i, b_step, inner, start ? start + i : start, to + i,
-                                    to_step);
+            multiply_block<rows, n>(a, b + i, b_step, inner, start ? start + i : start, start_step,
+                                    to + i, to_step);
             i += n * width;
         };
         while (i + wide < columns + width) {
             block(std::integral_constant<int, kProductVectors>());
         }
+        if constexpr (kProductVectors == 4) {
+            if (i + 2 * width < columns + width) {
+                block(std::integral_constant<int, 2>());
+            }
+        }
         while (i < columns) {
             block(std::integral_constant<int, 1>());
         }
         a.data += rows * a.row_step, to += rows * to_step;
+        start += start ? rows * start_step : 0;
     }
     if constexpr (rows > 1) {
-        multiply<T, rows - 1>(a, b, b_step, count, inner, columns, start, to, to_step);
+        multiply<T, rows - 1>(a, b, b_step, count, inner, columns, start, to, to_step, start_step);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "circuit.h"
 #include "group.h"
 #include "learning.h"
+#include "soft.h"
 #include "updates.h"
 
 PYBIND11_MODULE(LIQUID_MODULE, module) {
@@ -20,6 +21,7 @@ PYBIND11_MODULE(LIQUID_MODULE, module) {
         .def("backward", &Circuit::backward, without_gil);
     liquid::add_learning(module);
     liquid::add_updates(module);
+    liquid::add_soft(module);
     liquid::add_actor(module);
     liquid::add_group(module);
 }

@@ -8,7 +8,7 @@
 
 #include "functions.h"
 #include "matrices.h"
-#include "threads.h"
+#include "samples.h"
 
 namespace liquid {
 
@@ -146,8 +146,8 @@ class Network {
         T* memory = reserve<T>(Rows<T>::size(2, widest));
         const Rows<T> rows(memory, 2, widest);
         for (std::size_t i = 0; i < layers(); ++i) {
-            multiply_one(parameters[2 * i], parameters[2 * i + 1], inputs, sizes_[i],
-                         sizes_[i + 1], rows[i % 2]);
+            multiply_one(parameters[2 * i], parameters[2 * i + 1], inputs, sizes_[i], sizes_[i + 1],
+                         rows[i % 2]);
             activate(i, rows, i % 2, 1);
             inputs = rows[i % 2];
         }
@@ -185,8 +185,7 @@ class Network {
                 const Rows<T>&d_weight = by_tile[tile][2 * i], &d_bias = by_tile[tile][2 * i + 1];
                 deactivate(i, delta, levels[i + 1], first, count);
                 multiply<T>({delta[first], 1, delta.step()}, from[first], from.step(),
-                            sizes_[i + 1], count, sizes_[i], nullptr, d_weight[0],
-                            d_weight.step());
+                            sizes_[i + 1], count, sizes_[i], nullptr, d_weight[0], d_weight.step());
                 add_rows(delta, first, count, sizes_[i + 1], d_bias[0]);
                 if (i > 0 || by_inputs) {
                     multiply<T>({delta[first], delta.step(), 1}, weights[i][0], weights[i].step(),
@@ -202,34 +201,6 @@ class Network {
     }
 
   private:
-    static constexpr std::size_t kLeastTile = 64, kMostTiles = 8;
-
-    /// The number of tiles of samples; threads have no influence on it, nor on results.
-    static std::size_t tile_count(std::size_t samples) {
-        const std::size_t least = (samples + kLeastTile - 1) / kLeastTile;
-        return std::clamp<std::size_t>(least, 1, kMostTiles);
-    }
-
-    /// Call work(tile, first sample, samples) for each tile.
-    template <class Work>
-    static void in_tiles(std::size_t samples, std::size_t threads, Work work) {
-        const std::size_t tiles = tile_count(samples);
-        in_parallel(tiles, threads, [&](std::size_t tile, std::size_t) {
-            const std::size_t first = tile * samples / tiles;
-            work(tile, first, (tile + 1) * samples / tiles - first);
-        });
-    }
-
-    /// Memory of the calling thread, reused by its next call.
-    template <class T>
-    static T* reserve(std::size_t numbers) {
-        thread_local std::vector<T> memory;
-        if (memory.size() < numbers) {
-            memory.resize(numbers);
-        }
-        return memory.data();
-    }
-
     /// Enough numbers for all parameters in padded rows, as they are or transposed.
     template <class T>
     std::size_t parameter_size() const {
@@ -311,35 +282,6 @@ class Network {
                 }
             }
         });
-    }
-
-    /// Write the sum of rows.
-    template <class T>
-    static void add_rows(const Rows<T>& rows, std::size_t first, std::size_t count,
-                         std::size_t width, T* sum) {
-        using X = Lanes<T, kWidest<T>>;
-        for (std::size_t j = 0; j < width; j += X::width) {
-            X total(T(0));
-            for (std::size_t s = first; s < first + count; ++s) {
-                total += X::load(rows[s] + j);
-            }
-            total.store(sum + j);
-        }
-    }
-
-    /// Add up a gradient tile by tile, so that it does not depend on which thread computed which.
-    template <class T>
-    static void add_tiles(const std::vector<std::vector<Rows<T>>>& by_tile, std::size_t which,
-                          std::size_t rows, std::size_t width, T* to) {
-        for (std::size_t row = 0; to && row < rows; ++row, to += width) {
-            std::copy_n(by_tile[0][which][row], width, to);
-            for (std::size_t tile = 1; tile < by_tile.size(); ++tile) {
-                const T* from = by_tile[tile][which][row];
-                for (std::size_t j = 0; j < width; ++j) {
-                    to[j] += from[j];
-                }
-            }
-        }
     }
 
     const std::vector<std::size_t> sizes_;

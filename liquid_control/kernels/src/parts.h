@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "addresses.h"
+#include "aligned.h"
 #include "circuit.h"
 #include "network.h"
 
 namespace liquid {
 
-using Numbers = std::vector<float>;
+using Numbers = Aligned<float>;
 
 /// A number within bounds; NaN stays NaN.
 inline float limited(float number, float low, float high) {
@@ -116,7 +117,9 @@ class TrainedBody {
         return activity_.data();
     }
 
-    /// The state (batch, state_size) after the last `forward`.
+    /// The activity (time, batch, neurons) of the last `forward`.
+    const float* activity() const { return activity_.data(); }
+    /// The state (batch, state_size) after it.
     const float* final_state() const { return final_state_.data(); }
 
     /// Write the gradients of parameters, given that of the activity of neurons from `first` on.

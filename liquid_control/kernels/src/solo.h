@@ -25,7 +25,7 @@ class Solo {
     Solo(const Plan& plan, const std::vector<const T*>& parameters, const Call<T>& call,
          const Weights<T>* packed)
         : plan_(plan), parameters_(parameters), call_(call), packed_(packed) {
-        thread_local std::vector<T> memory;
+        thread_local Aligned<T> memory;
         const std::size_t row = Rows<T>::size(1, plan.neurons);
         const std::size_t size = plan.slots() + plan.cells + (kMostRows + 1) * row;
         if (memory.size() < size) {
