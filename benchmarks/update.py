@@ -139,7 +139,7 @@ def without_fusion() -> Iterator[None]:
     """Leave updates to autograd and PyTorch's Adam."""
     with (
         mock.patch.object(FusedPolicy, "of", return_value=None),
-        mock.patch.object(RecurrentAdam, "_states", return_value=[]),
+        mock.patch.object(RecurrentAdam, "memory", return_value=None),
     ):
         yield
 

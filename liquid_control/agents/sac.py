@@ -35,7 +35,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from liquid_control.agents.options import SACOptions
-from liquid_control.agents.soft_losses import SoftLosses, soft_batch, soft_losses
+from liquid_control.agents.soft_losses import SoftLosses, soft_losses
+from liquid_control.agents.soft_updates import SoftUpdates
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.durable import replacing
@@ -57,14 +58,11 @@ from liquid_control.collectors.transitions import (
     gather,
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
-from liquid_control.kernels import extension
-from liquid_control.kernels.learning import AdamMemory, AdamRates, clipped_adam
 from liquid_control.kernels.soft_learner import SoftSettings
 from liquid_control.kernels.torch_threads import one_torch_thread
 from liquid_control.policies.device import choose_device
-from liquid_control.policies.fused_soft import FusedSoftPolicy, why_not_fused
+from liquid_control.policies.fused_soft import why_not_fused
 from liquid_control.policies.observations import carries_time
-from liquid_control.policies.optimizer import AdamGroups
 from liquid_control.policies.options import check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
@@ -206,8 +204,7 @@ class LiquidSAC(SavedAgent, SAC):
         self._state: Tensor | None = None
         self._previous_step: Tensor | None = None
         self._updates_behind = 0  # the age of the weights that acted in the last round
-        self._fused: FusedSoftPolicy | None = None
-        self._groups, self._ent_coef_groups = AdamGroups(), AdamGroups()
+        self._in_kernels = SoftUpdates()
 
     def _check_for_workers(self) -> None:
         """Raise a ValueError for arguments that workers do not support."""
@@ -432,19 +429,19 @@ class LiquidSAC(SavedAgent, SAC):
         self.policy.set_training_mode(True)
         self._set_learning_rates()
         statistics: dict[str, list[Tensor]] = defaultdict(list)
-        groups = self._groups_in_kernels()
+        in_kernels = self._has_own_updates() and self._in_kernels.begin(self.policy)
         undone = undone_on_error([*self.policy.parameters(), *self._variables().values()])
-        alone = nullcontext(0) if groups is None else one_torch_thread()
+        alone = one_torch_thread() if in_kernels else nullcontext(0)
         with undone, alone as threads:
             for step in range(gradient_steps):
                 sequences = self.replay_buffer.sample(batch_size // self.sequence_length)
                 share = self.tau if step % self.target_update_interval == 0 else 0.0
-                if groups is None:
+                if in_kernels:
+                    figures = self._update_in_kernels(sequences, share, threads)
+                else:
                     figures = self._update(sequences)
                     online, target = self.critic.parameters(), self.critic_target.parameters()
                     polyak_update(online, target, share)
-                else:
-                    figures = self._update_in_kernels(sequences, groups, share, threads)
                 for name, figure in figures.items():
                     statistics[name].append(figure.detach())
         self._n_updates += gradient_steps
@@ -452,35 +449,19 @@ class LiquidSAC(SavedAgent, SAC):
         for name, series in statistics.items():
             self.logger.record(f"train/{name}", torch.stack(series).mean().item())
 
-    def _groups_in_kernels(self) -> list[tuple[AdamMemory, AdamRates]] | None:
-        """Return what the kernels update; None if PyTorch makes the updates, as the first one."""
-        earlier, self._fused = self._fused, None
-        if self._has_own_updates():
-            self._fused = FusedSoftPolicy.of(self.policy, earlier)
-        return None if self._fused is None else self._groups.of(self.policy.optimizer)
-
     def _update_in_kernels(
-        self,
-        sequences: Sequences,
-        groups: list[tuple[AdamMemory, AdamRates]],
-        share: float,
-        threads: int,
+        self, sequences: Sequences, share: float, threads: int
     ) -> dict[str, Tensor]:
         """Do what `_update` does, and move the target by a share of the way to the critics."""
-        assert self._fused is not None
         ent_coef = self._ent_coef()
-        figures = self._fused.learner.learn(
-            soft_batch(self._fused, sequences),
-            SoftSettings(self.gamma, ent_coef.item(), float(self.target_entropy), share),
-            groups,
-            threads,
-        )
-        losses = torch.tensor(figures.actor_loss), torch.tensor(figures.critic_loss)
-        check_update("loss", sum(losses), self._n_updates, self.num_timesteps)
+        settings = SoftSettings(self.gamma, ent_coef.item(), float(self.target_entropy), share)
+        figures = self._in_kernels.update(sequences, settings, threads)
+        loss = figures.actor_loss + figures.critic_loss
+        check_update("loss", loss, self._n_updates, self.num_timesteps)
         check_update("gradient", figures.gradient, self._n_updates, self.num_timesteps)
         check_weights(figures.weights, self._n_updates, self.num_timesteps)
-        deficit = torch.tensor(figures.deficit)
-        return self._update_ent_coef(deficit) | self._named(ent_coef, *losses)
+        losses = torch.tensor(figures.actor_loss), torch.tensor(figures.critic_loss)
+        return self._figures(ent_coef, *losses, torch.tensor(figures.deficit))
 
     def _update(self, sequences: Sequences) -> dict[str, Tensor]:
         """Update actor, critics and entropy coefficient once. Returns what to log."""
@@ -496,15 +477,14 @@ class LiquidSAC(SavedAgent, SAC):
         check_update("gradient", norm, self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         check_weights(_norm(trained), self._n_updates, self.num_timesteps)
-        return self._update_ent_coef(deficit) | self._named(ent_coef, actor_loss, critic_loss)
+        return self._figures(ent_coef, actor_loss, critic_loss, deficit)
 
-    @staticmethod
-    def _named(ent_coef: Tensor, actor_loss: Tensor, critic_loss: Tensor) -> dict[str, Tensor]:
-        return {
-            "ent_coef": ent_coef.squeeze(),
-            "actor_loss": actor_loss,
-            "critic_loss": critic_loss,
-        }
+    def _figures(
+        self, ent_coef: Tensor, actor_loss: Tensor, critic_loss: Tensor, deficit: Tensor
+    ) -> dict[str, Tensor]:
+        """Update the entropy coefficient after the policy. Returns what to log."""
+        losses = {"actor_loss": actor_loss, "critic_loss": critic_loss}
+        return self._update_ent_coef(deficit) | {"ent_coef": ent_coef.squeeze()} | losses
 
     def _ent_coef(self) -> Tensor:
         if self.log_ent_coef is None:
@@ -520,11 +500,7 @@ class LiquidSAC(SavedAgent, SAC):
         if log_ent_coef.grad is None:
             log_ent_coef.grad = torch.empty_like(log_ent_coef)
         log_ent_coef.grad.fill_(-deficit)
-        module, groups = extension.load(), self._ent_coef_groups.of(self.ent_coef_optimizer)
-        if module is None or groups is None:
-            self.ent_coef_optimizer.step()
-        else:
-            clipped_adam(module, *groups[0])
+        self._in_kernels.step_ent_coef(self.ent_coef_optimizer)
         check_weights(log_ent_coef.item(), self._n_updates, self.num_timesteps)
         return {"ent_coef_loss": loss}
 
@@ -647,9 +623,8 @@ class LiquidSAC(SavedAgent, SAC):
             self.replay_buffer.load(file, self.policy.initial_actor_critic_state(1).shape[-1])
 
     def _excluded_save_params(self) -> list[str]:
-        episodes = ["_state", "_previous_step", "_acted", "_state_after"]
-        kernels = ["_fused", "_groups", "_ent_coef_groups"]
-        return [*super()._excluded_save_params(), *episodes, *kernels]
+        ours = ["_state", "_previous_step", "_acted", "_state_after", "_in_kernels"]
+        return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

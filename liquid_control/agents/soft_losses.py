@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from liquid_control.agents.returns import per_step
-from liquid_control.kernels.soft_learner import SoftBatch
-from liquid_control.policies.fused_soft import FusedSoftPolicy
 from liquid_control.policies.soft import SoftLiquidPolicy, span
 from liquid_control.storage.replay import Sequences
 
@@ -108,23 +106,3 @@ def soft_targets(
     """
     soft = next_values - ent_coef * duration[1:] * next_log_prob
     return rewards + torch.where(terminated == 0, per_step(gamma, duration[:-1]) * soft, 0.0)
-
-
-def soft_batch(fused: FusedSoftPolicy, sequences: Sequences) -> SoftBatch:
-    """Return sequences as the kernels take them, with new noise for the actions."""
-    seen = fused.seen(
-        sequences.features,
-        sequences.elapsed_time,
-        sequences.episode_start,
-        sequences.previous_actions,
-    )
-    return SoftBatch(
-        *seen,
-        sequences.state,
-        sequences.actions,
-        sequences.rewards,
-        sequences.terminated,
-        sequences.mask,
-        sequences.duration,
-        torch.randn(*sequences.duration.shape, sequences.actions.shape[-1]),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from torch.testing import assert_close
 
 from liquid_control import LiquidSAC
+from liquid_control.agents.soft_updates import SoftUpdates
 from liquid_control.kernels import extension
 from liquid_control.kernels.soft_learner import SoftLearner
 from liquid_control.policies.fused_soft import FusedSoftPolicy, why_not_fused
@@ -76,8 +78,8 @@ def updated(env: Any, in_kernels: bool, **options: Any) -> tuple[dict[str, Any],
     """Return gradients of an update, and weights and log after more of them."""
     model = build(None if env is None else env(), **options)
     if not in_kernels:
-        model._groups_in_kernels = lambda: None  # type: ignore[method-assign]
-    assert (model._groups_in_kernels() is not None) == in_kernels
+        model._in_kernels.begin = lambda policy: False  # type: ignore[method-assign]
+    assert model._in_kernels.begin(model.policy) == in_kernels
     model.train(1, model.batch_size)
     gradients = {
         name: None if each.grad is None else each.grad.clone()
@@ -168,14 +170,23 @@ def test_an_update_of_numbers_that_are_not_finite_changes_nothing(
 def test_weights_that_a_user_moves_in_memory_are_the_ones_that_learn() -> None:
     model = build()
     model.train(1, model.batch_size)
-    learner = model._fused.learner if model._fused else None
+    assert model._in_kernels._fused is not None
+    learner = model._in_kernels._fused.learner
     moved = next(model.actor.head.parameters())
     moved.data = moved.data.clone()
     before = moved.detach().clone()
     model.train(1, model.batch_size)
-    assert model._fused is not None
-    assert model._fused.learner is not learner
+    assert model._in_kernels._fused.learner is not learner
     assert (moved != before).any()
+
+
+def test_copies_of_the_updates_have_no_addresses() -> None:
+    model = build()
+    assert model._in_kernels.begin(model.policy)
+    copied = deepcopy(model._in_kernels)
+    assert vars(copied).keys() == vars(SoftUpdates()).keys()
+    assert copied._fused is None
+    assert copied.begin(model.policy)
 
 
 @pytest.mark.parametrize("name", ["_update", "_losses"])
