@@ -138,6 +138,21 @@ def test_an_epoch_in_one_call_does_what_its_updates_do_one_by_one(
         assert gradient is None or other is None or torch.equal(gradient, other)
 
 
+@pytest.mark.parametrize("critic", CRITICS)
+def test_an_epoch_gives_the_same_bits_with_any_number_of_threads(critic: str) -> None:
+    def trained(threads: int) -> dict[str, torch.Tensor]:
+        env = Scripted.playing([WITHIN, ALIGNED, LONG])
+        *_, model = learn(env, policy_kwargs={"critic": critic, "encoder": [5]})
+        torch.set_num_threads(threads)
+        try:
+            model.train()
+            return dict(model.policy.state_dict())
+        finally:
+            torch.set_num_threads(1)
+
+    torch.testing.assert_close(trained(1), trained(2), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("field", ["returns", "advantages", "log_prob"])
 def test_an_epoch_in_one_call_stops_where_a_loss_is_not_finite(field: str) -> None:
     *_, model = learn(Scripted.playing([WITHIN, ALIGNED, LONG]))

@@ -159,4 +159,19 @@ class TrainedBody {
     Numbers inputs_, state_, kept_, activity_, final_state_, d_inputs_;
 };
 
+/// Call two functions, each with the number of threads that it may use: with all of them, one after
+/// the other, or side by side with one each, if the tiles of a batch do not take longer so.
+template <class First, class Second>
+void in_turn_or_at_once(std::size_t batch, std::size_t threads, First first, Second second) {
+    const std::size_t tiles = cut<float>(batch).size();
+    const std::size_t in_turn = 2 * ((tiles + threads - 1) / threads), at_once = tiles;
+    if (threads > 1 && at_once <= in_turn) {
+        in_parallel(2, 2, [&](std::size_t task, std::size_t) {
+            task == 0 ? first(std::size_t(1)) : second(std::size_t(1));
+        });
+        return;
+    }
+    first(threads), second(threads);
+}
+
 }  // namespace liquid

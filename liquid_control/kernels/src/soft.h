@@ -127,8 +127,7 @@ class SoftLearner {
                         threads, false);
         const float* state = batch.state;
         if (burn_in > 0) {
-            actor_.forward(batch.steps(true, 0, burn_in, state), 0, threads, false);
-            critic_.forward(batch.steps(false, 0, burn_in, state), own, threads, false);
+            run_both(batch, 0, burn_in, burn_in, state, threads, false);
             state_.resize(batch.batch * batch.state_size);
             for (std::size_t i = 0; i < batch.batch; ++i) {
                 float* const to = &state_[i * batch.state_size];
@@ -138,8 +137,21 @@ class SoftLearner {
             }
             state = state_.data();
         }
-        actor_.forward(batch.steps(true, burn_in, batch.length + 1, state), 0, threads);
-        critic_.forward(batch.steps(false, burn_in, batch.length, state), own, threads);
+        run_both(batch, burn_in, batch.length + 1, batch.length, state, threads, true);
+    }
+
+    /// Run the actor's circuit and the critics' after the first `from` steps.
+    void run_both(const SoftBatch& batch, std::size_t from, std::size_t of_actor,
+                  std::size_t of_critics, const float* state, std::size_t threads, bool keeps) {
+        in_turn_or_at_once(
+            batch.batch, threads,
+            [&](std::size_t some) {
+                actor_.forward(batch.steps(true, from, of_actor, state), 0, some, keeps);
+            },
+            [&](std::size_t some) {
+                const Sequences steps = batch.steps(false, from, of_critics, state);
+                critic_.forward(steps, actor_.state_size(), some, keeps);
+            });
     }
 
     /// Sample an action for every step and the one after.
@@ -210,9 +222,12 @@ class SoftLearner {
         });
         std::fill(d_outputs_.begin() + static_cast<std::ptrdiff_t>(samples * 2 * size),
                   d_outputs_.end(), 0.0f);
-        critic_.backward(d_neurons_.data(), 0, settings.threads);
         const float* const d_motor = action_.backward(all, d_outputs_.data(), settings.threads, 0);
-        actor_.backward(d_motor, actor_.neurons() - action_.inputs(), settings.threads);
+        const std::size_t first_motor = actor_.neurons() - action_.inputs();
+        in_turn_or_at_once(
+            batch.batch, settings.threads,
+            [&](std::size_t some) { actor_.backward(d_motor, first_motor, some); },
+            [&](std::size_t some) { critic_.backward(d_neurons_.data(), 0, some); });
     }
 
     /// Move the target towards the critics by a share of the way.

@@ -130,13 +130,13 @@ class Learner {
         for (std::size_t part = 0; part < rollout.parts; ++part) {
             const Sequences sequences = rollout.side_by_side(part);
             float* const after = rollout.states + (part + 1) * rollout.robots * rollout.state_size;
+            run_circuits(sequences, threads, false);
             std::size_t first = 0;
             for (TrainedBody* body : {&actor_, twin_ ? &*twin_ : nullptr}) {
                 if (!body) {
                     continue;
                 }
                 const std::size_t size = body->state_size();
-                body->forward(sequences, first, threads, false);
                 for (std::size_t i = 0; i < rollout.robots; ++i) {
                     std::copy_n(body->final_state() + i * size, size,
                                 after + i * rollout.state_size + first);
@@ -175,12 +175,25 @@ class Learner {
     }
 
   private:
+    /// Run all circuits over sequences; `keeps`: whether `backward` follows.
+    void run_circuits(const Sequences& sequences, std::size_t threads, bool keeps) {
+        if (!twin_) {
+            actor_.forward(sequences, 0, threads, keeps);
+            return;
+        }
+        in_turn_or_at_once(
+            sequences.batch, threads,
+            [&](std::size_t some) { actor_.forward(sequences, 0, some, keeps); },
+            [&](std::size_t some) { twin_->forward(sequences, actor_.state_size(), some, keeps); });
+    }
+
     /// The loss of the minibatch, and its gradients at the heads.
     void compute_loss(const UpdateSettings& settings, float* losses) {
         const Sequences& sequences = minibatch_.sequences;
         const Targets& targets = minibatch_.targets;
         const std::size_t samples = sequences.samples(), actions = action_.outputs();
-        const float* const activity = actor_.forward(sequences, 0, settings.threads);
+        run_circuits(sequences, settings.threads, true);
+        const float* const activity = actor_.activity();
         const float* const values = values_of(sequences, activity, settings.threads);
         const std::size_t neurons = actor_.neurons(), motor = action_.inputs();
         const Part<float> last{activity + neurons - motor, motor, neurons, nullptr};
@@ -206,8 +219,7 @@ class Learner {
             return value_.forward(samples, {all}, threads);
         }
         const std::size_t own = twin_->neurons();
-        const float* const seen = twin_->forward(sequences, actor_.state_size(), threads);
-        return value_.forward(samples, {{seen, own, own, nullptr}}, threads);
+        return value_.forward(samples, {{twin_->activity(), own, own, nullptr}}, threads);
     }
 
     /// Write the gradients of all parameters.
@@ -220,13 +232,17 @@ class Learner {
             part = 0;
         }
         float* const d_critic = value_.backward(samples, d_values_.data(), threads, part);
-        if (critic_ == Critic::twin) {
-            twin_->backward(d_critic, 0, threads);
-        }
         const float* const d_motor = action_.backward(samples, d_mean_.data(), threads, 0);
         const std::size_t neurons = actor_.neurons(), motor = action_.inputs();
-        if (critic_ != Critic::shared) {
+        if (critic_ == Critic::mlp) {
             actor_.backward(d_motor, neurons - motor, threads);
+            return;
+        }
+        if (critic_ == Critic::twin) {
+            in_turn_or_at_once(
+                minibatch_.sequences.batch, threads,
+                [&](std::size_t some) { actor_.backward(d_motor, neurons - motor, some); },
+                [&](std::size_t some) { twin_->backward(d_critic, 0, some); });
             return;
         }
         for (std::size_t i = 0; i < samples * motor; ++i) {
