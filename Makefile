@@ -43,7 +43,8 @@ WATCHED := cd $(SANITIZED) && \
 
 sanitize: sanitized ## run the kernels' tests under AddressSanitizer and UBSan (Linux, GCC)
 	$(WATCHED) PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest --capture=sys \
-		tests/kernels tests/policies/test_fused.py tests/agents/test_surrogate.py $(ARGS)
+		tests/kernels tests/policies/test_fused.py tests/agents/test_surrogate.py \
+		tests/agents/test_soft_updates.py $(ARGS)
 
 fuzz: sanitized ## train on 10,000 mutated checkpoints under AddressSanitizer (Linux, GCC)
 	$(WATCHED) $(CURDIR)/$(BIN)/python benchmarks/fuzz_checkpoints.py $(ARGS)
