@@ -440,8 +440,9 @@ class LiquidSAC(SavedAgent, SAC):
                     figures = self._update_in_kernels(sequences, share, threads)
                 else:
                     figures = self._update(sequences)
-                    online, target = self.critic.parameters(), self.critic_target.parameters()
-                    polyak_update(online, target, share)
+                    if share:
+                        online, target = self.critic, self.critic_target
+                        polyak_update(online.parameters(), target.parameters(), share)
                 for name, figure in figures.items():
                     statistics[name].append(figure.detach())
         self._n_updates += gradient_steps
@@ -501,7 +502,7 @@ class LiquidSAC(SavedAgent, SAC):
             log_ent_coef.grad = torch.empty_like(log_ent_coef)
         log_ent_coef.grad.fill_(-deficit)
         self._in_kernels.step_ent_coef(self.ent_coef_optimizer)
-        check_weights(log_ent_coef.item(), self._n_updates, self.num_timesteps)
+        check_weights(_norm([log_ent_coef]), self._n_updates, self.num_timesteps)
         return {"ent_coef_loss": loss}
 
     def _has_own_updates(self) -> bool:

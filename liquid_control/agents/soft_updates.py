@@ -30,7 +30,9 @@ class SoftUpdates:
 
         As long as nothing but they change the policy, `update` may follow any number of times.
         """
-        self._fused = FusedSoftPolicy.of(policy, self._fused)
+        earlier, self._fused = self._fused, None
+        if self._of_policy.has_begun(policy.optimizer):
+            self._fused = FusedSoftPolicy.of(policy, earlier)
         groups = None if self._fused is None else self._of_policy.of(policy.optimizer)
         self._groups = groups or []
         return groups is not None
@@ -52,7 +54,12 @@ class SoftUpdates:
             sequences.terminated,
             sequences.mask,
             sequences.duration,
-            torch.randn(*sequences.duration.shape, sequences.actions.shape[-1]),
+            torch.randn(
+                *sequences.duration.shape,
+                sequences.actions.shape[-1],
+                dtype=torch.float32,
+                device="cpu",
+            ),
         )
         return self._fused.learner.learn(batch, settings, self._groups, threads)
 

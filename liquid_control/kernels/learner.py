@@ -97,7 +97,7 @@ class Learner:
         parts = len(seen.elapsed_time) // length
         states = state.new_empty(parts + 1, *state.shape)
         states[0] = state
-        seen = Seen(*_plain(seen))
+        seen = Seen(*plain(seen))
         shape = _shape(seen, parts, length, states)
         self._learner.unroll(shape, addresses((*seen, states)), torch.get_num_threads())
         return states
@@ -134,8 +134,8 @@ class Learner:
             losses (updates, 6), as those of `gaussian_surrogate`, and the norms (updates, 2) of the
             gradient and of the weights.
         """
-        seen, states = Seen(*_plain(seen)), states.contiguous()
-        wanted = _plain(targets)
+        seen, states = Seen(*plain(seen)), states.contiguous()
+        wanted = plain(targets)
         parts, updates = len(states), -(-len(order) // sequences)
         losses, norms = torch.empty(updates, 6), torch.empty(updates, 2, dtype=torch.float64)
         made = self._learner.learn(
@@ -155,7 +155,7 @@ class Learner:
         return losses[:made], norms[:made]
 
 
-def _plain(rows: Iterable[Tensor]) -> list[Tensor]:
+def plain(rows: Iterable[Tensor]) -> list[Tensor]:
     """Return columns in single precision, or of bool, whose rows follow each other in memory."""
     kept = (each if each.dtype is torch.bool else each.float() for each in rows)
     return [each.contiguous() for each in kept]

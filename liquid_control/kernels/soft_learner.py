@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liquid_control.kernels.fused import addresses
-from liquid_control.kernels.learner import BodyMemory, NetworkMemory
+from liquid_control.kernels.learner import BodyMemory, NetworkMemory, plain
 from liquid_control.kernels.learning import AdamMemory, AdamRates
 
 
@@ -145,7 +145,7 @@ class SoftLearner:
         shape = burn_in, length, count, batch.state.shape[1]
         features = batch.seen.shape[2], batch.seen_by_critics.shape[2]
         figures = torch.full((len(SoftFigures._fields),), torch.nan, dtype=torch.float64)
-        batch = SoftBatch(*(each.contiguous() for each in batch))
+        batch = SoftBatch(*plain(batch))
         self._learner.learn(
             (*shape, *features),
             addresses(batch),

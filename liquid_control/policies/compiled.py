@@ -131,7 +131,7 @@ class BodyPass:
 
 
 def obstacles(policy: nn.Module, supported: type) -> Iterator[str]:
-    """Yield why the updates of a policy need autograd, whatever its heads are.
+    """Yield reasons why the updates of a policy need autograd, except those in its heads.
 
     Args:
         policy: with circuits and encoders.

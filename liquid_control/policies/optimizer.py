@@ -128,14 +128,21 @@ class AdamGroups:
     def __init__(self) -> None:
         self._gathered: list[_Gathered | None] = []
 
+    @staticmethod
+    def has_begun(optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it is an Adam that the kernels know, and has made a step."""
+        # Other classes have steps of their own.
+        known = type(optimizer) is torch.optim.Adam and why_not_fused(optimizer) is None
+        return known and bool(optimizer.state)
+
     def of(self, optimizer: torch.optim.Optimizer) -> list[tuple[AdamMemory, AdamRates]] | None:
         """Return the memory and the settings of each group that is trained.
 
         Returns:
             None if PyTorch makes the steps, as it does the first one.
         """
-        if type(optimizer) is not torch.optim.Adam or why_not_fused(optimizer):
-            return None  # other classes have steps of their own
+        if not self.has_begun(optimizer):
+            return None
         trained = [
             group
             for group in optimizer.param_groups
@@ -193,7 +200,7 @@ class _Gathered(NamedTuple):
 
 
 def _gathered(
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     weights: Sequence[nn.Parameter],
     shares: Mapping[nn.Parameter, Tensor],
     earlier: _Gathered | None,
@@ -208,7 +215,7 @@ def _gathered(
 
 
 def _states(
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     weights: Sequence[nn.Parameter],
     shares: Mapping[nn.Parameter, Tensor],
 ) -> list[AdamState]:

@@ -188,8 +188,13 @@ class SequenceReplay:
         """Sample windows uniformly with replacement, on `device`.
 
         Raises:
-            ValueError: no window is complete.
+            ValueError: no window is complete, or none is asked for.
         """
+        if count < 1:
+            raise ValueError(
+                f"sample at least one sequence, got {count}; a minibatch needs at least "
+                f"{self.sequence_length} steps"
+            )
         if len(self) == 0:
             raise ValueError(
                 f"no sequence is complete; collect at least {self.sequence_length + 1} steps of "

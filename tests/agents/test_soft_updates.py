@@ -167,6 +167,34 @@ def test_an_update_of_numbers_that_are_not_finite_changes_nothing(
     assert_close(model.policy.state_dict(), before, rtol=0, atol=0)
 
 
+def test_noise_is_in_single_precision_whatever_the_default_is() -> None:
+    def trained(default: torch.dtype) -> dict[str, torch.Tensor]:
+        model = build()
+        torch.manual_seed(0)
+        torch.set_default_dtype(default)
+        try:
+            assert model._in_kernels.begin(model.policy)
+            model.train(1, model.batch_size)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        return model.policy.state_dict()
+
+    assert_close(trained(torch.float64), trained(torch.float32))
+
+
+def test_a_minibatch_without_a_sequence_is_refused() -> None:
+    model = build()
+    with pytest.raises(ValueError, match=f"got 0; a minibatch needs at least {LENGTH} steps"):
+        model.train(1, batch_size=LENGTH - 1)
+
+
+def test_gradients_are_left_alone_where_pytorch_makes_the_steps() -> None:
+    model = build(policy_kwargs={"optimizer_kwargs": {"weight_decay": 0.1}})
+    model.policy.optimizer.zero_grad()
+    assert not model._in_kernels.begin(model.policy)
+    assert all(each.grad is None for each in model.policy.parameters())
+
+
 def test_weights_that_a_user_moves_in_memory_are_the_ones_that_learn() -> None:
     model = build()
     model.train(1, model.batch_size)
