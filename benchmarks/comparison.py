@@ -13,7 +13,8 @@ with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's Recur
 VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP over
 four stacked observations, and `-d` stands for derivatives of the observation as further features.
 LiquidSAC makes 4 updates of 1024 control steps after each step of its 16 environments, with critics
-of 128-128; SB3's SAC has its defaults, an update for every control step.
+of 128-128 and circuits that learn at three tenths of its learning rate; SB3's SAC has its defaults,
+an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -108,8 +109,8 @@ class Arguments:
     agents: tuple[str, ...] = ("LiquidPPO:cfc", "PPO:mlp")
     """Algorithms and policies."""
 
-    learning_rates: tuple[float, ...] = (3e-4,)
-    """Learning rates of every agent."""
+    learning_rates: tuple[float, ...] = ()
+    """Learning rates of every agent; by default 1e-3 for LiquidSAC, 3e-4 for the others."""
 
     gamma: float = Training.gamma
     """Discount of every agent: per nominal interval, of SB3's agents per step."""
@@ -216,6 +217,11 @@ def trained_return(model: BaseAlgorithm) -> float:
     return float(np.mean([each["r"] for each in model.ep_info_buffer] or [0.0]))
 
 
+def usual_learning_rate(agent: str) -> float:
+    """Return the learning rate of an agent that none was given for."""
+    return 1e-3 if agent.startswith("LiquidSAC:") else 3e-4
+
+
 def robots(training: Training, count: int, seed: int, **conditions: Any) -> VecEnv:
     """Return environments, with observations as the agent takes them."""
     env = envs.make_vec(
@@ -260,6 +266,7 @@ def create(training: Training, env: VecEnv) -> BaseAlgorithm:
             "LiquidPolicy",
             env,
             learning_rate=training.learning_rate,
+            recurrent_learning_rate=0.3 * training.learning_rate,
             learning_starts=5000,
             gradient_steps=4,
             policy_kwargs={"critic_layers": [128, 128], **circuit},
@@ -400,9 +407,8 @@ def main(arguments: Arguments) -> None:
             steps=arguments.steps,
             gamma=arguments.gamma,
         )
-        for seed, task, rate, agent in product(
-            arguments.seeds, arguments.tasks, arguments.learning_rates, arguments.agents
-        )
+        for seed, task, agent in product(arguments.seeds, arguments.tasks, arguments.agents)
+        for rate in arguments.learning_rates or (usual_learning_rate(agent),)
     ]
     missing = [each for each in wanted if each.key not in done]
     if arguments.dry_run:
