@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +16,9 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from liquid_control.kernels import extension
 from liquid_control.wiring import dense
+from tests.export.compilers import missing, run
 from tests.kernels.cases import (
     KINDS,
     assert_equal,
@@ -76,6 +79,43 @@ def test_the_interpreter_goes_on_while_the_kernels_work() -> None:
     outputs, _ = circuit(*case)
     assert polls_during(lambda: values(circuit, case)) > 20
     assert polls_during(outputs.sum().backward) > 20
+
+
+FAILING_TASKS = """
+#include <new>
+#include <vector>
+
+#include "threads.h"
+
+int main() {
+    for (std::size_t threads = 1; threads <= 4; ++threads) {
+        for (std::size_t failing = 0; failing < 100; ++failing) {
+            bool caught = false;
+            try {
+                liquid::in_parallel(100, threads, [&](std::size_t task, std::size_t) {
+                    if (task == failing) throw std::bad_alloc();
+                });
+            } catch (const std::bad_alloc&) {
+                caught = true;
+            }
+            std::vector<int> done(100, 0);
+            liquid::in_parallel(100, threads, [&](std::size_t task, std::size_t) {
+                liquid::in_parallel(1, threads, [&](std::size_t, std::size_t) { done[task] = 1; });
+            });
+            if (!caught || done != std::vector<int>(100, 1)) return 1;
+        }
+    }
+}
+"""
+
+
+@missing("g++")
+def test_what_a_task_throws_reaches_the_caller_and_the_threads_go_on(tmp_path: Path) -> None:
+    """Without memory, a call fails; the process does not end."""
+    (tmp_path / "failing.cpp").write_text(FAILING_TASKS)
+    sources = Path(extension.__file__).parent / "src"
+    run("g++", "-std=c++17", "-pthread", f"-I{sources}", "failing.cpp", "-o", "it", cwd=tmp_path)
+    run(tmp_path / "it", cwd=tmp_path)
 
 
 def report(connection: Connection, work: Callable[[], np.ndarray]) -> None:

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -51,16 +52,32 @@ class Job {
         };
     }
 
-    /// Do tasks until all have been started.
+    /// Do tasks until all have been started, or one has thrown.
     void help(std::size_t worker) {
-        for (std::size_t task; (task = next_.fetch_add(1)) < tasks_;) {
-            do_task_(work_, task, worker);
+        try {
+            for (std::size_t task; (task = next_.fetch_add(1)) < tasks_;) {
+                do_task_(work_, task, worker);
+            }
+        } catch (...) {
+            next_ = tasks_;
+            if (!has_thrown_.exchange(true)) {
+                thrown_ = std::current_exception();
+            }
+        }
+    }
+
+    /// Throw what a task has thrown, once no thread helps any more.
+    void rethrow() const {
+        if (thrown_) {
+            std::rethrow_exception(thrown_);
         }
     }
 
   private:
     const std::size_t tasks_;
     std::atomic<std::size_t> next_{0};
+    std::atomic<bool> has_thrown_{false};
+    std::exception_ptr thrown_;  // by the first task that threw, such as for want of memory
     void* const work_;
     void (*do_task_)(void*, std::size_t, std::size_t);
 };
@@ -144,8 +161,8 @@ class Team {
     std::atomic<std::size_t> seats_{0}, helping_{0};  // that are wanted, and that are at work
 };
 
-/// Call work(task, worker) for every task; worker < threads is the number of the thread. Tasks must
-/// not throw, and their results must not depend on the worker.
+/// Call work(task, worker) for every task; worker < threads is the number of the thread. Results of
+/// tasks must not depend on the worker. What a task throws is thrown here; others may be left out.
 template <class Work>
 void in_parallel(std::size_t tasks, std::size_t threads, Work work) {
     Job job(tasks, work);
@@ -155,6 +172,7 @@ void in_parallel(std::size_t tasks, std::size_t threads, Work work) {
     } else {
         job.help(0);
     }
+    job.rethrow();
 }
 
 }  // namespace liquid
