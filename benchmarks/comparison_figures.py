@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -19,7 +20,7 @@ from comparison_rows import POINTS, Result, reported
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from picture import COLOURS
 from rows import read
@@ -39,6 +40,8 @@ RATIOS = {
     "at_fourfold": 4.0,
 }
 NOISE = {"deterministic_return": 0.0, "noise_10": 0.1, "noise_30": 0.3, "noise_100": 1.0}
+DISTURBED, SIZES = ("noise_30", "lost_30"), ("parameters", "synapses")
+LEVEL = 0.25  # score from which an agent has learned something
 LOST = {"deterministic_return": 0.0, "lost_10": 10.0, "lost_30": 30.0, "lost_50": 50.0}
 
 
@@ -113,27 +116,38 @@ def known(rows: Sequence[Result], columns: Iterable[str]) -> NDArray[np.float64]
     return np.array(complete, dtype=float).reshape(-1, len(names))
 
 
+def with_curves(groups: Groups) -> Groups:
+    """Return the rows that have a learning curve."""
+    return with_rows(groups, lambda row: len(row.curve) == POINTS)
+
+
 class Pictures:
-    """Figures of all scenarios, in which an agent always has the same colour and marker."""
+    """Figures of all scenarios, in which an agent always has the same colour and marker.
+
+    Agents with unusual settings have the colour of the usual ones, and a dashed line; so have
+    agents for whom no colour is left.
+    """
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
-        names = sorted({name for agents in groups.values() for name in agents})
-        self.styles = {
-            name: (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
-            for place, name in enumerate(names)
-        }
+        found = {name: rows[0] for agents in groups.values() for name, rows in agents.items()}
+        agents = sorted({row.agent for row in found.values()})
+        self.styles: dict[str, tuple[str, str, str]] = {}
+        for place, (name, row) in enumerate(sorted(found.items())):
+            again, colour = divmod(agents.index(row.agent), len(COLOURS))
+            dashes = "--" if row.settings or again else "-"
+            self.styles[name] = COLOURS[colour], MARKERS[place % len(MARKERS)], dashes
 
     def returns(self) -> Figure:
         """Draw the deterministic return of every agent: seeds, mean, and interval."""
         figure, panels = self._panels(self.groups, row_height=0.5 + 0.22 * len(self.styles))
         for axes, agents in zip(panels, self.groups.values(), strict=True):
             for place, (name, rows) in enumerate(agents.items()):
-                colour, marker = self.styles[name]
+                colour, marker, dashes = self.styles[name]
                 seeds = [row.deterministic_return for row in rows]
                 each = estimate(rows, "deterministic_return")
                 axes.plot(seeds, [place] * len(seeds), "|", color=colour, alpha=0.6)
-                axes.hlines(place, each.low, each.high, color=colour, linewidth=2)
+                axes.hlines(place, each.low, each.high, color=colour, linewidth=2, linestyle=dashes)
                 axes.plot(each.value, place, marker, color=colour)
             names = [f"{n} ({len(r)})".replace(", ", ",\n") for n, r in agents.items()]
             axes.set_yticks(range(len(agents)), names)
@@ -145,15 +159,25 @@ class Pictures:
             axes.set_xlabel("return (seeds in parentheses)", fontsize=8)
         return figure
 
-    def curves(self) -> Figure:
-        """Draw the learning curves."""
-        groups = with_rows(self.groups, lambda row: len(row.curve) == POINTS)
+    def curves(self, x: Callable[[Sequence[Result]], float], label: str, **scale: Any) -> Figure:
+        """Draw the learning curves.
+
+        Args:
+            x: what the trainings of one agent took.
+            label: what that is.
+            scale: arguments of `Axes.set_xscale`.
+        """
+        groups = with_curves(self.groups)
         figure, panels = self._panels(groups)
-        for axes, (scenario, agents) in zip(panels, groups.items(), strict=True):
-            steps = np.arange(1, POINTS + 1) * scenario.steps / POINTS / 1e6
+        for axes, agents in zip(panels, groups.values(), strict=True):
             for name, rows in agents.items():
-                self._band(axes, name, steps, np.array([row.curve for row in rows], dtype=float))
-            axes.set_xlabel("control steps (millions)")
+                shares = np.arange(1, POINTS + 1) / POINTS
+                returns = np.array([row.curve for row in rows], dtype=float)
+                self._band(axes, name, x(rows) * shares, returns)
+            axes.set_xscale(**scale)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_xlabel(label)
             _from_zero(axes)
         self._legend(figure)
         return figure
@@ -179,9 +203,9 @@ class Pictures:
         self, axes: Axes, name: str, x: NDArray[np.float64], returns: NDArray[np.float64]
     ) -> None:
         """Draw returns (seeds, points) as a mean and its interval."""
-        colour, marker = self.styles[name]
+        colour, marker, dashes = self.styles[name]
         means, low, high = curve(returns)
-        axes.plot(x, means, marker=marker, markersize=4, color=colour)
+        axes.plot(x, means, dashes, marker=marker, markersize=4, color=colour)
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_ylabel("return")
 
@@ -199,8 +223,8 @@ class Pictures:
 
     def _legend(self, figure: Figure) -> None:
         handles = [
-            Line2D([], [], color=colour, marker=marker, label=name)
-            for name, (colour, marker) in self.styles.items()
+            Line2D([], [], color=colour, marker=marker, linestyle=dashes, label=name)
+            for name, (colour, marker, dashes) in self.styles.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
@@ -208,6 +232,14 @@ class Pictures:
 def _from_zero(axes: Axes) -> None:
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def level_of(task: str) -> float:
+    """Return the return of a task with the score `LEVEL`; NaN if it has no scores."""
+    reference = reference_of(task)
+    if reference is None or reference.reference is None:
+        return math.nan
+    return reference.random + LEVEL * (reference.reference - reference.random)
 
 
 def table(groups: Groups) -> list[str]:
@@ -223,7 +255,10 @@ def table(groups: Groups) -> list[str]:
         "noise 0.3",
         "30 % lost",
         "parameters",
+        "synapses",
         "minutes",
+        f"steps to {LEVEL:g}",
+        f"minutes to {LEVEL:g}",
         "µs",
     )
     lines = [f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
@@ -231,6 +266,8 @@ def table(groups: Groups) -> list[str]:
         for name, rows in agents.items():
             final = estimate(rows, "deterministic_return")
             reference = reference_of(scenario.task)
+            level = level_of(scenario.task)
+            learned = [row for row in rows if len(row.curve) == POINTS]
             cells = (
                 scenario.title,
                 name,
@@ -239,8 +276,10 @@ def table(groups: Groups) -> list[str]:
                 _interval(final),
                 "" if reference is None else f"{reference.normalise(np.array(final.value)):.2f}",
                 _number(min(middle(rows, column) for column in RATIOS)),
-                *(_number(middle(rows, name)) for name in ("noise_30", "lost_30", "parameters")),
+                *(_number(middle(rows, name)) for name in (*DISTURBED, *SIZES)),
                 _number(middle(rows, "cpu_seconds") / 60, 1),
+                _median([row.steps_to(level) for row in learned]),
+                _median([row.minutes_to(level) for row in learned], 1),
                 _number(middle(rows, "microseconds")),
             )
             lines.append(f"| {' | '.join(cells)} |")
@@ -257,6 +296,12 @@ def _number(value: float, digits: int = 0) -> str:
     return "" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
+def _median(values: Sequence[float], digits: int = 0) -> str:
+    """Return the median; a dash where most values are infinite, nothing where there are none."""
+    middle = float(np.median(values)) if values else math.nan
+    return "–" if math.isinf(middle) else _number(middle, digits)
+
+
 def main(arguments: Arguments) -> None:
     """Draw the figures, and replace the tables of the page."""
     rows = reported(read(arguments.table, Result))
@@ -271,7 +316,20 @@ def main(arguments: Arguments) -> None:
     pictures = Pictures(groups)
     figures = {
         "returns": ("Deterministic returns of all agents", pictures.returns()),
-        "curves": ("Learning curves of all agents", pictures.curves()),
+        "curves": (
+            "Learning curves of all agents",
+            pictures.curves(
+                lambda rows: rows[0].steps / 1e6, "control steps (millions)", value="linear"
+            ),
+        ),
+        "minutes": (
+            "Learning curves against the processor time of the training",
+            pictures.curves(
+                lambda rows: middle(rows, "cpu_seconds") / 60,
+                "processor time (minutes)",
+                value="log",
+            ),
+        ),
         "rates": (
             "Return against the control interval",
             pictures.conditions(RATIOS, "interval / nominal interval", log=True),

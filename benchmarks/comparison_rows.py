@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -115,6 +116,15 @@ class Result(Training):
     def training(self) -> Training:
         """What the row is of."""
         return Training(**{field.name: getattr(self, field.name) for field in fields(Training)})
+
+    def steps_to(self, level: float) -> float:
+        """Return the first point of the curve with this return, in steps; infinity if none has."""
+        points = (place for place, reached in enumerate(self.curve, 1) if reached >= level)
+        return next(points, math.inf) * self.steps / POINTS
+
+    def minutes_to(self, level: float) -> float:
+        """Return the same in minutes of processor time."""
+        return self.steps_to(level) / self.steps * (self.cpu_seconds or math.nan) / 60
 
 
 def reported(results: Sequence[Result]) -> list[Result]:
