@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -17,15 +14,14 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 from numpy.typing import NDArray
-from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from liquid_control.envs.conditioned import Conditioned
 from liquid_control.envs.conditions import Privileged, Situation
 from liquid_control.envs.observe_only import ObserveOnly
 from liquid_control.envs.physics import Physics, library
+from liquid_control.envs.simulated import SimulatedVecEnv
 from liquid_control.envs.substeps import (
     check_chosen,
     check_schedule,
@@ -79,7 +75,7 @@ def task_of(env: gym.Env[Any, Any]) -> Task | str:
     return task(**{name: value for name, value in arguments.items() if name in names})
 
 
-class BatchedVecEnv(VecEnv):
+class BatchedVecEnv(SimulatedVecEnv):
     """Many simulations of one MuJoCo task, stepped together, as an SB3 VecEnv.
 
     Its results are those of SB3's DummyVecEnv with `num_envs` copies of `env`: observations are
@@ -87,9 +83,6 @@ class BatchedVecEnv(VecEnv):
     `elapsed_time`, `physical_time` and SB3's keys, but none of the task's own. A simulation that
     becomes unstable (NaN or huge numbers), which Gymnasium resets within the episode, ends its
     episode: it is `terminated` with reward 0 and `info["diverged"]`, and a warning is logged.
-
-    `get_attr`, `env_method` and `render` load the state of a simulation into `env` and call it;
-    changes that a method makes to the state are stored.
 
     Args:
         env: One env of the task, as `make` builds it; it may be wrapped in a Monitor.
@@ -99,7 +92,6 @@ class BatchedVecEnv(VecEnv):
         seed: Simulation i is seeded with seed + i.
 
     Attributes:
-        physics: The simulations.
         diverged: Number of episodes that ended because their simulation became unstable.
     """
 
@@ -112,7 +104,7 @@ class BatchedVecEnv(VecEnv):
         threads: int,
         seed: int | None = None,
     ) -> None:
-        self.env, self.task = env, task
+        self.task = task
         rate = next(layer for layer in layers(env) if isinstance(layer, VariableRate))
         masks = [layer for layer in layers(env) if isinstance(layer, ObserveOnly)]
         robot: Any = env.unwrapped
@@ -137,21 +129,14 @@ class BatchedVecEnv(VecEnv):
                 "timeline": situation.timeline if len(situation.timeline.pushed) else None,
             }
         threads = min(threads, num_envs)
-        self.physics = Physics(robot.model, num_envs, threads, task.reads, **more)
-        task.before(self.physics.simulations)  # raises for arguments that do not fit the model
-        self._rngs = [
+        physics = Physics(robot.model, num_envs, threads, task.reads, **more)
+        task.before(physics.simulations)  # raises for arguments that do not fit the model
+        rngs = [
             seeding.np_random(None if seed is None else seed + index)[0]
             for index in range(num_envs)
         ]
+        super().__init__(env, physics, rngs)
         self._first_seed = seed
-        self._attributes: list[dict[str, Any]] = [{} for _ in range(num_envs)]
-        env.reset()  # required before rendering
-        # One renderer per simulation: a tracking camera stays with its robot.
-        self._renderers = [copy.copy(robot.mujoco_renderer) for _ in range(num_envs)]
-        for renderer in self._renderers:
-            renderer._viewers = {}  # a shallow copy would share them
-        super().__init__(num_envs, env.observation_space, env.action_space)
-        self.metadata = env.metadata
 
         # Each row is the schedule of an episode; untouched pages of np.zeros take no memory.
         longest = 1
@@ -548,82 +533,6 @@ class BatchedVecEnv(VecEnv):
                 infos[index]["physical_time"],
                 self.diverged,
             )
-
-    @contextmanager
-    def _loaded(self, index: int) -> Iterator[gym.Env[Any, Any]]:
-        """Yield the Gymnasium env with one simulation loaded; store its state afterwards."""
-        robot: Any = self.env.unwrapped
-        self.physics.load(index, robot.data)
-        robot.np_random = self._rngs[index]
-        robot.mujoco_renderer = self._renderers[index]
-        yield self.env
-        self.physics.store(index, robot.data)
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of some envs; `data` is copied."""
-        return [self._attribute(attr_name, index) for index in self._get_indices(indices)]
-
-    def _attribute(self, name: str, index: int) -> Any:
-        if name in self._attributes[index]:
-            return self._attributes[index][name]
-        with self._loaded(index) as env:
-            value = env.get_wrapper_attr(name)
-            return copy.copy(value) if name == "data" else value
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Store an attribute of some envs, for `get_attr`.
-
-        Raises:
-            AttributeError: If the task has this attribute: setting it here would have no effect.
-        """
-        if self.env.has_wrapper_attr(attr_name):
-            raise AttributeError(
-                f"{attr_name!r} of batched envs cannot be set; pass it to make_vec, or step the "
-                f"envs one by one: make_vec(..., threads=0)"
-            )
-        for index in self._get_indices(indices):
-            self._attributes[index][attr_name] = value
-
-    def env_method(
-        self,
-        method_name: str,
-        *method_args: Any,
-        indices: VecEnvIndices = None,
-        **method_kwargs: Any,
-    ) -> list[Any]:
-        """Call a method of some envs.
-
-        Raises:
-            ValueError: If the method is `step` or `reset`, which apply to all envs together.
-        """
-        if method_name in {"step", "reset"}:
-            raise ValueError(
-                f"batched envs {method_name} together; call {method_name}() of the VecEnv"
-            )
-        results = []
-        for index in self._get_indices(indices):
-            with self._loaded(index) as env:
-                results.append(env.get_wrapper_attr(method_name)(*method_args, **method_kwargs))
-        return results
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
-    ) -> list[bool]:
-        """Return whether envs behave as if they were wrapped in `wrapper_class`."""
-        return [is_wrapped(self.env, wrapper_class) for _ in self._get_indices(indices)]
-
-    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Return an image of every env; render_mode must be "rgb_array"."""
-        if self.render_mode != "rgb_array":
-            raise ValueError(
-                f"the render mode is {self.render_mode!r}; pass render_mode='rgb_array' to make_vec"
-            )
-        return self.env_method("render")
-
-    def close(self) -> None:
-        """Close the renderers; the simulations are freed when nothing refers to them."""
-        for renderer in self._renderers:
-            renderer.close()
 
 
 def _situation(env: gym.Env[Any, Any], num_envs: int) -> Situation | None:
