@@ -10,7 +10,9 @@ from annotated_types import Ge, Le
 from stable_baselines3.common.type_aliases import Schedule
 
 from liquid_control.policies.options import (
+    FINITE,
     CircuitOptions,
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     Options,
@@ -20,6 +22,8 @@ from liquid_control.policies.options import (
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
+Coefficient: TypeAlias = Annotated[float, Ge(0), FINITE]
+LearningRate: TypeAlias = Coefficient | Schedule
 TrainFreq: TypeAlias = tuple[PositiveInt, str]
 DeviceName: TypeAlias = Annotated[str, "device"]
 
@@ -28,7 +32,7 @@ DeviceName: TypeAlias = Annotated[str, "device"]
 class AgentOptions(Options):
     """Options of both agents."""
 
-    learning_rate: Rate = 3e-4
+    learning_rate: LearningRate = 3e-4
     gamma: Share = 0.99
     stats_window_size: PositiveInt = 100
     device: torch.device | DeviceName = "auto"
@@ -65,12 +69,12 @@ class PPOOptions(AgentOptions):
     clip_range: Rate = 0.2
     clip_range_vf: Rate | None = None
     normalize_advantage: bool = True
-    ent_coef: float = 0.0
-    vf_coef: float = 0.5
+    ent_coef: FiniteFloat = 0.0
+    vf_coef: Coefficient = 0.5
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = None
     sequence_length: PositiveInt | None = None
-    recurrent_learning_rate: Rate | None = None
+    recurrent_learning_rate: LearningRate | None = None
     normalize_returns: bool = True
 
 
@@ -84,9 +88,9 @@ class SACOptions(AgentOptions):
     tau: Share = 0.005
     train_freq: PositiveInt | TrainFreq = 1
     gradient_steps: Annotated[int, Ge(-1)] = 1
-    ent_coef: NonNegativeFloat | str = "auto"
+    ent_coef: Coefficient | str = "auto"
     target_update_interval: PositiveInt = 1
-    target_entropy: float | str = "auto"
+    target_entropy: FiniteFloat | str = "auto"
     sequence_length: PositiveInt = 32
     burn_in: NonNegativeInt = 16
-    recurrent_learning_rate: Rate | None = None
+    recurrent_learning_rate: LearningRate | None = None

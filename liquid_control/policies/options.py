@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Predicate
 
 from liquid_control.policies.observations import FURTHEST
 from liquid_control.wiring.registry import fill_wiring
@@ -23,6 +23,8 @@ PositiveInt: TypeAlias = Annotated[int, Gt(0)]
 PositiveFloat: TypeAlias = Annotated[float, Gt(0)]
 NonNegativeInt: TypeAlias = Annotated[int, Ge(0)]
 NonNegativeFloat: TypeAlias = Annotated[float, Ge(0)]
+FINITE = Predicate(math.isfinite)
+FiniteFloat: TypeAlias = Annotated[float, FINITE]
 
 CRITICS = ("twin", "shared", "mlp")
 MOST_DERIVATIVES = 8
@@ -51,16 +53,18 @@ class Options:
                         _check_bound(name, number, bound)
 
 
-def _bounds(hint: Any) -> Iterator[Gt | Ge | Le]:
+def _bounds(hint: Any) -> Iterator[Gt | Ge | Le | Predicate]:
     """Yield the bounds in a type and its component types."""
-    if isinstance(hint, (Gt, Ge, Le)):
+    if isinstance(hint, (Gt, Ge, Le)) or hint == FINITE:
         yield hint
     for part in get_args(hint):
         yield from _bounds(part)
 
 
-def _check_bound(name: str, value: float, bound: Gt | Ge | Le) -> None:
-    if isinstance(bound, Gt):
+def _check_bound(name: str, value: float, bound: Gt | Ge | Le | Predicate) -> None:
+    if isinstance(bound, Predicate):
+        holds, words = math.isfinite(value), "finite"
+    elif isinstance(bound, Gt):
         holds, words = value > bound.gt, f"greater than {bound.gt}"  # type: ignore[operator]
     elif isinstance(bound, Ge):
         holds, words = value >= bound.ge, f"at least {bound.ge}"  # type: ignore[operator]
