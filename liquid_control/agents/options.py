@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
@@ -58,6 +59,18 @@ def _check_device(name: torch.device | str) -> None:
         raise ValueError(f'device {str(device)!r} is missing: {found}; use "cpu" or "auto"')
 
 
+def _check_text(name: str, value: float | str, prefix: str = "") -> None:
+    """Raise a ValueError if a string is neither "auto" nor a number after a prefix."""
+    if isinstance(value, str) and value != "auto":
+        try:
+            known = math.isfinite(float(value.removeprefix(prefix)))
+        except ValueError:
+            known = False
+        if not known:
+            started = f", '{prefix}0.1'" if prefix else ""
+            raise ValueError(f"{name} must be 'auto'{started} or a number, got {value!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PPOOptions(AgentOptions):
     """Options of `LiquidPPO`, described there."""
@@ -94,3 +107,8 @@ class SACOptions(AgentOptions):
     sequence_length: PositiveInt = 32
     burn_in: NonNegativeInt = 16
     recurrent_learning_rate: LearningRate | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_text("ent_coef", self.ent_coef, "auto_")
+        _check_text("target_entropy", self.target_entropy)

@@ -81,10 +81,12 @@ def make(
         An env wrapped in `VariableRate`, and in `Conditioned` where there are conditions.
 
     Raises:
-        ValueError: If the task, the part to observe or the interval is invalid.
+        ValueError: If the task, the part to observe, the interval or the seed is invalid.
         TypeError: If the task does not accept an argument, or an interval is given for an env
             that is not a MuJoCo task.
     """
+    if seed is not None:
+        _check_count("seed", seed, least=0)
     if render_mode is not None:
         task_kwargs["render_mode"] = render_mode
     try:
@@ -152,11 +154,13 @@ def make_vec(
 
     Raises:
         ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, at most
-            1024 for a SerialVecEnv, or `threads` not a non-negative one.
+            1024 for a SerialVecEnv, or `threads` or `seed` not a non-negative one.
     """
     _check_count("num_envs", num_envs, least=1)
     if threads is not None:
         _check_count("threads", threads, least=0)
+    if seed is not None:
+        _check_count("seed", seed, least=0)
     build = partial(
         make,
         task,

@@ -6,10 +6,22 @@ Defaults are defined only here. Recipes derive their keys from these classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Predicate
 
 from liquid_control.policies.observations import FURTHEST
@@ -33,9 +45,11 @@ DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of options. Numbers are checked against the bounds in their types (`PositiveInt`).
+    """Base of options. Values are checked against their types, with bounds (`PositiveInt`).
 
     Raises:
+        TypeError: a number, a bool or a string is something else. Types with containers and
+            classes are left to the subclass.
         ValueError: a number is out of bounds.
     """
 
@@ -47,10 +61,48 @@ class Options:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
+            _check_type(name, value, hint)
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, (int, float)) and not isinstance(number, bool):
+                if _is_number(number):
                     for bound in _bounds(hint):
                         _check_bound(name, number, bound)
+
+
+def _is_number(value: Any, kind: type = Real) -> bool:
+    """Whether a value is a number, NumPy's included; bools are none here."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_SIMPLE: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("an integer", lambda value: _is_number(value, Integral)),
+    float: ("a number", _is_number),
+    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    str: ("a string", lambda value: isinstance(value, str)),
+    NoneType: ("None", lambda value: value is None),
+    Callable: ("a schedule", callable),
+}
+"""How to name a type, and to recognise its values."""
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Raise a TypeError if a type is made of simple ones, and a value is of none of them."""
+    kinds = [_SIMPLE.get(kind) for kind in _kinds(hint)]
+    known = [kind for kind in kinds if kind is not None]
+    if len(known) == len(kinds) and not any(holds(value) for _, holds in known):
+        words = " or ".join(words for words, _ in known)
+        raise TypeError(f"{name} must be {words}, got {value!r}")
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """Yield the types in a union, without what annotates them and without their own parts."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _kinds(get_args(hint)[0])
+    elif origin in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _kinds(part)
+    else:
+        yield origin or hint
 
 
 def _bounds(hint: Any) -> Iterator[Gt | Ge | Le | Predicate]:
@@ -135,7 +187,7 @@ class CircuitOptions(Options):
     encoder: Sequence[int] | None = None
     derivatives: Sequence[NonNegativeFloat] = ()
     critic_wiring: Mapping[str, Any] | None = None
-    nominal_interval: PositiveFloat = 1.0
+    nominal_interval: Annotated[float, Gt(0), FINITE] = 1.0
     allow_any_interval: bool = False
     normalize_observations: bool = True
     optimizer_kwargs: Mapping[str, Any] | None = None

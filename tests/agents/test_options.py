@@ -55,6 +55,49 @@ def test_training_is_not_due_every_less_than_one_step(frequency: Any) -> None:
         LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", train_freq=frequency)
 
 
+@pytest.mark.parametrize(
+    ("agent", "arguments", "message"),
+    [
+        (LiquidPPO, {"normalize_observations": "False"}, "must be True or False, got 'False'"),
+        (LiquidPPO, {"n_epochs": 1.5}, "n_epochs must be an integer, got 1.5"),
+        (LiquidPPO, {"batch_size": "64"}, "batch_size must be an integer or None, got '64'"),
+        (LiquidPPO, {"gamma": None}, "gamma must be a number, got None"),
+        (LiquidPPO, {"clip_range": [0.2]}, r"clip_range must be a number or a schedule, got \[0.2"),
+        (LiquidPPO, {"policy_kwargs": {"neurons": ["cfc"]}}, "neurons must be a string"),
+        (LiquidPPO, {"policy_kwargs": {"log_std_init": "x"}}, "log_std_init must be a number"),
+        (LiquidSAC, {"burn_in": True}, "burn_in must be an integer, got True"),
+        (LiquidSAC, {"recurrent_learning_rate": "3e-4"}, "a number or a schedule or None"),
+        (LiquidSAC, {"ent_coef": None}, "ent_coef must be a number or a string, got None"),
+        (LiquidSAC, {"policy_kwargs": {"share_encoder": "yes"}}, "share_encoder must be True or"),
+    ],
+)
+def test_values_of_other_types_are_refused(
+    agent: type[LiquidPPO | LiquidSAC], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        agent("LiquidPolicy", "InvertedPendulum-v5", **arguments)
+
+
+@pytest.mark.parametrize("name", ["ent_coef", "target_entropy"])
+@pytest.mark.parametrize("text", ["automatic", "auto_", "nan", ""])
+def test_words_other_than_auto_are_refused(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 'auto'.* or a number, got '{text}'"):
+        LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", **{name: text})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    model = LiquidPPO(
+        "LiquidPolicy",
+        "InvertedPendulum-v5",
+        learning_rate=np.float64(1e-3),
+        n_steps=np.int64(64),
+        normalize_advantage=np.bool_(True),
+    )
+    assert model.n_steps == 64
+    with pytest.raises(ValueError, match="gamma must be at most 1"):
+        LiquidPPO("LiquidPolicy", "InvertedPendulum-v5", gamma=np.float32(1.5))
+
+
 @pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
 def test_the_automatic_device_is_the_cpu_except_for_images(
     agent: type[LiquidPPO | LiquidSAC], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -384,6 +384,10 @@ def test_invalid_arguments_raise() -> None:
         envs.make_vec("Reacher-v5", 2, threads=-1)
     with pytest.raises(TypeError, match=r"threads must be an integer, got 1\.5"):
         envs.make_vec("Reacher-v5", 2, threads=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        envs.make_vec("Reacher-v5", 2, seed=-1)
+    with pytest.raises(TypeError, match="seed must be an integer, got 'x'"):
+        envs.make("Reacher-v5", seed="x")  # type: ignore[arg-type]
 
 
 def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
