@@ -7,14 +7,14 @@
     python benchmarks/comparison.py --study configs/benchmark/ppo_horizon.toml --observe full
     python benchmarks/comparison_figures.py
 
-Agents on policy train in 16 environments of 128 steps with minibatches of 64, 10 epochs, and
-`log_std_init` -1; their learning rate falls to zero. LiquidPPO learns from sequences of 16 steps,
-with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO have
-VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP over
-four stacked observations, and `-d` stands for derivatives of the observation as further features.
-LiquidSAC makes 4 updates of 1024 control steps after each step of its 16 environments, with critics
-of 128-128 and circuits that learn at three tenths of its learning rate; SB3's SAC has its defaults,
-an update for every control step.
+All learning rates but that of SB3's SAC fall to zero. Agents on policy train in 16 environments of
+128 steps with minibatches of 64, 10 epochs, and `log_std_init` -1. LiquidPPO learns from sequences
+of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO
+have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP
+over four stacked observations, and `-d` stands for derivatives of the observation as further
+features. LiquidSAC makes 4 updates of 1024 control steps after each step of its 16 environments,
+with critics of 128-128 and circuits that learn at three tenths of its learning rate; SB3's SAC has
+its defaults, an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -241,11 +241,9 @@ def normalised(training: Training, env: VecEnv) -> VecEnv:
 
 def create(training: Training, env: VecEnv) -> BaseAlgorithm:
     """Return an untrained agent."""
-    on_policy: dict[str, Any] = {
-        "n_steps": 128,
-        "batch_size": 64,
-        "learning_rate": LinearSchedule(training.learning_rate, 0.0, 1.0),
-    }
+    rate = training.learning_rate
+    falling = LinearSchedule(rate, 0.0, 1.0)
+    on_policy: dict[str, Any] = {"n_steps": 128, "batch_size": 64, "learning_rate": falling}
     shared: dict[str, Any] = {"gamma": training.gamma, "seed": training.seed, "device": "cpu"}
     kind = "MultiInput" if training.clock else "Mlp"
     layers: dict[str, Any] = {"net_arch": [64, 64], "log_std_init": -1.0}
@@ -258,15 +256,14 @@ def create(training: Training, env: VecEnv) -> BaseAlgorithm:
                 f"{kind}LstmPolicy", env, policy_kwargs=layers, **on_policy, **shared
             )
         case "SAC":
-            rate = training.learning_rate
             return SAC(f"{kind}Policy", env, learning_rate=rate, gradient_steps=-1, **shared)
     circuit = {"encoder": [64], **CIRCUITS[training.policy]}
     if training.algorithm == "LiquidSAC":
         return LiquidSAC(
             "LiquidPolicy",
             env,
-            learning_rate=training.learning_rate,
-            recurrent_learning_rate=0.3 * training.learning_rate,
+            learning_rate=falling,
+            recurrent_learning_rate=LinearSchedule(0.3 * rate, 0.0, 1.0),
             learning_starts=5000,
             gradient_steps=4,
             policy_kwargs={"critic_layers": [128, 128], **circuit},

@@ -28,7 +28,7 @@ class Training:
         clock: whether the agent observes the elapsed time.
         algorithm: class of the agent.
         policy: neurons of the circuit, or the network of SB3's agents.
-        learning_rate: at the start of a linear schedule to zero (PPO), or constant (SAC).
+        learning_rate: at the start of a linear schedule to zero; constant for SB3's SAC.
         seed: of the training.
         steps: control steps over all environments.
         gamma: discount per nominal interval; SB3's agents discount per step.
