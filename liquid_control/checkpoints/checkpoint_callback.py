@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.signals import StopRequest
+
+
+def check_every(every: float) -> None:
+    """Raise an error unless a callback may act once every `every` control steps."""
+    if not isinstance(every, Real) or isinstance(every, bool):
+        raise TypeError(f"every must be a number of control steps, got {every!r}")
+    if not every >= 1:  # so is NaN
+        raise ValueError(f"every must be at least one control step, got {every}")
 
 
 class ResumeCallback(BaseCallback):
@@ -33,8 +42,7 @@ class ResumeCallback(BaseCallback):
         self, manager: CheckpointManager | Path | str, every: int, stop: StopRequest | None = None
     ) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least one control step, got {every}")
+        check_every(every)
         self.manager = (
             manager if isinstance(manager, CheckpointManager) else CheckpointManager(manager)
         )

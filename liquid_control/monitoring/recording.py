@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -119,7 +120,9 @@ def record(
             positive.
     """
     circuit = circuit_of(model)
-    _check(model, env, seconds)
+    check_spaces(model, env)
+    if seconds is not None:
+        check_seconds("seconds", seconds)
     episode = _run_episode(model, env, seed, seconds)
     starts = torch.zeros(len(episode.rewards), 1)
     starts[0] = 1
@@ -303,7 +306,8 @@ def _names(env: gym.Env[Any, Any], what: str, count: int) -> tuple[str, ...]:
     return names if len(names) == count else tuple(f"{what} {index}" for index in range(count))
 
 
-def _check(model: BaseAlgorithm, env: gym.Env[Any, Any], seconds: float | None) -> None:
+def check_spaces(model: BaseAlgorithm, env: gym.Env[Any, Any]) -> None:
+    """Raise a ValueError if an environment's spaces differ from the model's."""
     for what in ("observation_space", "action_space"):
         expected, got = getattr(model, what), getattr(env, what)
         if got != expected:
@@ -311,5 +315,11 @@ def _check(model: BaseAlgorithm, env: gym.Env[Any, Any], seconds: float | None) 
                 f"the {what} of the environment is {got}, but the model was trained with "
                 f"{expected}; build it with the arguments of the training"
             )
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"seconds must be positive, got {seconds}; None records a whole episode")
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Raise an error unless a duration is positive."""
+    if not isinstance(seconds, Real) or isinstance(seconds, bool):
+        raise TypeError(f"{name} must be a number of seconds, got {seconds!r}")
+    if not seconds > 0:  # so is NaN
+        raise ValueError(f"{name} must be positive, got {seconds}")

@@ -284,8 +284,9 @@ class StatefulPolicy(BasePolicy):
             actions within the action space, and the state for the next call.
 
         Raises:
-            ValueError: the observation is not in the environment's space, the state does not fit
-                it, an elapsed time is rejected, or a mask has another shape or allows no action.
+            ValueError: the observation is not in the environment's space, the state or
+                `episode_start` do not fit it, an elapsed time is rejected, or a mask has another
+                shape or allows no action.
         """
         self.watch_state(state, episode_start)
         observation = acting_observation(observation)
@@ -303,7 +304,7 @@ class StatefulPolicy(BasePolicy):
             before = self._given_state(state, _batch_size(tensors))
             starts = before.new_zeros(len(before))
             if episode_start is not None:
-                starts = torch.as_tensor(episode_start, device=starts.device).expand_as(starts)
+                starts = torch.tensor(_starts(episode_start, len(starts)), device=starts.device)
             features, elapsed_time = self.observe(tensors, *self.previous_of(before, starts))
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
         actions = self.for_env(chosen)
@@ -391,3 +392,13 @@ class StatefulPolicy(BasePolicy):
 
 def _batch_size(observation: Observation) -> int:
     return len(observation if isinstance(observation, Tensor) else next(iter(observation.values())))
+
+
+def _starts(episode_start: Any, count: int) -> NDArray[np.bool_]:
+    """Return where episodes start, (count,); a single value is for all."""
+    given = np.asarray(episode_start)
+    if given.dtype.kind not in "biuf" or given.shape not in ((), (1,), (count,)):
+        raise ValueError(
+            f"episode_start must be a bool for each of {count} observations, got {episode_start!r}"
+        )
+    return np.broadcast_to(given != 0, (count,)).copy()

@@ -381,6 +381,12 @@ def test_a_state_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
         policy.predict(draw(PLAIN, 1, BATCH)[0], np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize("starts", [[], np.ones(BATCH + 1, bool), np.ones((BATCH, 1)), "x", {}])
+def test_episode_starts_that_do_not_fit_are_refused(starts: Any) -> None:
+    with pytest.raises(ValueError, match="episode_start must be a bool for each of 3 observations"):
+        make_policy().predict(draw(PLAIN, 1, BATCH)[0], None, starts)
+
+
 @pytest.mark.parametrize(
     ("observation", "text"),
     [

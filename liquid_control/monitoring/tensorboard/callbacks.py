@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Generic
 
@@ -15,11 +16,18 @@ from stable_baselines3.common.logger import HParam, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents.evaluation import TRAINED, Evaluation, Rate, evaluate_rates
+from liquid_control.checkpoints.checkpoint_callback import check_every
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.analysis import listening, saturated_share, smoothness
 from liquid_control.monitoring.figures import CARD
 from liquid_control.monitoring.film import FILM_RATE
-from liquid_control.monitoring.recording import Recording, circuit_of, record
+from liquid_control.monitoring.recording import (
+    Recording,
+    check_seconds,
+    check_spaces,
+    circuit_of,
+    record,
+)
 from liquid_control.monitoring.tensorboard.scalars import measure_cost
 from liquid_control.monitoring.tensorboard.tensorboard_writer import TensorBoardWriter
 
@@ -43,8 +51,7 @@ class MonitoringCallback(BaseCallback):
 
     def __init__(self, every: int, *, at_end: bool = True) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least one control step, got {every}")
+        check_every(every)
         self.every, self.at_end = every, at_end
 
     @abstractmethod
@@ -93,6 +100,11 @@ class EpisodeCallback(MonitoringCallback):
         brief: Before the end of the training, record only two seconds, and log only a film of them
             and their return, as `episode/return_of_2_s`. Four of these recordings cost less than
             the whole one at the end.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A number is out of bounds. `learn` raises it at the start if the environment is
+            not that of the training, or if there is nothing to write to.
     """
 
     subject = "recording of the robot"
@@ -108,6 +120,11 @@ class EpisodeCallback(MonitoringCallback):
         brief: bool = False,
     ) -> None:
         super().__init__(every)
+        if not isinstance(env, gym.Env):
+            raise TypeError(f"env must be an environment of Gymnasium, got {env!r}")
+        check_seconds("film_seconds", film_seconds)
+        if seed is not None and not (isinstance(seed, Integral) and seed >= 0):
+            raise ValueError(f"seed must be an integer of at least 0, or None, got {seed!r}")
         self.brief = brief
         self.env, self.seed, self.film_seconds = env, seed, film_seconds
         self.folder = None if folder is None else Path(folder)
@@ -116,6 +133,7 @@ class EpisodeCallback(MonitoringCallback):
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
+        check_spaces(self.model, self.env)
         if self.folder is None and TensorBoardWriter.of(self.logger) is None:
             raise ValueError(
                 "EpisodeCallback has no output: give the model a tensorboard_log, or the callback "
@@ -209,6 +227,10 @@ class RatesCallback(MonitoringCallback, Generic[Rate]):
         at_end: bool = True,
     ) -> None:
         super().__init__(every, at_end=at_end)
+        if not callable(make_env):
+            raise TypeError(f"make_env must be a function of a rate, got {make_env!r}")
+        if not isinstance(rates, Mapping):
+            raise TypeError(f"rates must map names to arguments of make_env, got {rates!r}")
         self.make_env, self.rates, self.task = make_env, rates, task
 
     def monitor(self, writer: TensorBoardWriter | None, step: int) -> None:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor, nn
 
+from liquid_control.checkpoints.checkpoint_callback import check_every
 from liquid_control.monitoring.recording import circuit_of
 from liquid_control.neurons import Circuit
 from liquid_control.policies.networks import Critic, EncodedCircuit
@@ -63,8 +64,7 @@ class ScalarsCallback(BaseCallback):
 
     def __init__(self, every: int = 1000) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least one control step, got {every}")
+        check_every(every)
         self.every = every
 
     def _on_training_start(self) -> None:

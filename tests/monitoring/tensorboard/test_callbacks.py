@@ -295,6 +295,39 @@ def test_a_policy_without_a_circuit_raises() -> None:
         EpisodeCallback(envs.make(TASK, **OPTIONS), 0)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"every": "x"}, TypeError, "every must be a number of control steps, got 'x'"),
+        ({"every": float("nan")}, ValueError, "every must be at least one control step, got nan"),
+        ({"film_seconds": "x"}, TypeError, "film_seconds must be a number of seconds, got 'x'"),
+        ({"film_seconds": -1}, ValueError, "film_seconds must be positive, got -1"),
+        ({"seed": 1.5}, ValueError, r"seed must be an integer of at least 0, or None, got 1\.5"),
+        ({"env": None}, TypeError, "env must be an environment of Gymnasium, got None"),
+    ],
+)
+def test_arguments_are_refused_before_the_training(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        EpisodeCallback(**{"env": envs.make(TASK, **OPTIONS), **arguments})
+
+
+def test_an_environment_of_another_training_is_refused_at_the_start(tmp_path: Path) -> None:
+    other = envs.make(TASK, observe="full")
+    model = ppo(seed=0)
+    with pytest.raises(ValueError, match="the observation_space of the environment is"):
+        model.learn(32, EpisodeCallback(other, folder=tmp_path))
+    assert model.num_timesteps == 0
+
+
+def test_rates_are_names_of_arguments() -> None:
+    with pytest.raises(TypeError, match="rates must map names to arguments of make_env, got"):
+        RatesCallback(robots, [0.04])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="make_env must be a function of a rate, got"):
+        RatesCallback(robots(), RATES)  # type: ignore[arg-type]
+
+
 def test_leaves_keep_numbers_and_name_the_rest() -> None:
     assert leaves({"a": {"b": [1, 2], "c": 1e-3}, "d": True, "e": None}) == {
         "a.b": "[1, 2]",
