@@ -11,10 +11,10 @@ All learning rates but that of SB3's SAC fall to zero. Agents on policy train in
 128 steps with minibatches of 64, 10 epochs, and `log_std_init` -1. LiquidPPO learns from sequences
 of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO
 have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP
-over four stacked observations, and `-d` stands for derivatives of the observation as further
-features. LiquidSAC makes 4 updates of 1024 control steps after each step of its 16 environments,
-with critics of 128-128 and circuits that learn at three tenths of its learning rate; SB3's SAC has
-its defaults, an update for every control step.
+over four stacked observations, `-d` stands for derivatives of the observation as further features,
+and `-p` for critics from whom nothing is hidden. LiquidSAC makes 4 updates of 1024 control steps
+after each step of its 16 environments, with critics of 128-128 and circuits that learn at three
+tenths of its learning rate; SB3's SAC has its defaults, an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -69,12 +69,14 @@ STACKED = 4
 RATIOS = {"quarter": 0.25, "half": 0.5, "nominal": 1.0, "double": 2.0, "fourfold": 4.0}
 NOISE, LOST = (10, 30, 100), (10, 30, 50)  # per cent
 
+PRIVILEGED = "-p"
 DENSE = {"kind": "dense", "neurons": 64, "motor": 64}
 CIRCUITS: dict[str, dict[str, Any]] = {
     "cfc": {"neurons": "cfc", "wiring": NCP},
     "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
     "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
     "cfc-d": {"neurons": "cfc", "wiring": NCP, "derivatives": (0.0,)},
+    "cfc-p": {"neurons": "cfc", "wiring": NCP},
     "lrc": {"neurons": "lrc", "wiring": NCP},
     "dense": {"neurons": "cfc", "wiring": DENSE},
     "lstm": {"neurons": "lstm", "wiring": DENSE},
@@ -136,6 +138,8 @@ class Arguments:
     def __post_init__(self) -> None:
         if unknown := set(self.agents) - set(AGENTS):
             raise SystemExit(f"unknown agents {sorted(unknown)}; there are {', '.join(AGENTS)}")
+        if not self.clock and any(agent.endswith(PRIVILEGED) for agent in self.agents):
+            raise SystemExit(f"agents {PRIVILEGED} observe the elapsed time; leave out --no-clock")
         if min(self.steps, self.jobs) < 1:
             raise SystemExit(f"steps and jobs must be at least 1, got {self.steps} and {self.jobs}")
         if not 0 <= self.gamma <= 1:
@@ -224,6 +228,8 @@ def usual_learning_rate(agent: str) -> float:
 
 def robots(training: Training, count: int, seed: int, **conditions: Any) -> VecEnv:
     """Return environments, with observations as the agent takes them."""
+    if training.policy.endswith(PRIVILEGED):
+        conditions = {"privileged": "full", **conditions}
     env = envs.make_vec(
         training.task, count, observe=training.observe, seed=seed, threads=1, **conditions
     )
