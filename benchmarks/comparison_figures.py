@@ -31,6 +31,8 @@ from liquid_control.sweeps.statistics import Estimate, curve, estimate_iqm, iqm
 FOLDER = Path("docs/results")
 BEGIN, END = "<!-- begin of what benchmarks/comparison_figures.py writes -->", "<!-- end -->"
 MARKERS = "osD^vPX*<>"
+OURS = (*COLOURS, "#8c564b", "#7f3fbf", "#9aa000", "#00a0a0")
+GREYS = ("#1a1a1a", "#737373", "#a6a6a6")
 
 RATIOS = {
     "at_quarter": 0.25,
@@ -124,19 +126,22 @@ def with_curves(groups: Groups) -> Groups:
 class Pictures:
     """Figures of all scenarios, in which an agent always has the same colour and marker.
 
-    Agents with unusual settings have the colour of the usual ones, and a dashed line; so have
-    agents for whom no colour is left.
+    Ours are coloured, the others grey. Agents with unusual settings have the colour of the usual
+    ones, and a dashed line; so have agents for whom no colour is left.
     """
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
         found = {name: rows[0] for agents in groups.values() for name, rows in agents.items()}
-        agents = sorted({row.agent for row in found.values()})
         self.styles: dict[str, tuple[str, str, str]] = {}
+        agents: dict[Sequence[str], list[str]] = {OURS: [], GREYS: []}
         for place, (name, row) in enumerate(sorted(found.items())):
-            again, colour = divmod(agents.index(row.agent), len(COLOURS))
+            colours = OURS if row.algorithm.startswith("Liquid") else GREYS
+            if row.agent not in agents[colours]:
+                agents[colours].append(row.agent)
+            again, colour = divmod(agents[colours].index(row.agent), len(colours))
             dashes = "--" if row.settings or again else "-"
-            self.styles[name] = COLOURS[colour], MARKERS[place % len(MARKERS)], dashes
+            self.styles[name] = colours[colour], MARKERS[place % len(MARKERS)], dashes
 
     def returns(self) -> Figure:
         """Draw the deterministic return of every agent: seeds, mean, and interval."""
