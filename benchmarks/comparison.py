@@ -12,9 +12,9 @@ All learning rates but that of SB3's SAC fall to zero. Agents on policy train in
 of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO
 have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP
 over four stacked observations, `-d` stands for derivatives of the observation as further features,
-and `-p` for critics from whom nothing is hidden. LiquidSAC makes 4 updates of 1024 control steps
-after each step of its 16 environments, with critics of 128-128 and circuits that learn at three
-tenths of its learning rate; SB3's SAC has its defaults, an update for every control step.
+and `-p` for privileged critics, which see everything. LiquidSAC makes 4 updates of 1024 control
+steps after each step of its 16 environments, with critics of 128-128 and circuits that learn at
+three tenths of its learning rate; SB3's SAC has its defaults, an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose

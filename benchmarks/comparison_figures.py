@@ -118,9 +118,9 @@ def known(rows: Sequence[Result], columns: Iterable[str]) -> NDArray[np.float64]
     return np.array(complete, dtype=float).reshape(-1, len(names))
 
 
-def with_curves(groups: Groups) -> Groups:
-    """Return the rows that have a learning curve."""
-    return with_rows(groups, lambda row: len(row.curve) == POINTS)
+def has_curve(row: Result) -> bool:
+    """Whether a row has a learning curve."""
+    return len(row.curve) == POINTS
 
 
 class Pictures:
@@ -172,7 +172,7 @@ class Pictures:
             label: what that is.
             scale: arguments of `Axes.set_xscale`.
         """
-        groups = with_curves(self.groups)
+        groups = with_rows(self.groups, has_curve)
         figure, panels = self._panels(groups)
         for axes, agents in zip(panels, groups.values(), strict=True):
             for name, rows in agents.items():
@@ -272,7 +272,7 @@ def table(groups: Groups) -> list[str]:
             final = estimate(rows, "deterministic_return")
             reference = reference_of(scenario.task)
             level = level_of(scenario.task)
-            learned = [row for row in rows if len(row.curve) == POINTS]
+            learned = list(filter(has_curve, rows))
             cells = (
                 scenario.title,
                 name,

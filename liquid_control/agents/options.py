@@ -59,16 +59,17 @@ def _check_device(name: torch.device | str) -> None:
         raise ValueError(f'device {str(device)!r} is missing: {found}; use "cpu" or "auto"')
 
 
-def _check_text(name: str, value: float | str, prefix: str = "") -> None:
-    """Raise a ValueError if a string is neither "auto" nor a number after a prefix."""
+def _check_text(name: str, value: float | str, prefix: str = "", least: float = -math.inf) -> None:
+    """Raise a ValueError if a string is neither "auto" nor a finite number after a prefix."""
     if isinstance(value, str) and value != "auto":
         try:
-            known = math.isfinite(float(value.removeprefix(prefix)))
+            number = float(value.removeprefix(prefix))
         except ValueError:
-            known = False
-        if not known:
+            number = math.nan
+        if not (math.isfinite(number) and number >= least):
             started = f", '{prefix}0.1'" if prefix else ""
-            raise ValueError(f"{name} must be 'auto'{started} or a number, got {value!r}")
+            bound = "" if least == -math.inf else f" of at least {least:g}"
+            raise ValueError(f"{name} must be 'auto'{started} or a number{bound}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,5 +111,5 @@ class SACOptions(AgentOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_text("ent_coef", self.ent_coef, "auto_")
+        _check_text("ent_coef", self.ent_coef, "auto_", least=0)
         _check_text("target_entropy", self.target_entropy)

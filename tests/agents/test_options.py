@@ -81,8 +81,14 @@ def test_values_of_other_types_are_refused(
 @pytest.mark.parametrize("name", ["ent_coef", "target_entropy"])
 @pytest.mark.parametrize("text", ["automatic", "auto_", "nan", ""])
 def test_words_other_than_auto_are_refused(name: str, text: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be 'auto'.* or a number, got '{text}'"):
+    with pytest.raises(ValueError, match=f"{name} must be 'auto'.* or a number.*, got '{text}'"):
         LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", **{name: text})
+
+
+@pytest.mark.parametrize("text", ["-0.5", "auto_-1"])
+def test_a_coefficient_in_words_is_not_negative(text: str) -> None:
+    with pytest.raises(ValueError, match=f"or a number of at least 0, got '{text}'"):
+        LiquidSAC("LiquidPolicy", "InvertedPendulum-v5", ent_coef=text)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
