@@ -334,7 +334,7 @@ class LiquidPPO(SavedAgent, PPO):
                     self._recompute_states(fused, seen)
                 if not self._epoch(statistics, fused, seen):
                     if self.verbose >= 1:
-                        kl = statistics["approx_kl"][-1]
+                        kl = statistics["approx_kl"][-1][-1]
                         print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                     break
         # Only between iterations, so that the first epoch starts at ratios of exactly one.
@@ -389,7 +389,7 @@ class LiquidPPO(SavedAgent, PPO):
         for minibatch in self.rollout_buffer.minibatches(sequences, extra):
             loss, losses, backward = self._loss(minibatch, fused)
             for name, figure in losses._asdict().items():
-                statistics[name].append(figure)
+                statistics[name].append(figure.reshape(1))
             if losses.approx_kl > self._largest_divergence():
                 return False
             check_update("loss", loss, self._n_updates, self.num_timesteps)
@@ -446,10 +446,11 @@ class LiquidPPO(SavedAgent, PPO):
             most,
         )
         for name, figures in zip(Losses._fields, losses.unbind(1), strict=True):
-            statistics[name] += figures.unbind()
-        if statistics["approx_kl"][-1] > most:
+            statistics[name].append(figures)
+        last = Losses._make(losses[-1])
+        if last.approx_kl > most:
             return False
-        check_update("loss", statistics["loss"][-1], self._n_updates, self.num_timesteps)
+        check_update("loss", last.loss, self._n_updates, self.num_timesteps)
         self._check(Norms(*norms[-1].tolist()))
         return True
 
@@ -477,8 +478,8 @@ class LiquidPPO(SavedAgent, PPO):
         )
 
     def _log_training(self, statistics: dict[str, list[Tensor]]) -> None:
-        figures = {name: torch.stack(series).mean().item() for name, series in statistics.items()}
-        figures["loss"] = statistics["loss"][-1].item()  # as in SB3, of the last minibatch
+        figures = {name: torch.cat(series).mean().item() for name, series in statistics.items()}
+        figures["loss"] = statistics["loss"][-1][-1].item()  # as in SB3, of the last minibatch
         rollout = self.rollout_buffer.rollout
         figures["explained_variance"] = explained_variance(
             rollout.values.flatten().cpu().numpy(),

@@ -105,7 +105,7 @@ def act(
             seconds=torch.from_numpy(seconds_of_steps(infos, carry_time=timed)),
         )
         yield Step(transitions, observation, rewards, dones, infos)
-        starts = torch.as_tensor(dones, device=state.device)
+        starts = transitions.ended.to(state.device)
         before = features, starts
         number += 1
 

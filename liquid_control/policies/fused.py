@@ -55,6 +55,7 @@ class FusedPolicy:
         self._motor = self._mapped = torch.empty(0)  # of the actor's neurons
         self._d_log_std = None if policy.log_std is None else gradient_of(policy.log_std)
         self._learner: Learner | None = None
+        self._acting = [*policy.actor.parameters(), *policy.action_net.parameters()]
         self._acting_at = self._acting_addresses()
         self._group = self._group_actor()
 
@@ -117,7 +118,7 @@ class FusedPolicy:
         """Return where everything is that `choose` depends on."""
         normalizer = self.policy.normalizer
         moments = [] if normalizer is None else [normalizer.shift, normalizer.scale]
-        return addresses([*self._parameters, self.policy.log_std, *moments])
+        return addresses([*self._acting, self.policy.log_std, *moments])
 
     def _group_actor(self) -> GroupActor | None:
         policy, normalizer = self.policy, self.policy.normalizer

@@ -172,7 +172,7 @@ class Splitter:
             parts.append(self._flat(PRIVILEGED, observation[PRIVILEGED]))
         if ACTION_MASK in self._spaces:
             parts.append(self._mask(observation, len(parts[0])))
-        features = torch.cat(parts, dim=1)
+        features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self._is_timed:
             return features, observation[ELAPSED_TIME].float().flatten()
         return features, features.new_full((len(features),), nominal_interval)
