@@ -71,6 +71,11 @@ def write(path: Path | str, contents: Contents) -> None:
             (partial / name).write_bytes(content)
 
 
+def zipped(contents: Contents) -> bytes:
+    """Return the zip file that `write` writes."""
+    return pack_zip(_files(contents))
+
+
 def read(path: Path | str) -> Contents:
     """Read a checkpoint and verify its integrity.
 

@@ -37,6 +37,7 @@ SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 POLICY = "LiquidPolicy"  # alias of the agents' default policy
 MOST_ENVS = 2**16
 COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
+ACTS_ONLY = "acts_only"  # in files without critics and optimizers
 
 
 class SavedAgent(BaseAlgorithm):
@@ -46,6 +47,8 @@ class SavedAgent(BaseAlgorithm):
     buffer are not saved.
     """
 
+    acts_only = False
+    """Whether it cannot be trained, since the file that it was loaded from has no critics."""
     _callback: BaseCallback | None = None  # of the last `learn`
     _resumed_callbacks: Arrays | None = None  # their state, until the next `learn`
 
@@ -133,6 +136,9 @@ class SavedAgent(BaseAlgorithm):
     ) -> None:
         """Load weights and optimizers into this agent; arguments as in `load` and in SB3.
 
+        If the file holds only what acts, this agent can no longer be trained, unless `exact_match`
+        is false: then it keeps its own critics and optimizers.
+
         Raises:
             CheckpointError: the file is damaged, or does not fit this agent.
         """
@@ -177,8 +183,13 @@ class SavedAgent(BaseAlgorithm):
             load_training_state(agent, contents, logger)
         return agent
 
-    def state_dict(self, *, training: bool = False) -> Contents:
-        """Return copies of what `save` writes and, with `training`, of what `resume` needs.
+    def state_dict(self, *, training: bool = False, acts_only: bool = False) -> Contents:
+        """Return copies of what `save` writes.
+
+        Args:
+            training: and of what `resume` needs.
+            acts_only: leave out critics and optimizers. An agent of these contents acts, and cannot
+                be trained. It is implied where this agent itself has been loaded from such.
 
         Raises:
             ValueError: a weight is not finite, or `training` is true and has not begun.
@@ -204,11 +215,15 @@ class SavedAgent(BaseAlgorithm):
             },
             "optimizers": {},
         }
-        modules, optimizers = self._saved_parts()
-        tensors: Groups = {name: _weights(module) for name, module in modules.items()}
-        tensors["variables"] = self._variables()
-        for name, optimizer in optimizers.items():
-            tensors[name], data["optimizers"][name] = optimizer_state.state_dict(optimizer)
+        if acts_only or self.acts_only:
+            data["agent"][ACTS_ONLY] = True
+            tensors: Groups = {"policy": _acting_weights(self.policy)}
+        else:
+            modules, optimizers = self._saved_parts()
+            tensors = {name: _weights(module) for name, module in modules.items()}
+            tensors["variables"] = self._variables()
+            for name, optimizer in optimizers.items():
+                tensors[name], data["optimizers"][name] = optimizer_state.state_dict(optimizer)
         copies = {
             name: {key: tensor.detach().clone() for key, tensor in each.items()}
             for name, each in tensors.items()
@@ -239,6 +254,12 @@ class SavedAgent(BaseAlgorithm):
         """
         described = _of_kind(contents, type(self)).data["agent"]
         _check_policy(described, _policy_name(type(self), self.policy_class))
+        if described.get(ACTS_ONLY, False):
+            weights, own = contents.tensors["policy"], _acting_weights(self.policy)
+            _check_weights(weights, own, "policy", exact_match=exact_match)
+            _load_weights(self.policy, weights)
+            self.acts_only = self.acts_only or exact_match
+            return
         modules, optimizers = self._saved_parts()
         tensors, groups = contents.tensors, contents.data["optimizers"]
         states = {}
@@ -256,6 +277,7 @@ class SavedAgent(BaseAlgorithm):
         with torch.no_grad():
             for name, variable in self._variables().items():
                 variable.copy_(tensors["variables"][name])
+        self.acts_only = False
 
     def training_state_dict(self) -> Groups:
         """Return groups of tensors that a resumed training needs beyond what `save` writes.
@@ -336,6 +358,15 @@ class SavedAgent(BaseAlgorithm):
         """Return the device that `name`, which may be "auto", stands for with such observations."""
         return get_device(name)
 
+    def _setup_learn(self, *arguments: Any, **options: Any) -> tuple[int, BaseCallback]:
+        if self.acts_only:
+            raise ValueError(
+                "this agent acts, but cannot be trained: the file that it was loaded from holds no "
+                "critics and no optimizer. Train from a file that does, or give a new agent its "
+                "weights with set_parameters(..., exact_match=False)"
+            )
+        return super()._setup_learn(*arguments, **options)
+
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         self._callback = super()._init_callback(callback, progress_bar)
         if self._resumed_callbacks is not None:
@@ -344,7 +375,8 @@ class SavedAgent(BaseAlgorithm):
         return self._callback
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_callback", "_resumed_callbacks"]
+        ours = ("acts_only", "_callback", "_resumed_callbacks")
+        return [*super()._excluded_save_params(), *ours]
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -395,7 +427,16 @@ class SavedAgent(BaseAlgorithm):
 
 def _weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """Return the state of a module, by the names of an uncompiled one."""
-    return {name.replace(COMPILED, ""): value for name, value in module.state_dict().items()}
+    return _plainly_named(module.state_dict())
+
+
+def _acting_weights(policy: Any) -> dict[str, Tensor]:
+    """Return what a `StatefulPolicy` acts with, by the names of an uncompiled one."""
+    return _plainly_named(policy.acting_state_dict())
+
+
+def _plainly_named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.replace(COMPILED, ""): value for name, value in weights.items()}
 
 
 def _load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:

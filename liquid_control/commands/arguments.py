@@ -282,6 +282,10 @@ class Pack:
     private: Flag = False
     """Create that repository as a private one."""
 
+    acts_only: Flag = False
+    """Leave out critics and optimizers. The file is a fraction of the size, and its policy can be
+    evaluated, filmed, exported and packed again, but not trained."""
+
     trust: TrustFlags = UNTRUSTED
 
     quiet: Quiet = False

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read
-from liquid_control.commands.policy_package import read_packed
+from liquid_control.commands.policy_package import agent_of, read_packed
 from liquid_control.commands.run_folder import Run
 from liquid_control.commands.run_source import packed_file
 from liquid_control.policies import Controller
@@ -29,9 +28,9 @@ def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Con
             `Controller(YourAgent.load(path).policy)`.
     """
     contents = _contents(Path(path))
-    for agent in (LiquidPPO, LiquidSAC):
-        if contents.kind == agent.__name__:
-            return Controller(agent.from_contents(contents, device=device, source=path).policy)
+    agent = agent_of(contents, path, device)
+    if agent is not None:
+        return Controller(agent.policy)
     raise CheckpointError(
         f"{path} holds a {contents.kind}, and a controller is loaded of LiquidPPO and LiquidSAC; "
         f"use liquid_control.policies.Controller({contents.kind}.load(...).policy)"

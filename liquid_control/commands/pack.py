@@ -21,7 +21,8 @@ def execute(arguments: Pack) -> int:
     run, recipe = open_run(arguments.folder, trust=arguments.trust)
     path = arguments.output or Path(f"{recipe.name}-{recipe.seed}.zip")
     try:
-        files = pack(run, recipe, path, str(address or "FILE"))
+        source = str(address or "FILE")
+        files = pack(run, recipe, path, source, acts_only=arguments.acts_only)
     except FileNotFoundError as error:
         raise CommandError(f"{error.filename}: there is no such file or folder") from error
     say(f"Packed: {path}, with {', '.join(files)}")

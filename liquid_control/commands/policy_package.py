@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+import torch
 import yaml
 from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ValidationError
 
+from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read
-from liquid_control.checkpoints.archive import contents_of, pack_zip, read_file, unpack_zip
+from liquid_control.checkpoints.archive import contents_of, pack_zip, read_file, unpack_zip, zipped
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
+from liquid_control.checkpoints.saved_agent import ACTS_ONLY
 from liquid_control.commands.run_folder import Run, plot_of, steps_of
 from liquid_control.commands.run_state import read_state
 from liquid_control.monitoring.report.page import visible
@@ -57,7 +60,8 @@ A circuit of {{ recipe.policy.neurons or "cfc" }} neurons, trained with liquid_c
     liquid-control record RUN
 
 `config.yaml` is the recipe with every setting; `policy.zip` is what `{{ agent }}.load` takes. It
-holds no code.
+holds no code{% if acts_only %}, and only what acts: without critics it cannot be trained further\
+{% endif %}.
 
 ## Limits
 
@@ -105,7 +109,9 @@ class Results(BaseModel):
         )
 
 
-def pack(run: Run, recipe: Recipe, path: Path, source: str = "FILE") -> dict[str, bytes]:
+def pack(
+    run: Run, recipe: Recipe, path: Path, source: str = "FILE", *, acts_only: bool = False
+) -> dict[str, bytes]:
     """Write a run's policy, recipe, evaluation, film and card into one file; return them by name.
 
     The evaluation is the one that the recipe asks for, of the packed policy.
@@ -115,12 +121,14 @@ def pack(run: Run, recipe: Recipe, path: Path, source: str = "FILE") -> dict[str
         recipe: its recipe.
         path: of the file.
         source: the argument of `unpack` in the card.
+        acts_only: leave out the critics and optimizers.
 
     Raises:
         OSError: a file cannot be read or written.
         CheckpointError: the policy is damaged, or a file is a link.
-        CommandError: an evaluation cannot be read.
+        CommandError: an evaluation cannot be read, or `acts_only` is asked of a custom agent.
     """
+    policy = _acting(run) if acts_only else read_file(run.model)
     steps, state = steps_of(run.model), read_state(run)
     evaluation, results = _asked_evaluation(run, recipe, steps)
     found: dict[str, Path | None] = {
@@ -130,10 +138,18 @@ def pack(run: Run, recipe: Recipe, path: Path, source: str = "FILE") -> dict[str
         "replay.mp4": _film(run),
     }
     plot = evaluation is not None and plot_of(evaluation).exists()
-    text = card(recipe, steps, results, state.init if state else None, source, plot=plot)
-    files = {CARD: text.encode()}
+    text = card(
+        recipe,
+        steps,
+        results,
+        state.init if state else None,
+        source,
+        plot=plot,
+        acts_only=ACTS_ONLY in contents_of(unpack_zip(policy)).data["agent"],
+    )
+    files = {CARD: text.encode(), POLICY: policy}
     for name, place in {**_places(run), **found}.items():
-        if place is not None and place.exists():
+        if name not in files and place is not None and place.exists():
             files[name] = read_file(place)
     with replacing(path) as partial:
         partial.write_bytes(pack_zip(sealed(files, FORMAT, VERSION, task=recipe.task)))
@@ -196,6 +212,32 @@ def read_packed(path: Path) -> Contents:
         raise CheckpointError(f"{path} is not loaded: {POLICY}: {error}") from error
 
 
+def agent_of(
+    contents: Contents, source: Path | str, device: torch.device | str = "cpu"
+) -> LiquidPPO | LiquidSAC | None:
+    """Return the agent of a checkpoint, without running code; None for a custom class.
+
+    Raises:
+        CheckpointError: it is invalid; the error names the source.
+    """
+    for kind in (LiquidPPO, LiquidSAC):
+        if contents.kind == kind.__name__:
+            return kind.from_contents(contents, device=device, source=source)
+    return None
+
+
+def _acting(run: Run) -> bytes:
+    """Return a run's saved agent without its critics and optimizers."""
+    contents = read(run.model)
+    agent = agent_of(contents, run.model)
+    if agent is None:
+        raise CommandError(
+            f"{run.model} holds a {contents.kind}, and of custom agents it is not known what acts; "
+            "pack it without --acts-only"
+        )
+    return zipped(agent.state_dict(acts_only=True))
+
+
 def _opened(path: Path) -> dict[str, bytes]:
     """Return the files of a packed policy, checked against its manifest."""
     names = re.compile("|".join(map(re.escape, (*_places(Run(path)), "manifest.json"))))
@@ -216,6 +258,7 @@ def card(
     source: str,
     *,
     plot: bool,
+    acts_only: bool,
 ) -> str:
     """Return a card in Hugging Face's format: metadata first, then text.
 
@@ -226,6 +269,7 @@ def card(
         init: origin of its initial weights.
         source: the argument of `unpack`.
         plot: whether there is a plot of the results.
+        acts_only: whether critics and optimizers were left out.
     """
     agent = AGENTS[recipe.agent.algorithm]
     result: dict[str, Any] = {
@@ -256,6 +300,7 @@ def card(
         training=_training(recipe, steps, init),
         source=source,
         plot=plot,
+        acts_only=acts_only,
         intervals=_words(recipe.env.interval),
     )
     return rendered

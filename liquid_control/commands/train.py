@@ -95,6 +95,11 @@ def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
     """
     path = newest_model(run)
     other = type(agent).load(path)
+    if other.acts_only:
+        raise CheckpointError(
+            f"{path} holds only what acts, and a training needs critics; ask whoever packed it for "
+            "a file that was packed without --acts-only"
+        )
     weights, circuits = other.policy.state_dict(), dict(other.policy.named_modules())
     try:
         check_like(weights, agent.policy.state_dict(), "policy")

@@ -83,6 +83,60 @@ def test_saving_twice_or_loading_between_makes_the_same_file(
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
+@pytest.mark.parametrize("options", [{}, {"share_encoder": True, "encoder": [8]}])
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_file_of_what_acts_acts_and_is_not_trained(
+    make: Callable[..., Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    if options and make is ppo:
+        options = {"encoder": [8], "critic": "twin"}
+    agent = make(seed=3)
+    agent = make(seed=3, policy_kwargs={**agent.policy_kwargs, **options}).learn(64)
+    path = tmp_path / "acting.zip"
+    write(path, agent.state_dict(acts_only=True))
+    again = type(agent).load(path, env=agent.env)
+    observations = agent.env.reset().repeat(3, axis=0)
+    actions = (each.predict(observations, deterministic=True)[0] for each in (agent, again))
+    np.testing.assert_array_equal(*actions)
+    assert again.num_timesteps == agent.num_timesteps
+    with pytest.raises(ValueError, match=r"cannot be trained: the file .* holds no critics"):
+        again.learn(32)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again.zip").read_bytes() == path.read_bytes()
+
+
+def test_an_agent_can_take_what_acts_and_keep_its_critics(tmp_path: Path) -> None:
+    path, agent, other = tmp_path / "acting.zip", sac(seed=0), sac(seed=1)
+    write(path, agent.state_dict(acts_only=True))
+    before = deepcopy(other.policy.critic.state_dict())
+    other.set_parameters(path, exact_match=False)
+    for name, weight in agent.policy.actor.state_dict().items():
+        assert other.policy.actor.state_dict()[name].equal(weight)
+    assert all(other.policy.critic.state_dict()[name].equal(before[name]) for name in before)
+    other.learn(32)
+    other.set_parameters(path)
+    assert other.acts_only
+    agent.save(tmp_path / "whole")
+    other.set_parameters(tmp_path / "whole")
+    other.learn(32)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape", "infinite"])
+def test_forged_weights_of_what_acts_are_refused(change: str, tmp_path: Path) -> None:
+    contents = sac().state_dict(acts_only=True)
+    weights = dict(contents.tensors["policy"])
+    name = next(key for key in weights if key.startswith("actor."))
+    if change == "missing":
+        del weights[name]
+    elif change == "unknown":
+        weights["critic.more"] = torch.zeros(2)
+    else:
+        weights[name] = weights[name][:1] if change == "shape" else weights[name] / 0.0
+    write(tmp_path / "agent.zip", replace(contents, tensors={"policy": weights}))
+    with pytest.raises(CheckpointError):
+        LiquidSAC.load(tmp_path / "agent.zip")
+
+
 def test_what_a_file_cannot_hold_is_asked_for(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="cannot hold the learning_rate of this LiquidPPO"):
         ppo(learning_rate=lambda progress: 1e-3 * progress).save(tmp_path / "agent")

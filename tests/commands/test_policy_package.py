@@ -48,6 +48,27 @@ def test_a_policy_that_was_passed_on_is_the_same(run: Path, packed: Path, tmp_pa
     assert again.read_text() == (run / "evaluation.json").read_text()
 
 
+def test_what_acts_is_packed_alone(
+    run: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acting, again = tmp_path / "acting.zip", tmp_path / "again.zip"
+    assert cli.main(["pack", str(run), "--output", str(acting), "--acts-only", "--quiet"]) == 0
+    assert acting.stat().st_size < 0.7 * packed.stat().st_size
+    assert b"cannot be trained further" in acting.read_bytes()
+    assert b"cannot be trained further" not in packed.read_bytes()
+    folder = tmp_path / "to"
+    assert cli.main(["unpack", str(acting), "--output", str(folder), "--quiet"]) == 0
+    assert cli.main(["evaluate", str(folder), "--quiet"]) == 0
+    (evaluation,) = (folder / "evaluations").glob("*.json")
+    assert evaluation.read_text() == (run / "evaluation.json").read_text()
+    assert cli.main(["pack", str(folder), "--output", str(again), "--quiet"]) == 0
+    assert b"cannot be trained further" in again.read_bytes()
+    runs = ["--runs", str(tmp_path / "runs"), "--set", *TINY]
+    assert cli.main(["train", str(RECIPE), "--quiet", "--init", str(folder), *runs]) == 2
+    assert "holds only what acts, and a training needs critics" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_its_card_says_what_hugging_face_asks_for(packed: Path, run: Path) -> None:
     names = re.compile(r"[\w.]+")
     card = unpack_zip(packed.read_bytes(), names)["README.md"].decode()
