@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from inspect import Parameter, signature
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,6 +32,9 @@ ELSEWHERE = PASSED | {
     "replay_buffer_kwargs",
 }
 LARGEST = torch.finfo(torch.float32).max
+CRITIC = "critic_layers"
+MOST_MISSING = 2**25  # weights of a critic that is not in the file, of at most `INPUTS` inputs
+INPUTS = 1024
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
@@ -93,12 +97,25 @@ def _declared(agent: type[BaseAlgorithm]) -> dict[str, TypeAdapter[Any]]:
     }
 
 
-def check_numbers(arguments: Mapping[str, Any], weights: int) -> None:
-    """Reject numbers beyond single precision, and layers beyond the weights, which fill memory."""
+def check_numbers(
+    arguments: Mapping[str, Any], weights: int, *, without_critics: bool = False
+) -> None:
+    """Reject numbers beyond single precision, and layers beyond the weights, which fill memory.
+
+    Args:
+        arguments: of an agent, as JSON.
+        weights: number of those in the file.
+        without_critics: whether the critics' weights are not among them.
+    """
     for name, number in _numbers(arguments, ""):
         if abs(number) > LARGEST:
             raise CheckpointError(f"{name} is {number}, which is beyond single precision")
-    for name, number in _numbers(arguments["policy_kwargs"], ""):
+    policy = dict(arguments["policy_kwargs"])
+    if without_critics:
+        sizes = [INPUTS, *(size for _, size in _numbers(policy.pop(CRITIC, None), CRITIC))]
+        if (missing := sum(map(mul, sizes, sizes[1:]))) > MOST_MISSING:
+            raise CheckpointError(f"{CRITIC} make critics of {missing} weights, which it lacks")
+    for name, number in _numbers(policy, ""):
         if isinstance(number, int) and number > weights and name != "seed":
             raise CheckpointError(f"{name} is {number}, but its policy has {weights} weights")
 

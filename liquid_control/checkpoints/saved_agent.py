@@ -254,7 +254,7 @@ class SavedAgent(BaseAlgorithm):
         """
         described = _of_kind(contents, type(self)).data["agent"]
         _check_policy(described, _policy_name(type(self), self.policy_class))
-        if described.get(ACTS_ONLY, False):
+        if described.get(ACTS_ONLY):
             weights, own = contents.tensors["policy"], _acting_weights(self.policy)
             _check_weights(weights, own, "policy", exact_match=exact_match)
             _load_weights(self.policy, weights)
@@ -326,7 +326,9 @@ class SavedAgent(BaseAlgorithm):
             if not isinstance(saved["policy_kwargs"], dict):
                 raise CheckpointError("its policy_kwargs are not a mapping")
             weights = sum(tensor.numel() for tensor in contents.tensors["policy"].values())
-            agent_arguments.check_numbers(described["arguments"], weights)
+            agent_arguments.check_numbers(
+                described["arguments"], weights, without_critics=bool(described.get(ACTS_ONLY))
+            )
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
             n_envs = _count(described, "n_envs", 1, MOST_ENVS)

@@ -121,6 +121,23 @@ def test_an_agent_can_take_what_acts_and_keep_its_critics(tmp_path: Path) -> Non
     other.learn(32)
 
 
+def test_what_acts_may_be_smaller_than_a_layer_of_its_critics(tmp_path: Path) -> None:
+    agent = sac(policy_kwargs={"wiring": WIRING, "critic_layers": [256, 256]})
+    write(tmp_path / "acting.zip", agent.state_dict(acts_only=True))
+    assert LiquidSAC.load(tmp_path / "acting.zip").acts_only
+
+
+@pytest.mark.parametrize("layers", [[2**20], [2**14] * 2, [2**10] * 40])
+def test_critics_that_fill_memory_are_refused_where_the_file_lacks_them(
+    layers: list[int], tmp_path: Path
+) -> None:
+    data = deepcopy(sac().state_dict(acts_only=True))
+    data.data["agent"]["arguments"]["policy_kwargs"]["critic_layers"] = layers
+    write(tmp_path / "agent.zip", data)
+    with pytest.raises(CheckpointError, match="critic_layers make critics of"):
+        LiquidSAC.load(tmp_path / "agent.zip")
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape", "infinite"])
 def test_forged_weights_of_what_acts_are_refused(change: str, tmp_path: Path) -> None:
     contents = sac().state_dict(acts_only=True)
