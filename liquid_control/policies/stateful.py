@@ -221,7 +221,9 @@ class StatefulPolicy(BasePolicy):
         episode_start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Split observations as `observe` does, without its checks."""
-        features, elapsed_time = self._split(observation, self.nominal_interval)
+        precision = next(self.parameters()).dtype
+        parts = self._split(observation, self.nominal_interval)
+        features, elapsed_time = (part.to(precision) for part in parts)
         return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
 
     def previous_of(self, state: Tensor, episode_start: Tensor) -> tuple[Tensor | None, Tensor]:

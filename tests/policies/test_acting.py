@@ -299,6 +299,18 @@ def test_a_lesion_is_felt() -> None:
     assert_same(episode(policy, VECTOR, deterministic=True), before)
 
 
+@pytest.mark.parametrize("encoder", [None, [8]])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_policy_in_double_precision_acts_alike(
+    normalized: bool, encoder: list[int] | None
+) -> None:
+    policy = make_policy(VECTOR, encoder=encoder, normalize_observations=normalized)
+    exact = deepcopy(policy).double()
+    single, twice = (episode(each, VECTOR, deterministic=True)[:-1] for each in (policy, exact))
+    for mine, theirs in zip(single, twice, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
 class Other(LiquidPolicy):
     """A subclass may act in another way."""
 
