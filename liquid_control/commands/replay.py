@@ -17,12 +17,13 @@ from liquid_control.commands.run_loader import load_agent, open_run, unseen_robo
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import Metadata, read_log
 from liquid_control.export import ExportError, describe_policy
-from liquid_control.export.agreement import TOLERANCE
+from liquid_control.export.agreement import act, record, tolerance_of
 from liquid_control.export.facts import metadata_of
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.film import FILM_RATE
 from liquid_control.monitoring.robot_log import Replay as Replayed
 from liquid_control.monitoring.robot_log import influence, replay_log
+from liquid_control.policies.stateful import StatefulPolicy
 from liquid_control.recipes import CommandError, Recipe, build_env
 
 DPI = 120
@@ -63,7 +64,7 @@ def execute(arguments: Replay) -> int:
         shown = replay.part(arguments.start, arguments.seconds)
     except ValueError as error:
         raise CommandError(f"{arguments.log}: {error}") from error
-    report(replay, facts)
+    report(replay, facts, agent.policy)
     moved = lesions(agent, replay, neurons, quiet=arguments.quiet)
     with replacing(folder) as partial:
         partial.mkdir()
@@ -160,7 +161,7 @@ def lesions(
     return moved
 
 
-def report(replay: Replayed, facts: Metadata) -> None:
+def report(replay: Replayed, facts: Metadata, policy: StatefulPolicy) -> None:
     """Print a summary of the log, and the differences of its actions from the policy's."""
     recording, errors = replay.recording, replay.errors
     say(
@@ -174,9 +175,12 @@ def report(replay: Replayed, facts: Metadata) -> None:
     )
     if facts.weights != "float32":
         note(f"the robot's policy had weights in {facts.weights}, this one has them in float32")
-    elif errors.max() > TOLERANCE:
+        return
+    moments = record(policy, facts)
+    accepted = tolerance_of(policy, moments, np.stack([*act(policy, moments)]))
+    if errors.max() > accepted:
         note(
-            f"exported policies agree within {TOLERANCE:g}; actions that were changed after the "
+            f"exported policies agree within {accepted:.2g}; actions that were changed after the "
             "policy, or a compiler with -ffast-math, are reasons for more"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,13 @@ from liquid_control.policies.observations import ELAPSED_TIME
 from liquid_control.policies.stateful import StatefulPolicy
 
 TOLERANCE = 1e-6
-"""Largest error of an action, relative to its range; numbers are in single precision."""
+"""Accepted error of an action, relative to its range; numbers are in single precision."""
+
+PRECISIONS = 4.0
+"""Accepted multiple of what single precision itself changes, if that is more than `TOLERANCE`."""
+
+LARGEST_TOLERANCE = 1e-5
+"""Accepted error of any policy: what amplifies rounding further acts on noise."""
 
 STEPS = 1000
 RESETS = 0.01  # share of the steps that begin an episode
@@ -58,7 +65,7 @@ class Agreement:
         steps: of the recording.
         error: the largest of any action, relative to its range; of discrete actions, the share
             that differs.
-        tolerance: accepted error.
+        tolerance: accepted error, see `tolerance_of`.
         rounding: the change of the actions by rounded weights, which `error` does not include;
             0 for weights in single precision.
     """
@@ -114,13 +121,38 @@ def run(exported: Exported, moments: Sequence[Moment]) -> NDArray[Any]:
 
 
 def agreement(
-    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any], rounding: float = 0.0
+    space: spaces.Space[Any],
+    expected: NDArray[Any],
+    found: NDArray[Any],
+    tolerance: float = TOLERANCE,
+    rounding: float = 0.0,
 ) -> Agreement:
-    """Return the agreement of two sets of actions, (steps, action_size) each."""
+    """Return the agreement of two sets of actions, (steps, action_size) each.
+
+    Discrete actions must be the same, whatever the tolerance.
+    """
     errors = errors_of(space, expected, found)
     if not isinstance(space, spaces.Box):
         return Agreement(len(found), float(errors.any(axis=1).mean()), 0.0, rounding)
-    return Agreement(len(found), float(errors.max()), TOLERANCE, rounding)
+    return Agreement(len(found), float(errors.max()), tolerance, rounding)
+
+
+def tolerance_of(policy: StatefulPolicy, moments: Sequence[Moment], acted: NDArray[Any]) -> float:
+    """Return the accepted error of an exported policy's actions, relative to their range.
+
+    It is `TOLERANCE`, or more for a policy that amplifies the rounding of its sums: backends add in
+    different orders, so their actions differ by about as much as the policy's own do from those
+    that it computes in double precision.
+
+    Args:
+        policy: the original, in single precision.
+        moments: a recording.
+        acted: actions of the policy over it, (steps, action_size).
+    """
+    exact = np.stack([*act(deepcopy(policy).double(), moments)])
+    errors = errors_of(policy.action_space, exact, acted)
+    accepted = PRECISIONS * float(errors.max())
+    return min(max(TOLERANCE, accepted), LARGEST_TOLERANCE)  # NaN is `TOLERANCE`
 
 
 def errors_of(

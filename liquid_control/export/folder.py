@@ -27,6 +27,7 @@ from liquid_control.export.agreement import (
     errors_of,
     record,
     run,
+    tolerance_of,
 )
 from liquid_control.export.description import ExportError
 from liquid_control.export.facts import metadata_of
@@ -183,6 +184,7 @@ def check_files(
     """
     moments, space = record(policy, metadata, steps), policy.action_space
     expected, rounding = np.stack([*act(policy, moments)]), 0.0
+    tolerance = tolerance_of(policy, moments, expected)
     has_compiler = any(map(shutil.which, COMPILERS))
     found: dict[str, Agreement] = {}
     with TemporaryDirectory() as temporary:
@@ -192,12 +194,12 @@ def check_files(
             rounding = float(errors_of(space, exact, expected).max())
         if ONNX in files:
             exported: Exported = OnnxPolicy(files[ONNX])
-            found["onnx"] = agreement(space, expected, run(exported, moments), rounding)
+            found["onnx"] = agreement(space, expected, run(exported, moments), tolerance, rounding)
         if C_SOURCE in files and has_compiler:
             place = folder / "c"
             place.mkdir()
             exported = compiled_sources(files[C_SOURCE], files[C_HEADER], place, metadata)
-            found["c"] = agreement(space, expected, run(exported, moments), rounding)
+            found["c"] = agreement(space, expected, run(exported, moments), tolerance, rounding)
     return found
 
 

@@ -6,6 +6,7 @@ import locale
 import re
 import threading
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ TOLERANCE = 1e-6  # of the range of each action
 
 
 def errors(policy: Any, compiled: Any, steps: int = STEPS) -> Any:
-    """Return the largest error of each action over a recording, relative to its range."""
+    """Return the largest error of each action over a recording, relative to its range.
+
+    The policy acts in double precision: its own rounding is no error of the other.
+    """
+    policy = deepcopy(policy).double()
     worst: Any = 0.0
     state = None
     span = policy.action_space.high - policy.action_space.low

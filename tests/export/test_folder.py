@@ -18,7 +18,14 @@ pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
 
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.export import ExportError, export_policy, folder, verify_folder
-from liquid_control.export.agreement import TOLERANCE, Agreement
+from liquid_control.export.agreement import (
+    LARGEST_TOLERANCE,
+    TOLERANCE,
+    Agreement,
+    act,
+    record,
+    tolerance_of,
+)
 from liquid_control.export.folder import build_files, check_files
 
 from . import cases, compilers
@@ -111,6 +118,32 @@ def test_rounded_weights_are_verified(weights: str, tmp_path: Path) -> None:
 
 def test_nan_does_not_agree() -> None:
     assert not Agreement(1000, float("nan"), TOLERANCE).holds
+
+
+@compilers.HOST
+def test_the_tolerance_follows_what_single_precision_changes() -> None:
+    """Action weights ten times as large amplify rounding; a thousand times is refused."""
+    tolerances = {}
+    for gain in (1.0, 10.0, 1000.0):
+        policy = cases.make_policy(encoder=[6])
+        policy.action_net.weight.data *= gain
+        files, metadata = build_files(policy, ("onnx", "c"))
+        found = check_files(files, policy, metadata)
+        assert all(each.holds for each in found.values()) == (gain < 1000.0)
+        if gain == 10.0:  # else the test could not fail
+            assert all(each.error > TOLERANCE for each in found.values())
+        tolerances[gain] = found["c"].tolerance
+    assert tolerances[1.0] == TOLERANCE
+    assert TOLERANCE < tolerances[10.0] < LARGEST_TOLERANCE
+    assert tolerances[1000.0] == LARGEST_TOLERANCE
+
+
+def test_nan_does_not_widen_the_tolerance() -> None:
+    policy = cases.make_policy(encoder=[6])
+    moments = record(policy, build_files(policy, ("onnx",))[1], steps=5)
+    acted = np.stack([*act(policy, moments)])
+    acted[2, 0] = np.nan
+    assert tolerance_of(policy, moments, acted) == TOLERANCE
 
 
 @compilers.HOST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,12 @@ def model_of(policy: Any, **options: Any) -> Any:
 
 
 def errors(policy: Any, steps: int = STEPS) -> Any:
-    """Return the largest error of each action over a recording, relative to its range."""
+    """Return the largest error of each action over a recording, relative to its range.
+
+    The policy acts in double precision: its own rounding is no error of the other.
+    """
     exported = OnnxPolicy(model_of(policy).SerializeToString())
+    policy = deepcopy(policy).double()
     worst: Any = 0.0
     state = None
     span = policy.action_space.high - policy.action_space.low
