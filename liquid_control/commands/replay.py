@@ -17,7 +17,7 @@ from liquid_control.commands.run_loader import load_agent, open_run, unseen_robo
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import Metadata, read_log
 from liquid_control.export import ExportError, describe_policy
-from liquid_control.export.agreement import act, record, tolerance_of
+from liquid_control.export.agreement import TOLERANCE, act, record, tolerance_of
 from liquid_control.export.facts import metadata_of
 from liquid_control.monitoring import figures, film
 from liquid_control.monitoring.film import FILM_RATE
@@ -175,14 +175,14 @@ def report(replay: Replayed, facts: Metadata, policy: StatefulPolicy) -> None:
     )
     if facts.weights != "float32":
         note(f"the robot's policy had weights in {facts.weights}, this one has them in float32")
-        return
-    moments = record(policy, facts)
-    accepted = tolerance_of(policy, moments, np.stack([*act(policy, moments)]))
-    if errors.max() > accepted:
-        note(
-            f"exported policies agree within {accepted:.2g}; actions that were changed after the "
-            "policy, or a compiler with -ffast-math, are reasons for more"
-        )
+    elif errors.max() > TOLERANCE:
+        moments = record(policy, facts)
+        accepted = tolerance_of(policy, moments, np.stack([*act(policy, moments)]))
+        if errors.max() > accepted:
+            note(
+                f"exported policies agree within {accepted:.2g}; actions that were changed after "
+                "the policy, or a compiler with -ffast-math, are reasons for more"
+            )
 
 
 def table(replay: Replayed) -> tuple[list[str], Iterable[list[float]]]:

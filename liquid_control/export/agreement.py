@@ -121,24 +121,17 @@ def run(exported: Exported, moments: Sequence[Moment]) -> NDArray[Any]:
 
 
 def agreement(
-    space: spaces.Space[Any],
-    expected: NDArray[Any],
-    found: NDArray[Any],
-    tolerance: float = TOLERANCE,
-    rounding: float = 0.0,
+    space: spaces.Space[Any], expected: NDArray[Any], found: NDArray[Any], rounding: float = 0.0
 ) -> Agreement:
-    """Return the agreement of two sets of actions, (steps, action_size) each.
-
-    Discrete actions must be the same, whatever the tolerance.
-    """
+    """Return the agreement of two sets of actions, (steps, action_size) each."""
     errors = errors_of(space, expected, found)
     if not isinstance(space, spaces.Box):
         return Agreement(len(found), float(errors.any(axis=1).mean()), 0.0, rounding)
-    return Agreement(len(found), float(errors.max()), tolerance, rounding)
+    return Agreement(len(found), float(errors.max()), TOLERANCE, rounding)
 
 
 def tolerance_of(policy: StatefulPolicy, moments: Sequence[Moment], acted: NDArray[Any]) -> float:
-    """Return the accepted error of an exported policy's actions, relative to their range.
+    """Return the accepted error of an exported policy's continuous actions.
 
     It is `TOLERANCE`, or more for a policy that amplifies the rounding of its sums: backends add in
     different orders, so their actions differ by about as much as the policy's own do from those
