@@ -13,8 +13,9 @@ of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-co
 have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP
 over four stacked observations, `-d` stands for derivatives of the observation as further features,
 and `-p` for privileged critics, which see everything. LiquidSAC makes 4 updates of 1024 control
-steps after each step of its 16 environments, with critics of 128-128 and circuits that learn at
-three tenths of its learning rate; SB3's SAC has its defaults, an update for every control step.
+steps after each step of its 16 environments, with critics of 128-128, circuits that learn at three
+tenths of its learning rate, and four times SB3's tau, as it makes a quarter of the updates; SB3's
+SAC has its defaults, an update for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -272,6 +273,7 @@ def create(training: Training, env: VecEnv) -> BaseAlgorithm:
             recurrent_learning_rate=LinearSchedule(0.3 * rate, 0.0, 1.0),
             learning_starts=5000,
             gradient_steps=4,
+            tau=0.02,
             policy_kwargs={"critic_layers": [128, 128], **circuit},
             **shared,
         )
