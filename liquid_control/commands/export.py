@@ -26,7 +26,15 @@ from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import CPolicy
 from liquid_control.envs.units import action_units, joint_names, observation_units
 from liquid_control.export import ExportError, describe_policy, export_policy
-from liquid_control.export.agreement import Agreement, act, errors_of, record, run
+from liquid_control.export.agreement import (
+    PRECISIONS,
+    TOLERANCE,
+    Agreement,
+    act,
+    errors_of,
+    record,
+    run,
+)
 from liquid_control.export.certificate import (
     Acting,
     Certificate,
@@ -180,6 +188,11 @@ def report(agreements: Mapping[str, Agreement], formats: tuple[str, ...]) -> Non
             f"in {found.steps:,} steps"
             + (f"; rounded weights move it by {found.rounding:.2g}" if found.rounding else "")
         )
+        if found.holds and found.error > TOLERANCE:
+            note(
+                f"policy in {name} may differ by {found.tolerance:.2g} instead of {TOLERANCE:g}, "
+                f"at most {PRECISIONS:g} times what single precision changes in its actions"
+            )
     for name in formats:
         if name not in agreements:
             note(f"policy in {name} was not compared with the policy: no C compiler is installed")

@@ -17,6 +17,7 @@ pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
 
 from liquid_control.checkpoints import CheckpointError
+from liquid_control.commands.export import report
 from liquid_control.export import ExportError, export_policy, folder, verify_folder
 from liquid_control.export.agreement import (
     LARGEST_TOLERANCE,
@@ -136,6 +137,13 @@ def test_the_tolerance_follows_what_single_precision_changes() -> None:
     assert tolerances[1.0] == TOLERANCE
     assert TOLERANCE < tolerances[10.0] < LARGEST_TOLERANCE
     assert tolerances[1000.0] == LARGEST_TOLERANCE
+
+
+def test_a_wider_tolerance_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    report({"c": Agreement(1000, 2e-6, 8e-6), "onnx": Agreement(1000, 5e-7, TOLERANCE)}, ())
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert "policy in c may differ by 8e-06 instead of 1e-06" in printed
+    assert "policy in onnx may" not in printed
 
 
 def test_nan_does_not_widen_the_tolerance() -> None:
