@@ -81,6 +81,7 @@ def describe_policy(policy: nn.Module, *, sampled: bool = False) -> Description:
         )
     _refuse_hooks(policy)
     assert isinstance(policy, LiquidPolicy | SoftLiquidPolicy)
+    _require_finite(policy.acting_state_dict())
     if policy.masked:
         raise ExportError(
             "a policy with the key 'action_mask' cannot be exported; train without it, or mask the "
@@ -419,6 +420,15 @@ def _circuit_vectors(
         )
     }
     return dict.fromkeys(sorted(written - known), neurons)
+
+
+def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        if wrong := tensor.numel() - int(tensor.isfinite().sum()):
+            raise ExportError(
+                f"{name} of the policy cannot be exported: {wrong} of its {tensor.numel()} "
+                "numbers are not finite; export an earlier checkpoint"
+            )
 
 
 def _refuse_hooks(policy: nn.Module) -> None:

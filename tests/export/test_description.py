@@ -157,3 +157,13 @@ def test_what_cannot_be_exported_is_named() -> None:
     space = spaces.Box(-2, 2, (2,), np.int32)
     with pytest.raises(ExportError, match="actions of int32"):
         describe_policy(cases.make_policy(actions=space))
+
+
+def test_weights_that_are_not_finite_are_named_where_they_act() -> None:
+    policy = cases.make_policy()
+    torch.nn.init.constant_(policy.critic.head[1].weight, torch.nan)
+    describe_policy(policy)  # the critic is not exported
+    with torch.no_grad():
+        policy.action_net.bias[0] = torch.inf
+    with pytest.raises(ExportError, match=r"action_net.bias of the policy .* 1 of its \d numbers"):
+        describe_policy(policy)
