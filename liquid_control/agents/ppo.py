@@ -156,9 +156,8 @@ class LiquidPPO(SavedAgent, PPO):
             seed=seed,
             _init_setup_model=False,
         )
-        if sequence_length is None:
-            sequence_length = default_length(n_steps, batch_size)
-        self.sequence_length = sequence_length
+        length = options.sequence_length
+        self.sequence_length = length or default_length(self.n_steps, self.batch_size)
         self.recurrent_learning_rate = recurrent_learning_rate
         self.normalize_returns = normalize_returns
         if self.env is not None:
@@ -233,7 +232,7 @@ class LiquidPPO(SavedAgent, PPO):
             transitions, ends, goes_on = self._collect_on_workers(env, callback, n_rollout_steps)
         else:
             ends, goes_on = self._collect(env, callback, rollout_buffer, n_rollout_steps)
-            if not len(rollout_buffer):
+            if not goes_on:
                 return False
             transitions = rollout_buffer.stack(self.device)
         states = states_of(self.policy, transitions, self._state, self.sequence_length)
@@ -279,16 +278,22 @@ class LiquidPPO(SavedAgent, PPO):
         seen = self._last_obs, self._last_episode_starts
         state = self.policy.actor_part(self._state)
         taken = act(self.policy, env, *seen, state, self.num_timesteps)
-        for step, each in enumerate(islice(taken, steps)):
-            transitions, new_obs, rewards, dones, infos = each
-            self.num_timesteps += env.num_envs
-            callback.update_locals({**locals(), "actions": transitions.actions})
-            if not callback.on_step():
-                return ends, False
-            self._update_info_buffer(infos, dones)
-            rollout_buffer.add(transitions)
-            ends += find_episode_ends(step, dones, infos)
-            self._last_obs, self._last_episode_starts = new_obs, dones
+        goes_on = False
+        try:
+            for step, each in enumerate(islice(taken, steps)):
+                transitions, new_obs, rewards, dones, infos = each
+                self.num_timesteps += env.num_envs
+                callback.update_locals({**locals(), "actions": transitions.actions})
+                if not callback.on_step():
+                    return ends, False
+                self._update_info_buffer(infos, dones)
+                rollout_buffer.add(transitions)
+                ends += find_episode_ends(step, dones, infos)
+                self._last_obs, self._last_episode_starts = new_obs, dones
+            goes_on = True
+        finally:
+            if not goes_on:
+                self._last_obs = None  # the next `learn` resets: it knows no state of this step
         return ends, True
 
     def _collect_on_workers(

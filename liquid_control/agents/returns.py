@@ -64,19 +64,18 @@ class ReturnNormalizer(RunningMoments):
         self.discounted: Tensor | None = None  # (batch,), returns of the current episodes so far
 
     @torch.no_grad()
-    def forward(self, rewards: Tensor, discounts: Tensor, ended: Tensor) -> Tensor:
+    def forward(self, rewards: Tensor, discounts: Tensor, starts: Tensor) -> Tensor:
         """Update the variance with a rollout's returns, and return its scaled rewards.
 
         Args:
             rewards: (time, batch).
             discounts: (time, batch), of each step.
-            ended: (time, batch), true where the step was the last of its episode.
+            starts: (time, batch), true where the step is the first of its episode.
         """
         if self.discounted is None or self.discounted.shape != rewards.shape[1:]:
             self.discounted = torch.zeros_like(rewards[0])
-        starts = torch.cat([torch.zeros_like(ended[:1]), ended[:-1]])
         returns = accumulate(rewards, torch.where(starts, 0.0, discounts), self.discounted)
-        self.discounted = torch.where(ended[-1], 0.0, returns[-1])
+        self.discounted = returns[-1]
         self.update(returns.unsqueeze(-1))
         scale = torch.rsqrt(self.variance + self.epsilon).to(rewards.dtype)
         return (rewards * scale).clamp(-self.clip, self.clip)

@@ -134,7 +134,7 @@ def finish_rollout(
     policy.check_elapsed_time(duration * policy.nominal_interval)
     discounts = per_step(gamma, duration)
     if return_normalizer is not None:
-        rewards = return_normalizer(rewards, discounts, ended)
+        rewards = return_normalizer(rewards, discounts, transitions.episode_start.bool())
     traces = torch.where(ended, 0.0, discounts * per_step(gae_lambda, duration))
     advantages = gae(rewards, values, next_values, discounts, traces)
     return Rollout(

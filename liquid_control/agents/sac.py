@@ -166,7 +166,10 @@ class LiquidSAC(SavedAgent, SAC):
             **{name: value for name, value in vars(options).items() if name not in OWN_OPTIONS},
             action_noise=action_noise,
             replay_buffer_class=SequenceReplay,  # type: ignore[arg-type]
-            replay_buffer_kwargs={"sequence_length": sequence_length, "burn_in": burn_in},
+            replay_buffer_kwargs={
+                "sequence_length": options.sequence_length,
+                "burn_in": options.burn_in,
+            },
             optimize_memory_usage=optimize_memory_usage,
             sde_sample_freq=sde_sample_freq,
             tensorboard_log=tensorboard_log,
@@ -175,7 +178,7 @@ class LiquidSAC(SavedAgent, SAC):
             seed=seed,
             _init_setup_model=False,
         )
-        self.sequence_length, self.burn_in = sequence_length, burn_in
+        self.sequence_length, self.burn_in = options.sequence_length, options.burn_in
         self.recurrent_learning_rate = recurrent_learning_rate
         if self.env is not None:
             self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
@@ -198,16 +201,26 @@ class LiquidSAC(SavedAgent, SAC):
         derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives", ()))
         self.replay_buffer_kwargs["derivatives"] = len(derivatives)
         super()._setup_model()
-        if isinstance(self.env, WorkerVecEnv):
-            self._check_for_workers()
+        self._check_for_workers(self.env)
         self.policy_kwargs |= vars(self.policy.options)  # with the current defaults
         self._state: Tensor | None = None
         self._previous_step: Tensor | None = None
         self._updates_behind = 0  # the age of the weights that acted in the last round
         self._in_kernels = SoftUpdates()
 
-    def _check_for_workers(self) -> None:
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Replace the environments, as in SB3.
+
+        Raises:
+            ValueError: an argument of the agent is not supported in a WorkerVecEnv.
+        """
+        self._check_for_workers(env)
+        super().set_env(env, force_reset)
+
+    def _check_for_workers(self, env: GymEnv | None) -> None:
         """Raise a ValueError for arguments that workers do not support."""
+        if not isinstance(env, WorkerVecEnv):
+            return
         if self.action_noise is not None:
             raise ValueError(
                 "action_noise is not supported in a WorkerVecEnv, whose environments act on "
@@ -382,6 +395,8 @@ class LiquidSAC(SavedAgent, SAC):
                     self.dump_logs()
         if goes_on:
             callback.on_rollout_end()
+        else:
+            self._last_obs = None  # the rest of the round is not stored, so the next `learn` resets
         return RolloutReturn((step + 1) * env.num_envs, episodes, goes_on)
 
     def _begin_round(self, env: WorkerVecEnv, steps: int, timesteps: int) -> None:
@@ -618,10 +633,12 @@ class LiquidSAC(SavedAgent, SAC):
 
         Args:
             path: of a file that `save_replay_buffer` wrote.
-            truncate_last_traj: ignored; an unfinished episode ends where the next one starts.
+            truncate_last_traj: ignored; an unfinished episode ends where the next one starts, and
+                the next `learn` starts new ones.
         """
         with open_path(path, "r", verbose=self.verbose, suffix="npz") as file:
             self.replay_buffer.load(file, self.policy.initial_actor_critic_state(1).shape[-1])
+        self._last_obs = None  # the next `learn` begins new episodes
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["_state", "_previous_step", "_acted", "_state_after", "_in_kernels"]

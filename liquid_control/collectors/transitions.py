@@ -61,16 +61,23 @@ class EpisodeEnd(NamedTuple):
 def find_episode_ends(
     step: int, dones: NDArray[np.bool_], infos: list[dict[str, Any]]
 ) -> list[EpisodeEnd]:
-    """Return the episodes that ended at one step of SB3's environments."""
-    return [
-        EpisodeEnd(
-            step,
-            env,
-            infos[env].get("TimeLimit.truncated", False),
-            infos[env]["terminal_observation"],
-        )
-        for env in np.flatnonzero(dones).tolist()
-    ]
+    """Return the episodes that ended at one step of SB3's environments.
+
+    Raises:
+        ValueError: an info lacks the last observation of its episode.
+    """
+    ends = []
+    for env in np.flatnonzero(dones).tolist():
+        info = infos[env]
+        if "terminal_observation" not in info:
+            raise ValueError(
+                f"the episode of environment {env} ended, but its info has only "
+                f"{sorted(info) or 'no keys'}; a VecEnv adds the last observation as "
+                "'terminal_observation'"
+            )
+        truncated = info.get("TimeLimit.truncated", False)
+        ends.append(EpisodeEnd(step, env, truncated, info["terminal_observation"]))
+    return ends
 
 
 Place = tuple[Tensor, Tensor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,31 @@ class TestRollout:
             return roll(build(vec)).rollout_buffer.rollout.returns
 
         assert_close(returns(Reversed), returns(Reordered), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("error", [False, True])
+    def test_after_a_stop_the_next_step_is_an_episodes_first(self, error: bool) -> None:
+        class Interrupt(Stop):
+            def _on_step(self) -> bool:
+                if error and not super()._on_step():
+                    raise KeyboardInterrupt
+                return super()._on_step()
+
+        model = build(Scripted.playing([LONG]), batch_size=STEPS)
+        with pytest.raises(KeyboardInterrupt) if error else nullcontext():
+            model.learn(100, callback=Interrupt(7))
+        model.learn(STEPS, reset_num_timesteps=False)
+        (env,) = model.env.envs  # type: ignore[union-attr]
+        before, after = env.unwrapped.episodes[:2]
+        assert (len(before.steps), len(after.steps)) == (7, STEPS)
+        seen = model.rollout_buffer.rollout.transitions
+        labels = [each["observation"][0] for each in after.observations[:STEPS]]
+        np.testing.assert_allclose(seen.features[:, 0, 0], labels, rtol=1e-6)
+        assert seen.episode_start.flatten().tolist() == [1] + [0] * (STEPS - 1)
+
+    def test_discounted_returns_start_anew_with_a_training(self) -> None:
+        model = roll(build(Scripted.playing([LONG]), batch_size=STEPS))
+        first = model.return_normalizer.discounted
+        assert_close(roll(model).return_normalizer.discounted, first)
 
 
 class TestNotFinite:
@@ -601,18 +627,6 @@ class TestHabits:
         model.learn(3 * STEPS, callback=Stop(5))
         assert model.num_timesteps == 15
         assert_close(weights(model), before, rtol=0, atol=0)
-
-    def test_going_on_after_a_stop_keeps_the_state(self) -> None:
-        """The state is that of the last observation, and not that of the rollout's start."""
-        model = build(Scripted.playing([LONG])).learn(STEPS, callback=Stop(7))
-        (episode,) = model.env.envs[0].episodes  # type: ignore[union-attr]
-        features, elapsed = model.policy.observe(model.policy.obs_to_tensor(model._last_obs)[0])
-        assert model._state is not None
-        with torch.no_grad():
-            value = model.policy.predict_values(
-                features[None], elapsed[None], model._state, torch.zeros(1, 1)
-            )
-        assert_close(value[0, 0], episode_values(model, episode)[6])
 
     def test_callbacks_of_sb3(self, tmp_path: Path) -> None:
         model = build(make_vec_env(Tick, n_envs=2))

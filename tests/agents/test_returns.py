@@ -69,17 +69,16 @@ def test_returns_are_normalised_to_unit_variance_over_rollouts() -> None:
     torch.manual_seed(0)
     normalizer = ReturnNormalizer()
     rewards = 50 * torch.randn(400, 4)
-    ended = torch.rand(400, 4) < 0.05
-    ended[199, 0] = True  # where the first rollout stops
+    starts = torch.rand(400, 4) < 0.05
+    starts[200, 0] = True  # where the second rollout begins
     discounts = 0.5 + 0.5 * torch.rand(400, 4)
     expected = []
     running = torch.zeros(4)
     for t in range(400):
-        running = running * discounts[t] + rewards[t]
+        running = running * ~starts[t] * discounts[t] + rewards[t]
         expected.append(running)
-        running = running * ~ended[t]
     for half in (slice(0, 200), slice(200, 400)):
-        scaled = normalizer(rewards[half], discounts[half], ended[half])
+        scaled = normalizer(rewards[half], discounts[half], starts[half])
     variance = torch.stack(expected).double().var(correction=0)
     assert_close(normalizer.variance[0], variance)
     assert_close(scaled, rewards[200:] / variance.sqrt().float(), rtol=1e-5, atol=1e-6)

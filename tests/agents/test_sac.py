@@ -453,6 +453,16 @@ class TestCollecting:
         labels = [each["observation"][0] for each in (*before.observations, *after.observations)]
         assert starts == pytest.approx([labels[0], labels[4], labels[8]])
 
+    def test_after_loading_a_replay_an_episode_starts(self, tmp_path: Path) -> None:
+        model = build(Bounded.playing([LONG]), learning_starts=1000).learn(6)
+        model.save_replay_buffer(tmp_path / "replay")
+        model.learn(4, reset_num_timesteps=False)
+        model.load_replay_buffer(tmp_path / "replay")
+        model.learn(5, reset_num_timesteps=False)
+        before, after = played(model)
+        assert (len(before.steps), len(after.steps)) == (10, 5)
+        assert everything(model).mask.sum(dim=0).tolist() == [4, 1, 4]
+
 
 class TestNotFinite:
     @pytest.mark.parametrize(

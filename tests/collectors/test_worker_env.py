@@ -35,6 +35,7 @@ from liquid_control.collectors.engines import ENGINES, LocalEngine, LocalWorker
 from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.ray_workers import Lost
 from liquid_control.collectors.workers import MOST_LOSSES
+from tests.agents.scripted import Stop
 
 TASK = "InvertedPendulum-v5"
 NUM_ENVS, BLOCK, SEED = 8, 2, 3
@@ -424,6 +425,15 @@ def test_a_callback_may_stop_and_training_goes_on() -> None:
         before = agent.num_timesteps
         agent.learn(128, reset_num_timesteps=False)
         assert agent.num_timesteps >= before + 128
+
+
+def test_after_a_stop_in_mid_round_the_next_step_of_sac_is_an_episodes_first() -> None:
+    env = WorkerVecEnv(partial(envs.make_vec, "HalfCheetah-v5", threads=1), 2)  # it never falls
+    agent = sac(env, {"wiring": {"kind": "dense", "neurons": 16}}, learning_starts=1000)
+    agent.learn(10**6, Stop(13))  # in the second round of 8 steps, and the 13th is not stored
+    agent.learn(8 * agent.n_envs, reset_num_timesteps=False)
+    stored, column = agent.replay_buffer._slots, agent.replay_buffer._columns["episode_start"]
+    assert stored[:20, 0, column].flatten().nonzero().flatten().tolist() == [0, 12]
 
 
 def test_a_new_training_takes_back_the_round_under_way() -> None:
