@@ -8,6 +8,7 @@ from inspect import Parameter, signature
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
@@ -35,6 +36,7 @@ LARGEST = torch.finfo(torch.float32).max
 CRITIC = "critic_layers"
 MOST_MISSING = 2**25  # weights of a critic that is not in the file, of at most `INPUTS` inputs
 INPUTS = 1024
+NO_SIZES = {"seed", "nominal_interval", "derivatives"}  # of a policy, though they may be integers
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
@@ -55,11 +57,23 @@ def to_json(value: Any) -> Any:
     """Return an argument as JSON, or `UNKNOWN` if that is impossible."""
     if isinstance(value, TrainFreq):
         return [value.frequency, value.unit.value]
-    value = schedule_to_json(value)
+    value = _without_numpy(schedule_to_json(value))
     try:
         dumps(value)
     except (TypeError, ValueError):
         return UNKNOWN
+    return value
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return a value with Python's numbers for NumPy's."""
+    match value:
+        case np.generic():
+            return value.item()
+        case dict():
+            return {name: _without_numpy(part) for name, part in value.items()}
+        case list() | tuple():
+            return [*map(_without_numpy, value)]
     return value
 
 
@@ -116,7 +130,7 @@ def check_numbers(
         if (missing := sum(map(mul, sizes, sizes[1:]))) > MOST_MISSING:
             raise CheckpointError(f"{CRITIC} make critics of {missing} weights, which it lacks")
     for name, number in _numbers(policy, ""):
-        if isinstance(number, int) and number > weights and name != "seed":
+        if isinstance(number, int) and number > weights and name not in NO_SIZES:
             raise CheckpointError(f"{name} is {number}, but its policy has {weights} weights")
 
 

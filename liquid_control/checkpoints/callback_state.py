@@ -39,7 +39,7 @@ REMEMBERED: dict[type[BaseCallback], dict[str, Field]] = {
         "evaluations_timesteps": Field((None,), "iu", 0),
         "evaluations_results": Field((None, None)),
         "evaluations_length": Field((None, None), "iu", 0),
-        "evaluations_successes": Field((None, None), "b"),
+        "evaluations_successes": Field((None, None), "biuf"),  # 0.0 or 1.0 for some tasks
     },
     EveryNTimesteps: {"last_time_trigger": COUNT},
     StopTrainingOnMaxEpisodes: {"n_episodes": COUNT},

@@ -34,6 +34,9 @@ class ResumeCallback(BaseCallback):
 
     Attributes:
         stopped: whether it ended the training.
+
+    Raises:
+        ValueError: when `learn` begins: the folder holds checkpoints of a longer training.
     """
 
     model: SavedAgent
@@ -50,6 +53,7 @@ class ResumeCallback(BaseCallback):
         self.stopped = False
 
     def _on_training_start(self) -> None:
+        self.manager.check_newest(self.num_timesteps)
         self._last = self.num_timesteps
         self._best = self.manager.best_score()
 

@@ -432,6 +432,7 @@ ADAPTERS: dict[str, Adapter] = {
     f"{_VEC}vec_monitor.VecMonitor": _vec_monitor,
     f"{_VEC}vec_normalize.VecNormalize": _vec_normalize,
     "stable_baselines3.common.monitor.Monitor": _monitor,
+    "liquid_control.collectors.action_masks.VecActionMasks": _nothing,
     f"{_WRAP}common.TimeLimit": _attributes(_elapsed_steps=replace(COUNT, high=LONGEST)),
     f"{_WRAP}common.Autoreset": _attributes(autoreset=FLAG),
     f"{_WRAP}common.RecordEpisodeStatistics": _statistics,

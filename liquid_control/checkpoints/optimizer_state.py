@@ -14,6 +14,7 @@ from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import check_like
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter
+AMSGRAD = {"max_exp_avg_sq"}  # further ones
 
 
 def state_dict(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -48,9 +49,10 @@ def torch_state_dict(
         _check_settings(group, mine, what)
     likes: dict[str, Tensor] = {}
     for group, mine in zip(optimizer.param_groups, own, strict=True):
+        moments = MOMENTS | AMSGRAD if mine.get("amsgrad") else MOMENTS
         for number, parameter in zip(mine["params"], group["params"], strict=True):
-            if any(f"{number}.{moment}" in tensors for moment in MOMENTS):
-                likes |= {f"{number}.{moment}": parameter for moment in MOMENTS}
+            if any(f"{number}.{moment}" in tensors for moment in moments):
+                likes |= {f"{number}.{moment}": parameter for moment in moments}
                 likes[f"{number}.step"] = torch.zeros(())
     check_like(tensors, likes, what)
     state: dict[int, dict[str, Tensor]] = {}

@@ -31,18 +31,31 @@ class CheckpointManager:
         """Save a checkpoint, then remove the oldest.
 
         Args:
-            step: control steps of the training; a checkpoint of the same step is not written again.
+            step: control steps of the training; an intact checkpoint of the same step is not
+                written again.
             contents: of the checkpoint.
 
         Raises:
             OSError: it cannot be written; the others are unchanged.
         """
         path = self.folder / self.name_of(step)
+        if path.exists() and not _is_intact(path):
+            rmtree(path)
         if not path.exists():
             write(path, contents)
-        for old in self.paths()[: -self.last]:
+        earlier = [each for each in self.paths() if each <= path]  # later ones are damaged
+        for old in earlier[: -self.last]:
             rmtree(old)
         return path
+
+    def check_newest(self, step: int) -> None:
+        """Raise a ValueError if an intact checkpoint is later than a training's present step."""
+        later = [path for path in self.paths() if path.name > self.name_of(step)]
+        if found := [path.name for path in later if _is_intact(path)]:
+            raise ValueError(
+                f"{self.folder} holds {found[-1]} of a longer training, and this one is at step "
+                f"{step}; choose another folder, or go on with `resume`"
+            )
 
     def latest(self) -> tuple[Path, Contents]:
         """Return the newest intact checkpoint; damaged ones are skipped with a warning.
@@ -87,3 +100,11 @@ class CheckpointManager:
     def paths(self) -> list[Path]:
         """The checkpoints in the folder, oldest first."""
         return sorted(self.folder.glob(f"{PREFIX}*"))
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        read(path)
+    except (FileNotFoundError, CheckpointError):
+        return False
+    return True

@@ -37,6 +37,7 @@ SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 POLICY = "LiquidPolicy"  # alias of the agents' default policy
 MOST_ENVS = 2**16
 COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
+NORMALIZES = "normalize_observations"
 ACTS_ONLY = "acts_only"  # in files without critics and optimizers
 
 
@@ -144,6 +145,7 @@ class SavedAgent(BaseAlgorithm):
         """
         if trust or isinstance(load_path_or_dict, dict):
             super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
+            self.acts_only = self.acts_only and not exact_match
             return
         path = _found(load_path_or_dict)
         contents = read(path)
@@ -339,6 +341,8 @@ class SavedAgent(BaseAlgorithm):
         names = " and ".join([*sorted(given), *(["device"] if device != "auto" else [])])
         with _errors_name(f"{source} is not loaded" + f" with the {names} given" * bool(names)):
             arguments = {**saved, **given}
+            if NORMALIZES in given and "policy_kwargs" not in given:  # they hold it as well
+                arguments["policy_kwargs"] |= {NORMALIZES: given[NORMALIZES]}
             device = cls.choose_device(device, observation_space)
             agent = cls(policy, env, device=device, _init_setup_model=False, **arguments)  # type: ignore[call-arg]
             agent.observation_space, agent.action_space = observation_space, action_space

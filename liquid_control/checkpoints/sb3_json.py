@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 
 from liquid_control.checkpoints.errors import CheckpointError
 
-FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "int16", "int32", "int64", "uint8")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+TYPES = ("float16", "float32", "float64", "bool", *INTEGERS)
 LARGEST = 2**24  # numbers in one space
 
 
@@ -33,11 +34,15 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
                 "high": _bounds(space.high),
             }
         case spaces.Discrete():
-            return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+            count, start = int(space.n), int(space.start)
+            return {"kind": "discrete", "n": count, "start": start, "dtype": str(space.dtype)}
         case spaces.MultiDiscrete():
-            return {"kind": "multi_discrete", "nvec": space.nvec.tolist()}
+            counts, start = space.nvec.tolist(), space.start.tolist()
+            dtype = str(space.dtype)
+            return {"kind": "multi_discrete", "nvec": counts, "start": start, "dtype": dtype}
         case spaces.MultiBinary():
-            return {"kind": "multi_binary", "shape": list(space.shape)}
+            counted = isinstance(space.n, int)
+            return {"kind": "multi_binary", "shape": list(space.shape), "counted": counted}
         case spaces.Dict():
             return {
                 "kind": "dict",
@@ -61,21 +66,31 @@ def space_from_json(data: Any) -> spaces.Space[Any]:
 def _space(data: Mapping[str, Any]) -> spaces.Space[Any]:
     match data["kind"]:
         case "box":
-            if data["dtype"] not in FLOATS + INTEGERS:
-                raise ValueError(f"numbers of type {data['dtype']!r}")
-            shape, dtype = _shape(data["shape"]), np.dtype(data["dtype"])
+            shape, dtype = _shape(data["shape"]), _type(data["dtype"], TYPES)
             low, high = (_spread(data[name], shape, dtype) for name in ("low", "high"))
             return spaces.Box(low, high, shape, dtype.type)
         case "discrete":
-            return spaces.Discrete(int(data["n"]), start=int(data["start"]))
+            dtype = _type(data.get("dtype", "int64"), INTEGERS)
+            other: Any = {} if dtype == np.int64 else {"dtype": dtype.type}  # Gymnasium 1.3
+            return spaces.Discrete(int(data["n"]), start=int(data["start"]), **other)
         case "multi_discrete":
-            return spaces.MultiDiscrete(np.array(data["nvec"], np.int64))
+            dtype = _type(data.get("dtype", "int64"), INTEGERS)
+            counts = np.array(data["nvec"], np.int64)
+            return spaces.MultiDiscrete(counts, dtype.type, start=data.get("start"))
         case "multi_binary":
             shape = _shape(data["shape"])
-            return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
+            counted = data.get("counted", len(shape) == 1)
+            return spaces.MultiBinary(shape[0] if counted else shape)
         case "dict":
-            return spaces.Dict({str(name): _space(part) for name, part in data["spaces"]})
+            return spaces.Dict([(str(name), _space(part)) for name, part in data["spaces"]])
     raise ValueError(f"kind {data['kind']!r}")
+
+
+def _type(name: Any, known: Sequence[str]) -> np.dtype[Any]:
+    if name not in known:
+        raise ValueError(f"numbers of type {name!r}")
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
 
 
 def _bounds(values: NDArray[Any]) -> list[str | float]:

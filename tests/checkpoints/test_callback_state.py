@@ -111,6 +111,15 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.parametrize("success", [True, np.float32(1), 1])
+def test_successes_of_any_type_are_remembered(success: Any, tmp_path: Path) -> None:
+    """Those of Gymnasium-Robotics are numbers."""
+    before, after = evaluation(tmp_path), evaluation(tmp_path)
+    before.evaluations_successes = [[success, success]]
+    callback_state.load_state_dict(after, callback_state.state_dict(before))
+    assert after.evaluations_successes == [[1, 1]]
+
+
 @pytest.mark.parametrize(
     ("kill", "resumable_last"),
     [

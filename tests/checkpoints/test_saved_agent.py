@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -22,20 +24,22 @@ from stable_baselines3.common.utils import LinearSchedule
 from liquid_control import LiquidPolicy, LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read, write
 from liquid_control.checkpoints.sb3_json import space_from_json, space_to_json
+from liquid_control.policies import Controller
+from liquid_control.policies.observations import PRIVILEGED
 from tests.agents.tasks import Recall
 
 WIRING = {"kind": "auto_ncp", "neurons": 8}
 
 
-def ppo(**options: Any) -> LiquidPPO:
+def ppo(env: Any = "CartPole-v1", **options: Any) -> LiquidPPO:
     small = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "policy_kwargs": {"wiring": WIRING}}
-    return LiquidPPO("LiquidPolicy", "CartPole-v1", **{**small, **options})
+    return LiquidPPO("LiquidPolicy", env, **{**small, **options})
 
 
-def sac(**options: Any) -> LiquidSAC:
+def sac(env: Any = "Pendulum-v1", **options: Any) -> LiquidSAC:
     small = {"learning_starts": 20, "batch_size": 16, "sequence_length": 4, "burn_in": 2}
     policy = {"policy_kwargs": {"wiring": WIRING, "critic_layers": [8]}, "buffer_size": 500}
-    return LiquidSAC("LiquidPolicy", "Pendulum-v1", **{**small, **policy, **options})
+    return LiquidSAC("LiquidPolicy", env, **{**small, **policy, **options})
 
 
 AGENTS: list[Callable[..., Any]] = [ppo, sac]
@@ -534,14 +538,100 @@ def test_the_class_that_an_alias_stands_for_can_be_given(
         spaces.Box(-1, 1, (3,)),
         spaces.Box(np.array([-np.inf, 0], np.float64), np.array([1, np.inf]), dtype=np.float64),
         spaces.Box(0, 255, (2, 3), np.uint8),
+        spaces.Box(0, 60_000, (2,), np.uint16),
+        spaces.Box(0, 1, (2,), bool),
         spaces.Discrete(5, start=-2),
+        spaces.Discrete(5, dtype=np.int32),
         spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([[2, 3]], np.int32, start=[[1, 0]]),
         spaces.MultiBinary(4),
+        spaces.MultiBinary([4]),
+        spaces.MultiBinary([4, 2]),
         spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Box(0, 1, ())}),
+        spaces.Dict(b=spaces.Discrete(2), a=spaces.Box(0, 1, ())),
     ],
 )
 def test_spaces_survive_json(space: spaces.Space[Any]) -> None:
-    assert space_from_json(space_to_json(space)) == space
+    found = space_from_json(json.loads(json.dumps(space_to_json(space))))
+    assert found == space
+    if isinstance(space, spaces.Dict):
+        assert isinstance(found, spaces.Dict)
+        assert [*found] == [*space]  # the order of features
+
+
+def test_spaces_of_older_files_are_read() -> None:
+    assert space_from_json({"kind": "discrete", "n": 3, "start": 1}) == spaces.Discrete(3, start=1)
+    found = space_from_json({"kind": "multi_discrete", "nvec": [2, 3]})
+    assert found == spaces.MultiDiscrete([2, 3])
+    found = space_from_json({"kind": "multi_binary", "shape": [4]})
+    assert found == spaces.MultiBinary(4)
+
+
+class Unsorted(gym.Env[Any, Any]):
+    """Gymnasium keeps this order, and sorts that of a dict."""
+
+    action_space = spaces.Box(-1, 1, (2,))
+
+    def __init__(self, *others: str) -> None:
+        parts = [(name, spaces.Box(-1, 1, (2,))) for name in ("v", "u", *others)]
+        self.observation_space = spaces.Dict(parts)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("others", [(), (PRIVILEGED,)])
+@pytest.mark.parametrize("make", AGENTS)
+def test_features_keep_the_order_of_their_space(
+    make: Callable[..., Any], others: tuple[str, ...], tmp_path: Path
+) -> None:
+    env = Unsorted(*others)
+    agent = make(env=env, seed=0).learn(64)
+    agent.save(tmp_path / "agent")
+    again = type(agent).load(tmp_path / "agent", env=env)
+    observation = env.reset(seed=0)[0]
+    batch = {name: np.stack([part, -part]) for name, part in observation.items()}
+    seen = {name: part for name, part in observation.items() if name != PRIVILEGED}
+    acted = Controller(agent.policy).step(seen, 0.0)
+    for found in (
+        agent.predict(batch, deterministic=True)[0][0],  # in PyTorch
+        agent.predict(observation, deterministic=True)[0],
+        again.predict(observation, deterministic=True)[0],
+    ):
+        np.testing.assert_allclose(found, acted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"policy_kwargs": {"optimizer_kwargs": {"amsgrad": True}}},
+        {"policy_kwargs": {"nominal_interval": 86_400}},
+        {"policy_kwargs": {"wiring": {"kind": "dense", "neurons": np.int64(8), "motor": 4}}},
+        {"batch_size": np.int64(16), "learning_rate": np.float32(1e-3), "sequence_length": 4},
+        {"sequence_length": np.int32(4), "gamma": np.float64(0.9)},
+    ],
+)
+def test_what_is_accepted_is_loaded(
+    make: Callable[..., Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    policy = {"wiring": WIRING, **options.get("policy_kwargs", {})}
+    agent = make(seed=0, **{**options, "policy_kwargs": policy}).learn(64)
+    agent.save(tmp_path / "agent")
+    again = type(agent).load(tmp_path / "agent", env=agent.env)
+    assert (again.batch_size, again.gamma) == (agent.batch_size, agent.gamma)
+    again.learn(64)
+
+
+def test_normalisation_cannot_be_taken_away(tmp_path: Path) -> None:
+    ppo().save(tmp_path / "agent")
+    with pytest.raises(CheckpointError, match=r"policy differs in normalizer\.count"):
+        LiquidPPO.load(tmp_path / "agent", normalize_observations=False)
 
 
 def test_evaluation_keeps_the_best_agent(tmp_path: Path) -> None:

@@ -217,6 +217,26 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
         CheckpointManager(tmp_path, last=0)
 
 
+def test_a_shorter_training_does_not_take_the_place_of_a_longer_one(tmp_path: Path) -> None:
+    longer = ppo(robots()).learn(128, ResumeCallback(tmp_path, 32))
+    kept = [path.name for path in CheckpointManager(tmp_path).paths()]
+    for agent in (longer, ppo(robots())):
+        with pytest.raises(ValueError, match=r"of a longer training, and this one is at step 0"):
+            agent.learn(64, ResumeCallback(tmp_path, 32))
+    assert [path.name for path in CheckpointManager(tmp_path).paths()] == kept
+
+
+def test_damaged_checkpoints_make_way(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path, last=1)
+    (tmp_path / manager.name_of(20)).mkdir()
+    (tmp_path / manager.name_of(90)).mkdir()
+    for step in (10, 20):
+        manager.check_newest(step)
+        assert manager.save(step, Contents("LiquidPPO", {"step": step}, {})).is_dir()
+    with pytest.warns(UserWarning, match="step-000000000090 is not loaded"):
+        assert manager.latest()[1].data == {"step": 20}
+
+
 def test_what_cannot_be_taken_up_is_said(tmp_path: Path) -> None:
     agent = ppo(robots())
     with pytest.raises(ValueError, match="the training has not begun"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from stable_baselines3.common.env_util import make_vec_env
 
 from liquid_control import LiquidPPO
+from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 
 # sb3-contrib's evaluation does not hand the state on.
 pytestmark = pytest.mark.filterwarnings("ignore:predict is called without a state")
@@ -64,6 +66,20 @@ class Key(Method):
         return {"observation": observation, "action_mask": self.mask.astype(np.int8)}
 
 
+class Resumable(Method):
+    """The same with a state that checkpoints hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"played": self.played, "mask": self.mask, "highest": self.highest} | {
+            "numbers": np.frombuffer(pickle.dumps(self.np_random), np.uint8)
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.played, self.mask = int(state["played"]), state["mask"].astype(bool)
+        self.highest = bool(state["highest"])
+        self.np_random = pickle.loads(state["numbers"].tobytes())
+
+
 def build(task: Any, **options: Any) -> LiquidPPO:
     return LiquidPPO(
         "LiquidPolicy",
@@ -103,6 +119,16 @@ def test_a_saved_agent_goes_on_with_masks(tmp_path: Path) -> None:
     loaded.learn(128)
     mask = np.arange(ACTIONS) == 5
     assert loaded.predict(np.ones(1, np.float32), action_masks=mask)[0] == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_with_masks_resumes_exactly(tmp_path: Path) -> None:
+    straight = build(Resumable).learn(256, ResumeCallback(tmp_path, 128))
+    again = LiquidPPO.resume(tmp_path, make_vec_env(Resumable, n_envs=8, seed=1))
+    assert again.num_timesteps < 256
+    again.learn(256 - again.num_timesteps, reset_num_timesteps=False)
+    for name, each in weights(straight).items():
+        np.testing.assert_array_equal(weights(again)[name], each, err_msg=name)
 
 
 def test_wrong_masks_of_an_environment_are_refused() -> None:
