@@ -56,7 +56,7 @@ class Controller:
         if isinstance(policy.observation_space, spaces.Dict):
             self._parts = dict(policy.acting_space.spaces)  # type: ignore[attr-defined]
             self._parts.pop(ELAPSED_TIME, None)
-            self.observation_space = spaces.Dict(self._parts)
+            self.observation_space = spaces.Dict([*self._parts.items()])  # in order
             if len(self._parts) == 1:
                 (self.observation_space,) = self._parts.values()
         self._timed = carries_time(policy.observation_space)

@@ -83,16 +83,19 @@ def image_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
 
 def acting_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """Return the space of actors' observations, without the key `privileged`."""
-    if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
-        return space
-    return spaces.Dict({key: part for key, part in space.spaces.items() if key != PRIVILEGED})
+    return _without(PRIVILEGED, space)
 
 
 def without_mask(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """Return the space of observations without the key `action_mask`."""
-    if not isinstance(space, spaces.Dict) or ACTION_MASK not in space.spaces:
+    return _without(ACTION_MASK, space)
+
+
+def _without(name: str, space: spaces.Space[Any]) -> spaces.Space[Any]:
+    if not isinstance(space, spaces.Dict) or name not in space.spaces:
         return space
-    return spaces.Dict({key: part for key, part in space.spaces.items() if key != ACTION_MASK})
+    parts = [(key, part) for key, part in space.spaces.items() if key != name]
+    return spaces.Dict(parts)  # Gymnasium would sort the keys of a dict
 
 
 def acting_observation(observation: Any) -> Any:
@@ -188,7 +191,7 @@ class Splitter:
             processed = preprocess_obs(part, self._spaces[name])
             assert isinstance(processed, Tensor)
             part = processed
-        return part.float().flatten(1)
+        return part.float().unsqueeze(-1).flatten(1)  # also of a single number
 
 
 def bounds_of_elapsed_time(

@@ -62,6 +62,8 @@ class Options:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
             _check_type(name, value, hint)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())  # the fields are frozen
             for number in value if isinstance(value, tuple) else (value,):
                 if _is_number(number):
                     for bound in _bounds(hint):

@@ -287,8 +287,8 @@ class StatefulPolicy(BasePolicy):
 
         Raises:
             ValueError: the observation is not in the environment's space, the state or
-                `episode_start` do not fit it, an elapsed time is rejected, or a mask has another
-                shape or allows no action.
+                `episode_start` do not fit it, an elapsed time is rejected, a mask has another
+                shape or allows no action, or a number is not finite.
         """
         self.watch_state(state, episode_start)
         observation = acting_observation(observation)
@@ -309,6 +309,11 @@ class StatefulPolicy(BasePolicy):
                 starts = torch.tensor(_starts(episode_start, len(starts)), device=starts.device)
             features, elapsed_time = self.observe(tensors, *self.previous_of(before, starts))
             chosen, after = self.forward(features, elapsed_time, before, starts, deterministic)
+        for name, each in ("observation", features), ("state", before), ("next state", after):
+            if not each.isfinite().all():
+                raise ValueError(f"the {name} of predict is not finite: {each}")
+        if not chosen.isfinite().all():
+            raise ValueError(f"the action is not finite, so weights are not: {chosen}")
         actions = self.for_env(chosen)
         # Not actions[0], which is a scalar for a Discrete action space.
         return actions if vectorized else actions.squeeze(axis=0), after.cpu().numpy()
@@ -352,7 +357,7 @@ class StatefulPolicy(BasePolicy):
                 f"state must be (batch, size) = {tuple(fresh.shape)}, got {np.shape(state)}; pass "
                 "the state that the previous predict returned, or None for a new episode"
             )
-        return torch.as_tensor(state, device=fresh.device)
+        return torch.as_tensor(state, dtype=fresh.dtype, device=fresh.device)
 
     def _for_actor(self, features: Tensor) -> Tensor:
         """Return features (..., features) without privileged ones, and without a mask."""

@@ -381,6 +381,26 @@ def test_a_state_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
         policy.predict(draw(PLAIN, 1, BATCH)[0], np.zeros(shape, np.float32))
 
 
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    policy, (observation,) = make_policy(), draw(PLAIN, 1, BATCH)
+    _, state = policy.predict(observation)
+    with pytest.raises(ValueError, match="the state of predict is not finite"):
+        policy.predict(observation, np.full_like(state, np.nan))
+    with pytest.raises(ValueError, match="the observation of predict is not finite"):
+        policy.predict(np.full_like(observation, np.nan), state)
+    torch.nn.init.constant_(policy.action_net.bias, torch.nan)
+    with pytest.raises(ValueError, match="the action is not finite, so weights are not"):
+        policy.predict(observation, state)
+
+
+def test_a_state_may_be_in_double_precision() -> None:
+    policy, (observation,) = make_policy(), draw(PLAIN, 1, BATCH)
+    _, state = policy.predict(observation)
+    expected, _ = policy.predict(observation, state, deterministic=True)
+    found, _ = policy.predict(observation, state.astype(np.float64), deterministic=True)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("starts", [[], np.ones(BATCH + 1, bool), np.ones((BATCH, 1)), "x", {}])
 def test_episode_starts_that_do_not_fit_are_refused(starts: Any) -> None:
     with pytest.raises(ValueError, match="episode_start must be a bool for each of 3 observations"):
