@@ -85,6 +85,7 @@ def learn(name: str, arguments: Arguments) -> Curve:
     """Train one of `SIDES` for all of its steps."""
     torch.set_num_threads(1)
     changes = ["env.interval=null", "env.threads=1", f"seed={arguments.seed}"]
+    changes += ["env.privileged=null"]  # SB3's actor would see it
     recipe = load_recipe(arguments.recipe, changes)
     env = build_env(recipe)
     unseen = build_env(recipe, num_envs=arguments.episodes, seed=UNSEEN + arguments.seed)

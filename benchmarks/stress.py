@@ -119,6 +119,7 @@ def main(arguments: Arguments) -> None:
     """Train, evaluate, and print the table."""
     stress = load_stress(arguments.stress)
     changes = [f"agent.total_timesteps={arguments.steps}", "monitoring.every=null"]
+    changes += ["env.privileged=null"]  # SB3's actor would see it
     changes += [BODIES] if arguments.bodies else []
     results = {}
     for name in arguments.recipes:
