@@ -21,6 +21,7 @@ from rich.markup import escape
 from liquid_control.commands.arguments import Doctor
 from liquid_control.commands.display import paths
 from liquid_control.commands.terminal import FAILED, say
+from liquid_control.commands.trust import search_working_directory
 from liquid_control.kernels import extension
 from liquid_control.recipes import build_agent, build_env, load_recipe
 
@@ -81,6 +82,7 @@ def execute(arguments: Doctor) -> int:
     Raises:
         CommandError: The recipe cannot be read, or its environments or agent cannot be built.
     """
+    search_working_directory()  # a recipe's task may be a module of the user
     findings = [*diagnose(), *(training(arguments.recipe) if arguments.recipe else ())]
     say(diagnosis(findings), markup=True)
     return FAILED if any(each.fatal for each in findings) else 0
