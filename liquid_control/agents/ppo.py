@@ -79,8 +79,8 @@ class LiquidPPO(SavedAgent, PPO):
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
-            `batch_size`. None: their greatest common divisor, halved until at most 16. Longer
-            memories need longer sequences.
+            `batch_size`. None: their greatest common divisor, halved until at most 16 or odd.
+            Longer memories need longer sequences.
         recurrent_learning_rate: of the synapses that carry the past, from a neuron's own layer or
             a later one. None: a hundredth of `learning_rate`; tasks of memory rather than reaction
             are learned faster with `learning_rate` itself.

@@ -190,8 +190,8 @@ def unpack_zip(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes
         struct.error,
     ) as error:
         raise CheckpointError(
-            "it is not a liquid_control file, or it is damaged. If Stable-Baselines3 wrote it, "
-            "and you trust its author as much as a program of theirs, load it with trust=True"
+            "it is not a liquid_control file, or it is damaged. If liquid_control before 0.2 wrote "
+            "it, and you trust its author as much as a program of theirs, load it with trust=True"
         ) from error
     if len(files) != len(members):
         raise CheckpointError("it holds a file twice")
