@@ -63,6 +63,7 @@ class Circuit(nn.Module, ABC):
 
     state_parts = 1  # neuron-sized pieces of the state; the first is the activity
     bound = 1.0  # of the neurons' activity, unless `activity_range` is overridden
+    readout_step_length = 1.0  # of weights that read the motor neurons, over that of others
     blocks: Sequence[Block]  # its layers in the order of computation
     recurrent: SynapseList  # the synapses among its neurons
 

@@ -18,7 +18,7 @@ from liquid_control.neurons.solvers import Field
 from liquid_control.neurons.synapses import SynapseList
 from liquid_control.wiring import Wiring
 
-STEP_LENGTH = 3.0  # of conductances and steepnesses, over that of other parameters
+STEP_LENGTH = 3.0  # of conductances, steepnesses and readouts, over that of other parameters
 
 
 class _Conductances(SynapseList):
@@ -88,6 +88,7 @@ class LTC(ContinuousCircuit):
     """
 
     recurrent: _Conductances
+    readout_step_length = STEP_LENGTH  # motor neurons hardly leave their means at first
 
     def __init__(
         self,

@@ -98,10 +98,13 @@ class LiquidPolicy(StatefulPolicy):
 
     def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
         circuits = [module for module in self.modules() if isinstance(module, Circuit)]
+        lengths = [*chain.from_iterable(circuit.step_lengths() for circuit in circuits)]
+        if (readout := self.actor_circuit.readout_step_length) != 1:
+            lengths.append((self.action_net.get_parameter("weight"), readout))
         return RecurrentAdam(
             [weight for weight in self.parameters() if weight.requires_grad],
             chain.from_iterable(circuit.memory_synapses() for circuit in circuits),
-            chain.from_iterable(circuit.step_lengths() for circuit in circuits),
+            lengths,
             lr=learning_rate,
             **self.optimizer_kwargs,
         )

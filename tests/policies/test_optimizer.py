@@ -17,6 +17,7 @@ from liquid_control.neurons import NEURONS
 from liquid_control.neurons.ltc import STEP_LENGTH
 from liquid_control.policies.optimizer import RecurrentAdam
 from liquid_control.wiring import ncp
+from tests.policies.conftest import make_policy
 
 
 @pytest.fixture
@@ -78,6 +79,17 @@ def test_ltc_and_lrc_ask_for_longer_steps_of_large_parameters_and_others_for_non
         assert found == {
             f"{group}.{kind}": STEP_LENGTH for group in ("sensory", "recurrent") for kind in kinds
         }
+
+
+@pytest.mark.parametrize("neurons", NEURONS)
+def test_heads_behind_ltc_make_longer_steps(neurons: str) -> None:
+    policy = make_policy(neurons=neurons)
+    head = policy.action_net.weight
+    before = head.detach().clone()
+    head.grad = torch.ones_like(head)
+    policy.optimizer.step()
+    length = policy.optimizer.param_groups[0]["lr"] * (STEP_LENGTH if neurons == "ltc" else 1)
+    torch.testing.assert_close(before - head, torch.full_like(head, length))
 
 
 def clipped_walk(
