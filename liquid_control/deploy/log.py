@@ -7,6 +7,7 @@ as metadata. A thread writes them, so that the disk never delays an action.
 from __future__ import annotations
 
 import json
+import math
 import struct
 import threading
 import zlib
@@ -30,6 +31,9 @@ KINDS: dict[str, Any] = {
     for name in Row._fields
 }
 """Of the columns of a log."""
+
+DAMAGES = KeyError, OSError, OverflowError, UnicodeDecodeError, struct.error, zlib.error
+"""Raised by readers of MCAP where a file is damaged, besides their own errors."""
 
 SCHEMA = {
     "title": "step of a control loop",
@@ -125,13 +129,14 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
     """
     from mcap.exceptions import McapError
     from mcap.reader import make_reader
+    from zstandard import ZstdError
 
     with path.open("rb") as file:
         try:
-            reader = make_reader(file)
+            reader = make_reader(file, validate_crcs=True)
             messages = [each.data for _, _, each in reader.iter_messages(topics=[TOPIC])]
             texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
-        except (McapError, OSError, UnicodeDecodeError, struct.error, zlib.error) as error:
+        except (*DAMAGES, McapError, ZstdError) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
             raise ValueError(f"{path} is not a complete MCAP file: {reason}") from error
     if not messages or not texts:
@@ -140,9 +145,9 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
         facts = Metadata.from_json(texts[0]["policy"])
         rows = [json.loads(each) for each in messages]
         columns = {name: np.array([row[name] for row in rows], KINDS[name]) for name in KINDS}
+        sizes = (facts.observation_size, facts.action_size, facts.state_size)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a log of a control loop: {error}") from error
-    sizes = (facts.observation_size, facts.action_size, facts.state_size)
     for name, size in zip(VECTORS, sizes, strict=True):
         if columns[name].shape != (len(rows), size):
             raise ValueError(
@@ -156,7 +161,7 @@ def _json(row: Row) -> bytes:
         name: getattr(row, name) for name in Row._fields if name not in VECTORS
     }
     for name in VECTORS:
-        # NaN is not valid JSON; a missing number is null.
+        # JSON has neither NaN nor infinities; what is missing or refused is null.
         values = getattr(row, name).astype(float).tolist()
-        fields[name] = [value if value == value else None for value in values]
+        fields[name] = [value if math.isfinite(value) else None for value in values]
     return json.dumps(fields, allow_nan=False).encode()

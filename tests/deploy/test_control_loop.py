@@ -248,6 +248,42 @@ def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
         np.testing.assert_allclose(values, ring[name], rtol=1e-6, err_msg=name)
 
 
+def test_an_infinite_measurement_ends_neither_the_loop_nor_the_log(
+    tmp_path: Path, clock: Clock
+) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    path = tmp_path / "robot.mcap"
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for value in (1.0, np.inf, -np.inf, 2.0):
+            clock.now += 0.05
+            loop.step(np.full_like(SEEN, value))
+    seen = read_log(path)[1]["observation"]
+    np.testing.assert_array_equal(seen[:, 0], [1, np.nan, np.nan, 2])
+
+
+def test_a_log_with_flipped_bits_is_refused_and_never_another_log(
+    tmp_path: Path, clock: Clock
+) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    path = tmp_path / "robot.mcap"
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for step in range(20):
+            clock.now += 0.05
+            loop.step(SEEN + step)
+    whole, (_, rows), refused = path.read_bytes(), read_log(path), 0
+    for place in range(0, len(whole), 11):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        try:
+            _, found = read_log(path)
+        except ValueError:
+            refused += 1
+            continue
+        np.testing.assert_equal(found, rows)
+    assert refused > len(whole) / 11 / 2
+
+
 def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
     pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
     from mcap.writer import Writer
