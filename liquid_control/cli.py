@@ -85,7 +85,8 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
 
 KERNELS = "start/install.md#with-and-without-a-compiler"  # the page on what goes wrong with them
 
-# Full disk, exceeded quota or size of a file, missing permission.
+# Full disk, exceeded quota or size of a file, missing permission, a name that is impossible, or of
+# something else.
 DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -93,6 +94,10 @@ DISK_ERRORS = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
 }
 
 
@@ -136,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return run(sys.argv[1:] if arguments is None else list(arguments))
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was not closed, as by `>&-`
+                sys.stdout.flush()
     except BrokenPipeError:  # as of `liquid-control recipes | head`, which reads no further
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
         return PIPE_CLOSED

@@ -260,6 +260,22 @@ def test_a_stopped_training_resumes_to_the_same_result(
     assert "is finished" in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_evaluation_that_is_interrupted_costs_no_training(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    folder = run.parent / "again"
+    with monkeypatch.context() as patch:
+        patch.setattr("liquid_control.commands.training.examine", interrupted)
+        assert cli.main(["train", str(RECIPE), "--folder", str(folder), "--set", *TINY]) == 130
+    assert cli.main(["resume", str(folder)]) == 0
+    steps = json.loads((folder / "run.json").read_text())["steps"]
+    captured = capsys.readouterr()
+    assert f"Resumed at {steps} steps" in " ".join((captured.out + captured.err).split())
+
+
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     collect = LiquidPPO.collect_rollouts
 
@@ -353,6 +369,26 @@ def test_a_run_is_locked_by_one_process(run: Path, capsys: pytest.CaptureFixture
 def test_two_runs_in_one_second_are_two_folders(tmp_path: Path) -> None:
     folders = {run_folder.new_run(tmp_path, "recipe", 0).folder for _ in range(5)}
     assert len(folders) == 5
+
+
+def test_runs_in_a_place_that_is_missing_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that is not mounted."""
+    (tmp_path / "runs").symlink_to(tmp_path / "missing")
+    arguments = ["--runs", str(tmp_path / "runs"), "--set", *TINY]
+    assert cli.main(["train", str(RECIPE), *arguments]) == 2
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "x" * 300]) == 2
+    assert "File name too long" in " ".join(capsys.readouterr().err.split())
+
+
+def test_output_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(["recipes"]) == 0
 
 
 def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:

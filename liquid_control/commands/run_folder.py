@@ -170,6 +170,8 @@ def _create(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
+        if not folder.exists():  # a folder above it is a file, or a link to a missing place
+            raise
         return False
     return True
 

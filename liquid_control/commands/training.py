@@ -108,10 +108,15 @@ def carry_out(
         say(f"Interrupted; resume it: {tool} resume {again}")
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
-    evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
-    log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
-    manager = CheckpointManager(run.checkpoints)
-    manager.save(agent.num_timesteps, agent.state_dict(training=True))  # to extend the training
+    try:
+        evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
+        log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
+    except BaseException:
+        mark("interrupted")
+        raise
+    finally:  # to extend the training, or to repeat an evaluation that failed
+        manager = CheckpointManager(run.checkpoints)
+        manager.save(agent.num_timesteps, agent.state_dict(training=True))
     mark("finished")
     env.close()
     say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")
