@@ -79,8 +79,10 @@ def _space(data: Mapping[str, Any]) -> spaces.Space[Any]:
             return spaces.MultiDiscrete(counts, dtype.type, start=data.get("start"))
         case "multi_binary":
             shape = _shape(data["shape"])
-            counted = data.get("counted", len(shape) == 1)
-            return spaces.MultiBinary(shape[0] if counted else shape)
+            if not data.get("counted", len(shape) == 1):
+                return spaces.MultiBinary(shape)
+            (size,) = shape
+            return spaces.MultiBinary(size)
         case "dict":
             return spaces.Dict([(str(name), _space(part)) for name, part in data["spaces"]])
     raise ValueError(f"kind {data['kind']!r}")

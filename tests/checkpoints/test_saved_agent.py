@@ -559,6 +559,12 @@ def test_spaces_survive_json(space: spaces.Space[Any]) -> None:
         assert [*found] == [*space]  # the order of features
 
 
+@pytest.mark.parametrize("shape", [[], [2, 2]])
+def test_a_count_of_several_axes_is_refused(shape: list[int]) -> None:
+    with pytest.raises(CheckpointError, match="impossible space"):
+        space_from_json({"kind": "multi_binary", "shape": shape, "counted": True})
+
+
 def test_spaces_of_older_files_are_read() -> None:
     assert space_from_json({"kind": "discrete", "n": 3, "start": 1}) == spaces.Discrete(3, start=1)
     found = space_from_json({"kind": "multi_discrete", "nvec": [2, 3]})
