@@ -368,7 +368,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Verify:
-    """Check exported files: their hashes, and their agreement with a run's policy.
+    """Check exported files: hashes, facts, code, and their agreement with a run's policy.
 
     Both act on 1,000 observations at jittered intervals. Exit code 0: they agree.
     """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,17 +61,17 @@ def execute(arguments: Export) -> int:
     """Execute the command; return the exit code."""
     trained_run, recipe, agent, nominal = load(arguments.folder, arguments.trust)
     folder = arguments.output or Path(f"{recipe.name}-{recipe.seed}-export")
-    low, high = recipe.env.rule.bounds(nominal)
     if folder.exists():  # before the certificate, which takes minutes
         raise CommandError(f"{folder} exists; choose another folder")
     certificate, rounding, pages = None, None, {}
-    trained = float(low), float(high)
+    facts = facts_of(trained_run, recipe, nominal)
     try:
         description = describe_policy(agent.policy)  # rejects policies that cannot be exported
         with TemporaryDirectory() as temporary:
             acting: Acting = agent.policy
             if arguments.quantize is not None:
                 rounded = quantized(description, arguments.quantize)
+                trained = facts["trained_interval"]
                 in_c = compiled(rounded, Path(temporary), trained_interval=trained)
                 acting, rounding = InC(in_c), cost_of_rounding(agent, in_c)
             if arguments.episodes > 0:
@@ -91,11 +92,8 @@ def execute(arguments: Export) -> int:
             pages,
             arguments.quantize or "float32",
             rounding=rounding,
-            signals=signals_of(recipe),
             certificate=None if certificate is None else certificate.to_dict(),
-            task=recipe.task,
-            trained_interval=trained,
-            recipe_sha256=sha256(trained_run.config.read_bytes()).hexdigest(),
+            **facts,
         )
     except (ExportError, FileExistsError) as error:
         raise CommandError(str(error)) from error
@@ -149,6 +147,17 @@ def measure_in(
         return measure_returns(acting, robots)
     finally:
         robots.close()
+
+
+def facts_of(run: Run, recipe: Recipe, nominal: float) -> dict[str, Any]:
+    """Return the facts of a run that `export_policy` takes."""
+    low, high = recipe.env.rule.bounds(nominal)
+    return {
+        "task": recipe.task,
+        "trained_interval": (float(low), float(high)),
+        "recipe_sha256": sha256(run.config.read_bytes()).hexdigest(),
+        "signals": signals_of(recipe),
+    }
 
 
 def signals_of(recipe: Recipe) -> Signals:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from liquid_control.commands.arguments import Verify
-from liquid_control.commands.export import load, report
+from liquid_control.commands.export import facts_of, load, report
 from liquid_control.commands.terminal import FAILED, problems
-from liquid_control.export.folder import ONNX, check_files, read_facts, read_files
-from liquid_control.export.in_c import C_SOURCE
+from liquid_control.export.folder import FILES, verify_folder
 from liquid_control.recipes import CommandError
 
 
 def execute(arguments: Verify) -> int:
     """Execute the command; return the exit code."""
-    files = read_files(arguments.folder)
-    _, recipe, agent, _ = load(arguments.against, arguments.trust)
-    metadata = read_facts(files)
-    if metadata.task != recipe.task:
-        raise CommandError(f"{arguments.folder} is for {metadata.task}, the run for {recipe.task}")
+    folder = arguments.folder
+    run, recipe, agent, nominal = load(arguments.against, arguments.trust)
+    facts = facts_of(run, recipe, nominal)
     try:
-        agreements = check_files(files, agent.policy, metadata)
-    except ValueError as error:  # other sizes of observations, for example
-        raise CommandError(f"{arguments.folder} is not of this policy: {error}") from error
-    formats = {"onnx": ONNX, "c": C_SOURCE}
-    report(agreements, tuple(name for name, file in formats.items() if file in files))
+        agreements = verify_folder(folder, agent.policy, trust=arguments.trust.trust, **facts)
+    except ImportError as error:
+        raise CommandError(
+            f"{error.name} is missing; pip install 'liquid-control[export]'"
+        ) from error
+    formats = tuple(name for name, files in FILES.items() if (folder / files[0]).exists())
+    report(agreements, formats)
+    if not agreements:
+        raise CommandError(f"nothing in {folder} could be compared; install a C compiler")
     failed = [name for name, found in agreements.items() if not found.holds]
     if failed:
         problems.print(f"[red]error:[/] not of this policy: {', '.join(failed)}")

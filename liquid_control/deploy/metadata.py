@@ -6,9 +6,66 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
 
 
+class Elements(TypedDict, total=False):
+    """Names and units of numbers."""
+
+    element_names: list[str]
+    units: list[str]
+
+
+class Numbers(Elements):
+    """Numbers of an observation or an action."""
+
+    kind: str
+    shape: list[Count]
+    sizes: list[Count]
+
+
+@with_config(STRICT)
+class ObservationPart(Numbers):
+    """A part of an observation."""
+
+    name: str
+
+
+@with_config(STRICT)
+class ActionNumbers(Numbers):
+    """An action and its bounds."""
+
+    low: list[float]
+    high: list[float]
+
+
+@with_config(STRICT)
+class Noise(TypedDict):
+    """The noise that a step takes."""
+
+    size: Count
+    kind: str
+
+
+Rounding = TypedDict(
+    "Rounding",
+    {
+        "error": float,
+        "mean_error": float,
+        "return": NotRequired[float],
+        "float_return": NotRequired[float],
+    },
+)
+
+
+@with_config(STRICT)
 @dataclass(frozen=True)
 class Metadata:
     """Facts of an exported policy, stored in its files.
@@ -41,23 +98,23 @@ class Metadata:
     task: str
     neurons: str
     neuron_names: tuple[str, ...]
-    observation: tuple[Mapping[str, Any], ...]
-    action: Mapping[str, Any]
-    state_size: int
-    motor_size: int
-    noise: Mapping[str, Any]
-    nominal_interval: float
+    observation: tuple[ObservationPart, ...]
+    action: ActionNumbers
+    state_size: Count
+    motor_size: Count
+    noise: Noise
+    nominal_interval: Seconds
     is_timed: bool
-    shortest: float
-    longest: float | None
-    trained_interval: tuple[float, float]
+    shortest: Seconds
+    longest: Seconds | None
+    trained_interval: tuple[Seconds, Seconds]
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] | None = None
     joint_names: tuple[str, ...] = ()
     policy_sha256: str | None = None
     weights: str = "float32"
-    rounding: Mapping[str, float] | None = None
+    rounding: Rounding | None = None
 
     @property
     def observation_size(self) -> int:
@@ -79,16 +136,17 @@ class Metadata:
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Metadata:
+    def from_json(cls, text: str | bytes) -> Metadata:
         """Read the facts that `to_json` wrote.
 
         Raises:
             ValueError: the text is invalid.
         """
         try:
-            content = json.loads(text)
-            for name in ("neuron_names", "observation", "trained_interval", "joint_names"):
-                content[name] = tuple(content.get(name, ()))
-            return cls(**content)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"the metadata of the policy cannot be read: {error}") from error
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the text"
+            raise ValueError(
+                f"the metadata of the policy cannot be read: {place}: {first['msg']}"
+            ) from error

@@ -22,7 +22,8 @@ class OnnxPolicy:
 
     Raises:
         ImportError: onnxruntime is missing.
-        ValueError: the file was not written by this package.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or was not written by this package.
     """
 
     def __init__(self, path: Path | bytes) -> None:
@@ -30,15 +31,19 @@ class OnnxPolicy:
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(
-            path if isinstance(path, bytes) else str(path),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        name = "the model" if isinstance(path, bytes) else str(path)
+        content = path if isinstance(path, bytes) else Path(path).read_bytes()
+        try:
+            self._session = ort.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the classes of ONNX Runtime have no other base
+            raise ValueError(f"{name} cannot be read; export it again: {error}") from error
         text = self._session.get_modelmeta().custom_metadata_map.get(FACTS)
         if text is None:
-            raise ValueError(f"{path!r} has no property {FACTS!r}; export it with liquid-control")
+            raise ValueError(f"{name} has no property {FACTS!r}; export it with liquid-control")
         self.metadata = Metadata.from_json(text)
+        self._check_inputs(name)
         self.motor: NDArray[np.float32] = np.zeros(self.metadata.motor_size, np.float32)
         facts = self.metadata  # and the values for each step
         self._size, self._shortest = facts.observation_size, facts.shortest
@@ -49,6 +54,15 @@ class OnnxPolicy:
         self._kept = np.zeros((1, 1), np.float32)
         self._started = np.ones((1, 1), np.float32)
         self.reset()
+
+    def _check_inputs(self, name: str) -> None:
+        """Raise a ValueError if the model takes other inputs than its facts say."""
+        facts = self.metadata
+        expected = {part["name"]: [*part["shape"]] for part in facts.observation}
+        expected |= {"elapsed_time": [1], "episode_start": [1], "state": [facts.state_size]}
+        found = {each.name: each.shape[1:] for each in self._session.get_inputs()}
+        if found != expected:
+            raise ValueError(f"{name} has the inputs {found}, and its facts {expected}")
 
     @property
     def state(self) -> NDArray[np.float32]:
@@ -79,7 +93,10 @@ class OnnxPolicy:
         feed["state"] = self._state
         feed["episode_start"] = self._started if self._is_first else self._kept
         feed |= self._parts(numbers)
-        action, state, motor = self._session.run(self._outputs, feed)
+        try:
+            action, state, motor = self._session.run(self._outputs, feed)
+        except Exception as error:  # see above
+            raise ValueError(f"the model fails: {error}") from error
         if not (np.isfinite(action).all() and np.isfinite(state).all()):
             raise ValueError("the arithmetic overflowed")
         self._state, self.motor, self._is_first = state, motor[0], False

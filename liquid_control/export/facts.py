@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from liquid_control.deploy import Metadata
+from liquid_control.deploy.metadata import Elements, Metadata, Numbers, Rounding
 from liquid_control.export.description import Description
 from liquid_control.export.policies import OBSERVATION
 
@@ -42,7 +42,7 @@ def metadata_of(
     trained_interval: tuple[float, float] | None = None,
     recipe_sha256: str | None = None,
     certificate: Mapping[str, Any] | None = None,
-    rounding: Mapping[str, float] | None = None,
+    rounding: Rounding | None = None,
     signals: Signals | None = None,
 ) -> Metadata:
     """Return the facts of a policy.
@@ -70,7 +70,7 @@ def metadata_of(
                 "kind": part.kind,
                 "shape": list(part.shape),
                 "sizes": list(part.sizes),
-                **(_elements(*seen, part.size) if part.name == OBSERVATION else {}),
+                **_elements(*(seen if part.name == OBSERVATION else ((), ())), part.size),
             }
             for part in description.parts
         ),
@@ -100,10 +100,24 @@ def metadata_of(
     )
 
 
-def _elements(names: Sequence[str], units: Sequence[str], size: int) -> dict[str, list[str]]:
+def signals_in(metadata: Metadata) -> Signals:
+    """Return the names and units in the facts of a policy."""
+    seen: Iterable[Numbers] = (each for each in metadata.observation if each["name"] == OBSERVATION)
+    observation, action = (
+        (tuple(each.get("element_names", ())), tuple(each.get("units", ())))
+        for each in (next(iter(seen), Numbers(kind="", shape=[], sizes=[])), metadata.action)
+    )
+    return Signals(*observation, *action, metadata.joint_names)
+
+
+def _elements(names: Sequence[str], units: Sequence[str], size: int) -> Elements:
     """Return names and units of some numbers, if their counts match."""
-    found = {"element_names": list(names), "units": list(units)}
-    return {key: values for key, values in found.items() if len(values) == size}
+    found: Elements = {}
+    if len(names) == size:
+        found["element_names"] = list(names)
+    if len(units) == size:
+        found["units"] = list(units)
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +22,7 @@ from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import MANIFEST, opened, sealed
 from liquid_control.deploy import Metadata, OnnxPolicy
 from liquid_control.deploy.c_policy import COMPILERS
+from liquid_control.deploy.metadata import Rounding
 from liquid_control.export.agreement import (
     STEPS,
     Agreement,
@@ -32,7 +35,7 @@ from liquid_control.export.agreement import (
     tolerance_of,
 )
 from liquid_control.export.description import ExportError
-from liquid_control.export.facts import metadata_of
+from liquid_control.export.facts import metadata_of, signals_in
 from liquid_control.export.in_c import C_HEADER, C_SOURCE, compiled, compiled_sources
 from liquid_control.export.policies import describe_policy
 from liquid_control.export.quantization import quantized, without_scales
@@ -44,6 +47,17 @@ FACTS, ONNX = "policy.json", "policy.onnx"
 PAGES = ("certificate.md", "certificate.png")
 FILES = {"onnx": (ONNX,), "c": (C_SOURCE, C_HEADER)}
 """Names of the files of each format."""
+
+HASHES = {"policy_sha256", "recipe_sha256"}
+STATED = {"certificate", "rounding", "versions", "weights"}
+"""Facts that do not follow from the policy and its run."""
+
+LITERALS = re.compile(
+    rb"(?<=static const )((?:float|int8_t) \w+|uint8_t \w+_weights(?:_\d+)?)((?:\[\d+\])+) = "
+    rb"\{[-+.\de{},\sf]*\};"
+    rb"|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?f"
+)
+"""Tables of weights in C, whose types and shapes are groups, and single floats."""
 
 
 def export_policy(
@@ -111,7 +125,7 @@ def build_files(
             f"neurons    {metadata.neurons}, {description.states['x']} of them",
             f"intervals  {low:g} to {high:g} s in training; nominal: {nominal:g} s",
             f"recipe     {metadata.recipe_sha256}" if metadata.recipe_sha256 else "",
-            *_cost(metadata.rounding or {}),
+            *_cost(metadata.rounding),
             *_named("observed", metadata.observation[0]),
             *_named("action", metadata.action),
         ]
@@ -129,36 +143,87 @@ def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
         yield from wrap(f"{title:11}{', '.join(texts)}", 96, subsequent_indent=" " * 11)
 
 
-def _cost(rounding: Mapping[str, float]) -> Iterator[str]:
+def _cost(rounding: Rounding | None) -> Iterator[str]:
     """Yield lines with the effects of rounding weights."""
-    if rounding:
-        yield (
-            f"rounding   moves actions by at most {rounding['error']:.2g} of their range, and by "
-            f"{rounding['mean_error']:.2g} on average"
-        )
-    if "return" in rounding:
+    if rounding is None:
+        return
+    yield (
+        f"rounding   moves actions by at most {rounding['error']:.2g} of their range, and by "
+        f"{rounding['mean_error']:.2g} on average"
+    )
+    if "return" in rounding and "float_return" in rounding:
         yield (
             f"           mean return {rounding['return']:.4g}; with weights in single precision "
             f"{rounding['float_return']:.4g}"
         )
 
 
-def verify_folder(folder: Path, policy: StatefulPolicy) -> dict[str, Agreement]:
+def verify_folder(
+    folder: Path, policy: StatefulPolicy, *, trust: bool = False, **facts: Any
+) -> dict[str, Agreement]:
     """Check the files of an export against their hashes, and against the policy.
+
+    Args:
+        folder: of the export.
+        policy: that it should be of.
+        trust: compile and run policy.c even if its code is not that which `export_policy` writes.
+        **facts: what `export_policy` was given; those that are missing are not checked.
 
     Returns:
         the agreement of each format with the policy; without a C compiler, "c" is missing.
 
     Raises:
-        CheckpointError: a file was altered, or is missing.
+        CheckpointError: a file was altered or is missing, or has the facts or the code of another
+            policy.
+        ImportError: onnxruntime is missing, and needed.
     """
     files = read_files(folder)
-    return check_files(files, policy, read_facts(files))
+    try:
+        metadata = Metadata.from_json(files[FACTS])
+        given = {
+            "task": metadata.task,
+            "trained_interval": metadata.trained_interval,
+            "recipe_sha256": metadata.recipe_sha256,
+            "signals": signals_in(metadata),
+            **facts,
+        }
+        different = _different_facts(metadata, policy, given)
+        if found := different - HASHES:
+            raise CheckpointError(f"it is not of this policy: {FACTS} has another {min(found)}")
+        if C_SOURCE in files and not trust and not _has_our_code(files, policy, metadata, given):
+            raise CheckpointError(
+                f"the code in {C_SOURCE} or {C_HEADER} is not what this version writes for this "
+                "policy; if you trust its author, give trust (--trust) to run and compare it"
+            )
+        agreements = check_files(files, policy, metadata)
+        if different and all(each.holds for each in agreements.values()):
+            raise CheckpointError(f"it is not of this policy: {FACTS} has another {min(different)}")
+    except (ValueError, RuntimeError) as error:  # CheckpointError is a ValueError
+        raise CheckpointError(f"{folder}: {error}") from error
+    return agreements
 
 
-def read_facts(files: Mapping[str, bytes]) -> Metadata:
-    """Return the facts in the files of an export."""
-    return Metadata.from_json(files[FACTS].decode())
+def _different_facts(
+    metadata: Metadata, policy: StatefulPolicy, facts: Mapping[str, Any]
+) -> set[str]:
+    """Return the names of the facts that the policy's export would not have."""
+    stated = {name: getattr(metadata, name) for name in STATED}
+    expected = replace(metadata_of(describe_policy(policy), **facts), **stated)
+    written, right = (json.loads(each.to_json()) for each in (metadata, expected))
+    return {name for name, value in right.items() if value != written[name]}
+
+
+def _has_our_code(
+    files: Mapping[str, bytes],
+    policy: StatefulPolicy,
+    metadata: Metadata,
+    facts: Mapping[str, Any],
+) -> bool:
+    """Return whether the files in C are as `export_policy` writes them, except for weights."""
+    facts = {**facts, "recipe_sha256": metadata.recipe_sha256, "rounding": metadata.rounding}
+    ours, _ = build_files(policy, ("c",), metadata.weights, **facts)
+    theirs, code = (LITERALS.sub(rb"\1\2", each[C_SOURCE]) for each in (files, ours))
+    return theirs == code and files[C_HEADER] == ours[C_HEADER]
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -172,9 +237,14 @@ def read_files(folder: Path) -> dict[str, bytes]:
     names = {name for names in FILES.values() for name in names} | {FACTS, MANIFEST, *PAGES}
     found = {path.name: read_file(path) for path in folder.iterdir() if path.name in names}
     try:
-        return opened(found, FORMAT, VERSION)[1]
+        files = opened(found, FORMAT, VERSION)[1]
+        formats = [names for names in FILES.values() if files.keys() & {*names}]
+        needed = {FACTS}.union(*formats or FILES.values())
+        if missing := needed - files.keys():
+            raise CheckpointError(f"{min(missing)} is missing; export the policy again")
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+    return files
 
 
 def check_files(
@@ -196,6 +266,8 @@ def check_files(
             rounding = float(errors_of(space, acted, expected).max())
         if ONNX in files:
             exported: Exported = OnnxPolicy(files[ONNX])
+            if exported.metadata != metadata:
+                raise ValueError(f"{ONNX} and {FACTS} have different facts")
             found["onnx"] = agreement(space, expected, run(exported, moments), rounding)
         if C_SOURCE in files and has_compiler:
             place = folder / "c"

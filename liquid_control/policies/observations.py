@@ -65,14 +65,14 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""
         raise ValueError(f"the observation space has only elapsed_time{hidden}; add an observation")
-    return sum(get_flattened_obs_dim(part) for part in parts.values())
+    return sum(int(get_flattened_obs_dim(part)) for part in parts.values())  # of NumPy, from SB3
 
 
 def privileged_count(space: spaces.Space[Any]) -> int:
     """Return the size of a space's privileged features."""
     if not isinstance(space, spaces.Dict) or PRIVILEGED not in space.spaces:
         return 0
-    return get_flattened_obs_dim(space[PRIVILEGED])
+    return int(get_flattened_obs_dim(space[PRIVILEGED]))
 
 
 def image_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:

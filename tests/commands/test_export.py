@@ -6,6 +6,7 @@ import contextlib
 import csv
 import errno
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_one_format_is_exported_alone(run: Path, tmp_path: Path) -> None:
     assert cli.main(command) == 0
     assert not (exported / "policy.onnx").exists()
     assert cli.main(["verify", str(exported), "--against", str(run), "--quiet"]) == 0
+
+
+def test_what_cannot_be_verified_is_no_success(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kind in (("in_c", "c"), ("in_onnx", "onnx")):
+        command = ["export", str(run), "--output", str(tmp_path / name), "--format", kind]
+        assert cli.main([*command, "--episodes", "0", "--quiet"]) == 0
+    monkeypatch.setattr("liquid_control.export.folder.COMPILERS", ())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name, message in (
+        ("in_c", "could be compared; install a C compiler"),
+        ("in_onnx", "onnxruntime is missing; pip install 'liquid-control[export]'"),
+    ):
+        assert cli.main(["verify", str(tmp_path / name), "--against", str(run), "--quiet"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_weights_are_rounded_and_the_cost_is_measured(

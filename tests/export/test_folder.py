@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
 
 from liquid_control.checkpoints import CheckpointError
+from liquid_control.checkpoints.manifest import sealed
 from liquid_control.commands.export import report
 from liquid_control.export import ExportError, export_policy, folder, verify_folder
 from liquid_control.export.agreement import (
@@ -27,6 +30,7 @@ from liquid_control.export.agreement import (
     record,
     tolerance_of,
 )
+from liquid_control.export.facts import Signals
 from liquid_control.export.folder import build_files, check_files
 
 from . import cases, compilers
@@ -56,6 +60,13 @@ def test_the_same_policy_gives_the_same_files() -> None:
     assert build_files(policy, ("onnx", "c"))[0] == build_files(policy, ("onnx", "c"))[0]
 
 
+def test_rates_of_change_of_discrete_observations_are_exported() -> None:
+    policy = cases.make_policy(observations=cases.MIXED, derivatives=[0.0])
+    files, metadata = build_files(policy, ("onnx", "c"))
+    found = check_files(files, policy, metadata)
+    assert all(each.holds for each in found.values())
+
+
 @pytest.mark.parametrize("name", ["policy.c", "policy.h", "policy.onnx", "policy.json"])
 def test_an_altered_file_is_refused(name: str, tmp_path: Path) -> None:
     policy = cases.make_policy()
@@ -74,6 +85,100 @@ def test_an_altered_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_folder_without_an_export_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no exported policy"):
         verify_folder(tmp_path, cases.make_policy())
+
+
+FORGED: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "state_size": (lambda facts: facts.update(state_size=10**12), "another state_size"),
+    "negative": (lambda facts: facts.update(state_size=-1), "state_size: Input should be greater"),
+    "unit": (lambda facts: facts["action"].update(units=["N"] * 3), "another action"),
+    "hash": (lambda facts: facts.update(policy_sha256="0" * 64), "another policy_sha256"),
+    "weights": (lambda facts: facts.update(weights="int3"), "can be int8 or int4, got 'int3'"),
+    "rounding": (lambda facts: facts.update(rounding={"error": 1.0}), "rounding.mean_error"),
+    "key": (lambda facts: facts.update(reward=1), "reward: Unexpected"),
+    "task": (lambda facts: facts.update(task="Other-v0"), "another task"),
+    "interval": (lambda facts: facts.update(trained_interval=[0.01, 9.0]), "trained_interval"),
+    "infinity": (lambda facts: facts.update(nominal_interval=1e999), "Invalid JSON|finite"),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_forged_facts_are_found(forged: str, tmp_path: Path) -> None:
+    policy, facts = cases.make_policy(), {"task": "Test-v0", "trained_interval": (0.02, 0.1)}
+    files, _ = build_files(policy, ("c",), **facts)
+    change, message = FORGED[forged]
+    content = json.loads(files["policy.json"])
+    change(content)
+    sealed_export(tmp_path / "it", files | {"policy.json": json.dumps(content).encode()})
+    with pytest.raises(CheckpointError, match=message):
+        verify_folder(tmp_path / "it", policy, signals=Signals(), **facts)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", b"", b"{}"])
+def test_facts_that_cannot_be_read_are_named(content: bytes, tmp_path: Path) -> None:
+    policy = cases.make_policy()
+    files, _ = build_files(policy, ("c",))
+    sealed_export(tmp_path / "it", files | {"policy.json": content})
+    with pytest.raises(CheckpointError, match="metadata of the policy cannot be read"):
+        verify_folder(tmp_path / "it", policy)
+
+
+@pytest.mark.parametrize("name", ["policy.c", "policy.h", "policy.json"])
+def test_a_file_that_was_never_sealed_is_named(name: str, tmp_path: Path) -> None:
+    policy = cases.make_policy()
+    files, _ = build_files(policy, ("c",))
+    del files[name]
+    sealed_export(tmp_path / "it", files)
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        verify_folder(tmp_path / "it", policy)
+
+
+def test_a_damaged_or_foreign_model_is_named(tmp_path: Path) -> None:
+    policy = cases.make_policy()
+    files, _ = build_files(policy, ("onnx",))
+    sealed_export(tmp_path / "damaged", files | {"policy.onnx": b"no model"})
+    with pytest.raises(CheckpointError, match="the model cannot be read; export it again"):
+        verify_folder(tmp_path / "damaged", policy)
+    facts = json.loads(files["policy.json"]) | {"certificate": {"return": 1e9}}
+    sealed_export(tmp_path / "foreign", files | {"policy.json": json.dumps(facts).encode()})
+    with pytest.raises(CheckpointError, match="have different facts"):
+        verify_folder(tmp_path / "foreign", policy)
+
+
+@compilers.HOST
+@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+def test_code_of_others_runs_with_trust_only(weights: str, tmp_path: Path) -> None:
+    """Other weights are compared; other code, and other indices, are not even compiled."""
+    policy, other = cases.make_policy(), cases.make_policy(seed=1)
+    rounding = None if weights == "float32" else {"error": 0.1, "mean_error": 0.01}
+    files, _ = build_files(policy, ("c",), weights, rounding=rounding)
+    others, _ = build_files(other, ("c",), weights, rounding=rounding)
+    sealed_export(tmp_path / "weights", files | {"policy.c": others["policy.c"]})
+    assert not verify_folder(tmp_path / "weights", policy)["c"].holds
+
+    place = tmp_path / "it_ran"
+    run = f'static void __attribute__((constructor)) f(void) {{ fopen("{place}", "w"); }}\n'
+    source, header = files["policy.c"], files["policy.h"]
+    first_index = re.compile(rb"(_sources\[\d+\] = \{\s*)\d+")
+    forged = {
+        "source": {"policy.c": source + b"#include <stdio.h>\n" + run.encode()},
+        "header": {"policy.h": b"#include <stdio.h>\n" + header + run.encode()},
+        "table": {"policy.c": source.replace(b"};", b"}; int more[] = {1};", 1)},
+        "index": {"policy.c": first_index.sub(rb"\g<1>255", source, count=1)},
+    }
+    for name, changed in forged.items():
+        sealed_export(tmp_path / name, files | changed)
+        with pytest.raises(CheckpointError, match=r"give trust \(--trust\) to run and compare it"):
+            verify_folder(tmp_path / name, policy)
+    assert not place.exists()
+    assert verify_folder(tmp_path / "source", policy, trust=True)["c"].holds
+    assert place.exists()
+
+
+def sealed_export(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write files with a manifest that fits them, as anyone can."""
+    path.mkdir()
+    for name, content in sealed(files, folder.FORMAT, folder.VERSION).items():
+        (path / name).write_bytes(content)
 
 
 def test_nothing_is_written_unless_everything_can_be(
