@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import io
 import os
 import sys
 import threading
@@ -135,17 +136,43 @@ def is_disk_error(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
+class Output(io.FileIO):
+    """Standard output whose reader may go, as `head` does; the command goes on without it."""
+
+    is_closed = False
+
+    def write(self, content: Any, /) -> int:
+        """Write content, or drop it if nobody reads."""
+        try:
+            return super().write(content) or 0
+        except BrokenPipeError:
+            self.is_closed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(content)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process; return the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    before = sys.stdout
+    if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
+        return run(given)  # of a test, or closed, as by `>&-`
+    before.flush()
+    output = Output(before.fileno(), "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(output),
+        before.encoding,
+        before.errors,
+        line_buffering=before.line_buffering,
+    )
     try:
-        try:
-            return run(sys.argv[1:] if arguments is None else list(arguments))
-        finally:
-            if sys.stdout is not None:  # it was not closed, as by `>&-`
-                sys.stdout.flush()
-    except BrokenPipeError:  # as of `liquid-control recipes | head`, which reads no further
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
-        return PIPE_CLOSED
+        code = run(given)
+    except SystemExit as ended:  # of `--help`, and of wrong arguments
+        code = int(ended.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stdout = before
+    return PIPE_CLOSED if output.is_closed and code == 0 else code
 
 
 def run(arguments: list[str]) -> int:
@@ -153,16 +180,16 @@ def run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(__version__)
         return 0
-    chosen: Command = tyro.cli(
-        with_examples(arguments[0] if arguments else ""),
-        prog="liquid-control",
-        description="Liquid neural circuits that learn to control robots in simulation. "
-        "`liquid-control --version` prints the version. A command's --help has examples.",
-        args=arguments,
-    )
-    console.quiet = chosen.quiet
-    silence_disk_errors_in_threads()
     try:
+        chosen: Command = tyro.cli(
+            with_examples(arguments[0] if arguments else ""),
+            prog="liquid-control",
+            description="Liquid neural circuits that learn to control robots in simulation. "
+            "`liquid-control --version` prints the version. A command's --help has examples.",
+            args=arguments,
+        )
+        console.quiet = chosen.quiet
+        silence_disk_errors_in_threads()
         with warnings_as_notes():
             return execute(chosen)
     except OSError as error:
@@ -170,6 +197,11 @@ def run(arguments: list[str]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print_error(f"{where}{error.strerror}; files saved earlier are unchanged")
+        return FAILED
+    except RuntimeError as error:
+        if "MUJOCO_GL" not in str(error):  # which MuJoCo checks when it is imported
+            raise
+        print_error(f"{error}; set it to egl, osmesa or glfw, or unset it")
         return FAILED
     except KeyboardInterrupt:
         problems.print("Interrupted.")

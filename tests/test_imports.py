@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,41 @@ def test_a_reader_that_stops_reading_sees_no_traceback(arguments: list[str]) -> 
     done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=300)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_training_outlasts_its_reader(signalled: bool, tmp_path: Path) -> None:
+    """As of `train | tee`, whose reader a Ctrl-C ends too."""
+    command = [sys.executable, "-m", "liquid_control", "train", "inverted_pendulum/ncp_ppo"]
+    command += ["--folder", str(tmp_path / "run"), "--set", "evaluation.episodes=1"]
+    command += [f"agent.total_timesteps={10**8 if signalled else 4096}", "monitoring.every=null"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        if signalled:
+            while not (tmp_path / "run/checkpoints/step-000000000000/manifest.json").exists():
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+    assert b"Traceback" not in errors
+    state = json.loads((tmp_path / "run/run.json").read_text())
+    newest = max((tmp_path / "run/checkpoints").glob("step-*"))
+    assert state["steps"] > 0
+    assert state["steps"] - int(newest.name[5:]) <= 16  # one step of each environment
+    assert process.returncode == (130 if signalled else 141)
+    assert state["status"] == ("interrupted" if signalled else "finished")
+
+
+def test_an_impossible_backend_of_mujoco_is_one_line() -> None:
+    command = [sys.executable, "-m", "liquid_control", "recipes"]
+    variables = os.environ | {"MUJOCO_GL": "nonsense"}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "MUJOCO_GL: nonsense; set it to egl, osmesa or glfw, or unset it" in line
 
 
 def test_shells_complete_verbs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,16 @@ FORMAT = "liquid_control checkpoint"
 VERSION = 1
 MOST_FILES = 64
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\.(json|safetensors)")
+ZIP_ERRORS = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+"""Raised by `ZipFile` where a file is damaged, or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,11 @@ def read_file(path: Path) -> bytes:
         os.close(descriptor)
         raise CheckpointError(f"{path.name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+        try:
+            return file.read()
+        except MemoryError as error:
+            size = os.fstat(file.fileno()).st_size
+            raise CheckpointError(f"{path.name} has {size:,} bytes, more than memory") from error
 
 
 def pack_zip(files: Mapping[str, bytes]) -> bytes:
@@ -180,15 +194,7 @@ def unpack_zip(content: bytes, names: re.Pattern[str] = NAME) -> dict[str, bytes
             if any(each.compress_type or not names.fullmatch(each.filename) for each in members):
                 raise BadZipFile("a member is compressed, or has an unexpected name")
             files = {each.filename: archive.read(each) for each in members}
-    except (
-        BadZipFile,
-        EOFError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except ZIP_ERRORS as error:
         raise CheckpointError(
             "it is not a liquid_control file, or it is damaged. If liquid_control before 0.2 wrote "
             "it, and you trust its author as much as a program of theirs, load it with trust=True"

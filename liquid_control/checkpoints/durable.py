@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+
+HOST = re.sub(r"\W", "-", platform.node())
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path for a file or folder, which replaces `path` at the end.
 
-    Until then, and on an error, `path` is unchanged. A folder does not replace another.
+    Until then, and on an error, `path` is unchanged. A folder does not replace another. Processes
+    may write to the same path at once: the last one stays.
 
     Raises:
         OSError: the disk is full, a permission is missing, or a folder exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    _remove(partial)  # left by a process that was killed
+    partial = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.partial{path.suffix}")
+    for each in (partial, *_abandoned(path)):
+        _remove(each)
     try:
         yield partial
         if partial.is_dir() and path.exists():
@@ -37,6 +43,29 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(path) as partial:
         partial.write_text(text, "utf-8")
+
+
+def _abandoned(path: Path) -> Iterator[Path]:
+    """Yield what processes of this machine that were killed left for a path."""
+    partial = re.compile(
+        rf"\.{re.escape(path.stem)}(\.{re.escape(HOST)}-(\d+))?\.partial{re.escape(path.suffix)}"
+    )
+    for each in path.parent.iterdir():
+        found = partial.fullmatch(each.name)
+        if found and not (found[1] and _is_alive(int(found[2]))):  # earlier versions have no number
+            yield each
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there, no signal is without effect
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -240,7 +240,7 @@ def _length(path: Path) -> int:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text("utf-8").split("\n")[:-1]
+    return path.read_text("utf-8", errors="replace").split("\n")[:-1]
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,7 +45,7 @@ def plan(recipe: Recipe, agent: LiquidPPO | LiquidSAC, env: VecEnv, run: Run) ->
         f"environments, sequences of {agent.sequence_length}, seed {recipe.seed}, {agent.device}",
         **paths(agent),
         "run": str(run.folder),
-        "watch": f"{command('tensorboard')} --logdir {run.folder.parent}",
+        "watch": f"{command('tensorboard')} --logdir {quote(str(run.folder.parent))}",
     }
     return "\n".join(f"[bold]{name:<9}[/]{escape(fact)}" for name, fact in facts.items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from liquid_control.checkpoints.durable import replacing
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Evaluate
 from liquid_control.commands.display import results
-from liquid_control.commands.run_folder import new_evaluation, new_stress, plot_of, write_json
+from liquid_control.commands.run_folder import Run, naming, new_evaluation, plot_of, write_json
 from liquid_control.commands.run_loader import load_agent, open_run, rates, unseen_robots
 from liquid_control.commands.stress import put_under_stress
 from liquid_control.commands.terminal import console, say
@@ -38,19 +39,18 @@ def execute(arguments: Evaluate) -> int:
         env.close()
         if arguments.episodes is not None:
             stress = stress.model_copy(update={"episodes": arguments.episodes})
-        folder = new_stress(run, datetime.now())
-        put_under_stress(recipe, agent, stress, folder, quiet=arguments.quiet)
+        put_under_stress(recipe, agent, stress, run, quiet=arguments.quiet)
         return 0
-    path = new_evaluation(run, datetime.now())
-    examine(recipe, agent, path, nominal_interval(env), quiet=arguments.quiet)
+    evaluations = examine(recipe, agent, nominal_interval(env), quiet=arguments.quiet)
+    add_evaluation(run, recipe, agent, evaluations)
     env.close()
     return 0
 
 
 def examine(
-    recipe: Recipe, agent: LiquidPPO | LiquidSAC, path: Path, nominal: float, *, quiet: bool
+    recipe: Recipe, agent: LiquidPPO | LiquidSAC, nominal: float, *, quiet: bool
 ) -> dict[str, Evaluation]:
-    """Evaluate at the intervals of the training and at fixed ones; print and save the results."""
+    """Evaluate at the intervals of the training and at fixed ones; print the results."""
     evaluations = evaluate_rates(
         agent,
         lambda interval: unseen_robots(recipe, recipe.evaluation.episodes, interval),
@@ -58,6 +58,24 @@ def examine(
         progress=not quiet,
     )
     console.print(results(evaluations))
+    return evaluations
+
+
+def add_evaluation(
+    run: Run, recipe: Recipe, agent: LiquidPPO | LiquidSAC, evaluations: Mapping[str, Evaluation]
+) -> None:
+    """Save the results of an evaluation under a name of their own."""
+    with naming(run.evaluations):
+        save_evaluation(new_evaluation(run, datetime.now()), recipe, agent, evaluations)
+
+
+def save_evaluation(
+    path: Path,
+    recipe: Recipe,
+    agent: LiquidPPO | LiquidSAC,
+    evaluations: Mapping[str, Evaluation],
+) -> None:
+    """Save the results of an evaluation, and their plot."""
     fixed = dict(evaluations)
     trained = fixed.pop(TRAINED)
     data = {
@@ -72,4 +90,3 @@ def examine(
     with replacing(plot_of(path)) as plot:
         figures.rates(fixed, recipe.task, trained).savefig(plot, dpi=150)
     say(f"Results: {path}\nPlot: {plot_of(path)}")
-    return evaluations

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Export, Trust
-from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_folder import Run, check_new
 from liquid_control.commands.run_loader import (
     load_agent,
     open_run,
@@ -61,8 +61,7 @@ def execute(arguments: Export) -> int:
     """Execute the command; return the exit code."""
     trained_run, recipe, agent, nominal = load(arguments.folder, arguments.trust)
     folder = arguments.output or Path(f"{recipe.name}-{recipe.seed}-export")
-    if folder.exists():  # before the certificate, which takes minutes
-        raise CommandError(f"{folder} exists; choose another folder")
+    check_new(folder)  # before the certificate, which takes minutes
     certificate, rounding, pages = None, None, {}
     facts = facts_of(trained_run, recipe, nominal)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
 
 from rich.progress import Progress
 
@@ -11,8 +11,8 @@ from liquid_control.agents.evaluation import TRAINED
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Inspect
-from liquid_control.commands.evaluate import examine
-from liquid_control.commands.run_folder import Run, new_evaluation
+from liquid_control.commands.evaluate import add_evaluation, examine
+from liquid_control.commands.run_folder import Run
 from liquid_control.commands.run_loader import (
     UNSEEN,
     load_agent,
@@ -35,6 +35,8 @@ def execute(arguments: Inspect) -> int:
         raise CommandError(f"--lesion-episodes must be 0 or more, got {arguments.lesion_episodes}")
     if not arguments.lesion_seconds > 0:
         raise CommandError(f"--lesion-seconds must be positive, got {arguments.lesion_seconds:g}")
+    if math.isinf(arguments.lesion_seconds):
+        raise CommandError("--lesion-seconds must be finite")
     given = {"evaluation.episodes": arguments.episodes, "seed": arguments.seed}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     run, recipe = open_run(arguments.folder, overrides, arguments.trust)
@@ -51,8 +53,8 @@ def execute(arguments: Inspect) -> int:
     )
     gif = film.to_gif(pictures, GIF_RATE)
     lesion_results = lesions_of(arguments, recipe, agent, nominal)
-    path = new_evaluation(run, datetime.now())
-    evaluations = examine(recipe, agent, path, nominal, quiet=arguments.quiet)
+    evaluations = examine(recipe, agent, nominal, quiet=arguments.quiet)
+    add_evaluation(run, recipe, agent, evaluations)
     trained = evaluations.pop(TRAINED)
     page = report_on(
         recipe.task,

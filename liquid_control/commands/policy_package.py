@@ -8,7 +8,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import torch
 import yaml
@@ -17,7 +17,14 @@ from pydantic import BaseModel, ValidationError
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints import CheckpointError, Contents, read
-from liquid_control.checkpoints.archive import contents_of, pack_zip, read_file, unpack_zip, zipped
+from liquid_control.checkpoints.archive import (
+    ZIP_ERRORS,
+    contents_of,
+    pack_zip,
+    read_file,
+    unpack_zip,
+    zipped,
+)
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
 from liquid_control.checkpoints.saved_agent import ACTS_ONLY
@@ -194,7 +201,7 @@ def is_packed(path: Path) -> bool:
     try:
         with ZipFile(io.BytesIO(read_file(path))) as archive:
             return POLICY in archive.namelist()
-    except (BadZipFile, CheckpointError, IsADirectoryError):
+    except (*ZIP_ERRORS, IsADirectoryError):  # CheckpointError is a ValueError
         return False
 
 

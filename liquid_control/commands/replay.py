@@ -13,6 +13,7 @@ from rich.progress import Progress
 from liquid_control.agents import LiquidPPO, LiquidSAC
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands.arguments import Replay
+from liquid_control.commands.run_folder import check_new
 from liquid_control.commands.run_loader import load_agent, open_run, unseen_robot
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import Metadata, read_log
@@ -38,8 +39,7 @@ def execute(arguments: Replay) -> int:
             f"{arguments.seconds:g}"
         )
     folder = arguments.output or Path(f"{arguments.log.stem}-replay")
-    if folder.exists():
-        raise CommandError(f"{folder} exists; choose another folder")
+    check_new(folder)
     try:
         facts, rows = read_log(arguments.log)
     except FileNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import chain
+from shlex import quote
 
 from liquid_control.commands.arguments import Resume
 from liquid_control.commands.run_folder import in_use
@@ -37,5 +38,6 @@ def execute(arguments: Resume) -> int:
             return go_on(recipe, env, run, quiet=arguments.quiet, init=state.init)
         except FileNotFoundError as error:
             raise CommandError(
-                f"{error}; start with its weights instead: train {run.config} --init {run.folder}"
+                f"{error}; start with its weights instead: train {quote(str(run.config))} --init "
+                f"{quote(str(run.folder))}"
             ) from error

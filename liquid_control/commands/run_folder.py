@@ -105,6 +105,14 @@ def new_run(runs: Path, recipe: str, seed: int) -> Run:
     return run
 
 
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Let no other command choose a name in a folder of results until the chosen one is taken."""
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
+
+
 def new_evaluation(run: Run, moment: datetime) -> Path:
     """Return a unique path for the results of an evaluation: evaluations/date-time."""
     paths = (run.evaluations / f"{name}.json" for name in _names(moment))
@@ -114,6 +122,15 @@ def new_evaluation(run: Run, moment: datetime) -> Path:
 def new_stress(run: Run, moment: datetime) -> Path:
     """Return a unique folder for an evaluation under stress: stress/date-time."""
     return next(path for name in _names(moment) if not (path := run.stress / name).exists())
+
+
+def check_new(folder: Path) -> None:
+    """Raise a CommandError if a folder exists, or cannot be created, before the work for it."""
+    if folder.exists():
+        raise CommandError(f"{folder} exists; choose another folder")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise CommandError(f"{folder} cannot be created in {above}; choose another folder")
 
 
 def set_aside_evaluation(run: Run) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from liquid_control.checkpoints import CheckpointError
+from filelock import FileLock
+
 from liquid_control.commands import example_policies, hub
 from liquid_control.commands.policy_package import holds, is_packed, unpack
 from liquid_control.commands.run_folder import Run, existing_run
@@ -27,19 +28,25 @@ def run_at(path: Path) -> Run:
         CheckpointError: the packed policy is damaged.
     """
     packed = packed_file(path)
+    if packed is None and path.is_file():
+        raise CommandError(
+            f"{path} is neither the folder of a run nor a packed policy; one that is damaged or a "
+            "link is not read, so take another copy"
+        )
     if packed is None:
         return existing_run(path)
     name = str(path) if packed != path else path.stem
     folder = UNPACKED / re.sub(r"[^\w.-]+", "-", name.removeprefix(hub.PREFIX))
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unpack(packed, folder)
-        note(f"{path} is unpacked into {folder}")
-    elif not holds(existing_run(folder), packed):
-        raise CommandError(
-            f"{folder} holds another policy than {path}; remove it, or unpack the policy elsewhere "
-            "with `liquid-control unpack --output`"
-        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / ".lock"):  # against other commands that unpack it
+        if not folder.exists():
+            unpack(packed, folder)
+            note(f"{path} is unpacked into {folder}")
+        elif not holds(existing_run(folder), packed):
+            raise CommandError(
+                f"{folder} holds another policy than {path}; remove it, or unpack the policy "
+                "elsewhere with `liquid-control unpack --output`"
+            )
     return existing_run(folder)
 
 
@@ -52,8 +59,5 @@ def packed_file(path: Path) -> Path | None:
     if not path.exists() and str(path).startswith(hub.PREFIX):
         return hub.pull(hub.Address.of(str(path)))
     if path.is_file():
-        try:
-            return path if is_packed(path) else None
-        except CheckpointError:
-            return None
+        return path if is_packed(path) else None
     return example_policies.find(path)

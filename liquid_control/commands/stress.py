@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents.evaluation import evaluate
 from liquid_control.checkpoints.durable import replacing
+from liquid_control.commands.run_folder import Run, new_stress
 from liquid_control.commands.run_loader import unseen_robots
 from liquid_control.commands.terminal import console, say
 from liquid_control.monitoring.figures import confidence_band
@@ -83,9 +86,9 @@ class Results(NamedTuple):
 
 
 def put_under_stress(
-    recipe: Recipe, agent: BaseAlgorithm, stress: Stress, folder: Path, *, quiet: bool
+    recipe: Recipe, agent: BaseAlgorithm, stress: Stress, run: Run, *, quiet: bool
 ) -> Results:
-    """Evaluate a robot by a stress file; print the results, and write them into a folder.
+    """Evaluate a robot by a stress file; print the results, and write them into its run.
 
     Raises:
         CommandError: a value or a change does not fit the task; nothing has been evaluated then.
@@ -96,11 +99,19 @@ def put_under_stress(
     for row in results.rows():
         table.add_row(*row.cells())
     console.print(table)
-    with replacing(folder) as partial:
-        partial.mkdir()
-        write_results(partial, {recipe.name: results}, stress, recipe.task)
-    say(f"Results and figures: {folder}")
+    say(f"Results and figures: {_written(results, recipe, stress, run)}")
     return results
+
+
+def _written(results: Results, recipe: Recipe, stress: Stress, run: Run) -> Path:
+    """Write results into a new folder of a run; return it."""
+    run.stress.mkdir(exist_ok=True)
+    while True:
+        folder = new_stress(run, datetime.now())
+        with suppress(FileExistsError), replacing(folder) as partial:  # taken in the meantime
+            partial.mkdir()
+            write_results(partial, {recipe.name: results}, stress, recipe.task)
+            return folder
 
 
 def _check(recipe: Recipe, stress: Stress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from collections import Counter
@@ -56,7 +57,7 @@ def study_of(arguments: Sweep) -> tuple[Study, Source]:
     if not arguments.recipes:
         raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
     folder = arguments.runs / (arguments.name or study_name(arguments.recipes))
-    command = " ".join(["liquid-control", *sys.argv[1:]])
+    command = shlex.join(["liquid-control", *sys.argv[1:]])
     searches = [path for path in arguments.recipes if has_ranges(path, overrides)]
     if searches:
         if len(arguments.recipes) > 1:

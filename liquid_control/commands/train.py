@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from shlex import quote
 
 import torch
 from stable_baselines3.common.vec_env import VecEnv
@@ -14,7 +15,7 @@ from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.commands.arguments import Train
 from liquid_control.commands.run_folder import Run, existing_run, in_use, new_run, newest_model
 from liquid_control.commands.run_source import run_at
-from liquid_control.commands.run_state import check_changes, read_state
+from liquid_control.commands.run_state import check_changes, derived_state, read_state
 from liquid_control.commands.terminal import say
 from liquid_control.commands.training import begin, go_on
 from liquid_control.commands.trust import search_working_directory
@@ -71,13 +72,20 @@ def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | No
     """Resume the training in a folder; return its exit code, or None if there is none.
 
     Raises:
-        CommandError: The training in the folder has another recipe.
+        CommandError: The folder holds a training with another recipe, or what a training would
+            overwrite.
     """
     if not run.config.exists():
+        refuse_files(run)
         return None
     state = read_state(existing_run(run.folder))
-    if state is None:
-        return None
+    if state is None:  # of an earlier version, or an unpacked policy
+        state = derived_state(run, load_recipe(run.config))
+        if run.model.exists() and not CheckpointManager(run.checkpoints).paths():
+            raise CommandError(
+                f"{run.folder} holds a trained policy without its training; give another folder, "
+                f"with --init {quote(str(run.folder))} to start with its weights"
+            )
     check_changes(state, recipe, run)
     if state.status == "finished" and state.steps >= recipe.agent.total_timesteps:
         say(f"{run.folder}: this training is finished")
@@ -85,6 +93,16 @@ def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | No
     if not CheckpointManager(run.checkpoints).paths():  # it ended before the first one
         return None
     return go_on(recipe, env, run, quiet=quiet, init=state.init)
+
+
+def refuse_files(run: Run) -> None:
+    """Raise a CommandError if a folder without a recipe holds files of a training."""
+    logs = (*run.folder.glob("progress.csv"), *run.folder.glob("events.out.tfevents.*"))
+    if found := [path for path in (run.state, run.checkpoints, *logs) if path.exists()]:
+        raise CommandError(
+            f"{run.folder} holds {found[0].name}, but no {run.config.name} of its training, which "
+            "would be overwritten; give another folder"
+        )
 
 
 def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:

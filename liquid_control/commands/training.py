@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from shlex import quote
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -16,7 +17,7 @@ from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.display import command, plan, summary, training_progress
-from liquid_control.commands.evaluate import examine
+from liquid_control.commands.evaluate import examine, save_evaluation
 from liquid_control.commands.run_folder import Run, set_aside_evaluation
 from liquid_control.commands.run_loader import UNSEEN, rates, unseen_robot, unseen_robots
 from liquid_control.commands.run_state import RunState, Status, write_state
@@ -47,10 +48,12 @@ def begin(
 ) -> int:
     """Write the recipe into a run's folder, and train from the start; return the exit code.
 
-    Logs of a training that ended before its first checkpoint are removed.
+    Logs and the model of a training that ended before its first checkpoint are removed.
     """
     write_text(run.config, recipe.to_yaml())
     run.checkpoints.mkdir(exist_ok=True)
+    run.model.unlink(missing_ok=True)
+    set_aside_evaluation(run)
     cut_logs(run.folder, {})
     say(plan(recipe, agent, env, run), markup=True)
     agent.set_logger(logger_of(run, quiet=quiet))
@@ -92,7 +95,7 @@ def carry_out(
         write_state(run, state)
 
     nominal, tool = nominal_interval(env), command("liquid-control")
-    again = f"{run.folder}{trust_flag(recipe)}"
+    again = f"{quote(str(run.folder))}{trust_flag(recipe)}"
     mark("training")
     finished = False
     try:
@@ -109,7 +112,8 @@ def carry_out(
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
     try:
-        evaluations = examine(recipe, agent, run.evaluation, nominal, quiet=quiet)
+        evaluations = examine(recipe, agent, nominal, quiet=quiet)
+        save_evaluation(run.evaluation, recipe, agent, evaluations)
         log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
     except BaseException:
         mark("interrupted")

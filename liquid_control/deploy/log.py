@@ -10,6 +10,7 @@ import json
 import math
 import struct
 import threading
+import warnings
 import zlib
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,6 +24,7 @@ from liquid_control.deploy.ring import NUMBERS, Row
 
 TOPIC = "/step"
 FACTS = "liquid_control"
+CHUNK = 1 << 16  # bytes of rows that are written at once; a process that is killed loses them
 MOST = 10_000  # queued rows; further ones are dropped
 VECTORS = Row._fields[NUMBERS:]
 FLAGS = ("acted", "starts")
@@ -54,7 +56,7 @@ class LogWriter:
         facts: of the policy.
 
     Attributes:
-        dropped: rows that were not written, because the disk was too slow.
+        dropped: rows that were not written, because the disk was too slow, or failed.
 
     Raises:
         ImportError: mcap is missing.
@@ -65,7 +67,7 @@ class LogWriter:
 
         self.dropped = 0
         self._file = path.open("wb")
-        self._writer = Writer(self._file)
+        self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile="", library="liquid_control")
         schema = self._writer.register_schema(
             name="liquid_control.Step", encoding="jsonschema", data=json.dumps(SCHEMA).encode()
@@ -80,13 +82,15 @@ class LogWriter:
         self._thread.start()
 
     def write(self, row: Row) -> None:
-        """Queue a row for writing.
+        """Queue a row for writing; after a row that could not be written, none is.
 
-        Raises:
-            OSError: an earlier row could not be written.
+        The first time, it warns: the robot acts on, whatever becomes of its log.
         """
         if self._error is not None:
-            raise self._error
+            if not self.dropped:
+                warnings.warn(f"the log has no further rows: {self._error}", stacklevel=3)
+            self.dropped += 1
+            return
         if self._rows.qsize() >= MOST:
             self.dropped += 1
             return
@@ -115,7 +119,7 @@ class LogWriter:
                 self._writer.add_message(
                     self._channel, log_time=nanoseconds, publish_time=nanoseconds, data=_json(row)
                 )
-        except Exception as error:  # is raised by the next `write`
+        except Exception as error:  # is raised by `close`
             self._error = error
 
 
@@ -138,7 +142,10 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
             texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
         except (*DAMAGES, McapError, ZstdError) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
-            raise ValueError(f"{path} is not a complete MCAP file: {reason}") from error
+            raise ValueError(
+                f"{path} is not a complete MCAP file: {reason}; of one that was cut off, `mcap "
+                "recover` saves the rows that are whole"
+            ) from error
     if not messages or not texts:
         raise ValueError(f"{path} is not a log of a control loop: it has no steps")
     try:

@@ -6,14 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, ClassVar, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from annotated_types import Ge
 from typing_extensions import TypedDict
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Ge(0)]
+Seconds = Annotated[float, Ge(0)]
 
 
 class Elements(TypedDict, total=False):
@@ -31,14 +30,12 @@ class Numbers(Elements):
     sizes: list[Count]
 
 
-@with_config(STRICT)
 class ObservationPart(Numbers):
     """A part of an observation."""
 
     name: str
 
 
-@with_config(STRICT)
 class ActionNumbers(Numbers):
     """An action and its bounds."""
 
@@ -46,7 +43,6 @@ class ActionNumbers(Numbers):
     high: list[float]
 
 
-@with_config(STRICT)
 class Noise(TypedDict):
     """The noise that a step takes."""
 
@@ -65,7 +61,6 @@ Rounding = TypedDict(
 )
 
 
-@with_config(STRICT)
 @dataclass(frozen=True)
 class Metadata:
     """Facts of an exported policy, stored in its files.
@@ -94,6 +89,12 @@ class Metadata:
         rounding: effects of rounding weights: "error", the largest of any action relative to its
             range, "mean_error", and, if measured, the nominal "return" and "float_return".
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+    }
 
     task: str
     neurons: str
@@ -142,6 +143,8 @@ class Metadata:
         Raises:
             ValueError: the text is invalid.
         """
+        from pydantic import TypeAdapter, ValidationError  # takes longer than the rest of this
+
         try:
             return TypeAdapter(cls).validate_json(text)
         except ValidationError as error:

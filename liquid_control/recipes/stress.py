@@ -97,6 +97,17 @@ class Stress(Section):
                 raise ValueError(str(error)) from error
         return values
 
+    @field_validator("changes")
+    @classmethod
+    def _check_names(cls, changes: dict[str, Change]) -> dict[str, Change]:
+        """Check that each change has a figure of its own."""
+        names: dict[str, str] = {}
+        for name in changes:
+            other = names.setdefault(name.replace(" ", "_").lower(), name)
+            if other != name:
+                raise ValueError(f"{other!r} and {name!r} would share a figure; rename one")
+        return changes
+
     @property
     def sweeps(self) -> Iterator[Sweep]:
         """The conditions that the file sweeps."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = ("float", "log", "int", "choice")
 MOST_TRIALS = 1_000_000
+GIVEN = {"name", "seed"}  # keys of a recipe that every run of a study has of its own
 INSTALL = 'a search needs Optuna: pip install "liquid-control[sweep]"'
 
 
@@ -133,6 +134,8 @@ def _ranges(data: Any, key: tuple[str, ...]) -> Iterator[Range]:
 def _check(each: Range, source: str) -> None:
     """Raise a RecipeError unless a range has values that can be sampled."""
     where, values = f"{source}: {each.name}: {each.kind}", each.values
+    if each.key[0] in GIVEN:
+        raise RecipeError(f"{source}: {each.name} is given by the study, so it cannot be searched")
     if each.kind == "choice":
         if not values:
             raise RecipeError(f"{where} needs at least one value")

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import re
+import subprocess
 import tracemalloc
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ import torch
 
 from liquid_control.checkpoints import CheckpointError, Contents, archive, read, write
 from liquid_control.checkpoints.archive import pack_zip, unpack_zip
+from liquid_control.checkpoints.durable import HOST
 from liquid_control.checkpoints.manifest import dumps
 
 
@@ -298,10 +300,25 @@ def test_what_cannot_be_written_leaves_what_was_there(
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".checkpoint.partial").mkdir()
-    (tmp_path / ".checkpoint.partial/policy.safetensors").write_bytes(b"half")
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for name in (
+        f".checkpoint.{HOST}-{ended.pid}.partial",
+        f".checkpoint.{HOST}-{os.getpid()}.partial",
+        ".checkpoint.partial",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "policy.safetensors").write_bytes(b"half")
     write(tmp_path / "checkpoint", contents())
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("owner", [f"{HOST}-{os.getppid()}", f"{HOST}-1", "elsewhere-99"])
+def test_what_other_processes_write_is_left_alone(owner: str, tmp_path: Path) -> None:
+    theirs = tmp_path / f".checkpoint.{owner}.partial"
+    theirs.mkdir()
+    write(tmp_path / "checkpoint", contents())
+    assert theirs.exists()
 
 
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:

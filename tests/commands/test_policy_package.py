@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import yaml
 from liquid_control import cli
 from liquid_control.checkpoints.archive import pack_zip, unpack_zip
 from tests.checkpoints.test_archive import turn_a_bit
+from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
 
 
@@ -140,6 +142,28 @@ def test_other_names_are_refused(name: str, packed: Path, tmp_path: Path) -> Non
     packed.write_bytes(pack_zip({name: b"1", **files}))
     assert cli.main(["unpack", str(packed), "--output", str(tmp_path / "to")]) == 2
     assert [each.name for each in tmp_path.iterdir()] == ["policy.zip"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "link", "sparse", "version", "name"])
+def test_a_damaged_package_is_no_run(
+    damage: str, packed: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    path, content = tmp_path / "damaged.zip", packed.read_bytes()
+    if damage == "link":
+        path.symlink_to(packed)
+    elif damage == "sparse":
+        with path.open("wb") as file:
+            file.truncate(1 << 42)
+    elif damage == "truncated":
+        path.write_bytes(content[:-100])
+    elif damage == "version":  # 9.9 is needed to read it
+        path.write_bytes(content.replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\x63"))
+    else:  # a name that says to be UTF-8, and is none
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("\u00e9\u00e9", b"")
+        path.write_bytes(path.read_bytes().replace("\u00e9\u00e9".encode(), b"\xff\xff\xff\xff"))
+    line = fails("evaluate", str(path))
+    assert "is neither the folder of a run nor a packed policy" in line
 
 
 def test_what_is_missing_or_there_already_is_one_line(

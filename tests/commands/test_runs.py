@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,6 +146,24 @@ def test_looking_at_a_run_under_way_changes_none_of_its_files(
         "videos",
     }
     assert len(list(killed.evaluations.glob("*.json"))) == 3
+
+
+def test_evaluations_that_end_at_once_have_names_of_their_own(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = Run(Path(shutil.copytree(trained, tmp_path / "run")))
+    code = "import sys; from liquid_control import cli; "
+    code += "from liquid_control.commands import run_folder; "
+    code += "run_folder._names = lambda *_: map(str, range(9)); sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "evaluate", str(run.folder), "--quiet"]
+    command += ["--episodes", "1", "--ratios", "1"]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [each.wait(300) for each in processes] == [0, 0, 0]
+    assert sorted(path.name for path in run.evaluations.glob("[!.]*.json")) == [
+        "0.json",
+        "1.json",
+        "2.json",
+    ]
 
 
 def test_a_killed_training_resumes_to_the_same_result(killed: Run, trained: Path) -> None:

@@ -148,6 +148,10 @@ def test_what_does_not_fit_the_task_is_named_before_anything_is_evaluated(
         ("noises: [1]", "noises: unknown key; did you mean noise?"),
         ("changes: {fall: {gain: 0}}", "changes.fall: * lacks key 'at'"),
         ("changes: {a/b: {at: 1, gain: 0}}", "changes.*: String should match"),
+        (
+            "changes: {a b: {at: 1, gain: 0}, A_b: {at: 2, gain: 0}}",
+            "'a b' and 'A_b' would share a figure; rename one",
+        ),
         ("- 1", "a stress file is a mapping of keys"),
     ],
 )

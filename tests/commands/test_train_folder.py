@@ -120,3 +120,58 @@ def test_a_folder_in_use_or_that_is_none_is_refused(
     file = tmp_path / "file"
     file.touch()
     assert "--folder" in fails("train", str(RECIPE), "--folder", str(file))
+
+
+def test_what_a_training_would_overwrite_is_refused(
+    run: Run, straight: Run, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    """An unpacked policy, and logs and checkpoints of an unknown training."""
+    arguments = ["--set", *TINY, *CHANGES]
+    for path in run.checkpoints.glob("step-*"):
+        shutil.rmtree(path)
+    run.state.unlink()
+    before = files(run.folder)
+    line = fails("train", str(RECIPE), "--folder", str(run.folder), *arguments)
+    assert "holds a trained policy without its training; give another folder, with --init " in line
+    run.config.unlink()
+    line = fails("train", str(RECIPE), "--folder", str(run.folder), *arguments)
+    assert "holds checkpoints, but no config.yaml" in line
+    assert {path: before[path] for path in files(run.folder) if path in before} == {
+        path: content for path, content in before.items() if path != run.config
+    }
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    shutil.copy(straight.folder / "progress.csv", logs)
+    assert "holds progress.csv" in fails("train", str(RECIPE), "--folder", str(logs), *arguments)
+    assert (logs / "progress.csv").exists()
+
+
+def test_a_run_of_an_earlier_version_goes_on(run: Run, straight: Run) -> None:
+    kill_before_step(run, 96)
+    run.state.unlink()
+    assert train(run.folder) == 0
+    assert_same(run, straight)
+
+
+def test_a_training_begun_anew_leaves_no_older_model(
+    run: Run, straight: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training that failed before its first checkpoint, and was killed when begun anew."""
+    kill_before_step(run, 0)
+    shutil.copy(straight.model, run.model)
+
+    def killed(*_: object, **__: object) -> None:
+        assert not run.model.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("liquid_control.commands.training.carry_out", killed)
+    assert train(run.folder) == 130
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """Return the contents of a folder's files."""
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }

@@ -354,8 +354,14 @@ def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, clock: Clock) 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no space")
 
-    loop._log._writer.add_message = fail
+    log = loop._log
+    log._writer.add_message = fail
     loop.step(SEEN)
+    log._thread.join()
+    with pytest.warns(UserWarning, match="the log has no further rows: no space"):
+        acted = loop.step(SEEN)
+    np.testing.assert_array_equal(acted, loop.step(SEEN))  # the robot acts on
+    assert log.dropped == 2
     with pytest.raises(OSError, match="no space"):
         loop.close()
 

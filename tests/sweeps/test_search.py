@@ -69,6 +69,8 @@ def test_ranges_are_found_at_any_depth_and_their_recipe_takes_what_is_sampled() 
         ("env.observe={choice: [full, half]}", "env.observe"),
         ("agent.gama={float: [0.5, 0.9]}", "agent.gama"),
         ("agent.gamma={float: [.inf, .inf]}", "agent.gamma"),
+        ("seed={int: [0, 9]}", "seed is given by the study, so it cannot be searched"),
+        ("name={choice: [a, b]}", "name is given by the study"),
     ],
 )
 def test_an_impossible_range_is_refused_by_its_key(override: str, words: str) -> None:
