@@ -40,9 +40,12 @@ def execute(arguments: Sweep) -> int:
         raise CommandError("--address is for --on ray")
     if arguments.slurm and arguments.on != "slurm":
         raise CommandError("--slurm is for --on slurm")
-    study, source = study_of(arguments)
-    engine = engine_of(arguments, study)
+    if not arguments.recipes:
+        raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
+    folder = arguments.runs / (arguments.name or study_name(arguments.recipes))
+    engine = engine_of(arguments, folder)  # may be missing, so it comes before the study
     try:
+        study, source = study_of(arguments, folder)
         with stop_on_signals() as stop, shown(quiet=arguments.quiet) as show:
             driver = Driver(study, source, engine, arguments.jobs or engine.capacity(), show)
             runs = driver.run(stop)
@@ -51,12 +54,9 @@ def execute(arguments: Sweep) -> int:
     return summary(study, runs)
 
 
-def study_of(arguments: Sweep) -> tuple[Study, Source]:
-    """Return the requested study, and the source of its jobs."""
+def study_of(arguments: Sweep, folder: Path) -> tuple[Study, Source]:
+    """Return the requested study in a folder, and the source of its jobs."""
     overrides, seeds = tuple(chain(*arguments.overrides)), parse_seeds(arguments.seeds)
-    if not arguments.recipes:
-        raise CommandError("give a recipe to sweep, such as configs/half_cheetah/ncp_ppo.yaml")
-    folder = arguments.runs / (arguments.name or study_name(arguments.recipes))
     command = shlex.join(["liquid-control", *sys.argv[1:]])
     searches = [path for path in arguments.recipes if has_ranges(path, overrides)]
     if searches:
@@ -79,12 +79,12 @@ def study_of(arguments: Sweep) -> tuple[Study, Source]:
     return study, Grid(study, recipes, seeds)
 
 
-def engine_of(arguments: Sweep, study: Study) -> Engine:
-    """Return the requested engine."""
+def engine_of(arguments: Sweep, folder: Path) -> Engine:
+    """Return the requested engine, for a study in a folder."""
     if arguments.on == "ray":
         return Ray(arguments.address)
     if arguments.on == "slurm":
-        return Slurm(study.folder / "slurm", parameters=arguments.slurm)
+        return Slurm(folder / "slurm", parameters=arguments.slurm)
     return Local()
 
 

@@ -114,6 +114,7 @@ def test_without_an_engines_package_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     line = fails("sweep", str(RECIPE), "--on", engine, "--runs", str(tmp_path))
     assert f'pip install "liquid-control[{engine}]"' in line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x", "ray://127.0.0.1:1"])
@@ -123,6 +124,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(
     pytest.importorskip("ray")
     options = ["--on", "ray", "--address", address, "--runs", str(tmp_path)]
     assert "nothing answers there" in fails("sweep", str(RECIPE), *options)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow  # quick tests of the driver play its processes

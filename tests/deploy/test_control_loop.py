@@ -231,9 +231,14 @@ def test_memory_does_not_grow(clock: Clock) -> None:
     assert after - before < 10_000
 
 
-def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a log."""
     pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
-    path = tmp_path / "robot.mcap"
+    return tmp_path / "robot.mcap"
+
+
+def test_a_log_has_every_step(path: Path, clock: Clock) -> None:
     buffer = SEEN.copy()  # that the robot reuses
     with ControlLoop(Recorder(), clock=clock, log=path) as loop:
         for step in range(50):
@@ -249,10 +254,8 @@ def test_a_log_has_every_step(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_an_infinite_measurement_ends_neither_the_loop_nor_the_log(
-    tmp_path: Path, clock: Clock
+    path: Path, clock: Clock
 ) -> None:
-    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
-    path = tmp_path / "robot.mcap"
     with ControlLoop(Recorder(), clock=clock, log=path) as loop:
         for value in (1.0, np.inf, -np.inf, 2.0):
             clock.now += 0.05
@@ -261,11 +264,7 @@ def test_an_infinite_measurement_ends_neither_the_loop_nor_the_log(
     np.testing.assert_array_equal(seen[:, 0], [1, np.nan, np.nan, 2])
 
 
-def test_a_log_with_flipped_bits_is_refused_and_never_another_log(
-    tmp_path: Path, clock: Clock
-) -> None:
-    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
-    path = tmp_path / "robot.mcap"
+def test_a_log_with_flipped_bits_is_refused_and_never_another_log(path: Path, clock: Clock) -> None:
     with ControlLoop(Recorder(), clock=clock, log=path) as loop:
         for step in range(20):
             clock.now += 0.05
@@ -284,11 +283,9 @@ def test_a_log_with_flipped_bits_is_refused_and_never_another_log(
     assert refused > len(whole) / 11 / 2
 
 
-def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
-    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+def test_files_that_are_no_log_are_named(path: Path, clock: Clock) -> None:
     from mcap.writer import Writer
 
-    path = tmp_path / "robot.mcap"
     with ControlLoop(Recorder(), clock=clock, log=path) as loop:
         for _ in range(20):
             clock.now += 0.05
@@ -299,7 +296,7 @@ def test_files_that_are_no_log_are_named(tmp_path: Path, clock: Clock) -> None:
         with pytest.raises(ValueError, match="not a complete MCAP file"):
             read_log(path)
     with pytest.raises(FileNotFoundError):
-        read_log(tmp_path / "none.mcap")
+        read_log(path.with_name("none.mcap"))
 
     def write(facts: str | None, *messages: bytes, topic: str = "/step") -> None:
         with path.open("wb") as file:
@@ -346,9 +343,8 @@ def test_the_log_says_where_episodes_start(loop: ControlLoop, clock: Clock) -> N
     assert loop.ring.rows()["starts"].tolist() == [1, 1, 0, 0, 1, 0]
 
 
-def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, clock: Clock) -> None:
-    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
-    loop = ControlLoop(Recorder(), clock=clock, log=tmp_path / "robot.mcap")
+def test_a_log_that_cannot_be_written_is_an_error(path: Path, clock: Clock) -> None:
+    loop = ControlLoop(Recorder(), clock=clock, log=path)
     assert loop._log is not None
 
     def fail(*_: Any, **__: Any) -> None:
