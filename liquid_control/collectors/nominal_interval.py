@@ -7,21 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
-from liquid_control.policies.observations import ELAPSED_TIME, carries_time
+from liquid_control.policies.observations import ACTION_MASK, ELAPSED_TIME, carries_time
+
+KEPT = {
+    ELAPSED_TIME: "elapsed_time must stay in seconds",
+    ACTION_MASK: "action_mask must stay zeros and ones",
+}
+"""Keys of observations that are not normalised, and why."""
 
 
 def nominal_interval(env: VecEnv) -> float:
     """Return the seconds between two observations at the task's own rate.
 
     This is the environment's attribute `nominal_interval` (wrappers of `liquid_control.envs`) or
-    `dt` (Gymnasium's MuJoCo tasks), or else 1.0, with a warning if observations carry an elapsed
-    time.
+    `dt` (Gymnasium's tasks), or else 1.0, with a warning if observations carry an elapsed time.
+    Where they do, `dt` counts only beside a `frame_skip`, as in MuJoCo tasks: elsewhere it may be a
+    physics step.
     """
-    for name in ("nominal_interval", "dt"):
-        if env.has_attr(name):  # get_attr of a missing attribute ends a subprocess
+    beside = "frame_skip" if carries_time(env.observation_space) else "dt"
+    for name, other in (("nominal_interval", "nominal_interval"), ("dt", beside)):
+        if env.has_attr(name) and env.has_attr(other):  # get_attr of none ends a subprocess
             return float(env.get_attr(name, indices=[0])[0])
     if carries_time(env.observation_space):
         warnings.warn(
@@ -65,23 +74,24 @@ def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, A
     return completed
 
 
-def with_time_in_seconds(env: VecEnv) -> VecEnv:
-    """Return the environment, if no VecNormalize in it normalises the elapsed time.
+def as_they_are(env: VecEnv) -> VecEnv:
+    """Return the environment, if no VecNormalize in it normalises elapsed times or action masks.
 
     Raises:
         ValueError: one does.
     """
     layer = env
-    while isinstance(layer, VecEnvWrapper) and carries_time(env.observation_space):
+    while isinstance(layer, VecEnvWrapper) and isinstance(layer.observation_space, spaces.Dict):
         if isinstance(layer, VecNormalize) and layer.norm_obs:
-            parts = list(layer.observation_space)  # type: ignore[call-overload]
+            parts = list(layer.observation_space.spaces)
             keys = parts if layer.norm_obs_keys is None else layer.norm_obs_keys
-            if ELAPSED_TIME in keys:
-                others = [key for key in parts if key != ELAPSED_TIME]
-                raise ValueError(
-                    f"VecNormalize normalises {keys}, but elapsed_time must stay in seconds; use "
-                    f"VecNormalize(env, norm_obs_keys={others}), or none, since the agent "
-                    "normalises observations itself"
-                )
+            for key, reason in KEPT.items():
+                if key in keys:
+                    others = [each for each in parts if each not in KEPT]
+                    raise ValueError(
+                        f"VecNormalize normalises {keys}, but {reason}; use VecNormalize(env, "
+                        f"norm_obs_keys={others}), or none, since the agent normalises "
+                        "observations itself"
+                    )
         layer = layer.venv
     return env

@@ -26,8 +26,8 @@ Counts: TypeAlias = NDArray[np.int64]
 class RateLimit(Part):
     """Limits the change of the actuators' output to `rate` units per second.
 
-    The units are those of the action space. An episode starts from zero, or the bound nearest to
-    it. The limit acts at every physics step.
+    The units are those of the simulation's controls, which are the actions in Gymnasium's tasks. An
+    episode starts from zero, or the bound nearest to it. The limit acts at every physics step.
 
     Attributes:
         rate: Units per second, above 0.
@@ -55,7 +55,7 @@ class Actuation:
     Args:
         actuators: The actuators.
         num_envs: Number of simulations.
-        space: The action space.
+        space: The space of the controls.
         timestep: Duration of a physics step in seconds.
         nominal: Physics steps of the nominal interval.
 

@@ -70,9 +70,9 @@ def task_of(env: gym.Env[Any, Any]) -> Task | str:
     if isinstance(robot, TaskEnv):
         return robot.task
     task = GYMNASIUM[type(robot)]
-    names = {field.name for field in dataclasses.fields(task)}
-    arguments = robot.spec.kwargs if robot.spec else {}
-    return task(**{name: value for name, value in arguments.items() if name in names})
+    names = (field.name for field in dataclasses.fields(task))
+    # Not the arguments in its spec, since an entry point may have given others.
+    return task(**{name: getattr(robot, f"_{name}") for name in names})
 
 
 class BatchedVecEnv(SimulatedVecEnv):

@@ -22,13 +22,20 @@ from liquid_control.envs.variable_rate import TimedObservation, VariableRate, la
 
 _ONE = np.zeros(1, np.int64)  # the index of the only simulation
 
+OWN_SIMULATION = (
+    "a simulation of its own, so actuators, events and delayed sensors cannot act within its "
+    "control steps; let its step call MujocoEnv.do_simulation(ctrl, self.frame_skip) once, or "
+    "leave them out"
+)
+
 
 class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructorArgs):
     """Applies sensors to observations, actuators to actions, and changes to the robot's body.
 
     The values that the conditions draw are in `info["drawn"]`, by name. They do not affect the
-    task's own draws: initial states and intervals are those without conditions. The reward is
-    computed from the command, except where a task reads the controls of the simulation.
+    task's own draws: initial states and intervals are those without conditions. Actuators act on
+    the controls that the task gives the simulation, which are the actions in Gymnasium's tasks. The
+    reward is computed from the command, except where a task reads the controls of the simulation.
     `info["elapsed_time"]` remains the seconds since the last control step where the `elapsed_time`
     of an observation is not, see `Dropout`.
 
@@ -37,7 +44,8 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         conditions: See `conditions_from`.
 
     Raises:
-        TypeError, ValueError: If a condition is invalid or does not fit the task.
+        TypeError, ValueError: If a condition is invalid or does not fit the task; the first step
+            of an episode raises the former where the task simulates or observes in its own way.
     """
 
     def __init__(
@@ -92,11 +100,11 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             size += len(self._situation.drawn) if privileged != "full" else 0
             parts["privileged"] = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
         self.observation_space = gym.spaces.Dict(parts)
-        if length or conditions.events or not self._situation.actuation.is_idle:
-            if isinstance(robot, StepFor):
-                robot.hook = self
-            else:
-                self._simulate_in(robot)
+        self._acts_within = bool(
+            length or conditions.events or not self._situation.actuation.is_idle
+        )
+        self._simulated = 0  # physics steps of this control step
+        self._attach()
 
     @property
     def _size(self) -> int:
@@ -111,7 +119,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             num_envs,
             model=self._model,
             size=self._size,
-            space=rate.env.action_space,
+            space=rate.env.action_space if self._model is None else _controls(self._model),
             timestep=rate.timestep,
             nominal=rate.nominal_substeps,
             horizon=rate.horizon_substeps,
@@ -150,11 +158,13 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
     ) -> tuple[TimedObservation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Give a command for the next interval, and return the sensors' observation after it."""
         situation, before = self._situation, self._now
-        if not situation.actuation.is_idle:
-            controls = np.asarray(self._rate.controls(action))
-            situation.actuation.command(np.array([before]), controls[None])
+        if self._model is None:
+            self._command(np.asarray(self._rate.controls(action)))
+        self._simulated = 0
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._now, self._tick = self._rate.substeps_since_reset, self._tick + 1
+        if self._acts_within and self._model is not None and self._tick == 1:
+            self._check_step(observation, self._now)
         situation.timeline.await_pushes(np.array([self._now]))
         if self._is_vector:
             self._sense(observation, before)
@@ -240,17 +250,54 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
             observation = view(observation)
         return np.asarray(observation, np.float64)
 
-    def _simulate_in(self, robot: MujocoEnv) -> None:
-        """Make a task call `_simulate` for the physics steps of its control step."""
+    def _attach(self) -> None:
+        """Make the task act under the conditions in each physics step, if any acts there.
+
+        Raises:
+            TypeError: The task simulates in its own way.
+        """
+        robot = self._robot
+        if not self._acts_within:
+            return
+        if isinstance(robot, StepFor):
+            robot.hook = self
+            return
+        if type(robot)._step_mujoco_simulation is not MujocoEnv._step_mujoco_simulation:
+            raise TypeError(f"{type(robot).__name__} has {OWN_SIMULATION}")
 
         def simulate(ctrl: NDArray[Any], n_frames: int) -> None:
             self._simulate(ctrl, n_frames)
 
         simulate.stateless = True  # type: ignore[attr-defined]  # its state is in this wrapper
-        robot._step_mujoco_simulation = simulate  # type: ignore[method-assign]
+        robot._step_mujoco_simulation = simulate
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._attach()  # a copied task calls the original, or has lost what it called
+
+    def _check_step(self, observation: TimedObservation, substeps: int) -> None:
+        """Raise a TypeError if the task does not simulate, or observe, as conditions need it."""
+        name = type(self._robot).__name__
+        if self._simulated != substeps:
+            raise TypeError(f"{name} has {OWN_SIMULATION}")
+        if len(self._past):
+            shown = np.asarray(observation["observation"], np.float64)
+            if not np.array_equal(self._past[substeps % len(self._past)], shown, equal_nan=True):
+                raise TypeError(
+                    f"the observations of {name} are not those of its method _get_obs, as its step "
+                    "or a wrapper that is no pure ObservationWrapper transforms them, so they "
+                    "cannot be delayed; transform them in _get_obs, or around these conditions"
+                )
+
+    def _command(self, controls: NDArray[Any]) -> None:
+        """Give the actuators the command of a control step."""
+        if not self._situation.actuation.is_idle:
+            self._situation.actuation.command(np.array([self._now]), controls[None])
 
     def _simulate(self, ctrl: NDArray[Any], substeps: int) -> None:
         robot, situation = self._robot, self._situation
+        self._command(np.asarray(ctrl))
+        self._simulated += substeps
         model, data = robot.model, robot.data
         timeline = situation.timeline
         timeline.await_pushes(np.array([self._now]))
@@ -269,3 +316,12 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
                 mujoco.mj_rnePostConstraint(model, data)
                 self._past[(now + 1) % len(self._past)] = self._shown(robot._get_obs())
         mujoco.mj_rnePostConstraint(model, data)
+
+
+def _controls(model: mujoco.MjModel) -> gym.spaces.Box:
+    """Return the space of a model's controls, with the bounds of those that have some."""
+    limited = model.actuator_ctrllimited.astype(bool)
+    low, high = model.actuator_ctrlrange.T
+    return gym.spaces.Box(
+        np.where(limited, low, -np.inf), np.where(limited, high, np.inf), dtype=np.float64
+    )

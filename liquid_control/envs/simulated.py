@@ -58,7 +58,11 @@ class SimulatedVecEnv(VecEnv):
         self.physics.store(index, robot.data)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of some envs; `data` is copied."""
+        """Return an attribute of some envs; `model` and `data` are copies.
+
+        So a change of them has no effect: pass `bodies` or `events` to `make_vec`, or step the envs
+        one by one, `make_vec(..., threads=0)`.
+        """
         return [self._attribute(attr_name, index) for index in self._get_indices(indices)]
 
     def _attribute(self, name: str, index: int) -> Any:
@@ -66,7 +70,7 @@ class SimulatedVecEnv(VecEnv):
             return self._attributes[index][name]
         with self._loaded(index) as env:
             value = env.get_wrapper_attr(name)
-            return copy.copy(value) if name == "data" else value
+            return copy.copy(value) if name in ("model", "data") else value
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Store an attribute of some envs, for `get_attr`.

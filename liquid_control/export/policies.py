@@ -206,6 +206,11 @@ def describe_action(space: spaces.Space[Any], *, sampled: bool) -> Action:
         assert isinstance(space, spaces.MultiBinary)  # policies support no other space
         kind, noise, noise_kind = "multi_binary", math.prod(space.shape), "logistic"
     assert space.shape is not None
+    start = getattr(space, "start", 0)
+    if np.any(start):
+        raise ExportError(
+            f"actions that count from {start} cannot be exported; count from 0 in an action wrapper"
+        )
     return Action(kind, space.shape, sizes, low, high, noise if sampled else 0, noise_kind)
 
 

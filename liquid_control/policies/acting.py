@@ -374,6 +374,9 @@ def _obstacles_in_parts(policy: Any, structure: Structure) -> Iterator[str]:
         yield "its parameters are not all float32 on the CPU"
     if not all(each.is_contiguous() for each in tensors):
         yield "a parameter is not contiguous"
+    actions = policy.action_space
+    if isinstance(actions, spaces.Box) and actions.dtype.kind != "f":
+        yield "its actions are whole numbers in a Box"
     if not _is_vector(policy.acting_space):
         yield "its observations are not vectors of floating-point numbers"
 

@@ -246,10 +246,18 @@ class LiquidPolicy(StatefulPolicy):
         return self.unroll(features, elapsed_time, state, episode_start)[1]
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Return actions in the environment's shape, continuous ones clipped to its bounds."""
-        array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            array = array.clip(self.action_space.low, self.action_space.high)
+        """Return actions of the environment's space.
+
+        Those of a Box are clipped, and rounded if it holds whole numbers; others count from the
+        start of the space.
+        """
+        space = self.action_space
+        array: NDArray[Any] = actions.cpu().numpy().reshape(-1, *space.shape)  # type: ignore[misc]
+        if isinstance(space, spaces.Box):
+            array = array.clip(space.low, space.high)
+            return array if space.dtype.kind == "f" else np.rint(array).astype(space.dtype)
+        if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            return array + space.start
         return array
 
     def unroll(
@@ -358,8 +366,11 @@ def action_parameters(space: spaces.Space[Any]) -> int:
         return int(np.prod(space.shape))
     if isinstance(space, spaces.Discrete):
         return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return int(space.nvec.sum())
     if isinstance(space, spaces.MultiBinary):
         return int(np.prod(space.shape))
-    raise ValueError(f"actions must be Box, Discrete, MultiDiscrete or MultiBinary, got {space}")
+    raise ValueError(
+        "actions must be Box, Discrete, MultiDiscrete or MultiBinary, the third of one axis, got "
+        f"{space}"
+    )

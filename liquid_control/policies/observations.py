@@ -24,6 +24,7 @@ PRIVILEGED = "privileged"
 ACTION_MASK = "action_mask"
 """Key of a Dict observation that marks the allowed discrete actions; see `masks`."""
 OTHER_NAMES = {"dt", "deltat", "deltatime", "timedelta", "timespan", "timespans", "elapsed"}
+SPACES = spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete
 FURTHEST = 100
 """Factor above or below the nominal interval beyond which elapsed times are rejected.
 
@@ -43,8 +44,8 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
         images: whether it may contain images.
 
     Raises:
-        ValueError: the space contains images although it may not, or no features, or elapsed_time
-            is not one number.
+        ValueError: the space contains images although it may not, other spaces than `SPACES`, or no
+            features, or elapsed_time is not one number.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     if carries_time(space):
@@ -61,6 +62,14 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
                 f"observation {key or 'space'!r} is an image {part.shape}, and circuits take "
                 "vectors; LiquidPPO and LiquidSAC have an encoder for actors' images, and "
                 "elsewhere an observation wrapper has to extract features"
+            )
+        if not isinstance(part, SPACES) or (
+            isinstance(part, spaces.MultiDiscrete) and part.nvec.ndim > 1
+        ):
+            raise ValueError(
+                f"observation {key or 'space'!r} is a {part}, and Box, Discrete, MultiBinary and "
+                "MultiDiscrete of one axis are supported, or a Dict of them; flatten it in an "
+                "observation wrapper"
             )
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""
@@ -188,7 +197,10 @@ class Splitter:
 
     def _flat(self, name: str, part: Tensor) -> Tensor:
         if name not in self._vectors:
-            processed = preprocess_obs(part, self._spaces[name])
+            space = self._spaces[name]
+            if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+                part = part - torch.as_tensor(space.start, device=part.device)
+            processed = preprocess_obs(part, space)
             assert isinstance(processed, Tensor)
             part = processed
         return part.float().unsqueeze(-1).flatten(1)  # also of a single number
