@@ -180,13 +180,19 @@ def rendering() -> Iterator[Finding]:
 
 
 def gl_choice(chosen: str | None, working: Sequence[str]) -> Finding:
-    """Check the value of `MUJOCO_GL`, None if it is not set, against the back ends that work."""
-    found = f"MUJOCO_GL={chosen}" if chosen is not None else "MUJOCO_GL is not set: glfw"
+    """Check the value of `MUJOCO_GL`, None if it is not set, against the back ends that work.
+
+    Where it is not set, films and pictures are drawn with the first back end that works, and the
+    `render` of Gymnasium's environments with glfw.
+    """
+    found = "MUJOCO_GL is not set: glfw" if chosen is None else f"MUJOCO_GL={chosen}"
     if (chosen if chosen is not None else "glfw") in working:
         return Finding("GL", found)
     if not working:
         return Finding("GL", f"{found}; nothing works", "make one of these back ends work")
-    return Finding("GL", f"{found}; does not work", f"set MUJOCO_GL={working[0]}")
+    if chosen is None:
+        found = f"MUJOCO_GL is not set: films use {working[0]}, Gymnasium's render() glfw, which"
+    return Finding("GL", f"{found} does not work", f"set MUJOCO_GL={working[0]}")
 
 
 def drawing_fault(back_end: str) -> str:

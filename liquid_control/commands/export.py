@@ -52,6 +52,7 @@ from liquid_control.export.in_c import InC, compiled
 from liquid_control.export.quantization import quantized
 from liquid_control.recipes import CommandError, Recipe, build_env
 
+LARGE_ROUNDING = 0.25  # of the actions' range
 DELAYS = (0.0, 0.5, 1.0)  # in nominal intervals
 DROPOUTS = (0.0, 0.1, 0.3)
 FORMATS = {"onnx": ("onnx",), "c": ("c",), "all": tuple(FILES)}
@@ -196,6 +197,12 @@ def report(agreements: Mapping[str, Agreement], formats: tuple[str, ...]) -> Non
             f"in {found.steps:,} steps"
             + (f"; rounded weights move it by {found.rounding:.2g}" if found.rounding else "")
         )
+        if found.rounding > LARGE_ROUNDING:
+            note(
+                f"rounded weights move the actions of policy in {name} by up to "
+                f"{100 * found.rounding:.0f} % of their range; measure what it returns, with "
+                "--episodes, or keep more bits"
+            )
         if found.holds and found.error > TOLERANCE:
             note(
                 f"policy in {name} may differ by {found.tolerance:.2g} instead of {TOLERANCE:g}, "

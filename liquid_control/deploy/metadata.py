@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar, NotRequired
-
-from annotated_types import Ge
-from typing_extensions import TypedDict
-
-Count = Annotated[int, Ge(0)]
-Seconds = Annotated[float, Ge(0)]
+from types import UnionType
+from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 
 class Elements(TypedDict, total=False):
@@ -26,8 +21,8 @@ class Numbers(Elements):
     """Numbers of an observation or an action."""
 
     kind: str
-    shape: list[Count]
-    sizes: list[Count]
+    shape: list[int]
+    sizes: list[int]
 
 
 class ObservationPart(Numbers):
@@ -46,7 +41,7 @@ class ActionNumbers(Numbers):
 class Noise(TypedDict):
     """The noise that a step takes."""
 
-    size: Count
+    size: int
     kind: str
 
 
@@ -90,25 +85,19 @@ class Metadata:
             range, "mean_error", and, if measured, the nominal "return" and "float_return".
     """
 
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = {
-        "extra": "forbid",
-        "strict": True,
-        "allow_inf_nan": False,
-    }
-
     task: str
     neurons: str
     neuron_names: tuple[str, ...]
     observation: tuple[ObservationPart, ...]
     action: ActionNumbers
-    state_size: Count
-    motor_size: Count
+    state_size: int
+    motor_size: int
     noise: Noise
-    nominal_interval: Seconds
+    nominal_interval: float
     is_timed: bool
-    shortest: Seconds
-    longest: Seconds | None
-    trained_interval: tuple[Seconds, Seconds]
+    shortest: float
+    longest: float | None
+    trained_interval: tuple[float, float]
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] | None = None
@@ -141,15 +130,56 @@ class Metadata:
         """Read the facts that `to_json` wrote.
 
         Raises:
-            ValueError: the text is invalid.
+            ValueError: the text is invalid; the message names the place.
         """
-        from pydantic import TypeAdapter, ValidationError  # takes longer than the rest of this
-
         try:
-            return TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the text"
-            raise ValueError(
-                f"the metadata of the policy cannot be read: {place}: {first['msg']}"
-            ) from error
+            content = json.loads(text, parse_constant=_no_number)
+            if not isinstance(content, dict):
+                raise TypeError(f"an object is needed, got {str(content)[:40]}")
+            kinds = get_type_hints(cls)
+            if unknown := content.keys() - kinds.keys():
+                raise TypeError(f"{min(unknown)} is unknown")
+            facts = cls(**{name: _read(each, kinds[name], name) for name, each in content.items()})
+            for name, number in facts._sizes():
+                if number < 0:
+                    raise TypeError(f"{name} must not be negative, got {number}")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"the metadata of the policy cannot be read: {error}") from error
+        return facts
+
+    def _sizes(self) -> Iterator[tuple[str, float]]:
+        """Yield the numbers that must not be negative, with their names."""
+        for name in ("state_size", "motor_size", "nominal_interval", "shortest"):
+            yield name, getattr(self, name)
+        for numbers in (self.action, *self.observation):
+            for number in (*numbers["shape"], *numbers["sizes"]):
+                yield "a shape or size", number
+
+
+def _read(value: Any, kind: Any, place: str) -> Any:
+    """Return a value of JSON as one of a type; a TypeError names the place where it is none."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is UnionType:
+        return None if value is None else _read(value, arguments[0], place)
+    if is_typeddict(kind):
+        kinds = get_type_hints(kind)
+        if not isinstance(value, dict) or not kind.__required_keys__ <= value.keys() <= {*kinds}:
+            raise TypeError(f"{place} needs the keys {', '.join(kinds)}, got {str(value)[:80]}")
+        return {name: _read(each, kinds[name], f"{place}.{name}") for name, each in value.items()}
+    if origin in (list, tuple) and isinstance(value, list):
+        if origin is tuple and arguments[-1] is not ... and len(value) != len(arguments):
+            raise TypeError(f"{place} needs {len(arguments)} values, got {len(value)}")
+        return origin(_read(each, arguments[0], f"{place}.{i}") for i, each in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+        return {name: _read(each, arguments[1], f"{place}.{name}") for name, each in value.items()}
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise TypeError(f"{place} must be a {getattr(kind, '__name__', kind)}, got {value!r:.40}")
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

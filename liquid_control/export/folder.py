@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,8 +32,8 @@ from liquid_control.export.agreement import (
     run,
     tolerance_of,
 )
-from liquid_control.export.description import ExportError
-from liquid_control.export.facts import metadata_of, signals_in
+from liquid_control.export.description import Description, ExportError
+from liquid_control.export.facts import metadata_of
 from liquid_control.export.in_c import C_HEADER, C_SOURCE, compiled, compiled_sources
 from liquid_control.export.policies import describe_policy
 from liquid_control.export.quantization import quantized, without_scales
@@ -47,17 +45,6 @@ FACTS, ONNX = "policy.json", "policy.onnx"
 PAGES = ("certificate.md", "certificate.png")
 FILES = {"onnx": (ONNX,), "c": (C_SOURCE, C_HEADER)}
 """Names of the files of each format."""
-
-HASHES = {"policy_sha256", "recipe_sha256"}
-STATED = {"certificate", "rounding", "versions", "weights"}
-"""Facts that do not follow from the policy and its run."""
-
-LITERALS = re.compile(
-    rb"(?<=static const )((?:float|int8_t) \w+|uint8_t \w+_weights(?:_\d+)?)((?:\[\d+\])+) = "
-    rb"\{[-+.\de{},\sf]*\};"
-    rb"|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?f"
-)
-"""Tables of weights in C, whose types and shapes are groups, and single floats."""
 
 
 def export_policy(
@@ -109,10 +96,21 @@ def build_files(
     policy: StatefulPolicy, formats: Sequence[str], weights: str = "float32", **facts: Any
 ) -> tuple[dict[str, bytes], Metadata]:
     """Return the files of an export by name, and the facts that they carry."""
-    description = describe_policy(policy)
-    if weights != "float32":
-        description = quantized(description, weights)
+    description = described(policy, weights)
     metadata = metadata_of(description, **facts)
+    return files_of(description, metadata, formats), metadata
+
+
+def described(policy: StatefulPolicy, weights: str) -> Description:
+    """Return the description of a policy with this kind of weights."""
+    description = describe_policy(policy)
+    return description if weights == "float32" else quantized(description, weights)
+
+
+def files_of(
+    description: Description, metadata: Metadata, formats: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the files of an export by name, given its facts."""
     files = {FACTS: metadata.to_json().encode()}
     if "onnx" in formats:
         from liquid_control.export.to_onnx import to_onnx  # onnx is an extra
@@ -131,7 +129,7 @@ def build_files(
         ]
         sources = to_c(description, [line for line in lines if line], metadata.trained_interval)
         files[C_SOURCE], files[C_HEADER] = sources.source.encode(), sources.header.encode()
-    return files, metadata
+    return files
 
 
 def _named(title: str, signal: Mapping[str, Any]) -> Iterator[str]:
@@ -156,74 +154,6 @@ def _cost(rounding: Rounding | None) -> Iterator[str]:
             f"           mean return {rounding['return']:.4g}; with weights in single precision "
             f"{rounding['float_return']:.4g}"
         )
-
-
-def verify_folder(
-    folder: Path, policy: StatefulPolicy, *, trust: bool = False, **facts: Any
-) -> dict[str, Agreement]:
-    """Check the files of an export against their hashes, and against the policy.
-
-    Args:
-        folder: of the export.
-        policy: that it should be of.
-        trust: compile and run policy.c even if its code is not that which `export_policy` writes.
-        **facts: what `export_policy` was given; those that are missing are not checked.
-
-    Returns:
-        the agreement of each format with the policy; without a C compiler, "c" is missing.
-
-    Raises:
-        CheckpointError: a file was altered or is missing, or has the facts or the code of another
-            policy.
-        ImportError: onnxruntime is missing, and needed.
-    """
-    files = read_files(folder)
-    try:
-        metadata = Metadata.from_json(files[FACTS])
-        given = {
-            "task": metadata.task,
-            "trained_interval": metadata.trained_interval,
-            "recipe_sha256": metadata.recipe_sha256,
-            "signals": signals_in(metadata),
-            **facts,
-        }
-        different = _different_facts(metadata, policy, given)
-        if found := different - HASHES:
-            raise CheckpointError(f"it is not of this policy: {FACTS} has another {min(found)}")
-        if C_SOURCE in files and not trust and not _has_our_code(files, policy, metadata, given):
-            raise CheckpointError(
-                f"the code in {C_SOURCE} or {C_HEADER} is not what this version writes for this "
-                "policy; if you trust its author, give trust (--trust) to run and compare it"
-            )
-        agreements = check_files(files, policy, metadata)
-        if different and all(each.holds for each in agreements.values()):
-            raise CheckpointError(f"it is not of this policy: {FACTS} has another {min(different)}")
-    except (ValueError, RuntimeError) as error:  # CheckpointError is a ValueError
-        raise CheckpointError(f"{folder}: {error}") from error
-    return agreements
-
-
-def _different_facts(
-    metadata: Metadata, policy: StatefulPolicy, facts: Mapping[str, Any]
-) -> set[str]:
-    """Return the names of the facts that the policy's export would not have."""
-    stated = {name: getattr(metadata, name) for name in STATED}
-    expected = replace(metadata_of(describe_policy(policy), **facts), **stated)
-    written, right = (json.loads(each.to_json()) for each in (metadata, expected))
-    return {name for name, value in right.items() if value != written[name]}
-
-
-def _has_our_code(
-    files: Mapping[str, bytes],
-    policy: StatefulPolicy,
-    metadata: Metadata,
-    facts: Mapping[str, Any],
-) -> bool:
-    """Return whether the files in C are as `export_policy` writes them, except for weights."""
-    facts = {**facts, "recipe_sha256": metadata.recipe_sha256, "rounding": metadata.rounding}
-    ours, _ = build_files(policy, ("c",), metadata.weights, **facts)
-    theirs, code = (LITERALS.sub(rb"\1\2", each[C_SOURCE]) for each in (files, ours))
-    return theirs == code and files[C_HEADER] == ours[C_HEADER]
 
 
 def read_files(folder: Path) -> dict[str, bytes]:

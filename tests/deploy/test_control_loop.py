@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -374,3 +375,18 @@ print(time.process_time() - start, *(name for name in ("torch", "gymnasium", "on
     seconds, *names = done.stdout.split()
     assert names == []
     assert float(seconds) < 0.3
+
+
+def test_a_robot_needs_only_the_packages_that_the_documentation_names(tmp_path: Path) -> None:
+    for name in ("numpy", "numpy.libs"):
+        place = Path(np.__file__).parents[1] / name
+        if place.exists():
+            (tmp_path / name).symlink_to(place)
+    code = """
+import sys
+from liquid_control.deploy import ControlLoop, CPolicy, Metadata, OnnxPolicy, read_log
+assert Metadata.from_json(sys.argv[1]).to_json() == sys.argv[1]
+"""
+    command = [sys.executable, "-S", "-c", code, FACTS.to_json()]
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=True, timeout=100)

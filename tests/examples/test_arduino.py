@@ -105,6 +105,8 @@ def test_the_board_waits_for_the_interval_and_rests_without_sensors(
     assert len({*moved[:6]}) == 1  # held
     assert moved[0] != 0
     assert moved[6:] == [0] * 4
+    glitch = [(0, 300, 700), *((50_001 + 100 * step, 0, 700) for step in range(20))]
+    assert len({*play(board, glitch)}) == 1  # of two milliseconds
     again = play(board, [*broken, (700_000, 300, 700)])[-1]
     assert again == moved[0]  # an episode begins
 

@@ -89,15 +89,18 @@ def test_a_folder_without_an_export_is_named(tmp_path: Path) -> None:
 
 FORGED: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "state_size": (lambda facts: facts.update(state_size=10**12), "another state_size"),
-    "negative": (lambda facts: facts.update(state_size=-1), "state_size: Input should be greater"),
+    "negative": (lambda facts: facts.update(state_size=-1), "state_size must not be negative"),
     "unit": (lambda facts: facts["action"].update(units=["N"] * 3), "another action"),
     "hash": (lambda facts: facts.update(policy_sha256="0" * 64), "another policy_sha256"),
     "weights": (lambda facts: facts.update(weights="int3"), "can be int8 or int4, got 'int3'"),
-    "rounding": (lambda facts: facts.update(rounding={"error": 1.0}), "rounding.mean_error"),
-    "key": (lambda facts: facts.update(reward=1), "reward: Unexpected"),
+    "rounding": (
+        lambda facts: facts.update(rounding={"error": 1.0}),
+        "rounding needs the keys error, mean_error",
+    ),
+    "key": (lambda facts: facts.update(reward=1), "reward is unknown"),
     "task": (lambda facts: facts.update(task="Other-v0"), "another task"),
     "interval": (lambda facts: facts.update(trained_interval=[0.01, 9.0]), "trained_interval"),
-    "infinity": (lambda facts: facts.update(nominal_interval=1e999), "Invalid JSON|finite"),
+    "infinity": (lambda facts: facts.update(nominal_interval=1e999), "Infinity is no number"),
 }
 
 
@@ -136,12 +139,14 @@ def test_a_damaged_or_foreign_model_is_named(tmp_path: Path) -> None:
     policy = cases.make_policy()
     files, _ = build_files(policy, ("onnx",))
     sealed_export(tmp_path / "damaged", files | {"policy.onnx": b"no model"})
-    with pytest.raises(CheckpointError, match="the model cannot be read; export it again"):
+    with pytest.raises(CheckpointError, match="cannot be read; export it again"):
         verify_folder(tmp_path / "damaged", policy)
     facts = json.loads(files["policy.json"]) | {"certificate": {"return": 1e9}}
     sealed_export(tmp_path / "foreign", files | {"policy.json": json.dumps(facts).encode()})
-    with pytest.raises(CheckpointError, match="have different facts"):
+    with pytest.raises(CheckpointError, match="not of this policy: onnx, whose code"):
         verify_folder(tmp_path / "foreign", policy)
+    with pytest.raises(CheckpointError, match="have different facts"):
+        verify_folder(tmp_path / "foreign", policy, trust=True)
 
 
 @compilers.HOST
@@ -164,6 +169,7 @@ def test_code_of_others_runs_with_trust_only(weights: str, tmp_path: Path) -> No
         "header": {"policy.h": b"#include <stdio.h>\n" + header + run.encode()},
         "table": {"policy.c": source.replace(b"};", b"}; int more[] = {1};", 1)},
         "index": {"policy.c": first_index.sub(rb"\g<1>255", source, count=1)},
+        "literal": {"policy.c": source.replace(b"10.0f", b"50.0f")},
     }
     for name, changed in forged.items():
         sealed_export(tmp_path / name, files | changed)
@@ -172,6 +178,55 @@ def test_code_of_others_runs_with_trust_only(weights: str, tmp_path: Path) -> No
     assert not place.exists()
     assert verify_folder(tmp_path / "source", policy, trust=True)["c"].holds
     assert place.exists()
+
+
+@compilers.HOST
+def test_weights_that_hardly_act_are_found(tmp_path: Path) -> None:
+    """The action's upper bounds, which no recording reaches, are tables like weights."""
+    policy = cases.make_policy()
+    policy.action_net.weight.data *= 0.01
+    files, _ = build_files(policy, ("c",))
+    source = re.sub(rb"(float high\[3\] = \{\s*)1\.0f", rb"\g<1>900.0f", files["policy.c"])
+    assert source != files["policy.c"]
+    sealed_export(tmp_path / "it", files | {"policy.c": source})
+    with pytest.raises(CheckpointError, match=r"acts like it: policy\.c has other weights"):
+        verify_folder(tmp_path / "it", policy)
+
+
+def test_models_of_others_do_not_run(tmp_path: Path) -> None:
+    """A node that acts on what no recording shows, an initializer, and another property."""
+    import onnx
+
+    policy = cases.make_policy()
+    policy.action_net.weight.data *= 0.01
+    files, _ = build_files(policy, ("onnx",))
+
+    def verify(name: str, change: Callable[[Any], object]) -> None:
+        model = onnx.load_from_string(files["policy.onnx"])
+        change(model)
+        forged = model.SerializeToString(deterministic=True)
+        assert forged != files["policy.onnx"]
+        sealed_export(tmp_path / name, files | {"policy.onnx": forged})
+        verify_folder(tmp_path / name, policy)
+
+    def backdoor(model: Any) -> None:
+        graph = model.graph
+        last = next(node for node in graph.node if "action" in node.output)
+        last.output[0] = "honest"
+        graph.node.append(onnx.helper.make_node("Neg", ["honest"], ["action"]))
+
+    def raise_bound(model: Any) -> None:
+        (bound,) = (each for each in model.graph.initializer if each.name == "high")
+        values = onnx.numpy_helper.to_array(bound) * 900
+        bound.CopyFrom(onnx.numpy_helper.from_array(values, "high"))
+
+    for name, change, message in (
+        ("node", backdoor, "not of this policy: onnx, whose code"),
+        ("property", lambda model: model.metadata_props.pop(), "not of this policy: onnx, whose"),
+        ("bound", raise_bound, r"acts like it: policy\.onnx has other weights"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            verify(name, change)
 
 
 def sealed_export(path: Path, files: Mapping[str, bytes]) -> None:

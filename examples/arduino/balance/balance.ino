@@ -11,11 +11,11 @@ const int PWM = 9, DIRECTION = 8;  /* of the motor's driver */
 const float METRES = 2.0f;         /* from one end of the first potentiometer to the other */
 const float RADIANS = 1.5707963f;  /* likewise, of the second */
 const float STRONGEST = 3.0f;      /* the action at which the driver gives all it has */
-const int MOST_REFUSED = 5;        /* in a row, after which the motor rests */
+const int MOST_REFUSED = 5;        /* intervals in a row, after which the motor rests */
 
 static policy_state state;
-static uint32_t observed_at; /* microseconds */
-static bool is_first = true;
+static uint32_t tried_at, observed_at; /* microseconds; the latter was not refused */
+static bool is_first = true, has_tried = false;
 static int refused = 0;
 
 /* A potentiometer from -1 to 1; NaN at its ends, where a broken wire reads as well. */
@@ -53,9 +53,11 @@ void loop() {
     const uint32_t now = micros(); /* wraps after 71 minutes; the difference does not */
     const float measured = 1e-6f * (float)(now - observed_at);
 
-    if (!is_first && measured < POLICY_NOMINAL_INTERVAL) {
+    if (has_tried && 1e-6f * (float)(now - tried_at) < POLICY_NOMINAL_INTERVAL) {
         return; /* the loop of the board comes back at once */
     }
+    tried_at = now;
+    has_tried = true;
     observe(observation);
     /* The policy knows the intervals of its training only. */
     const float elapsed = constrain(measured, POLICY_TRAINED_SHORTEST, POLICY_TRAINED_LONGEST);
