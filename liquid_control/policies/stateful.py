@@ -22,6 +22,7 @@ from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
+    ACTION_MASK,
     Observation,
     Splitter,
     acting_observation,
@@ -65,7 +66,7 @@ class StatefulPolicy(BasePolicy):
     nominal_interval: float
     _fused: tuple[Structure, FusedActor | None] | None = None
     _without_state = False  # in the last call of `predict`
-    _warned = False
+    _warned = _warned_of_mask = False
 
     def __init__(
         self,
@@ -294,6 +295,7 @@ class StatefulPolicy(BasePolicy):
         observation = acting_observation(observation)
         if self.masked or action_masks is not None:
             observation = with_mask(observation, action_masks, self.acting_space, self.masked)
+            self._watch_mask(observation)
         if self.training:  # setting the mode of every module is slow
             self.set_training_mode(False)
         actor = self.fused_actor()
@@ -340,6 +342,17 @@ class StatefulPolicy(BasePolicy):
                 stacklevel=4,
             )
         self._without_state = not given
+
+    def _watch_mask(self, observation: Any) -> None:
+        """Warn once if `predict` is called without a mask, as SB3's evaluations do."""
+        if ACTION_MASK not in observation and not self._warned_of_mask:
+            self._warned_of_mask = True
+            warnings.warn(
+                "predict got no action mask, so it may choose actions that are not allowed; pass "
+                "action_masks=env.action_masks(). SB3's EvalCallback and evaluate_policy pass "
+                "none: give them environments whose observations have a key 'action_mask'",
+                stacklevel=4,
+            )
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """Return the actions at the start of an episode, as SB3 calls policies without a state."""

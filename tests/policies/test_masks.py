@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,12 @@ def test_a_mask_that_allows_everything_changes_nothing(kind: str) -> None:
     plain = make_policy(PLAIN, actions)
     observation = np.ones((2, 3), np.float32)
     expected, _ = plain.predict(observation, deterministic=True)
-    for given in ({"observation": observation}, observation):  # without a mask
-        found, _ = policy.predict(given, deterministic=True)
-        np.testing.assert_array_equal(found, expected)
+    with pytest.warns(UserWarning, match="predict got no action mask"):
+        inside, _ = policy.predict({"observation": observation}, deterministic=True)
+    with warnings.catch_warnings(action="error", category=UserWarning):  # once
+        beside, _ = policy.predict(observation, episode_start=np.ones(2, bool), deterministic=True)
+    np.testing.assert_array_equal(inside, expected)
+    np.testing.assert_array_equal(beside, expected)
 
 
 def test_masks_are_given_by_the_observation_or_beside_it() -> None:
