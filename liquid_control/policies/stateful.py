@@ -411,7 +411,14 @@ class StatefulPolicy(BasePolicy):
 
 
 def _batch_size(observation: Observation) -> int:
-    return len(observation if isinstance(observation, Tensor) else next(iter(observation.values())))
+    """Return the number of observations; a ValueError names parts of different numbers."""
+    if isinstance(observation, Tensor):
+        return len(observation)
+    sizes = {name: len(part) for name, part in observation.items()}
+    if len({*sizes.values()}) > 1:
+        found = ", ".join(f"{size} of {name}" for name, size in sizes.items())
+        raise ValueError(f"predict takes as many of each part of an observation, got {found}")
+    return next(iter(sizes.values()))
 
 
 def _starts(episode_start: Any, count: int) -> NDArray[np.bool_]:

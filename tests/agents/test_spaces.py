@@ -115,3 +115,11 @@ def test_a_physics_step_is_no_control_interval() -> None:
     with pytest.warns(UserWarning, match="has no nominal_interval"):
         assert nominal_interval(env) == 1.0
     assert nominal_interval(make_vec_env("HalfCheetah-v5", 1)) == pytest.approx(0.05)
+
+
+def test_parts_of_different_numbers_are_named() -> None:
+    space = spaces.Dict(first=OBSERVED, second=spaces.Discrete(3))
+    model = LiquidPPO("LiquidPolicy", Checked(space, OBSERVED), **SMALL)
+    observation = {"first": np.zeros((2, 2), np.float32), "second": np.zeros(1, np.int64)}
+    with pytest.raises(ValueError, match="got 2 of first, 1 of second"):
+        model.predict(observation)
