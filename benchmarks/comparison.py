@@ -242,8 +242,16 @@ def robots(training: Training, count: int, seed: int, **conditions: Any) -> VecE
 def normalised(training: Training, env: VecEnv) -> VecEnv:
     """Return what normalises observations and rewards of SB3's agents on policy."""
     if training.algorithm in ("PPO", "RecurrentPPO"):
-        return VecNormalize(env, gamma=training.gamma)
+        return VecNormalize(env, gamma=training.gamma, norm_obs_keys=normalised_keys(training))
     return env
+
+
+def normalised_keys(training: Training) -> list[str] | None:
+    """Return the keys that SB3's agents normalise; not a clock that always shows the same time.
+
+    Its deviation is zero, so that every other interval would be as far away as can be.
+    """
+    return ["observation"] if training.clock and training.rates == "nominal" else None
 
 
 def create(training: Training, env: VecEnv) -> BaseAlgorithm:
@@ -330,7 +338,9 @@ def unseen_robots(training: Training, env: VecEnv, conditions: Mapping[str, Any]
     """Return environments of an evaluation, with the moments of observations of the training."""
     unseen = robots(training, EPISODES, UNSEEN, **conditions)
     if isinstance(env, VecNormalize):
-        unseen = VecNormalize(unseen, training=False, norm_reward=False)
+        unseen = VecNormalize(
+            unseen, training=False, norm_reward=False, norm_obs_keys=normalised_keys(training)
+        )
         unseen.obs_rms = env.obs_rms
     return unseen
 
