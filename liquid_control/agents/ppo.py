@@ -33,7 +33,7 @@ from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import act, observe
 from liquid_control.collectors.action_masks import with_action_masks
 from liquid_control.collectors.faults import report_faults
-from liquid_control.collectors.nominal_interval import as_they_are, with_intervals
+from liquid_control.collectors.nominal_interval import with_intervals, with_kept_keys
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.learner import Learner, Seen, Targets
@@ -170,7 +170,7 @@ class LiquidPPO(SavedAgent, PPO):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        wrapped = as_they_are(PPO._wrap_env(env, verbose, monitor_wrapper))
+        wrapped = with_kept_keys(PPO._wrap_env(env, verbose, monitor_wrapper))
         return with_action_masks(wrapped)
 
     def predict(  # type: ignore[override]  # as in sb3-contrib's MaskablePPO

@@ -47,9 +47,9 @@ from liquid_control.collectors.acting import observe
 from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.finite_checks import check_step
 from liquid_control.collectors.nominal_interval import (
-    as_they_are,
     seconds_of_steps,
     with_intervals,
+    with_kept_keys,
 )
 from liquid_control.collectors.transitions import (
     EpisodeEnd,
@@ -190,7 +190,7 @@ class LiquidSAC(SavedAgent, SAC):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        return as_they_are(SAC._wrap_env(env, verbose, monitor_wrapper))
+        return with_kept_keys(SAC._wrap_env(env, verbose, monitor_wrapper))
 
     def _setup_model(self) -> None:
         if self.batch_size % self.sequence_length:

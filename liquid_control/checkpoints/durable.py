@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 
@@ -25,8 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.partial{path.suffix}")
-    for each in (partial, *_abandoned(path)):
-        _remove(each)
+    _remove(partial)
+    for each in _abandoned(path):
+        with suppress(FileNotFoundError):  # another process removes it as well
+            _remove(each)
     try:
         yield partial
         if partial.is_dir() and path.exists():

@@ -74,8 +74,8 @@ def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, A
     return completed
 
 
-def as_they_are(env: VecEnv) -> VecEnv:
-    """Return the environment, if no VecNormalize in it normalises elapsed times or action masks.
+def with_kept_keys(env: VecEnv) -> VecEnv:
+    """Return the environment, if no VecNormalize in it normalises a key of `KEPT`.
 
     Raises:
         ValueError: one does.

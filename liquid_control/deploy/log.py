@@ -84,7 +84,7 @@ class LogWriter:
     def write(self, row: Row) -> None:
         """Queue a row for writing; after a row that could not be written, none is.
 
-        The first time, it warns: the robot acts on, whatever becomes of its log.
+        It warns once instead of raising an error, so that a full disk does not stop the robot.
         """
         if self._error is not None:
             if not self.dropped:

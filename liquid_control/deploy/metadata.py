@@ -177,7 +177,9 @@ def _read(value: Any, kind: Any, place: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise TypeError(f"{place} must be a {getattr(kind, '__name__', kind)}, got {value!r:.40}")
+        raise TypeError(
+            f"{place} must be of type {getattr(kind, '__name__', kind)}, got {value!r:.40}"
+        )
     return value
 
 

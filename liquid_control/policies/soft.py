@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -267,11 +268,15 @@ class SoftLiquidPolicy(StatefulPolicy):
         return torch.cat([of_actor, of_critics], dim=-1)
 
     def for_env(self, actions: Tensor) -> NDArray[Any]:
-        """Scale actions (batch, actions) from [-1, 1] to the environment's bounds and shape."""
+        """Scale actions (batch, actions) from [-1, 1] to the environment's bounds and shape.
+
+        Those of a Box of whole numbers are rounded.
+        """
         space = self.action_space
         assert isinstance(space, spaces.Box)
         scaled = self.unscale_action(actions.cpu().numpy().reshape(-1, *space.shape))
-        return scaled.clip(space.low, space.high).astype(space.dtype)
+        bounded = scaled.clip(space.low, space.high)
+        return (bounded if space.dtype.kind == "f" else np.rint(bounded)).astype(space.dtype)
 
     def from_env(self, actions: NDArray[Any]) -> Tensor:
         """Scale actions (batch, ...) of the environment to [-1, 1], the inverse of `for_env`."""

@@ -61,6 +61,14 @@ def test_actions_are_of_the_environments_space(actions: spaces.Space[Any], numbe
             describe_policy(model.policy)
 
 
+def test_soft_policies_round_whole_numbers() -> None:
+    actions = spaces.Box(-1, 1, (1,), np.int32)
+    policy = LiquidSAC("LiquidPolicy", Checked(OBSERVED, actions)).policy
+    found = policy.for_env(torch.tensor([[-0.9], [-0.4], [0.4], [0.6]]))
+    assert found.dtype == np.int32
+    assert found.ravel().tolist() == [-1, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("space", "zero"),
     [
