@@ -22,7 +22,7 @@ from liquid_control.recipes import CommandError, load_recipe
 from liquid_control.recipes.text import cut
 from liquid_control.sweeps.driver import ENDED, Driver, Run
 from liquid_control.sweeps.engines import Engine, Local, Ray, Slurm
-from liquid_control.sweeps.search import described, has_ranges, load_search
+from liquid_control.sweeps.search import has_ranges, load_search
 from liquid_control.sweeps.sources import Grid, Source, Trials
 from liquid_control.sweeps.study import Study, parse_seeds, study_name
 
@@ -63,20 +63,20 @@ def study_of(arguments: Sweep, folder: Path) -> tuple[Study, Source]:
         if len(arguments.recipes) > 1:
             raise CommandError(f"{searches[0]} is a search; a study searches only one file")
         search = load_search(arguments.recipes[0], overrides)
-        data = dict(search.data) | {"ranges": described(search)}
-        study = Study.begin(folder, "search", {data["name"]: data}, seeds, command)
+        recipes = {search.data["name"]: search.described()}
+        study = Study.begin(folder, "search", recipes, seeds, command)
         return study, Trials(study, search, study.file.seeds, arguments.trials)
-    recipes = {}
+    grid = {}
     for path in arguments.recipes:
         recipe = load_recipe(path, overrides)
-        if recipe.name in recipes:
+        if recipe.name in grid:
             raise CommandError(f"{path}: another recipe has the name {recipe.name}; rename one")
-        recipes[recipe.name] = recipe
-    whole = {
-        name: recipe.model_dump(mode="json", exclude={"seed"}) for name, recipe in recipes.items()
+        grid[recipe.name] = recipe
+    recipes = {
+        name: recipe.model_dump(mode="json", exclude={"seed"}) for name, recipe in grid.items()
     }
-    study = Study.begin(folder, "grid", whole, seeds, command)
-    return study, Grid(study, recipes, seeds)
+    study = Study.begin(folder, "grid", recipes, seeds, command)
+    return study, Grid(study, grid, seeds)
 
 
 def engine_of(arguments: Sweep, folder: Path) -> Engine:

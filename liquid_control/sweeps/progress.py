@@ -119,7 +119,8 @@ def newest_checkpoint(folder: Path) -> str:
 def score_of(folder: Path) -> float:
     """Return the mean return over the rates of the evaluation at a run's end; NaN without one."""
     evaluation = read_json(folder / "evaluation.json")
-    rates = [evaluation.get("trained"), *(evaluation.get("intervals") or [])]
+    others = evaluation.get("intervals") or []
+    rates = [evaluation.get("trained"), *others] if isinstance(others, list) else [None]
     means = [
         _number(each.get("mean_return")) if isinstance(each, dict) else math.nan for each in rates
     ]

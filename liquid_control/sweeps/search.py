@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquid_control.recipes import CommandError, Recipe, RecipeError, read_recipe, recipe_from
-from liquid_control.recipes.text import cut, short
+from liquid_control.recipes.text import short
 
 if TYPE_CHECKING:
     import optuna
 
+RANGES = "ranges"
 KINDS = ("float", "log", "int", "choice")
 MOST_TRIALS = 1_000_000
 GIVEN = {"name", "seed"}  # keys of a recipe that every run of a study has of its own
@@ -73,6 +74,11 @@ class Search:
     data: Mapping[str, Any]
     ranges: tuple[Range, ...]
     source: str
+
+    def described(self) -> dict[str, Any]:
+        """Return what identifies the search: its recipe, and the values of each range by kind."""
+        ranges = {each.name: {each.kind: list(each.values)} for each in self.ranges}
+        return {**self.data, RANGES: ranges}
 
     def recipe(self, sampled: Mapping[str, Any], name: str) -> Recipe:
         """Return the recipe of a trial, for values by range name.
@@ -172,10 +178,3 @@ def import_optuna() -> Any:
         raise CommandError(INSTALL) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def described(search: Search) -> str:
-    """Return the ranges on one line."""
-    return cut(
-        "; ".join(f"{each.name} {each.kind} {list(each.values)}" for each in search.ranges), 200
-    )

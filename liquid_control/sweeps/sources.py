@@ -7,17 +7,21 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from liquid_control.checkpoints.durable import write_text
-from liquid_control.recipes import Recipe, RecipeError
+from liquid_control.recipes import CommandError, Recipe, RecipeError
+from liquid_control.recipes.text import cut
 from liquid_control.sweeps.progress import rows_of, score_of
 from liquid_control.sweeps.search import Search, import_optuna
 from liquid_control.sweeps.study import Job, Study
 
 PRUNING_CHECKS = 20  # times that a trial may be pruned
 OUTCOME = "outcome.json"
+JOURNAL = "optuna.log"
+SAMPLING = timedelta(minutes=1)  # the longest that a driver takes to sample the values of a trial
 
 Outcome = Literal["finished", "failed", "pruned"]
 
@@ -85,7 +89,7 @@ class Trials:
         sampler_seed: Of Optuna's sampler.
 
     Raises:
-        CommandError: Optuna is not installed.
+        CommandError: Optuna is not installed, or its journal is damaged.
     """
 
     def __init__(
@@ -95,10 +99,9 @@ class Trials:
         self._optuna, self._study, self._search = optuna, study, search
         self._seeds, self._count = tuple(seeds), count
         self._distributions = {each.name: each.distribution() for each in search.ranges}
-        journal = optuna.storages.journal.JournalFileBackend(str(study.folder / "optuna.log"))
         self._trials = optuna.create_study(
             study_name="search",
-            storage=optuna.storages.JournalStorage(journal),
+            storage=_storage(optuna, study.folder / JOURNAL),
             sampler=optuna.samplers.TPESampler(seed=sampler_seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=PRUNING_CHECKS // 5
@@ -106,12 +109,13 @@ class Trials:
             direction="maximize",
             load_if_exists=True,
         )
+        self._states = optuna.trial.TrialState
         self._running: dict[str, Any] = {}  # Optuna's running trials, by name
         self._jobs: dict[str, list[Job]] = {}
         self._outcomes: dict[Path, Outcome] = {}
         for trial in self._trials.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:
-                self._add(optuna.trial.Trial(self._trials, trial._trial_id))
+            if trial.state == self._states.RUNNING:
+                self._adopt(trial)
 
     def jobs(self) -> list[Job]:
         """Return the jobs of the running trials."""
@@ -120,16 +124,15 @@ class Trials:
     def more(self) -> list[Job]:
         """Return the jobs of one more trial, empty if there are enough."""
         while len(self._trials.get_trials(deepcopy=False)) < self._count:
-            trial = self._trials.ask(self._distributions)
-            try:
-                return self._add(trial)
-            except RecipeError as error:
-                warnings.warn(f"trial {trial.number} cannot be trained: {error}", stacklevel=2)
-                self._trials.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            if jobs := self._add(self._trials.ask(self._distributions)):
+                return jobs
         return []
 
     def to_stop(self) -> list[Job]:
-        """Report the returns of trials to Optuna, and return the jobs of those that it prunes."""
+        """Report the returns of trials to Optuna, and return the jobs of those that it prunes.
+
+        Those that another driver of the study has ended without a score are among them.
+        """
         stopped = []
         for name, trial in self._running.items():
             if any(self._outcomes.get(job.folder) for job in self._jobs[name]):
@@ -145,23 +148,47 @@ class Trials:
         outcomes = [self._outcomes.get(each.folder) for each in self._jobs[name]]
         if name not in self._running or None in outcomes:
             return
-        trial, states = self._running.pop(name), self._optuna.trial.TrialState
+        trial = self._running.pop(name)
         scores = [score_of(each.folder) for each in self._jobs[name]]
         score = sum(scores) / len(scores)
-        with suppress(ValueError):  # another driver of this study has done it
+        try:
             if "pruned" in outcomes:
-                self._trials.tell(trial, state=states.PRUNED)
+                self._trials.tell(trial, state=self._states.PRUNED)
             elif "failed" in outcomes or not math.isfinite(score):
-                self._trials.tell(trial, state=states.FAIL)
+                self._trials.tell(trial, state=self._states.FAIL)
             else:
                 self._trials.tell(trial, score)
+        except (ValueError, self._optuna.exceptions.UpdateFinishedTrialError):
+            return  # another driver of this study has done it
         result = {"trial": trial.number, "parameters": trial.params, "score": score}
         text = json.dumps(result | {"outcomes": outcomes}, indent=2, allow_nan=True)
         write_text(self._study.folder / name / OUTCOME, text + "\n")
 
+    def _adopt(self, known: Any) -> None:
+        """Add a trial that Optuna knows as running.
+
+        Its values are sampled one by one. Where some are missing, another driver is sampling them,
+        or has ended before it was done.
+        """
+        trial = self._optuna.trial.Trial(self._trials, known._trial_id)
+        if known.params.keys() >= self._distributions.keys():
+            self._add(trial)
+        elif datetime.now() - known.datetime_start > SAMPLING:
+            self._fail(trial)
+
+    def _fail(self, trial: Any) -> None:
+        with suppress(ValueError, self._optuna.exceptions.UpdateFinishedTrialError):
+            self._trials.tell(trial, state=self._states.FAIL)
+
     def _add(self, trial: Any) -> list[Job]:
+        """Add a trial, and return its jobs; none if its values do not fit each other."""
         name = f"trial-{trial.number:04d}"
-        recipe = self._search.recipe(trial.params, name)
+        try:
+            recipe = self._search.recipe(trial.params, name)
+        except RecipeError as error:
+            warnings.warn(f"trial {trial.number} cannot be trained: {error}", stacklevel=3)
+            self._fail(trial)
+            return []
         self._study.write_recipe(name, recipe)
         self._running[name] = trial
         self._jobs[name] = [self._study.job(name, recipe, seed) for seed in self._seeds]
@@ -169,8 +196,11 @@ class Trials:
 
     def _is_poor(self, trial: Any, jobs: Sequence[Job]) -> bool:
         """Report new mean returns to Optuna; return whether it prunes the trial."""
+        frozen = self._trials._storage.get_trial(trial._trial_id)
+        if frozen.state.is_finished():
+            return bool(frozen.state != self._states.COMPLETE)
         logs = [rows_of(job.folder / "progress.csv") for job in jobs]
-        known = self._trials._storage.get_trial(trial._trial_id).intermediate_values
+        known = frozen.intermediate_values
         for check in range(1, PRUNING_CHECKS):
             after = check * jobs[0].total / PRUNING_CHECKS
             values = [next((value for steps, value in log if steps >= after), None) for log in logs]
@@ -178,5 +208,37 @@ class Trials:
             if len(reached) < len(values):
                 break
             if check not in known:
-                trial.report(sum(reached) / len(reached), check)
+                with suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+                    trial.report(sum(reached) / len(reached), check)
         return bool(trial.should_prune())
+
+
+def _storage(optuna: Any, path: Path) -> Any:
+    """Return the journal of a search, which may lack the end of its last line.
+
+    Raises:
+        CommandError: It cannot be read.
+    """
+    journal = optuna.storages.journal
+    lock = journal.JournalFileSymlinkLock(str(path))
+    lock.acquire()  # so that no other driver is writing
+    try:
+        if path.exists():
+            _drop_torn_line(path)
+    finally:
+        lock.release()
+    try:
+        return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        raise CommandError(
+            f"{path} is damaged: {cut(str(error), 200)}; begin another study, and keep this one "
+            "for its runs"
+        ) from error
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove what follows the last whole line of a file: a full disk or a kill cut it off."""
+    content = path.read_bytes()
+    if (whole := content.rfind(b"\n") + 1) < len(content):
+        with path.open("rb+") as file:
+            file.truncate(whole)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.recipes import CommandError, Recipe
 from liquid_control.recipes.text import cut, printable
+from liquid_control.sweeps.search import RANGES
 
 VERSION = 1
 RECIPES, FIGURES = "recipes", "figures"  # folders of a study that are not runs
@@ -196,13 +197,21 @@ def _joined(before: StudyFile, now: StudyFile, path: Path) -> StudyFile:
     if before.kind != now.kind:
         raise CommandError(f"{path} is a {before.kind}, not a {now.kind}; give another --name")
     for name in before.recipes.keys() & now.recipes.keys():
-        if changed := _differences(before.recipes[name], now.recipes[name]):
+        was = before.recipes[name]
+        if isinstance(was.get(RANGES), str):  # of older versions, cut, so that it proves little
+            was = was | {RANGES: now.recipes[name].get(RANGES)}
+        if changed := _differences(was, now.recipes[name]):
             raise CommandError(
                 f"{path} was begun with another recipe {name}: {cut(', '.join(changed), 200)} "
                 "changed; undo this, or give another --name"
             )
     if before.kind == "search" and before.recipes.keys() != now.recipes.keys():
         raise CommandError(f"{path} is another search; give another --name")
+    if before.kind == "search" and set(before.seeds) != set(now.seeds):
+        raise CommandError(
+            f"{path}: the trials of a search all have the same seeds, here "
+            f"{cut(','.join(map(str, before.seeds)), 100)}; give these, or another --name"
+        )
     recipes = before.recipes | now.recipes
     seeds = tuple(dict.fromkeys(before.seeds + now.seeds))
     return before.model_copy(update={"recipes": recipes, "seeds": seeds})

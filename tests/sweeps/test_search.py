@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,9 @@ import pytest
 import yaml
 
 from liquid_control.recipes import CommandError, RecipeError, load_recipe
+from liquid_control.sweeps.progress import score_of
 from liquid_control.sweeps.search import Search, has_ranges, load_search
-from liquid_control.sweeps.sources import PRUNING_CHECKS, Trials
+from liquid_control.sweeps.sources import PRUNING_CHECKS, Outcome, Trials
 from liquid_control.sweeps.study import Job, Study
 
 RECIPE = Path(__file__).parents[2] / "configs/inverted_pendulum/ncp_ppo.yaml"
@@ -183,3 +187,69 @@ def test_without_optuna_one_line_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(CommandError, match=r"pip install .liquid-control\[sweep\]"):
         Trials(study, search, (0,), count=1)
+
+
+def written(study: Study, change: Callable[[list[str]], list[str]]) -> None:
+    """Change the lines of Optuna's journal."""
+    path = study.folder / "optuna.log"
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+def without_the_last_value(lines: list[str]) -> list[str]:
+    """Return a journal as of a driver that was killed while it sampled a trial."""
+    assert json.loads(lines[-1])["op_code"] == 5  # Optuna's, for the value of a range
+    return lines[:-1]
+
+
+def cut_off(lines: list[str]) -> list[str]:
+    """Return a journal as of a driver whose disk was full."""
+    return [*lines[:-1], lines[-1][:20]]
+
+
+@pytest.mark.parametrize("change", [without_the_last_value, cut_off])
+def test_a_search_goes_on_after_a_trial_that_was_being_sampled(
+    study: Study, search: Search, change: Callable[[list[str]], list[str]], monkeypatch: Any
+) -> None:
+    Trials(study, search, (0,), count=2).more()
+    written(study, change)
+    after = Trials(study, search, (0,), count=2)  # another driver may still be sampling it
+    assert after.jobs() == []
+    assert [trial.state.name for trial in optuna_trials(study)] == ["RUNNING"]
+    monkeypatch.setattr("liquid_control.sweeps.sources.SAMPLING", timedelta(0))
+    again = Trials(study, search, (0,), count=2)
+    assert [trial.state.name for trial in optuna_trials(study)] == ["FAIL"]
+    (job,) = again.more()
+    finish(job, 1.0)
+    again.ended(job, "finished")
+    assert Trials(study, search, (0,), count=2).more() == []
+
+
+def test_a_damaged_journal_is_one_line(study: Study, search: Search) -> None:
+    Trials(study, search, (0,), count=2).more()
+    written(study, lambda lines: ["{]\n", *lines])
+    with pytest.raises(CommandError, match=r"optuna\.log is damaged"):
+        Trials(study, search, (0,), count=2)
+
+
+@pytest.mark.parametrize("outcome", ["pruned", "failed"])
+def test_a_trial_that_another_driver_has_ended_is_not_trained_again(
+    study: Study, search: Search, outcome: Outcome
+) -> None:
+    one = Trials(study, search, (0,), count=1)
+    (job,) = one.more()
+    two = Trials(study, search, (0,), count=1)
+    log(job, (500, 1.0))
+    assert one.to_stop() == two.to_stop() == []
+    log(job, (500, 1.0), (1000, 2.0))  # a training that is asked to stop finishes its rollout
+    one.ended(job, outcome)
+    before = (study.folder / "trial-0000" / "outcome.json").read_text()
+    assert two.to_stop() == [job]
+    two.ended(job, "pruned")
+    assert two.jobs() == []
+    assert (study.folder / "trial-0000" / "outcome.json").read_text() == before
+
+
+def test_an_evaluation_that_is_no_evaluation_has_no_score(tmp_path: Path) -> None:
+    for text in ('{"trained": {"mean_return": 3.0}, "intervals": 5}', "5"):
+        (tmp_path / "evaluation.json").write_text(text)
+        assert math.isnan(score_of(tmp_path))

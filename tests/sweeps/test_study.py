@@ -116,3 +116,25 @@ def test_a_search_is_not_taken_for_a_grid(tmp_path: Path, recipe: Recipe) -> Non
 def test_a_study_is_json_without_code(tmp_path: Path, recipe: Recipe) -> None:
     study = begin(tmp_path / "s", a=recipe)
     assert json.loads((study.folder / "study.json").read_text())["version"] == 1
+
+
+def begin_search(folder: Path, seeds: tuple[int, ...], ranges: object) -> Study:
+    return Study.begin(folder, "search", {"a": {"gamma": 0.9, "ranges": ranges}}, seeds, "")
+
+
+def test_a_search_with_other_ranges_or_seeds_is_refused(tmp_path: Path) -> None:
+    ranges = {f"agent.{name}": {"float": [0.0, 1.0]} for name in ("x" * 300, "y")}
+    before = begin_search(tmp_path / "s", (0, 1), ranges)
+    begin_search(tmp_path / "s", (1, 0), ranges)
+    with pytest.raises(CommandError, match=r"ranges\.agent\.y\.float changed"):
+        begin_search(tmp_path / "s", (0, 1), ranges | {"agent.y": {"float": [0.0, 2.0]}})
+    with pytest.raises(CommandError, match="the same seeds, here 0,1; give these"):
+        begin_search(tmp_path / "s", (0, 1, 2), ranges)
+    assert Study.load(tmp_path / "s").file.recipes == before.file.recipes
+
+
+def test_a_search_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    begin_search(tmp_path / "s", (0,), "agent.x float [0.0, 1.0]; ...")
+    ranges = {"agent.x": {"float": [0.0, 1.0]}}
+    study = begin_search(tmp_path / "s", (0,), ranges)
+    assert study.file.recipes["a"]["ranges"] == ranges
