@@ -148,8 +148,9 @@ class Resume:
 
     overrides: Overrides = ()
     """Change keys that do not change what was trained so far: a larger agent.total_timesteps,
-    agent.device, evaluation.*, monitoring.*, checkpoint_every, env.threads and threads. Another
-    device or number of PyTorch's threads rounds differently from now on."""
+    agent.device, evaluation.*, monitoring.*, checkpoint_every, env.threads, threads, and other
+    workers in place of those it has (env.workers, env.engine, env.address, env.worker_cpus).
+    Another device or number of PyTorch's threads rounds differently from now on."""
 
     quiet: Quiet = False
     """Print a summary and problems only."""
@@ -377,7 +378,7 @@ class Verify:
     """A folder that `export` wrote."""
 
     against: Annotated[Path, tyro.conf.arg(metavar="RUN")]
-    """The folder of the run."""
+    """The run, in any form that `export` takes."""
 
     trust: TrustFlags = UNTRUSTED
 
@@ -398,7 +399,7 @@ class Replay:
     """An MCAP file that `deploy.ControlLoop` wrote."""
 
     run: RunFolder
-    """The folder of the run whose policy acted."""
+    """The run whose policy acted, in any form that `export` takes."""
 
     start: float = 0.0
     """First second of the film and the figures."""
@@ -428,6 +429,6 @@ class Doctor:
     """
 
     recipe: Annotated[Path | None, tyro.conf.Positional, otherwise("RECIPE", "none")] = None
-    """A YAML file, such as configs/half_cheetah/ncp_ppo.yaml."""
+    """A recipe, as `train` takes it, such as half_cheetah/ncp_ppo."""
 
     quiet: ClassVar[bool] = False

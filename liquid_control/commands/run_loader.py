@@ -19,9 +19,10 @@ from liquid_control.commands.run_folder import Run, newest_model, steps_of
 from liquid_control.commands.run_source import run_at
 from liquid_control.commands.run_state import check_changes, read_state
 from liquid_control.commands.trust import check_trust
-from liquid_control.envs.substeps import to_substeps
+from liquid_control.envs.substeps import check_magnitude, to_substeps
 from liquid_control.recipes import (
     Recipe,
+    RecipeError,
     build_agent,
     build_env,
     build_robot,
@@ -92,6 +93,9 @@ def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
 
     They are the multiples of the physics step nearest to the recipe's ratios, named by their true
     ratio, such as "0.4x nominal".
+
+    Raises:
+        RecipeError: a ratio is out of bounds.
     """
     robot = build_robot(recipe)
     timestep = robot.get_wrapper_attr("timestep")
@@ -99,6 +103,10 @@ def rates(recipe: Recipe, nominal: float) -> dict[str, Rate]:
     named: dict[str, Rate] = {TRAINED: "trained"}
     for ratio in recipe.evaluation.ratios:
         interval = int(to_substeps(ratio * nominal, timestep)) * timestep
+        try:
+            check_magnitude(interval, nominal, allow_any_interval=recipe.env.allow_any_interval)
+        except ValueError as error:
+            raise RecipeError(f"evaluation.ratios: {ratio:g}: {error}") from error
         name = f"{interval / nominal:g}x nominal"
         if not math.isclose(interval, ratio * nominal, rel_tol=1e-6):
             warnings.warn(

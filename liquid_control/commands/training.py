@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from shlex import quote
 
@@ -49,7 +50,11 @@ def begin(
     """Write the recipe into a run's folder, and train from the start; return the exit code.
 
     Logs and the model of a training that ended before its first checkpoint are removed.
+
+    Raises:
+        RecipeError: The evaluation at the end is impossible.
     """
+    check_rates(recipe, env)
     write_text(run.config, recipe.to_yaml())
     run.checkpoints.mkdir(exist_ok=True)
     run.model.unlink(missing_ok=True)
@@ -66,7 +71,9 @@ def go_on(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool, init: str | Non
     Raises:
         FileNotFoundError: There is no checkpoint.
         CheckpointError: None is intact, or it has another agent or other environments.
+        RecipeError: The evaluation at the end is impossible.
     """
+    check_rates(recipe, env)
     agent = AGENTS[recipe.agent.algorithm].resume(
         run.checkpoints, env, recipe.agent.device, logger=logger_of(run, quiet=quiet)
     )
@@ -76,6 +83,13 @@ def go_on(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool, init: str | Non
     say(plan(recipe, agent, env, run), markup=True)
     say(f"Resumed at {agent.num_timesteps:,} steps")
     return carry_out(recipe, agent, env, run, quiet=quiet, init=init)
+
+
+def check_rates(recipe: Recipe, env: VecEnv) -> None:
+    """Raise a RecipeError if the evaluation at the end of a training is impossible."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evaluation gives them
+        rates(recipe, nominal_interval(env))
 
 
 def carry_out(

@@ -84,9 +84,10 @@ def check_interval(
             f"use at least {timestep:.6g}"
         )
     used = [count * timestep for count in substep_bounds(interval, nominal, timestep)]
-    if not allow_any_interval:
-        for seconds in dict.fromkeys(bounds):
-            _check_magnitude(seconds, nominal)
+    for seconds in dict.fromkeys(bounds):
+        unusual = check_magnitude(seconds, nominal, allow_any_interval=allow_any_interval)
+        if unusual:
+            warnings.warn(unusual, stacklevel=3)
     if np.allclose(used, bounds, rtol=_RELATIVE_ERROR, atol=0):
         return
     if bounds[0] == bounds[1]:
@@ -103,21 +104,23 @@ def check_interval(
         )
 
 
-def _check_magnitude(seconds: float, nominal: float) -> None:
-    """Raise or warn if an interval is far from the nominal one; it may be in another unit."""
+def check_magnitude(seconds: float, nominal: float, *, allow_any_interval: bool = False) -> str:
+    """Return a warning if an interval is far from the nominal one; it may be in another unit.
+
+    Raises:
+        ValueError: If it is more than `FURTHEST` times longer or shorter.
+    """
     ratio = max(seconds / nominal, nominal / seconds) * (1 - _RELATIVE_ERROR)
-    if ratio <= UNUSUAL or math.isinf(seconds):  # `substep_bounds` bounds the latter
-        return
+    # `substep_bounds` bounds an infinite one.
+    if allow_any_interval or ratio <= UNUSUAL or math.isinf(seconds):
+        return ""
     far = (
         f"an interval of {seconds:.6g} seconds is {seconds / nominal:.3g} times the nominal one of "
-        f"{nominal:.6g} seconds"
+        f"{nominal:.6g} seconds; intervals are in seconds, not milliseconds"
     )
     if ratio > FURTHEST:
-        raise ValueError(
-            f"{far}; intervals are in seconds, not milliseconds. If it is intended, set "
-            f"allow_any_interval=True"
-        )
-    warnings.warn(f"{far}; intervals are in seconds, not milliseconds", stacklevel=4)
+        raise ValueError(f"{far}. If it is intended, set allow_any_interval=True")
+    return far
 
 
 def longest_schedule(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from liquid_control.commands.run_loader import rates
-from liquid_control.recipes import Recipe, load_recipe
+from liquid_control.recipes import Recipe, RecipeError, load_recipe
 
 NOMINAL = 0.05  # of HalfCheetah, whose physics step is 0.01
 
@@ -34,3 +34,8 @@ def test_other_ratios_become_the_nearest_one_and_equal_ones_become_one(tmp_path:
     assert named == pytest.approx(
         {"as trained": "trained", "0.4x nominal": 0.02, "0.2x nominal": 0.01, "1x nominal": 0.05}
     )
+
+
+def test_a_ratio_far_from_the_nominal_interval_is_refused_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"evaluation\.ratios: 1e\+06: .* seconds"):
+        rates(recipe(tmp_path, "[1, 1e6]"), NOMINAL)
