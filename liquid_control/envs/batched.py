@@ -93,7 +93,10 @@ class BatchedVecEnv(SimulatedVecEnv):
 
     Attributes:
         diverged: Number of episodes that ended because their simulation became unstable.
+        reason: None; envs that are stepped one by one give theirs, see `SerialVecEnv`.
     """
+
+    reason: str | None = None
 
     def __init__(
         self,

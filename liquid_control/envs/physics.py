@@ -14,7 +14,7 @@ from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_double, c_int,
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import mujoco
 import numpy as np
@@ -180,6 +180,13 @@ class Physics:
             self._mujoco.mj_forward, None, self._once, self.now, fields, (), 0, None, None
         )
         self._hold = import_module("liquid_control.envs._hold").ADDRESS
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse copies, as the simulations are in MuJoCo's memory."""
+        raise TypeError(
+            "simulations that are stepped together cannot be copied or pickled; make others with "
+            "envs.make_vec, or copy envs that are stepped one by one, with threads=0"
+        )
 
     def step(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import inspect
 import logging
+import pickle
 import sys
 import weakref
 from collections.abc import Iterator
@@ -341,10 +343,18 @@ def test_options_and_sb3s_wrappers_are_accepted() -> None:
     assert venv.reset_infos[0] == {"elapsed_time": 0.02, "physical_time": 0.0}
 
 
+def test_what_is_stepped_together_is_not_copied() -> None:
+    for copied in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="make others with"):
+            copied(envs.make_vec("Reacher-v5", 2))
+    copy.deepcopy(envs.make_vec("Reacher-v5", 2, threads=0)).reset()
+
+
 def test_make_vec_reports_how_envs_are_stepped(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "liquid_control")
     envs.make_vec("Reacher-v5", 2, threads=5)
     assert "Reacher-v5: 2 envs, stepped together on 2 threads" in caplog.text
+    assert envs.make_vec("Reacher-v5", 2).reason is None  # type: ignore[attr-defined]
     serial = envs.make_vec("Reacher-v4", 2)
     assert isinstance(serial, envs.SerialVecEnv)
     assert serial.reason == "ReacherEnv has no batched implementation"
