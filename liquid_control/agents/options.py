@@ -23,6 +23,7 @@ from liquid_control.policies.options import (
 
 Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
 Rate: TypeAlias = NonNegativeFloat | Schedule
+PositiveRate: TypeAlias = PositiveFloat | Schedule
 Coefficient: TypeAlias = Annotated[float, Ge(0), FINITE]
 LearningRate: TypeAlias = Coefficient | Schedule
 TrainFreq: TypeAlias = tuple[PositiveInt, str]
@@ -81,7 +82,7 @@ class PPOOptions(AgentOptions):
     n_epochs: PositiveInt = 10
     gae_lambda: Share = 0.95
     clip_range: Rate = 0.2
-    clip_range_vf: Rate | None = None
+    clip_range_vf: PositiveRate | None = None
     normalize_advantage: bool = True
     ent_coef: FiniteFloat = 0.0
     vf_coef: Coefficient = 0.5

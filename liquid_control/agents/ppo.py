@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import maybe_make_env
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, explained_variance
@@ -27,11 +27,12 @@ from liquid_control.agents.returns import ReturnNormalizer
 from liquid_control.agents.rollout import finish_rollout, states_of, unroll_sequences
 from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
+from liquid_control.checkpoints import callback_state
 from liquid_control.checkpoints.fields import check_known
 from liquid_control.checkpoints.saved_agent import SavedAgent
 from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import act, observe
-from liquid_control.collectors.action_masks import with_action_masks
+from liquid_control.collectors.action_masks import VecActionMasks, with_action_masks
 from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.nominal_interval import with_intervals, with_kept_keys
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
@@ -75,7 +76,7 @@ class LiquidPPO(SavedAgent, PPO):
     Constructor arguments are those of SB3's PPO and the ones below. The device "auto" is the CPU,
     where small circuits train fastest, unless observations have images. `batch_size` counts control
     steps and is a multiple of the sequence length; None: the largest number from 64 to 32 that
-    divides the rollout.
+    divides the rollout, or 64.
 
     Args:
         sequence_length: control steps of truncated back-propagation; divides `n_steps` and
@@ -83,7 +84,7 @@ class LiquidPPO(SavedAgent, PPO):
             Longer memories need longer sequences.
         recurrent_learning_rate: of the synapses that carry the past, from a neuron's own layer or
             a later one. None: a hundredth of `learning_rate`; tasks of memory rather than reaction
-            are learned faster with `learning_rate` itself.
+            are learned faster with `learning_rate` itself. Without effect while that is zero.
         normalize_observations: keep running moments of the observations in the policy.
         normalize_returns: scale rewards by the running deviation of the discounted return.
 
@@ -172,6 +173,14 @@ class LiquidPPO(SavedAgent, PPO):
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         wrapped = with_kept_keys(PPO._wrap_env(env, verbose, monitor_wrapper))
         return with_action_masks(wrapped)
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        if isinstance(self.env, VecActionMasks):
+            for given in callback if isinstance(callback, list) else [callback]:
+                for each in callback_state.walk(given):
+                    if isinstance(each, EvalCallback):
+                        each.eval_env = with_action_masks(each.eval_env)
+        return super()._init_callback(callback, progress_bar)
 
     def predict(  # type: ignore[override]  # as in sb3-contrib's MaskablePPO
         self,
@@ -377,6 +386,8 @@ class LiquidPPO(SavedAgent, PPO):
         if self.recurrent_learning_rate is not None:
             rate = FloatSchedule(self.recurrent_learning_rate)(self._current_progress_remaining)
             overall = optimizer.param_groups[0]["lr"]
+            if not overall:  # these steps are shares of Adam's
+                rate = 0.0
             optimizer.recurrent_share = rate / overall if overall else 0.0
             self.logger.record("train/recurrent_learning_rate", rate)
 

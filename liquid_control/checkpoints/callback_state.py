@@ -94,23 +94,24 @@ def load_state_dict(callback: BaseCallback, state: Mapping[str, NDArray[Any]]) -
 
 def _paths(callback: BaseCallback) -> Iterator[tuple[str, Any]]:
     seen: Counter[str] = Counter()
-    for each in _walk(callback):
+    for each in walk(callback):
         kind = type(each).__name__
         yield f"{kind}.{seen[kind]}", each
         seen[kind] += 1
 
 
-def _walk(callback: BaseCallback | None) -> Iterator[BaseCallback]:
-    if callback is None:
+def walk(callback: object) -> Iterator[BaseCallback]:
+    """Yield a callback and those that it calls; nothing for None and functions."""
+    if not isinstance(callback, BaseCallback):
         return
     yield callback
     if isinstance(callback, CallbackList):
         for each in callback.callbacks:
-            yield from _walk(each)
+            yield from walk(each)
     if isinstance(callback, EventCallback):
-        yield from _walk(callback.callback)
+        yield from walk(callback.callback)
     if isinstance(callback, EvalCallback):
-        yield from _walk(callback.callback_on_new_best)
+        yield from walk(callback.callback_on_new_best)
 
 
 def _fields(callback: BaseCallback) -> dict[str, Field]:

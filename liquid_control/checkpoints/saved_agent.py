@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -194,7 +195,8 @@ class SavedAgent(BaseAlgorithm):
                 be trained. It is implied where this agent itself has been loaded from such.
 
         Raises:
-            ValueError: a weight is not finite, or `training` is true and has not begun.
+            ValueError: a weight is not finite or not of single precision, or `training` is true and
+                has not begun.
         """
         arguments = {
             name: agent_arguments.to_json(self._argument(name))
@@ -217,6 +219,7 @@ class SavedAgent(BaseAlgorithm):
             },
             "optimizers": {},
         }
+        self._check_precision()
         if acts_only or self.acts_only:
             data["agent"][ACTS_ONLY] = True
             tensors: Groups = {"policy": _acting_weights(self.policy)}
@@ -380,6 +383,10 @@ class SavedAgent(BaseAlgorithm):
             self._resumed_callbacks = None
         return self._callback
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies, without the callback, which holds what `learn` did last."""
+        return {**vars(self), "_callback": None}
+
     def _excluded_save_params(self) -> list[str]:
         ours = ("acts_only", "_callback", "_resumed_callbacks")
         return [*super()._excluded_save_params(), *ours]
@@ -413,6 +420,18 @@ class SavedAgent(BaseAlgorithm):
         modules = {name: each for name, each in parts.items() if isinstance(each, torch.nn.Module)}
         return modules, optimizers
 
+    def _check_precision(self) -> None:
+        """Raise a ValueError for weights that `load` would refuse."""
+        _, optimizers = self._saved_parts()
+        states = chain.from_iterable(each.state.values() for each in optimizers.values())
+        moments = (each for state in states for each in state.values())
+        for each in (*self.policy.parameters(), *moments):
+            if isinstance(each, Tensor) and each.dtype is not torch.float32:
+                raise ValueError(
+                    "a file holds an agent that was trained in single precision, and this one has "
+                    f"{each.dtype}; save agent.policy.state_dict() with torch.save instead"
+                )
+
     def _variables(self) -> dict[str, Tensor]:
         """Return other tensors that SB3's agents save."""
         _, names = self._get_torch_save_params()
@@ -426,7 +445,7 @@ class SavedAgent(BaseAlgorithm):
         if policy_name not in self.policy_aliases:
             raise ValueError(
                 f"{type(self).__name__} has no policy {policy_name!r}; use {POLICY!r}, for "
-                "observations that are vectors or dicts of them"
+                "observations that are vectors, images or dicts of them"
             )
         return self.policy_aliases[policy_name]
 

@@ -39,10 +39,19 @@ class ContinuousCircuit(Circuit):
         if ode_steps < 1:
             raise ValueError(f"ode_steps must be at least 1, got {ode_steps}")
         check_option("solver", solver, tuple(SOLVERS))
-        self.ode_steps = ode_steps
-        self.solver = solver
+        self._ode_steps, self._solver = ode_steps, solver
         self._advance = SOLVERS[solver]
         self.blocks = whole(wiring)
+
+    @property
+    def ode_steps(self) -> int:
+        """Solver steps in each control step; the compiled kernels are built for their number."""
+        return self._ode_steps
+
+    @property
+    def solver(self) -> str:
+        """Name of the solver."""
+        return self._solver
 
     @property
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 
 import torch
 
@@ -22,8 +23,10 @@ def at_rest(circuit: Circuit, neuron: int) -> Iterator[None]:
         neuron: index of the neuron in the wiring.
 
     Raises:
+        TypeError: If `neuron` is not a whole number.
         ValueError: If the circuit has no such neuron.
     """
+    neuron = index(neuron)
     count = circuit.wiring.neuron_count
     if not 0 <= neuron < count:
         raise ValueError(f"neuron must be from 0 to {count - 1}, got {neuron}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -357,7 +358,7 @@ def motor_pool(wiring: Mapping[str, Any], parameters: int) -> int:
     one step per neuron.
     """
     neurons = wiring.get("neurons")
-    return max(parameters, neurons // 2 if isinstance(neurons, int) else 32)
+    return max(parameters, int(neurons) // 2 if isinstance(neurons, Integral) else 32)
 
 
 def action_parameters(space: spaces.Space[Any]) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +12,8 @@ from torch import Tensor, nn
 class RunningMoments(nn.Module):
     """Mean and variance of all rows seen so far (Chan, Golub & LeVeque 1979, eq. 2.1).
 
-    They are buffers: saved with the weights, moved with the device, and never trained.
+    They are buffers: saved with the weights, moved with the device, and never trained. They are in
+    double precision, also where `.float()` or `.half()` convert the weights.
     Before the first update the mean is zero and the variance one.
     """
 
@@ -38,6 +42,14 @@ class RunningMoments(nn.Module):
         )
         self.mean.add_(share * shift)
         self.count.copy_(total)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the moments as every module is moved; they stay in double precision."""
+        moments = {name: getattr(self, name) for name in ("mean", "variance", "count")}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, tensor in moments.items():
+            setattr(self, name, tensor.to(getattr(self, name).device))
+        return self
 
 
 class ObservationNormalizer(RunningMoments):

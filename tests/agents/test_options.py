@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from liquid_control import LiquidPPO, LiquidSAC
 from liquid_control.recipes import RecipeError, build_agent, build_env, load_recipe
+from liquid_control.wiring import Wiring
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")], ids=str)
@@ -126,3 +127,15 @@ def test_the_automatic_device_is_the_cpu_except_for_images(
     image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
     assert agent.choose_device("auto", spaces.Dict({"camera": image})) == meta
     assert agent.choose_device("cpu", image) == "cpu"
+
+
+def test_numpy_numbers_of_neurons_are_numbers() -> None:
+    def wiring(neurons: object) -> Wiring:
+        options = {"wiring": {"kind": "auto_ncp", "neurons": neurons}}
+        return LiquidPPO(
+            "LiquidPolicy", "Pendulum-v1", policy_kwargs=options
+        ).policy.actor_circuit.wiring
+
+    plain, numpy = wiring(16), wiring(np.int64(16))
+    assert plain.motor_count == numpy.motor_count == 8
+    np.testing.assert_array_equal(plain.recurrent, numpy.recurrent)

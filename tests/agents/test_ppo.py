@@ -387,6 +387,12 @@ class TestRecurrentLearningRate:
         model._set_learning_rates()
         assert model.policy.optimizer.recurrent_share == pytest.approx(share)
 
+    def test_the_rate_that_is_logged_has_an_effect(self) -> None:
+        model = build(learning_rate=0.0, recurrent_learning_rate=1e-2)
+        model.set_logger(configure(format_strings=[]))
+        model._set_learning_rates()
+        assert model.logger.name_to_value["train/recurrent_learning_rate"] == 0.0
+
     def test_memory_synapses_move_less_than_the_others(self) -> None:
         model = build(learning_rate=1e-3)
         synapses = model.policy.actor_circuit.recurrent
@@ -673,6 +679,7 @@ class TestHabits:
             ({"recurrent_learning_rate": float("inf")}, "recurrent_learning_rate must be finite"),
             ({"ent_coef": float("nan")}, "ent_coef must be finite, got nan"),
             ({"vf_coef": -0.5}, "vf_coef must be at least 0, got -0.5"),
+            ({"clip_range_vf": 0.0}, "clip_range_vf must be greater than 0, got 0.0"),
             ({"use_sde": True}, "use_sde is not supported"),
             ({"rollout_buffer_class": RolloutBuffer}, "leave out rollout_buffer_class"),
             ({"rollout_buffer_kwargs": {}}, "leave out rollout_buffer_class"),

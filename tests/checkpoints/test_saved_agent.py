@@ -660,3 +660,25 @@ def test_only_paths_are_saved_to(tmp_path: Path) -> None:
             ppo().save(tmp_path / "agent", **options)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         LiquidPPO.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_trained_agent_can_be_copied(make: Callable[..., Any]) -> None:
+    agent = make("Pendulum-v1", seed=0).learn(64)
+    before = {name: each.clone() for name, each in agent.policy.state_dict().items()}
+    copied = deepcopy(agent)
+    copied.learn(64)
+    for name, each in agent.policy.state_dict().items():
+        assert each.equal(before[name])
+    assert not all(each.equal(before[name]) for name, each in copied.policy.state_dict().items())
+
+
+def test_an_agent_in_double_precision_is_not_saved_where_it_could_not_be_loaded(
+    tmp_path: Path,
+) -> None:
+    agent = ppo("Pendulum-v1")
+    agent.policy.double()
+    agent.learn(32)
+    with pytest.raises(ValueError, match=r"torch\.float64; save agent\.policy"):
+        agent.save(tmp_path / "agent")
+    assert [*tmp_path.iterdir()] == []

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from liquid_control import LiquidPPO
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
@@ -168,3 +170,22 @@ def test_a_mask_holds_numbers(wrong: list[Any]) -> None:
 
     with pytest.raises(ValueError, match=r"must return booleans, or zeros and ones, got \["):
         build(Wrong).learn(16)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("normalised", [False, True])
+def test_an_eval_callback_acts_with_masks(normalised: bool) -> None:
+    train, unseen = make_vec_env(Method, n_envs=8, seed=0), make_vec_env(Method, seed=1)
+    if normalised:
+        train, unseen = VecNormalize(train), VecNormalize(unseen, training=False)
+    callback = EvalCallback(unseen, eval_freq=16, deterministic=False, verbose=0)
+    model = LiquidPPO(
+        "LiquidPolicy",
+        train,
+        n_steps=16,
+        batch_size=64,
+        policy_kwargs={"wiring": {"kind": "dense", "neurons": 16}},
+    )
+    model.learn(256, [callback])  # an action that is not allowed raises
+    assert callback.n_calls >= 16
+    assert np.isfinite(callback.last_mean_reward)

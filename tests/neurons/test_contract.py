@@ -283,3 +283,14 @@ def test_empty_batch(circuit: Circuit, sequence) -> None:
     outputs, state = circuit(*[x[:, :0] if i != 1 else None for i, x in enumerate(sequence(3, 2))])
     assert outputs.shape == (3, 0, MOTOR)
     assert state.shape == (0, circuit.state_size)
+
+
+@pytest.mark.parametrize("model", [CTRNN, LRC, LTC])
+def test_solver_steps_are_not_changed_after_the_kernels_were_built_for_them(
+    model: type[Circuit], wiring: Wiring
+) -> None:
+    circuit = model(wiring, ode_steps=3)
+    for name, value in {"ode_steps": 1, "solver": "euler"}.items():
+        with pytest.raises(AttributeError, match=name):
+            setattr(circuit, name, value)
+    assert (circuit.ode_steps, circuit.solver) == (3, "semi_implicit")

@@ -141,3 +141,8 @@ def test_only_neurons_of_the_circuit_can_be_lesioned(wiring: Wiring, neuron: int
         at_rest(CfC(wiring), neuron),
     ):
         pass
+
+
+def test_a_neuron_is_a_whole_number(circuit: Circuit) -> None:
+    with pytest.raises(TypeError, match="float"), at_rest(circuit, 1.5):  # type: ignore[arg-type]
+        pass

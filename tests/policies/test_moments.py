@@ -84,3 +84,14 @@ def test_elapsed_time_is_never_normalised() -> None:
     )
     policy.predict(now)
     np.testing.assert_array_equal(times[0][0], now["elapsed_time"][:, 0])
+
+
+def test_moments_stay_in_double_precision_where_weights_are_converted() -> None:
+    normalizer = ObservationNormalizer(3)
+    normalizer.update(1e6 + torch.randn(50, 3, dtype=torch.float64))
+    before = {name: each.clone() for name, each in normalizer.state_dict().items()}
+    normalizer.half().float().double().float()
+    for name, each in normalizer.state_dict().items():
+        assert each.dtype is torch.float64
+        assert each.equal(before[name])
+    assert normalizer.shift.dtype is torch.float32
