@@ -386,10 +386,9 @@ class LiquidPPO(SavedAgent, PPO):
         if self.recurrent_learning_rate is not None:
             rate = FloatSchedule(self.recurrent_learning_rate)(self._current_progress_remaining)
             overall = optimizer.param_groups[0]["lr"]
-            if not overall:  # these steps are shares of Adam's
-                rate = 0.0
-            optimizer.recurrent_share = rate / overall if overall else 0.0
-            self.logger.record("train/recurrent_learning_rate", rate)
+            share = rate / overall if overall else 0.0  # of Adam's steps, which are zero then
+            optimizer.recurrent_share = share
+            self.logger.record("train/recurrent_learning_rate", rate if share else 0.0)
 
     def _epoch(
         self, statistics: dict[str, list[Tensor]], fused: FusedPolicy | None, seen: Seen | None

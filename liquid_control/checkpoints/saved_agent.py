@@ -426,7 +426,9 @@ class SavedAgent(BaseAlgorithm):
         states = chain.from_iterable(each.state.values() for each in optimizers.values())
         moments = (each for state in states for each in state.values())
         for each in (*self.policy.parameters(), *moments):
-            if isinstance(each, Tensor) and each.dtype is not torch.float32:
+            if not isinstance(each, Tensor) or not each.is_floating_point():
+                continue
+            if each.dtype is not torch.float32:
                 raise ValueError(
                     "a file holds an agent that was trained in single precision, and this one has "
                     f"{each.dtype}; save agent.policy.state_dict() with torch.save instead"
