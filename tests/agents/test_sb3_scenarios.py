@@ -335,7 +335,7 @@ class TestPredicting:
         env.step(np.stack([env.action_space.sample()]))
 
     @both
-    @pytest.mark.filterwarnings("error")
+    @pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
     def test_evaluate_policy_passes_the_state(self, make: Any) -> None:
         """So it warns of nothing, for the agent and for its policy."""
         name = "CartPole-v1" if make is ppo else "Pendulum-v1"

@@ -123,7 +123,7 @@ def test_a_saved_agent_goes_on_with_masks(tmp_path: Path) -> None:
     assert loaded.predict(np.ones(1, np.float32), action_masks=mask)[0] == 5
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 def test_a_training_with_masks_resumes_exactly(tmp_path: Path) -> None:
     straight = build(Resumable).learn(256, ResumeCallback(tmp_path, 128))
     again = LiquidPPO.resume(tmp_path, make_vec_env(Resumable, n_envs=8, seed=1))
@@ -172,7 +172,7 @@ def test_a_mask_holds_numbers(wrong: list[Any]) -> None:
         build(Wrong).learn(16)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("normalised", [False, True])
 def test_an_eval_callback_acts_with_masks(normalised: bool) -> None:
     train, unseen = make_vec_env(Method, n_envs=8, seed=0), make_vec_env(Method, seed=1)

@@ -20,7 +20,7 @@ def recipe(folder: Path, ratios: str) -> Recipe:
     return load_recipe(path)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 def test_ratios_that_the_physics_has_are_evaluated_as_they_are(tmp_path: Path) -> None:
     assert rates(recipe(tmp_path, "[0.4, 1, 2]"), NOMINAL) == pytest.approx(
         {"as trained": "trained", "0.4x nominal": 0.02, "1x nominal": 0.05, "2x nominal": 0.1}

@@ -193,7 +193,7 @@ def test_probabilities_are_written_into_their_cells() -> None:
     assert cells[0, 1].get_fontweight() == "normal"  # of two runs
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize(
     "names",
     [
@@ -218,7 +218,7 @@ def test_any_names_can_be_plotted(names: list[str]) -> None:
     assert len(legend.get_texts()) == len(names)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("tasks", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_each_task_has_a_panel(tasks: int) -> None:
     styles = styles_of(NAMES, NAMES)
@@ -236,7 +236,7 @@ def test_each_task_has_a_panel(tasks: int) -> None:
             assert text.get_window_extent().x1 <= width
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 def test_a_task_without_told_apart_recipes_can_be_plotted() -> None:
     styles = styles_of(NAMES, NAMES[:1])
     plotted(figures.learning_curves({"T": [learned("lstm_ppo")]}, styles))

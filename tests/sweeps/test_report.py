@@ -21,7 +21,7 @@ from liquid_control.sweeps.results import read_results
 from tests.monitoring.report import pages
 from tests.sweeps.studies import write_json, write_run, write_study
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 
 EVIL = "<script>alert(1)<|script><img src=x onerror=alert(2)>"
 

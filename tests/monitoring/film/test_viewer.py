@@ -171,7 +171,7 @@ def test_without_a_display_the_error_names_an_alternative(
         viewer.watch(model, envs.make(TASK))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:unclosed:ResourceWarning")
 def test_a_display_that_does_not_respond_counts_as_none(
     model: PPO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
