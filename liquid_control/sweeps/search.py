@@ -41,20 +41,16 @@ class Range:
         """Return the dotted path of the key."""
         return ".".join(self.key)
 
-    def distribution(self) -> optuna.distributions.BaseDistribution:
-        """Return Optuna's distribution of the values."""
-        from optuna.distributions import (
-            CategoricalDistribution,
-            FloatDistribution,
-            IntDistribution,
-        )
-
+    def sample(self, trial: optuna.trial.Trial) -> None:
+        """Let Optuna choose the value of a trial."""
         if self.kind == "choice":  # Optuna stores plain values only
-            return CategoricalDistribution([json.dumps(value) for value in self.values])
+            trial.suggest_categorical(self.name, [json.dumps(value) for value in self.values])
+            return
         low, high = self.values
         if self.kind == "int":
-            return IntDistribution(low, high)
-        return FloatDistribution(low, high, log=self.kind == "log")
+            trial.suggest_int(self.name, low, high)
+        else:
+            trial.suggest_float(self.name, low, high, log=self.kind == "log")
 
     def value(self, sampled: Any) -> Any:
         """Return the value of the recipe's key for Optuna's sample."""

@@ -86,7 +86,8 @@ class Trials:
         search: The search.
         seeds: Of every trial.
         count: Total number of trials.
-        sampler_seed: Of Optuna's sampler.
+        sampler_seed: Of Optuna's sampler; each trial is sampled with this seed plus its number, so
+            that drivers, and a search that goes on, do not repeat the values of others.
 
     Raises:
         CommandError: Optuna is not installed, or its journal is damaged.
@@ -98,11 +99,10 @@ class Trials:
         optuna = import_optuna()
         self._optuna, self._study, self._search = optuna, study, search
         self._seeds, self._count = tuple(seeds), count
-        self._distributions = {each.name: each.distribution() for each in search.ranges}
+        self._sampler_seed = sampler_seed
         self._trials = optuna.create_study(
             study_name="search",
             storage=_storage(optuna, study.folder / JOURNAL),
-            sampler=optuna.samplers.TPESampler(seed=sampler_seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=PRUNING_CHECKS // 5
             ),
@@ -124,7 +124,7 @@ class Trials:
     def more(self) -> list[Job]:
         """Return the jobs of one more trial, empty if there are enough."""
         while len(self._trials.get_trials(deepcopy=False)) < self._count:
-            if jobs := self._add(self._trials.ask(self._distributions)):
+            if jobs := self._add(self._sampled()):
                 return jobs
         return []
 
@@ -164,6 +164,16 @@ class Trials:
         text = json.dumps(result | {"outcomes": outcomes}, indent=2, allow_nan=True)
         write_text(self._study.folder / name / OUTCOME, text + "\n")
 
+    def _sampled(self) -> Any:
+        """Return a new trial with its values."""
+        trial = self._trials.ask()
+        self._trials.sampler = self._optuna.samplers.TPESampler(
+            seed=self._sampler_seed + trial.number, constant_liar=True
+        )
+        for each in self._search.ranges:
+            each.sample(trial)
+        return trial
+
     def _adopt(self, known: Any) -> None:
         """Add a trial that Optuna knows as running.
 
@@ -171,7 +181,7 @@ class Trials:
         or has ended before it was done.
         """
         trial = self._optuna.trial.Trial(self._trials, known._trial_id)
-        if known.params.keys() >= self._distributions.keys():
+        if known.params.keys() >= {each.name for each in self._search.ranges}:
             self._add(trial)
         elif datetime.now() - known.datetime_start > SAMPLING:
             self._fail(trial)
@@ -229,7 +239,14 @@ def _storage(optuna: Any, path: Path) -> Any:
         lock.release()
     try:
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise CommandError(
             f"{path} is damaged: {cut(str(error), 200)}; begin another study, and keep this one "
             "for its runs"

@@ -145,6 +145,15 @@ def test_a_search_goes_on_with_trials_that_were_under_way(study: Study, search: 
     assert after.more() == []
 
 
+def test_drivers_do_not_sample_the_same_values(study: Study, search: Search) -> None:
+    one, two = (Trials(study, search, (0,), count=4) for _ in range(2))
+    one.more()
+    two.more()
+    Trials(study, search, (0,), count=4).more()  # a search that goes on
+    values = {tuple(trial.params.values()) for trial in optuna_trials(study)}
+    assert len(values) == 3
+
+
 def test_two_drivers_may_end_the_same_trial(study: Study, search: Search) -> None:
     one = Trials(study, search, (0,), count=1)
     (job,) = one.more()
@@ -224,9 +233,10 @@ def test_a_search_goes_on_after_a_trial_that_was_being_sampled(
     assert Trials(study, search, (0,), count=2).more() == []
 
 
-def test_a_damaged_journal_is_one_line(study: Study, search: Search) -> None:
+@pytest.mark.parametrize("line", ["{]", "5", "{}", "[" * 100_000])
+def test_a_damaged_journal_is_one_line(study: Study, search: Search, line: str) -> None:
     Trials(study, search, (0,), count=2).more()
-    written(study, lambda lines: ["{]\n", *lines])
+    written(study, lambda lines: [f"{line}\n", *lines])
     with pytest.raises(CommandError, match=r"optuna\.log is damaged"):
         Trials(study, search, (0,), count=2)
 
