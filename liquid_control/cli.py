@@ -87,7 +87,7 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
 KERNELS = "start/install.md#with-and-without-a-compiler"  # the page on what goes wrong with them
 
 # Full disk, exceeded quota or size of a file, missing permission, a name that is impossible, or of
-# something else.
+# something else, a share that has gone, and too many open files.
 DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -99,6 +99,10 @@ DISK_ERRORS = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ELOOP,
+    errno.ESTALE,
+    errno.EMFILE,
 }
 
 
@@ -162,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(output),
         before.encoding,
-        before.errors,
+        "backslashreplace" if before.errors == "strict" else before.errors,  # of ASCII, say
         line_buffering=before.line_buffering,
     )
     try:

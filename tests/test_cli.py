@@ -381,6 +381,13 @@ def test_runs_in_a_place_that_is_missing_are_refused(
     assert "File exists" in capsys.readouterr().err
 
 
+def test_control_characters_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "run\x1b]0;owned\x07"]) == 2
+    error = capsys.readouterr().err
+    assert "\x1b" not in error
+    assert "\\x1b" in error
+
+
 def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", "x" * 300]) == 2
     assert "File name too long" in " ".join(capsys.readouterr().err.split())

@@ -115,7 +115,10 @@ def contents_of(files: Mapping[str, bytes]) -> Contents:
                 data[stem] = loads(content)
             else:
                 tensors[stem] = safetensors.load(content)
-        return Contents(manifest["kind"], data, tensors)
+        kind = manifest.get("kind")
+        if not isinstance(kind, str):
+            raise CheckpointError(f"its manifest names no kind; it is not a {FORMAT}")
+        return Contents(kind, data, tensors)
     except (SafetensorError, RuntimeError, OverflowError) as error:
         raise CheckpointError(str(error)) from error
 

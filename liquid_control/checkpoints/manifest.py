@@ -63,7 +63,9 @@ def opened(
         )
     if text != dumps(manifest) or manifest.get("sha256") != _seal(manifest):
         raise CheckpointError(f"{MANIFEST} is damaged; take another copy")
-    expected = manifest["files"]
+    expected = manifest.get("files")
+    if not isinstance(expected, dict):
+        raise CheckpointError(f"{MANIFEST} lists no files; take another copy")
     if expected.keys() != files.keys():
         different = ", ".join(sorted(expected.keys() ^ files.keys()))
         raise CheckpointError(f"its files do not match its manifest: {different}")

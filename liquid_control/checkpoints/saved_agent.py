@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from gymnasium import spaces
+from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -336,6 +337,10 @@ class SavedAgent(BaseAlgorithm):
             )
             observation_space = space_from_json(described["observation_space"])
             action_space = space_from_json(described["action_space"])
+            if flatdim(action_space) > weights:
+                raise CheckpointError(
+                    f"it has {weights} weights, too few for {flatdim(action_space)} actions"
+                )
             n_envs = _count(described, "n_envs", 1, MOST_ENVS)
         if env is not None:
             env = cls._wrap_env(env)

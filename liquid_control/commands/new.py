@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from importlib.resources import files
 from importlib.util import find_spec
 from keyword import iskeyword
@@ -50,7 +51,7 @@ def module_name(folder: Path) -> str:
             f"{cut(str(folder))}: a module is named after the folder, so use letters, digits "
             "and _, such as my_robot"
         )
-    if find_spec(module) is not None:
+    if module in sys.modules or find_spec(module) is not None:
         raise CommandError(f"{cut(str(folder))}: {module} is a module already; choose another name")
     task = class_name(module)
     if iskeyword(module) or not task.isidentifier() or {module, task} & used_names():

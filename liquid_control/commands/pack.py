@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 from liquid_control.commands import hub
 from liquid_control.commands.arguments import Pack
-from liquid_control.commands.policy_package import CARD, pack
+from liquid_control.commands.policy_package import CARD, is_packed, pack
 from liquid_control.commands.run_loader import open_run
 from liquid_control.commands.terminal import note, say
 from liquid_control.commands.trust import trust_flag
@@ -20,6 +20,7 @@ def execute(arguments: Pack) -> int:
     address = None if arguments.push is None else hub.Address.of(arguments.push)
     run, recipe = open_run(arguments.folder, trust=arguments.trust)
     path = arguments.output or Path(f"{recipe.name}-{recipe.seed}.zip")
+    check_output(path)
     try:
         source = str(address or "FILE")
         files = pack(run, recipe, path, source, acts_only=arguments.acts_only)
@@ -37,3 +38,11 @@ def execute(arguments: Pack) -> int:
         )
         say(f"Pushed: {url}\nEvaluate it anywhere: liquid-control evaluate {address}")
     return 0
+
+
+def check_output(path: Path) -> None:
+    """Raise a CommandError unless a package may be written here; one may replace another."""
+    if path.suffix != ".zip":
+        raise CommandError(f"--output {path}: a package's name ends in .zip")
+    if path.exists() and not is_packed(path):
+        raise CommandError(f"--output {path} exists and is no package; choose another name")

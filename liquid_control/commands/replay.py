@@ -176,7 +176,7 @@ def report(replay: Replayed, facts: Metadata, policy: StatefulPolicy) -> None:
     if facts.weights != "float32":
         note(f"the robot's policy had weights in {facts.weights}, this one has them in float32")
     elif errors.max() > TOLERANCE:
-        moments = record(policy, facts)
+        moments = record(policy, metadata_of(describe_policy(policy)))
         accepted = tolerance_of(policy, moments, np.stack([*act(policy, moments)]))
         if errors.max() > accepted:
             note(

@@ -170,10 +170,12 @@ def steps_of(model: Path) -> int:
     Raises:
         CheckpointError: It is damaged, or does not contain them.
     """
-    steps = read(model).data.get("agent", {}).get("counters", {}).get("num_timesteps")
-    if type(steps) is not int or steps < 0:
+    found: Any = read(model).data
+    for key in ("agent", "counters", "num_timesteps"):
+        found = found.get(key) if isinstance(found, dict) else None
+    if type(found) is not int or found < 0:
         raise CheckpointError(f"{model} does not say how many control steps it was trained for")
-    return steps
+    return found
 
 
 def _names(moment: datetime, suffix: str = "") -> Iterator[str]:

@@ -12,9 +12,10 @@ import struct
 import threading
 import warnings
 import zlib
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +53,12 @@ class LogWriter:
     """Writes a log.
 
     Args:
-        path: of the file.
+        path: of the file. If it exists, as after a restart, a number is appended to its name, with
+            a warning.
         facts: of the policy.
 
     Attributes:
+        path: of the file that is written.
         dropped: rows that were not written, because the disk was too slow, or failed.
 
     Raises:
@@ -66,7 +69,9 @@ class LogWriter:
         from mcap.writer import Writer  # an extra
 
         self.dropped = 0
-        self._file = path.open("wb")
+        self.path, self._file = _new_file(path)
+        if self.path != path:
+            warnings.warn(f"{path} exists; this log is {self.path}", stacklevel=3)
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile="", library="liquid_control")
         schema = self._writer.register_schema(
@@ -153,7 +158,7 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
         rows = [json.loads(each) for each in messages]
         columns = {name: np.array([row[name] for row in rows], KINDS[name]) for name in KINDS}
         sizes = (facts.observation_size, facts.action_size, facts.state_size)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not a log of a control loop: {error}") from error
     for name, size in zip(VECTORS, sizes, strict=True):
         if columns[name].shape != (len(rows), size):
@@ -161,6 +166,18 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
                 f"{path} is not a log of its policy: a step needs {size} numbers of {name}"
             )
     return facts, columns
+
+
+def _new_file(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a file: name.mcap, or name-2.mcap if that exists, and so on."""
+    if path.exists() and not path.is_file():
+        return path, path.open("wb")  # of a device, or the error of a folder
+    free, numbers = path, count(2)
+    while True:
+        try:
+            return free, free.open("xb")
+        except FileExistsError:
+            free = path.with_stem(f"{path.stem}-{next(numbers)}")
 
 
 def _json(row: Row) -> bytes:

@@ -43,7 +43,7 @@ class Replay:
     moments: Sequence[Moment]
 
     def part(self, start: float, seconds: float) -> Recording:
-        """Return the part of the recording that begins at `start` and lasts `seconds`.
+        """Return the part of the recording that begins at `start` and lasts `seconds`, at most.
 
         Raises:
             ValueError: If it contains no step.
@@ -58,9 +58,10 @@ class Replay:
             )
         steps = slice(first, last)
         constants = whole.time_constants
+        ends = np.minimum(whole.times[first : last + 1], start + seconds)  # a pause may follow
         return replace(
             whole,
-            times=whole.times[first : last + 1] - whole.times[first],
+            times=ends - ends[0],
             elapsed_time=whole.elapsed_time[steps],
             observations=whole.observations[steps],
             actions=whole.actions[steps],

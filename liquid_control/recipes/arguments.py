@@ -52,8 +52,8 @@ def check_kwargs(task: str, kwargs: Mapping[str, JsonValue]) -> None:
 def needs_trust(data: Mapping[str, Any], imported: Collection[str] = ()) -> Iterator[str]:
     """Yield what building the environments of a recipe may run or open, with its key.
 
-    This is a module before the task, arguments that the task does not declare, and recorded
-    intervals.
+    This is a module before the task, arguments that the task does not declare, recorded intervals,
+    and the cluster that simulates them.
 
     Args:
         data: The keys of a recipe, valid or not.
@@ -72,6 +72,8 @@ def needs_trust(data: Mapping[str, Any], imported: Collection[str] = ()) -> Iter
             if name not in declared and name not in ELSEWHERE:
                 key = printable(str(name))
                 yield f"env.kwargs.{key} is {short(value)}, which the task does not declare"
+    if env.get("address") is not None:
+        yield f"env.address connects to {short(env['address'])}"
     while isinstance(interval, Mapping):
         if "path" in interval:
             yield f"env.interval opens the file {short(interval['path'])}"

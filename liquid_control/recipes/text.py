@@ -231,8 +231,9 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line."""
-    return " ".join(str(error).split())
+    """Return an error's message on one line; what cannot be printed, such as ESC, is escaped."""
+    text = " ".join(str(error).split())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def short(value: Any) -> str:

@@ -142,6 +142,23 @@ def test_critics_that_fill_memory_are_refused_where_the_file_lacks_them(
         LiquidSAC.load(tmp_path / "agent.zip")
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"kind": "discrete", "n": 2**24, "start": 0},
+        {"kind": "multi_discrete", "nvec": [2**23, 2**23]},
+        {"kind": "multi_binary", "shape": [2**24]},
+        {"kind": "box", "shape": [2**24], "dtype": "float32", "low": [0.0], "high": [1.0]},
+    ],
+)
+def test_more_actions_than_weights_are_refused(space: dict[str, Any], tmp_path: Path) -> None:
+    data = deepcopy(ppo().state_dict())
+    data.data["agent"]["action_space"] = space
+    write(tmp_path / "agent.zip", data)
+    with pytest.raises(CheckpointError, match="too few for 16777216 actions"):
+        LiquidPPO.load(tmp_path / "agent.zip")
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape", "infinite"])
 def test_forged_weights_of_what_acts_are_refused(change: str, tmp_path: Path) -> None:
     contents = sac().state_dict(acts_only=True)

@@ -60,6 +60,7 @@ def test_the_commands_of_a_new_project_work(
         ("-", "a module is named after the folder"),
         ("torch", "torch is a module already"),
         ("json", "json is a module already"),
+        ("__main__", "__main__ is a module already"),
         ("lambda", "lambda or Lambda is a word of Python, or a name in the files"),
         ("_3", "_3 or 3 is a word of Python"),
         ("path", "path or Path is a word of Python, or a name"),

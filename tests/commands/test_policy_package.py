@@ -9,14 +9,17 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from liquid_control import cli
-from liquid_control.checkpoints.archive import pack_zip, unpack_zip
+from liquid_control.checkpoints.archive import FORMAT, VERSION, pack_zip, unpack_zip
+from liquid_control.checkpoints.manifest import MANIFEST, dumps, sealed
 from tests.checkpoints.test_archive import turn_a_bit
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
@@ -164,6 +167,55 @@ def test_a_damaged_package_is_no_run(
         path.write_bytes(path.read_bytes().replace("\u00e9\u00e9".encode(), b"\xff\xff\xff\xff"))
     line = fails("evaluate", str(path))
     assert "is neither the folder of a run nor a packed policy" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("agent.json", lambda agent: [], "does not say how many control steps"),
+        ("agent.json", lambda agent: agent | {"counters": []}, "does not say how many"),
+        (MANIFEST, lambda manifest: without(manifest, "kind"), "names no kind"),
+        (MANIFEST, lambda manifest: without(manifest, "files"), "lists no files"),
+        (MANIFEST, lambda manifest: manifest | {"files": []}, "lists no files"),
+    ],
+)
+def test_a_forged_model_is_one_line(
+    name: str,
+    change: Callable[[Any], Any],
+    words: str,
+    run: Path,
+    tmp_path: Path,
+    fails: Callable[..., str],
+) -> None:
+    forged = shutil.copytree(run, tmp_path / "run")
+    model = forged / "checkpoints/final.zip"
+    files = dict(unpack_zip(model.read_bytes()))
+    files[name] = dumps(change(json.loads(files[name])))
+    if name == MANIFEST:  # with a hash that fits
+        manifest = without(json.loads(files[name]), "sha256")
+        files[name] = dumps(manifest | {"sha256": sha256(dumps(manifest)).hexdigest()})
+    else:
+        kind = json.loads(files.pop(MANIFEST))["kind"]
+        files = sealed(files, FORMAT, VERSION, kind=kind)
+    model.write_bytes(pack_zip(files))
+    assert words in fails("evaluate", str(forged), "--quiet")
+
+
+def without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return all but one key."""
+    return {key: value for key, value in mapping.items() if key != name}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.zip", "."])
+def test_a_package_replaces_nothing_but_packages(
+    name: str, run: Path, packed: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    other = tmp_path / name
+    if name != ".":
+        other.write_text("precious")
+    assert "--output" in fails("pack", str(run), "--output", str(other))
+    assert other.is_dir() or other.read_text() == "precious"
+    assert cli.main(["pack", str(run), "--output", str(packed), "--quiet"]) == 0
 
 
 def test_what_is_missing_or_there_already_is_one_line(

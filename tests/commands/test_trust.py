@@ -144,6 +144,13 @@ def test_an_import_that_fails_is_one_line(name: str, capsys: pytest.CaptureFixtu
     assert line.startswith(f"error: --import {name}: ")
 
 
+def test_a_cluster_needs_trust() -> None:
+    env = {"workers": 2, "engine": "ray", "address": "ray.example:6379"}
+    needs = [*needs_trust({"task": "InvertedPendulum-v5", "env": env})]
+    assert needs == ["env.address connects to 'ray.example:6379'"]
+    assert [*needs_trust({"task": "InvertedPendulum-v5", "env": {**env, "address": None}})] == []
+
+
 def test_declared_arguments_need_no_trust() -> None:
     kwargs = {"reset_noise_scale": 0.1, "frame_skip": 3, "max_episode_steps": 5}
     assert [*needs_trust({"task": "InvertedPendulum-v5", "env": {"kwargs": kwargs}})] == []

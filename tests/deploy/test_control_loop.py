@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,22 @@ def test_a_log_has_every_step(path: Path, clock: Clock) -> None:
         np.testing.assert_allclose(values, ring[name], rtol=1e-6, err_msg=name)
 
 
+def test_a_log_never_replaces_another(path: Path, clock: Clock) -> None:
+    for name in ("robot.mcap", "robot-2.mcap", "robot-3.mcap"):
+        seen = np.full_like(SEEN, len(name))
+        with nullcontext() if name == path.name else pytest.warns(UserWarning, match=name):
+            loop = ControlLoop(Recorder(), clock=clock, log=path)
+        with loop:
+            clock.now += 0.05
+            loop.step(seen)
+        np.testing.assert_array_equal(read_log(path.with_name(name))[1]["observation"], [seen])
+    assert len([*path.parent.iterdir()]) == 3
+    with pytest.raises(IsADirectoryError):
+        ControlLoop(Recorder(), clock=clock, log=path.parent)
+    with ControlLoop(Recorder(), clock=clock, log=Path(os.devnull)):
+        pass
+
+
 def test_an_infinite_measurement_ends_neither_the_loop_nor_the_log(
     path: Path, clock: Clock
 ) -> None:
@@ -322,6 +339,8 @@ def test_files_that_are_no_log_are_named(path: Path, clock: Clock) -> None:
         (("{}", row), "cannot be read"),
         ((facts, b"{}"), "not a log of a control loop: 'now'"),
         ((facts, b"not json"), "not a log of a control loop"),
+        ((facts, b"[" * 100_000), "not a log of a control loop"),
+        ((facts, row.replace(b'"now": 1', b'"now": 1' + b"0" * 400)), "not a log of a control"),
         ((facts, row, row.replace(b"[1, 2, 3]", b"[1, 2]")), "not a log of a control loop"),
         ((facts, row.replace(b"[1, 2, 3]", b"[1, 2]")), "a step needs 3 numbers of observation"),
     ]:

@@ -168,6 +168,18 @@ def test_parts_are_filmed_and_drawn() -> None:
         replay.part(99.0, 1.0)
 
 
+def test_a_pause_is_not_filmed() -> None:
+    policy = cases.make_policy()
+    facts, rows = logged(policy)
+    rows["now"][STEPS // 2 :] += 86_400.0  # seconds
+    replay = replay_log(policy, facts, rows)
+    assert replay.recording.duration > 86_400
+    part = replay.part(0.5, 10.0)
+    assert 9.5 < part.duration <= 10
+    assert (np.diff(part.times) > 0).all()
+    assert len(part.times) == part.steps + 1
+
+
 @pytest.mark.parametrize("name", ["observation", "action", "state", "elapsed", "now"])
 def test_missing_numbers_are_named(name: str) -> None:
     policy = cases.make_policy()
