@@ -34,6 +34,7 @@ from liquid_control.checkpoints.training_state import Groups
 from liquid_control.collectors.acting import act, observe
 from liquid_control.collectors.action_masks import VecActionMasks, with_action_masks
 from liquid_control.collectors.faults import report_faults
+from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.nominal_interval import with_intervals, with_kept_keys
 from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
 from liquid_control.collectors.worker_env import WorkerVecEnv
@@ -300,6 +301,9 @@ class LiquidPPO(SavedAgent, PPO):
                 ends += find_episode_ends(step, dones, infos)
                 self._last_obs, self._last_episode_starts = new_obs, dones
             goes_on = True
+        except NotFinite as fault:
+            fault.observation = self._last_obs
+            raise
         finally:
             if not goes_on:
                 self._last_obs = None  # the next `learn` resets: it knows no state of this step

@@ -255,7 +255,9 @@ class LiquidSAC(SavedAgent, SAC):
                 actions, _ = policy.actor(activity[0])
         if action_noise is not None:
             noise = torch.as_tensor(action_noise(), dtype=actions.dtype, device=self.device)
-            actions = (actions + noise.view_as(actions)).clamp(-1, 1)
+            whole = noise.numel() == actions.numel()  # or a number for all actions of a robot
+            noise = noise.view_as(actions) if whole else noise.view(-1, 1)
+            actions = (actions + noise).clamp(-1, 1)
         check_step("actions", actions, self.num_timesteps)
         self._acted = features, elapsed_time, starts, actions
         self._state_after = state

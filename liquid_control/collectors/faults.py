@@ -60,7 +60,7 @@ def _store(agent: BaseAlgorithm, fault: NotFinite) -> Path | None:
     folder = agent.logger.dir
     if not folder:
         return None
-    seen = agent._last_obs
+    seen = agent._last_obs if fault.observation is None else fault.observation
     parts = seen if isinstance(seen, dict) else {"observation": seen}
     data: dict[str, Any] = {
         "quantity": fault.quantity,

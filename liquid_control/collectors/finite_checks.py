@@ -19,6 +19,7 @@ class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
         quantity: its name.
         environment: its index.
         timesteps: of the training.
+        observation: the last one of all environments, where the agent has forgotten it.
     """
 
     def __init__(self, quantity: str, environment: int, step: int | None, timesteps: int) -> None:
@@ -29,6 +30,7 @@ class NotFinite(ValueError):  # noqa: N818  # reads well in tracebacks
             "rate"
         )
         self.quantity, self.environment, self.timesteps = quantity, environment, timesteps
+        self.observation: Any = None
         self._step = step
 
     def shifted(self, first: int) -> NotFinite:

@@ -24,7 +24,8 @@ class VecWindow(VecEnvWrapper):
     if it is not a Dict, and `episode_start`, (length,), which is 1 at the first observation of an
     episode. A window longer than the episode repeats its first observation with `episode_start` 1,
     so that a circuit that resets there starts from the beginning of the episode. A terminal
-    observation is the window that ends with it.
+    observation is the window that ends with it. Discrete observations are counted from 0, since
+    SB3 knows no other start.
 
     `VecNormalize` goes around this wrapper; its `norm_obs_keys` must exclude `elapsed_time` and
     `episode_start`.
@@ -57,6 +58,7 @@ class VecWindow(VecEnvWrapper):
         super().__init__(venv, spaces.Dict(windows))
         self.length = length
         self._windows: Observations = {}
+        self._starts = {key: part.start for key, part in parts.items() if hasattr(part, "start")}
 
     def reset(self) -> Observations:
         """Reset the envs and fill every window with the first observation."""
@@ -100,7 +102,8 @@ class VecWindow(VecEnvWrapper):
         """Flatten one observation of each env, (envs, 1, features)."""
         if not isinstance(observations, dict):
             observations = {"observation": observations}
-        parts = {**observations, "episode_start": starts}
+        counted = {key: observations[key] - start for key, start in self._starts.items()}
+        parts = {**observations, **counted, "episode_start": starts}
         return {key: np.reshape(part, (len(starts), 1, -1)) for key, part in parts.items()}
 
     def _shown(self, windows: Observations) -> Observations:

@@ -292,7 +292,7 @@ class FusedActor:
         before: tuple[Tensor | None, Tensor | None] = None, None
         if state is not None:
             starts = torch.zeros(1, device="cpu", dtype=torch.bool)
-            before = self._policy.previous_of(torch.from_numpy(state), starts)
+            before = self._policy.previous_of(torch.from_numpy(state).float(), starts)
         derived: NDArray[np.float32] = self._derivatives(rows, seconds, *before)[0].numpy()
         return derived
 
@@ -330,7 +330,11 @@ class FusedActor:
             state is None or (isinstance(state, np.ndarray) and state.shape == self._state_shape)
         ) and (
             episode_start is None
-            or (isinstance(episode_start, np.ndarray) and episode_start.shape in ((), (1,)))
+            or (
+                isinstance(episode_start, np.ndarray)
+                and episode_start.shape in ((), (1,))
+                and episode_start.dtype.kind in "biuf"
+            )
         )
 
     @torch.no_grad()

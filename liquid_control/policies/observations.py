@@ -121,7 +121,9 @@ def carries_time(space: spaces.Space[Any]) -> bool:
     shape = space[ELAPSED_TIME].shape
     if shape is None or math.prod(shape) != 1:
         raise ValueError(
-            f"elapsed_time must be one number of seconds, got a space of shape {shape}"
+            f"elapsed_time must be one number of seconds, got a space of shape {shape}; "
+            "VecFrameStack stacks the time too: circuits remember without it, and envs.VecWindow "
+            "serves SB3's agents"
         )
     return True
 

@@ -84,6 +84,11 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
                 "the observation has a key 'privileged', for critics only, and RecurrentPPO acts "
                 "with actor and critic; use LiquidPPO, or leave it out"
             )
+        if np.any(getattr(action_space, "start", 0)):
+            raise ValueError(
+                f"RecurrentPPO counts actions from 0, and those of {action_space} start elsewhere; "
+                "use LiquidPPO, or a space that starts at 0"
+            )
         # Skips the parents' constructors, which build LSTMs and heads.
         super(ActorCriticPolicy, self).__init__(observation_space, action_space)
         self.liquid = LiquidPolicy(

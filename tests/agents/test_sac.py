@@ -380,6 +380,14 @@ class TestCollecting:
                 found += 1
         assert found > 20
 
+    def test_one_number_of_noise_is_for_all_actions(self) -> None:
+        one, two = (
+            collect(build(action_noise=NormalActionNoise(np.full(n, 0.3), np.zeros(n))))
+            for n in (1, 2)
+        )
+        for name, values in vars(everything(one)).items():
+            assert_close(values, vars(everything(two))[name])
+
     def test_actions_are_kept_as_they_were_made_noise_included(self) -> None:
         noise = NormalActionNoise(np.array([0.3, -0.3]), np.zeros(2))
         model = collect(build(action_noise=noise, learning_starts=0))

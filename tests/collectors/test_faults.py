@@ -76,6 +76,7 @@ def test_a_number_that_is_not_finite_can_be_reproduced(
     fault = json.loads(path.read_text())
     assert (fault["quantity"], fault["environment"], fault["seed"]) == (quantity, 1, 8)
     assert fault["timesteps"] == 15  # five steps of three environments
+    assert len(fault["observation"]["observation"]) == 17
 
     physics, data = venv.physics, mujoco.MjData(venv.env.unwrapped.model)
     state = mujoco.mjtState.mjSTATE_INTEGRATION

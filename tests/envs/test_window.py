@@ -97,6 +97,18 @@ def test_a_plain_observation_gets_a_name() -> None:
     assert venv.observation_space["observation"].shape == (4, 4)  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    "space", [spaces.Discrete(3, start=5), spaces.MultiDiscrete([2, 3], start=[-1, 4])]
+)
+def test_discrete_observations_count_from_zero(space: Any) -> None:
+    venv = VecWindow(DummyVecEnv([lambda: Noise({"places": space})]), 3)
+    venv.seed(0)
+    shown = [venv.reset(), *(venv.step(np.zeros((1, 1)))[0] for _ in range(20))]
+    window = venv.observation_space["places"]  # type: ignore[index]
+    assert all(window.contains(each["places"][0]) for each in shown)
+    assert len({each["places"].tobytes() for each in shown}) > 3
+
+
 def test_normalising_batched_windows_excludes_the_time() -> None:
     task = {"observe": "positions", "interval": envs.Uniform(0.02, 0.08), "seed": 0}
     batched = VecWindow(envs.make_vec("InvertedPendulum-v5", 2, **task), 4)

@@ -182,6 +182,16 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(error), str(error)
 
 
+def test_a_double_state_has_derivatives_too() -> None:
+    policy = make_policy(VECTOR, derivatives=[0.1])
+    observation = {"observation": np.ones(3, np.float32), "elapsed_time": np.float32([0.05])}
+    _, state = policy.predict(observation, deterministic=True)
+    expected = policy.predict(observation, state, deterministic=True)
+    found = policy.predict(observation, np.array(state.tolist()), deterministic=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 ODD: dict[str, tuple[Any, ...]] = {
     "not a number": (np.array([0.0, np.nan, 0.0]), 0.05),
     "too large": (np.array([0.0, 1e300, 0.0]), 0.05),
@@ -196,6 +206,8 @@ ODD: dict[str, tuple[Any, ...]] = {
     "another state": (np.zeros(3), 0.05, np.zeros((1, 5), np.float32)),
     "a double state": (np.zeros(3), 0.05, np.zeros((1, 12))),
     "starts of two": (np.zeros(3), 0.05, None, np.array([True, False])),
+    "starts in words": (np.zeros(3), 0.05, None, np.array(["False"])),
+    "no start": (np.zeros(3), 0.05, None, np.array([None])),
 }
 
 

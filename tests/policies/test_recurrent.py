@@ -291,6 +291,14 @@ def test_what_a_liquid_policy_refuses_is_refused() -> None:
         make_model(use_sde=True)
 
 
+@pytest.mark.parametrize(
+    "actions", [spaces.Discrete(3, start=5), spaces.MultiDiscrete([2, 3], start=[0, 1])]
+)
+def test_actions_that_do_not_start_at_zero_are_refused(actions: Any) -> None:
+    with pytest.raises(ValueError, match=r"counts actions from 0, and those of .* use LiquidPPO"):
+        make_model(make_env(actions=actions))
+
+
 OPTIONAL = """
 import sys
 from importlib import reload
