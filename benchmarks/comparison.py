@@ -74,6 +74,11 @@ PRIVILEGED = "-p"
 DENSE = {"kind": "dense", "neurons": 64, "motor": 64}
 CIRCUITS: dict[str, dict[str, Any]] = {
     "cfc": {"neurons": "cfc", "wiring": NCP},
+    "cfc-w": {
+        "neurons": "cfc",
+        "wiring": {**NCP, "motor": 128},
+        "neuron_kwargs": {"memory_gain": 0.0},
+    },
     "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
     "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
     "cfc-d": {"neurons": "cfc", "wiring": NCP, "derivatives": (0.0,)},

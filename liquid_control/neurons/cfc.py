@@ -41,7 +41,12 @@ class CfC(LayeredCircuit):
     Args:
         wiring: the neurons and their synapses.
         mode: "default", "no_gate" or "pure".
+        memory_gain: initial strength of the synapses that carry the past, over that of others. With
+            0 the circuit starts without memory, and learns what to remember.
         **options: as for `Circuit`.
+
+    Raises:
+        ValueError: `memory_gain` is negative or not finite, or an option is invalid.
     """
 
     def __init__(self, wiring: Wiring, *, mode: str = "default", **options: Any) -> None:

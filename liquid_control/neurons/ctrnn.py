@@ -13,7 +13,7 @@ from liquid_control.kernels.program import Parameters, Program
 from liquid_control.neurons.continuous import ContinuousCircuit
 from liquid_control.neurons.programs import lookup
 from liquid_control.neurons.solvers import Field
-from liquid_control.neurons.synapses import TANH_GAIN, Synapses, weight_deviations
+from liquid_control.neurons.synapses import MEMORY, TANH_GAIN, Synapses, weight_deviations
 from liquid_control.wiring import Wiring
 
 FASTEST = 0.1  # of the initial time constants, in time scales
@@ -30,14 +30,15 @@ class CTRNN(ContinuousCircuit):
         wiring: the neurons and their synapses.
         ode_steps: solver steps in each control step.
         solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
+        memory_gain: as in `CfC`.
         **options: as for `Circuit`.
     """
 
     recurrent: Synapses
 
-    def __init__(self, wiring: Wiring, **options: Any) -> None:
+    def __init__(self, wiring: Wiring, *, memory_gain: float = MEMORY, **options: Any) -> None:
         super().__init__(wiring, **options)
-        sensory, recurrent = weight_deviations(wiring, TANH_GAIN)
+        sensory, recurrent = weight_deviations(wiring, TANH_GAIN, memory_gain)
         self.sensory = Synapses(wiring.sensory, 1, sensory, signed=1)
         self.recurrent = Synapses(wiring.recurrent, 1, recurrent, signed=1)
         self.bias = nn.Parameter(torch.zeros(wiring.neuron_count))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from liquid_control.neurons.blocks import Block, feedforward, layered
 from liquid_control.neurons.circuit import Circuit
-from liquid_control.neurons.synapses import Synapses, weight_deviations
+from liquid_control.neurons.synapses import MEMORY, Synapses, weight_deviations
 from liquid_control.neurons.unroll import Step
 from liquid_control.wiring import Wiring
 
@@ -32,10 +32,17 @@ class LayeredCircuit(Circuit):
     slopes: Sequence[float]  # of a neuron at rest by its first gates; zero by the others
 
     def __init__(
-        self, wiring: Wiring, *, gates: int, signed: int, gain: float, **options: Any
+        self,
+        wiring: Wiring,
+        *,
+        gates: int,
+        signed: int,
+        gain: float,
+        memory_gain: float = MEMORY,
+        **options: Any,
     ) -> None:
         super().__init__(wiring, **options)
-        sensory, recurrent = weight_deviations(wiring, gain)
+        sensory, recurrent = weight_deviations(wiring, gain, memory_gain)
         self.gates = gates
         self.sensory = Synapses(wiring.sensory, gates, sensory, signed)
         self.recurrent = Synapses(wiring.recurrent, gates, recurrent, signed)

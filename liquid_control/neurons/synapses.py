@@ -82,7 +82,7 @@ class Synapses(SynapseList):
 
 
 def weight_deviations(
-    wiring: Wiring, gain: float
+    wiring: Wiring, gain: float, memory_gain: float = MEMORY
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return deviations of initial weights that preserve signals from sensors to motor neurons.
 
@@ -91,17 +91,23 @@ def weight_deviations(
     of unit deviation, and so does every later layer, since the weights of its synapses are larger
     by `gain`, which compensates for the neurons' attenuation.
 
-    Synapses that carry the previous step start at `MEMORY` of that deviation, over their own
+    Synapses that carry the previous step start at `memory_gain` of that deviation, over their own
     fan-in: a strong random memory would amplify every change of the weights over time.
 
     Args:
         wiring: the neurons and their synapses.
         gain: one over the root mean square of a neuron's activity for independent standard normal
             sums; `TANH_GAIN` for tanh.
+        memory_gain: of synapses that carry the previous step.
 
     Returns:
         (sensory, neurons) and (neurons, neurons); entries without a synapse have no meaning.
+
+    Raises:
+        ValueError: `memory_gain` is negative or not finite.
     """
+    if not 0 <= memory_gain < float("inf"):
+        raise ValueError(f"memory_gain must be 0 or more, and finite, got {memory_gain}")
     within_step = feedforward(wiring)
     present = wiring.recurrent != 0
     direct = np.count_nonzero(wiring.sensory, axis=0)
@@ -109,4 +115,4 @@ def weight_deviations(
     past = np.count_nonzero(present & ~within_step, axis=0)
     of_direct, of_past = (1 / np.sqrt(np.maximum(fan_in, 1)) for fan_in in (direct, past))
     sensory = np.broadcast_to(of_direct, wiring.sensory.shape)
-    return sensory, gain * np.where(within_step, of_direct, MEMORY * of_past)
+    return sensory, gain * np.where(within_step, of_direct, memory_gain * of_past)

@@ -77,3 +77,39 @@ def test_polarity_is_the_wirings(wiring: Wiring) -> None:
     sources, targets = circuit.recurrent.sources, circuit.recurrent.targets
     polarity = torch.tensor(wiring.recurrent)[sources, targets]
     assert torch.equal(circuit.recurrent.weight[:2].sign(), polarity.float().expand(2, -1))
+
+
+@pytest.mark.parametrize("neurons", ["cfc", "ctrnn", "lstm", "gru"])
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_memory_starts_as_strong_as_it_is_asked_to(
+    neurons: str, gain: float, wiring: Wiring
+) -> None:
+    circuits = []
+    for options in ({}, {"memory_gain": gain}):
+        torch.manual_seed(0)
+        circuits.append(NEURONS[neurons](wiring, **options))
+    usual, chosen = circuits
+    for (ours, entries), (theirs, _) in zip(
+        chosen.memory_synapses(), usual.memory_synapses(), strict=True
+    ):
+        expected = theirs.detach().clone()
+        expected[..., entries] *= gain / MEMORY
+        torch.testing.assert_close(ours, expected)
+    for name, weight in usual.named_parameters():
+        if name != "recurrent.weight":
+            assert weight.equal(chosen.get_parameter(name))
+
+
+def test_memory_that_starts_at_zero_is_learned(wiring: Wiring) -> None:
+    circuit = CfC(wiring, memory_gain=0.0)
+    outputs, _ = circuit(torch.randn(STEPS, BATCH, SENSORY))
+    outputs.square().sum().backward()
+    ((weight, entries),) = circuit.memory_synapses()
+    assert weight.grad is not None
+    assert (weight.grad[..., entries] != 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("gain", [-0.1, float("nan"), float("inf")])
+def test_impossible_strengths_of_memory_are_refused(gain: float, wiring: Wiring) -> None:
+    with pytest.raises(ValueError, match="memory_gain must be 0 or more"):
+        CfC(wiring, memory_gain=gain)
