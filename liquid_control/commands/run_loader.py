@@ -49,7 +49,10 @@ def open_run(
     """
     run = run_at(folder)
     data = read_recipe(run.config, overrides)
-    check_trust(trust, data, run.config)
+    theirs = data
+    if any(each.startswith("env.address=") for each in overrides):  # the user chose the cluster
+        theirs = {**data, "env": {**data["env"], "address": None}}
+    check_trust(trust, theirs, run.config)
     recipe = recipe_from(data, str(run.config))
     if state := read_state(run):
         check_changes(state, load_recipe(run.config) if overrides else recipe, run)

@@ -55,7 +55,7 @@ class ControlLoop:
         policy: the exported policy.
         missing: what to do without an observation: "hold" the last action, or return "zero", or the
             bound that is nearest to it.
-        log: an MCAP file to write, or None.
+        log: an MCAP file to write, or None; see `LogWriter` for one that exists.
         clock: seconds that never run backwards.
 
     Attributes:

@@ -72,7 +72,7 @@ def needs_trust(data: Mapping[str, Any], imported: Collection[str] = ()) -> Iter
             if name not in declared and name not in ELSEWHERE:
                 key = printable(str(name))
                 yield f"env.kwargs.{key} is {short(value)}, which the task does not declare"
-    if env.get("address") is not None:
+    if env.get("address") not in (None, "auto"):  # "auto" is a cluster that the user has joined
         yield f"env.address connects to {short(env['address'])}"
     while isinstance(interval, Mapping):
         if "path" in interval:

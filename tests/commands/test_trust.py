@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from liquid_control import __version__, cli
-from liquid_control.recipes import build_agent, build_env, load_recipe, needs_trust
+from liquid_control.commands.run_loader import open_run
+from liquid_control.recipes import CommandError, build_agent, build_env, load_recipe, needs_trust
 
 CONFIG = """
 name: strange
@@ -148,7 +149,21 @@ def test_a_cluster_needs_trust() -> None:
     env = {"workers": 2, "engine": "ray", "address": "ray.example:6379"}
     needs = [*needs_trust({"task": "InvertedPendulum-v5", "env": env})]
     assert needs == ["env.address connects to 'ray.example:6379'"]
-    assert [*needs_trust({"task": "InvertedPendulum-v5", "env": {**env, "address": None}})] == []
+    for own in (None, "auto"):
+        assert [*needs_trust({"task": "InvertedPendulum-v5", "env": {**env, "address": own}})] == []
+
+
+def test_a_cluster_that_the_user_chooses_needs_no_trust() -> None:
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(
+        "task: InvertedPendulum-v5\n"
+        "env: {num_envs: 4, workers: 2, block: 2, engine: ray, address: 'ray.example:6379'}\n"
+        "agent: {total_timesteps: 64}\n"
+    )
+    with pytest.raises(CommandError, match=r"env\.address connects to 'ray\.example:6379'"):
+        open_run(Path("run"))
+    _, recipe = open_run(Path("run"), ["env.address=10.0.0.1:6379"])
+    assert recipe.env.address == "10.0.0.1:6379"
 
 
 def test_declared_arguments_need_no_trust() -> None:
