@@ -58,7 +58,7 @@ class VecWindow(VecEnvWrapper):
         super().__init__(venv, spaces.Dict(windows))
         self.length = length
         self._windows: Observations = {}
-        self._starts = {key: part.start for key, part in parts.items() if hasattr(part, "start")}
+        self._offsets = {key: part.start for key, part in parts.items() if hasattr(part, "start")}
 
     def reset(self) -> Observations:
         """Reset the envs and fill every window with the first observation."""
@@ -102,7 +102,7 @@ class VecWindow(VecEnvWrapper):
         """Flatten one observation of each env, (envs, 1, features)."""
         if not isinstance(observations, dict):
             observations = {"observation": observations}
-        counted = {key: observations[key] - start for key, start in self._starts.items()}
+        counted = {key: observations[key] - offset for key, offset in self._offsets.items()}
         parts = {**observations, **counted, "episode_start": starts}
         return {key: np.reshape(part, (len(starts), 1, -1)) for key, part in parts.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 import torch
@@ -106,8 +107,8 @@ def weight_deviations(
     Raises:
         ValueError: `memory_gain` is negative or not finite.
     """
-    if not 0 <= memory_gain < float("inf"):
-        raise ValueError(f"memory_gain must be 0 or more, and finite, got {memory_gain}")
+    if not isinstance(memory_gain, Real) or not 0 <= memory_gain < float("inf"):
+        raise ValueError(f"memory_gain must be 0 or more, and finite, got {memory_gain!r}")
     within_step = feedforward(wiring)
     present = wiring.recurrent != 0
     direct = np.count_nonzero(wiring.sensory, axis=0)

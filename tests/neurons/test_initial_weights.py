@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -109,7 +111,7 @@ def test_memory_that_starts_at_zero_is_learned(wiring: Wiring) -> None:
     assert (weight.grad[..., entries] != 0).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("gain", [-0.1, float("nan"), float("inf")])
-def test_impossible_strengths_of_memory_are_refused(gain: float, wiring: Wiring) -> None:
+@pytest.mark.parametrize("gain", [-0.1, float("nan"), float("inf"), "1e-1", None])
+def test_impossible_strengths_of_memory_are_refused(gain: Any, wiring: Wiring) -> None:
     with pytest.raises(ValueError, match="memory_gain must be 0 or more"):
         CfC(wiring, memory_gain=gain)
