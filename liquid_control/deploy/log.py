@@ -143,29 +143,44 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
     with path.open("rb") as file:
         try:
             reader = make_reader(file, validate_crcs=True)
-            messages = [each.data for _, _, each in reader.iter_messages(topics=[TOPIC])]
             texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
+            messages = (each.data for _, _, each in reader.iter_messages(topics=[TOPIC]))
+            steps = [*map(_step, messages)]  # one by one: their text is several times as large
         except (*DAMAGES, McapError, ZstdError) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
             raise ValueError(
                 f"{path} is not a complete MCAP file: {reason}; of one that was cut off, `mcap "
                 "recover` saves the rows that are whole"
             ) from error
-    if not messages or not texts:
+        except _NoStep as error:
+            raise ValueError(f"{path} is not a log of a control loop: {error}") from error
+    if not steps or not texts:
         raise ValueError(f"{path} is not a log of a control loop: it has no steps")
     try:
         facts = Metadata.from_json(texts[0]["policy"])
-        rows = [json.loads(each) for each in messages]
-        columns = {name: np.array([row[name] for row in rows], KINDS[name]) for name in KINDS}
-        sizes = (facts.observation_size, facts.action_size, facts.state_size)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        columns = dict(zip(KINDS, map(np.array, zip(*steps, strict=True)), strict=True))
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a log of a control loop: {error}") from error
+    sizes = (facts.observation_size, facts.action_size, facts.state_size)
     for name, size in zip(VECTORS, sizes, strict=True):
-        if columns[name].shape != (len(rows), size):
+        if columns[name].shape != (len(steps), size):
             raise ValueError(
                 f"{path} is not a log of its policy: a step needs {size} numbers of {name}"
             )
     return facts, columns
+
+
+class _NoStep(Exception):
+    """A message is no step of a control loop."""
+
+
+def _step(message: bytes) -> list[NDArray[Any]]:
+    """Return the fields of a step, in the order of `KINDS`."""
+    try:
+        row = json.loads(message)
+        return [np.array(row[name], kind) for name, kind in KINDS.items()]
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _NoStep(str(error)) from error
 
 
 def _new_file(path: Path) -> tuple[Path, BinaryIO]:
