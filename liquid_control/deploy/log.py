@@ -152,7 +152,7 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
                 f"{path} is not a complete MCAP file: {reason}; of one that was cut off, `mcap "
                 "recover` saves the rows that are whole"
             ) from error
-        except _NoStep as error:
+        except _StepError as error:
             raise ValueError(f"{path} is not a log of a control loop: {error}") from error
     if not steps or not texts:
         raise ValueError(f"{path} is not a log of a control loop: it has no steps")
@@ -170,7 +170,7 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
     return facts, columns
 
 
-class _NoStep(Exception):
+class _StepError(Exception):
     """A message is no step of a control loop."""
 
 
@@ -180,7 +180,7 @@ def _step(message: bytes) -> list[NDArray[Any]]:
         row = json.loads(message)
         return [np.array(row[name], kind) for name, kind in KINDS.items()]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _NoStep(str(error)) from error
+        raise _StepError(str(error)) from error
 
 
 def _new_file(path: Path) -> tuple[Path, BinaryIO]:

@@ -22,9 +22,9 @@ LARGEST, DEEPEST, LONGEST_NUMBER = 100_000, 30, 100
 class _Loader(yaml.SafeLoader):
     """YAML of plain data: text, numbers, true, false and null in lists and mappings.
 
-    Numbers such as 3e-4 are numbers, as in YAML 1.2. Dates and integers that are too large are
-    text, so that the error of their key reports them. Duplicate keys, tags, anchors and aliases are
-    errors.
+    What is a number is as in YAML 1.2: 3e-4 is one, and 010 is ten. Everything else is text, such
+    as yes, dates, times and integers that are too large, so that the error of its key reports it.
+    Duplicate keys, tags, anchors and aliases are errors.
     """
 
     def __init__(self, text: str) -> None:
@@ -68,22 +68,22 @@ class _Loader(yaml.SafeLoader):
         try:
             if node.tag == f"{_TAG}float":
                 return float(self.construct_yaml_float(node))
-            number = int(self.construct_yaml_int(node))
+            number = int(text)
         except (ValueError, OverflowError):
             return text
         return number if abs(number) < 2**63 else text
 
 
 _TAG = "tag:yaml.org,2002:"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != f"{_TAG}timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_PLAIN = {  # what is not text, and its first characters
+    "null": (r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "bool": (r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "int": (r"[-+]?[0-9][0-9_]*$", "-+0123456789"),
+    "float": (
+        r"(?i)([-+]?((\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)(e[-+]?[0-9]+)?|\.inf)|\.nan)$",
+        "-+.0123456789",
+    ),
 }
-_Loader.add_implicit_resolver(
-    f"{_TAG}float",
-    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
 for _kind in ("int", "float"):
     _Loader.add_constructor(f"{_TAG}{_kind}", _Loader.construct_number)
 
@@ -95,6 +95,12 @@ class _Dumper(yaml.SafeDumper):
         self, tag: str, sequence: Any, flow_style: bool | None = None
     ) -> yaml.SequenceNode:
         return super().represent_sequence(tag, sequence, flow_style=True)
+
+
+_Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1
+for _kind, (_pattern, _first) in _PLAIN.items():
+    for _side in (_Loader, _Dumper):  # which quotes such text, and that of YAML 1.1
+        _side.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(_pattern), list(_first))
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from liquid_control.recipes.schema import (
     SACSection,
 )
 from liquid_control.recipes.sizes import policy_size
+from liquid_control.recipes.text import parse_yaml, to_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(CONFIGS.rglob("*.yaml"))
@@ -112,6 +113,8 @@ def test_every_option_of_the_policies_is_a_key() -> None:
     ("override", "path", "value"),
     [
         ("agent.n_steps=128", "agent.n_steps", 128),
+        ("agent.n_steps=0128", "agent.n_steps", 128),
+        ("agent.total_timesteps=1_000_000", "agent.total_timesteps", 1_000_000),
         ("agent.learning_rate=3e-4", "agent.learning_rate", 3e-4),
         ("agent.learning_rate=1", "agent.learning_rate", 1.0),
         ("agent.learning_rate={start: 1e-3, end: 0}", "agent.learning_rate.end", 0.0),
@@ -136,6 +139,11 @@ def test_an_override_is_a_yaml_value(
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize("text", ["010", "1_0", "1e5", ".5", "1:30", "yes", "no", "~", "<<", "="])
+def test_text_that_resembles_something_else_stays_text(text: str) -> None:
+    assert parse_yaml(to_yaml({"name": text}), "here") == {"name": text}
+
+
 def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> None:
     overrides = ["env.kwargs.reset_noise_scale=0.1", "seed=1", "seed=2"]
     recipe = load_recipe(recipe_file, overrides)
@@ -158,6 +166,10 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("agent.n_steps=12.5", ["agent.n_steps: ", "integer", "12.5"]),
         ("agent.n_steps=true", ["agent.n_steps: ", "integer"]),
         ("agent.n_steps='128'", ["agent.n_steps: ", "integer"]),
+        ("agent.n_steps=2:08", ["agent.n_steps: ", "integer", "'2:08'"]),
+        ("agent.normalize_returns=yes", ["agent.normalize_returns: ", "boolean", "'yes'"]),
+        ("agent.normalize_returns=1", ["agent.normalize_returns: ", "boolean", "1"]),
+        ("env={<<: {num_envs: 2}}", ["env.<<: unknown key"]),
         ("agent.n_steps=0", ["agent.n_steps: ", "greater than 0"]),
         ("agent.buffer_size=9", ["agent.buffer_size: unknown key of this agent, though another"]),
         ("agent.n\nk=1", ["agent.'n\\nk': unknown key"]),
