@@ -119,6 +119,8 @@ def contents_of(files: Mapping[str, bytes]) -> Contents:
         if not isinstance(kind, str):
             raise CheckpointError(f"its manifest names no kind; it is not a {FORMAT}")
         return Contents(kind, data, tensors)
+    except KeyError as error:  # of safetensors
+        raise CheckpointError(f"a tensor has a type that PyTorch lacks: {error}") from error
     except (SafetensorError, RuntimeError, OverflowError) as error:
         raise CheckpointError(str(error)) from error
 

@@ -55,6 +55,7 @@ from liquid_control.recipes import CommandError, Recipe, build_env
 LARGE_ROUNDING = 0.25  # of the actions' range
 DELAYS = (0.0, 0.5, 1.0)  # in nominal intervals
 DROPOUTS = (0.0, 0.1, 0.3)
+UNSEEN = 50  # below the factor 100 that policies refuse
 FORMATS = {"onnx": ("onnx",), "c": ("c",), "all": tuple(FILES)}
 
 
@@ -77,7 +78,8 @@ def execute(arguments: Export) -> int:
             if arguments.episodes > 0:
                 certificate = measure(recipe, acting, nominal, arguments)
             if certificate is not None and rounding is not None:
-                exact = measure_in(recipe, agent.policy, arguments, Condition(nominal, 0.0, 0.0))
+                condition = Condition(nominal, 0.0, 0.0)
+                exact = measure_in(recipe, agent.policy, nominal, arguments, condition)
                 rounding |= {"return": certificate.nominal, "float_return": float(exact.mean())}
         if certificate is not None:
             text = page(certificate, recipe.task, nominal, rounding, arguments.quantize or "")
@@ -127,7 +129,7 @@ def measure(recipe: Recipe, acting: Acting, nominal: float, arguments: Export) -
 
         def returns(condition: Condition) -> NDArray[np.float64]:
             try:
-                return measure_in(recipe, acting, arguments, condition)
+                return measure_in(recipe, acting, nominal, arguments, condition)
             finally:
                 bars.advance(bar)
 
@@ -135,7 +137,7 @@ def measure(recipe: Recipe, acting: Acting, nominal: float, arguments: Export) -
 
 
 def measure_in(
-    recipe: Recipe, acting: Acting, arguments: Export, condition: Condition
+    recipe: Recipe, acting: Acting, nominal: float, arguments: Export, condition: Condition
 ) -> NDArray[np.float64]:
     """Return the returns of episodes in a condition, (episodes,)."""
     sensors = (*recipe.env.sensors, *sensors_of(condition))
@@ -144,17 +146,25 @@ def measure_in(
         recipe.model_copy(update={"env": env}), arguments.episodes, condition.interval
     )
     try:
-        return measure_returns(acting, robots)
+        return measure_returns(acting, robots, trained_interval(recipe, nominal))
     finally:
         robots.close()
 
 
+def trained_interval(recipe: Recipe, nominal: float) -> tuple[float, float]:
+    """Return the shortest and the longest interval of the training, in seconds.
+
+    Dropped frames have no longest one; `UNSEEN` nominal intervals stand for it.
+    """
+    low, high = recipe.env.rule.bounds(nominal)
+    return float(low), float(min(high, UNSEEN * nominal))
+
+
 def facts_of(run: Run, recipe: Recipe, nominal: float) -> dict[str, Any]:
     """Return the facts of a run that `export_policy` takes."""
-    low, high = recipe.env.rule.bounds(nominal)
     return {
         "task": recipe.task,
-        "trained_interval": (float(low), float(high)),
+        "trained_interval": trained_interval(recipe, nominal),
         "recipe_sha256": sha256(run.config.read_bytes()).hexdigest(),
         "signals": signals_of(recipe),
     }

@@ -70,10 +70,16 @@ class CPolicy:
             elapsed_time: seconds; that of the first step is the nominal interval.
 
         Raises:
-            ValueError: a number is not finite or out of bounds; the state is unchanged then.
+            ValueError: a number is not finite or out of bounds, or there are too few or too many;
+                the state is unchanged then.
         """
         with np.errstate(over="ignore"):  # to infinity, which the policy rejects
-            self._observation[:] = observation
+            numbers = np.asarray(observation, np.float32).ravel()
+            if len(numbers) != len(self._observation):
+                raise ValueError(
+                    f"an observation has {len(self._observation)} numbers, got {len(numbers)}"
+                )
+            self._observation[:] = numbers
             seconds = float(np.float32(elapsed_time))
         memory, seen, action = self._pointers
         code = self._step(memory, seen, seconds, action)

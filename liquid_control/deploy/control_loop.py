@@ -18,8 +18,10 @@ from liquid_control.deploy.log import LogWriter
 from liquid_control.deploy.metadata import Metadata
 from liquid_control.deploy.ring import Ring, Row
 
-KEPT = 60.0  # seconds in the ring
+KEPT = 60.0  # seconds in the ring, if steps follow each other as soon as in training
+MOST = 1_000_000  # rows in it
 ENOUGH = 10  # least number of steps to estimate conditions
+TOLERANCE = 0.01  # of intervals and delays beyond the certificate's, in nominal intervals
 
 
 class Policy(Protocol):
@@ -47,9 +49,9 @@ class ControlLoop:
                 sleep_until_next_period()
 
     The elapsed time is the time since the previous observation. One outside the intervals of the
-    training is clamped to them, because it did not occur in training, and counted. If an
-    observation is None, or the policy rejects it, the state does not change and the action is held
-    or zero.
+    training is clamped to them, and counted; a policy without elapsed time is given the nominal
+    interval. If an observation is None, or the policy rejects it, the state does not change and the
+    action is held or zero.
 
     Args:
         policy: the exported policy.
@@ -59,7 +61,8 @@ class ControlLoop:
         clock: seconds that never run backwards.
 
     Attributes:
-        ring: the last minute; see `Ring`.
+        ring: as many steps as fit into a minute at the shortest interval of the training, so that
+            they last longer at a longer one; see `Ring`.
         events: counts of "missing" (no observation), "refused" (one was not finite, or the
             arithmetic overflowed), "short" and "long" (intervals outside those of the training),
             and "interval", "delay" and "dropout", conditions that left the box of the certificate,
@@ -86,8 +89,9 @@ class ControlLoop:
         self._none = np.full(facts.observation_size, np.nan, np.float32)
         self._box: dict[str, tuple[float, float]] = dict((facts.certificate or {}).get("box", {}))
         shortest = min(facts.trained_interval[0], facts.nominal_interval)
-        rows = math.ceil(KEPT / shortest) + 1
-        self.ring = Ring(rows, facts.observation_size, facts.action_size, facts.state_size)
+        rows = min(math.ceil(KEPT / shortest) + 1, MOST)
+        sizes = facts.observation_size, facts.action_size, facts.state_size
+        self.ring = Ring(rows, *sizes)
         self._log = None if log is None else LogWriter(log, facts)
         self.reset()
 
@@ -137,7 +141,11 @@ class ControlLoop:
         return self._action.copy()
 
     def close(self) -> None:
-        """Finish the log."""
+        """Finish the log.
+
+        Raises:
+            OSError: a row could not be written.
+        """
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -151,7 +159,12 @@ class ControlLoop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except OSError as fault:
+            if error is None:
+                raise
+            warnings.warn(f"the log is incomplete: {fault}", stacklevel=2)  # `error` goes on
 
     def _elapsed(self, now: float) -> float:
         """Return the seconds since the previous observation."""
@@ -159,7 +172,7 @@ class ControlLoop:
 
     def _act(self, observation: NDArray[Any], elapsed: float) -> bool:
         """Act on an observation; return whether the policy accepted it."""
-        within = elapsed
+        within = elapsed if self._facts.is_timed else self._facts.nominal_interval
         if self._facts.is_timed and self._observed is not None:
             within = self._facts.clamped(elapsed)
             if not math.isclose(within, elapsed, rel_tol=1e-6):
@@ -177,14 +190,17 @@ class ControlLoop:
             return
         for name, value in self.ring.conditions().items():
             low, high = self._box.get(name, (-math.inf, math.inf))
-            if low <= value <= high:
+            slack = 0.0 if name == "dropout" else TOLERANCE * self._facts.nominal_interval
+            if low - slack <= value <= high + slack:
                 self._outside.discard(name)
             elif name not in self._outside:
                 self._outside.add(name)
                 self.events[name] += 1
+                seconds = self.ring.duration
+                last = "minute" if seconds <= KEPT else f"{seconds:.0f} s"
                 warnings.warn(
-                    f"{name}: {value:.3g} over the last minute is outside of the certificate's "
-                    f"{low:.3g} to {high:.3g}",
+                    f"{name}: {value:.4g} over the last {last} is outside of the certificate's "
+                    f"{low:.4g} to {high:.4g}",
                     stacklevel=3,
                 )
 

@@ -12,10 +12,11 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,14 @@ from numpy.typing import NDArray
 from liquid_control.deploy.metadata import Metadata
 from liquid_control.deploy.ring import NUMBERS, Row
 
+if TYPE_CHECKING:
+    from mcap.records import McapRecord
+
 TOPIC = "/step"
 FACTS = "liquid_control"
 CHUNK = 1 << 16  # bytes of rows that are written at once; a process that is killed loses them
+LARGEST = 1 << 25  # bytes of a chunk that is read; other tools write larger ones
+UNKNOWN = 2**64 - 1  # size of a chunk that was compressed as a stream
 MOST = 10_000  # queued rows; further ones are dropped
 VECTORS = Row._fields[NUMBERS:]
 FLAGS = ("acted", "starts")
@@ -137,22 +143,18 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
         ValueError: it is not a log of a control loop.
     """
     from mcap.exceptions import McapError
-    from mcap.reader import make_reader
     from zstandard import ZstdError
 
     with path.open("rb") as file:
         try:
-            reader = make_reader(file, validate_crcs=True)
-            texts = [each.metadata for each in reader.iter_metadata() if each.name == FACTS]
-            messages = (each.data for _, _, each in reader.iter_messages(topics=[TOPIC]))
-            steps = [*map(_step, messages)]  # one by one: their text is several times as large
+            texts, steps = _contents(file)
         except (*DAMAGES, McapError, ZstdError) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
             raise ValueError(
                 f"{path} is not a complete MCAP file: {reason}; of one that was cut off, `mcap "
                 "recover` saves the rows that are whole"
             ) from error
-        except _StepError as error:
+        except _ContentError as error:
             raise ValueError(f"{path} is not a log of a control loop: {error}") from error
     if not steps or not texts:
         raise ValueError(f"{path} is not a log of a control loop: it has no steps")
@@ -170,8 +172,52 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
     return facts, columns
 
 
-class _StepError(Exception):
-    """A message is no step of a control loop."""
+class _ContentError(Exception):
+    """A file has content that a log of a control loop has not."""
+
+
+def _contents(file: BinaryIO) -> tuple[list[dict[str, str]], list[list[NDArray[Any]]]]:
+    """Return the metadata with the facts of the policy, and the steps, as `_step` does."""
+    from mcap.records import Channel, Message
+    from mcap.records import Metadata as Named
+
+    texts, topics, steps = [], {}, []
+    for record in _records(file):
+        if isinstance(record, Named) and record.name == FACTS:
+            texts.append(record.metadata)
+        elif isinstance(record, Channel):
+            topics[record.id] = record.topic
+        elif isinstance(record, Message) and topics[record.channel_id] == TOPIC:
+            steps.append(_step(record.data))  # at once, as its text is several times as large
+    return texts, steps
+
+
+def _records(file: BinaryIO) -> Iterator[McapRecord]:
+    """Yield the records of an MCAP file in their order, those within chunks as well.
+
+    Raises:
+        _ContentError: a chunk could fill the memory.
+    """
+    from mcap.records import Chunk
+    from mcap.stream_reader import StreamReader, breakup_chunk
+    from zstandard import get_frame_parameters
+
+    for record in StreamReader(file, emit_chunks=True, validate_crcs=True).records:
+        if not isinstance(record, Chunk):
+            yield record
+            continue
+        sizes = [record.uncompressed_size]
+        if record.compression == "zstd":
+            size = get_frame_parameters(record.data).content_size
+            sizes += [] if size == UNKNOWN else [size]
+        elif record.compression:
+            raise _ContentError(f"it is compressed with {record.compression}, and logs with zstd")
+        if max(sizes) > LARGEST:
+            raise _ContentError(
+                f"a chunk of it expands to {max(sizes) / 1e6:,.0f} MB; those of a log have less "
+                f"than {LARGEST / 1e6:.0f}"
+            )
+        yield from breakup_chunk(record, validate_crc=True)
 
 
 def _step(message: bytes) -> list[NDArray[Any]]:
@@ -180,7 +226,7 @@ def _step(message: bytes) -> list[NDArray[Any]]:
         row = json.loads(message)
         return [np.array(row[name], kind) for name, kind in KINDS.items()]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _StepError(str(error)) from error
+        raise _ContentError(str(error)) from error
 
 
 def _new_file(path: Path) -> tuple[Path, BinaryIO]:

@@ -140,12 +140,28 @@ class Metadata:
             if unknown := content.keys() - kinds.keys():
                 raise TypeError(f"{min(unknown)} is unknown")
             facts = cls(**{name: _read(each, kinds[name], name) for name, each in content.items()})
-            for name, number in facts._sizes():
-                if number < 0:
-                    raise TypeError(f"{name} must not be negative, got {number}")
+            facts._check()
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"the metadata of the policy cannot be read: {error}") from error
         return facts
+
+    def _check(self) -> None:
+        """Raise a TypeError if a number is out of its bounds."""
+        for name, number in self._sizes():
+            if number < 0:
+                raise TypeError(f"{name} must not be negative, got {number}")
+        if self.nominal_interval <= 0:
+            raise TypeError(f"nominal_interval must be positive, got {self.nominal_interval}")
+        low, high = self.trained_interval
+        if not 0 < low <= high:
+            raise TypeError(f"trained_interval must be positive, and in order, got {low}, {high}")
+        if self.longest is not None and not self.shortest < self.longest:
+            raise TypeError(f"longest must be above {self.shortest}, got {self.longest}")
+        box = (self.certificate or {}).get("box") or {}
+        if not isinstance(box, Mapping):
+            raise TypeError(f"the box of the certificate must be an object, got {box!r:.40}")
+        for name, bounds in box.items():
+            _read(bounds, tuple[float, float], f"certificate.box.{name}")
 
     def _sizes(self) -> Iterator[tuple[str, float]]:
         """Yield the numbers that must not be negative, with their names."""

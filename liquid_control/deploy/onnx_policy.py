@@ -84,8 +84,10 @@ class OnnxPolicy:
         with np.errstate(over="ignore"):  # to infinity, which is rejected
             numbers = np.asarray(observation, np.float32).ravel()
             seconds = np.float32(elapsed_time)
-        if len(numbers) != self._size or not np.isfinite(numbers).all():
-            raise ValueError("a number of the observation is not finite, or there are too many")
+        if len(numbers) != self._size:
+            raise ValueError(f"an observation has {self._size} numbers, got {len(numbers)}")
+        if not np.isfinite(numbers).all():
+            raise ValueError("a number of the observation is not finite")
         if not self._shortest < seconds < self._longest:
             raise ValueError("the elapsed time is not finite, or out of the bounds of the policy")
         self._feed["elapsed_time"][0, 0] = seconds

@@ -49,12 +49,13 @@ class Ring:
 
     def __init__(self, rows: int, observation: int, action: int, state: int) -> None:
         # `full` writes all of it, so no step waits for memory; `zeros` only reserves it.
-        # The last two numbers are the time since the last step, and whether there was one.
-        self._numbers = np.full((rows, NUMBERS + 2), 0.0)
+        # The last three numbers are the time since the last step, whether there was one, and the
+        # delay of an observation that the policy accepted.
+        self._numbers = np.full((rows, NUMBERS + 3), 0.0)
         self._vectors = [
             np.full((rows, size), 0.0, np.float32) for size in (observation, action, state)
         ]
-        self._sums = np.zeros(NUMBERS + 2)
+        self._sums = np.zeros(NUMBERS + 3)
         self._last: tuple[float, bool] | None = None  # time of the last step, and whether it starts
         self._next = self._count = 0
 
@@ -65,7 +66,7 @@ class Ring:
         """Replace the oldest row."""
         index = self._next
         self._sums -= self._numbers[index]
-        self._numbers[index] = *row[:NUMBERS], *self._gap(row)
+        self._numbers[index] = *row[:NUMBERS], *self._gap(row), row.acted * row.delay
         self._sums += self._numbers[index]
         for vectors, values in zip(self._vectors, row[NUMBERS:], strict=True):
             vectors[index] = values
@@ -81,12 +82,20 @@ class Ring:
         vectors = zip(Row._fields[NUMBERS:], (each[order] for each in self._vectors), strict=True)
         return {**dict(numbers), **dict(vectors)}
 
+    @property
+    def duration(self) -> float:
+        """Seconds from the first to the last of the rows."""
+        if not self._count:
+            return 0.0
+        first, last = (self._next - self._count) % len(self._numbers), self._next - 1
+        return float(self._numbers[last, 0] - self._numbers[first, 0])
+
     def conditions(self) -> dict[str, float]:
         """Return mean control interval and delay in seconds, and the share of lost observations.
 
         A control interval lasts from one step to the next, with or without an observation.
         """
-        _, elapsed, _, delay, acted, _, gaps, gap_count = self._sums
+        _, elapsed, _, _, acted, _, gaps, gap_count, delay = self._sums
         return {
             "interval": gaps / gap_count if gap_count else elapsed / self._count,
             "delay": delay / max(acted, 1.0),

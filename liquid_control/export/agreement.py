@@ -106,7 +106,8 @@ def record(
         starts = step == 0 or bool(rng.random() < RESETS)
         jittered = float(np.float32(np.exp(rng.uniform(*bounds))))
         elapsed = metadata.nominal_interval if starts or not metadata.is_timed else jittered
-        moments.append(Moment(_numbers(policy, metadata, rng), elapsed, starts))
+        numbers = _rounded(policy.acting_space, _numbers(policy, metadata, rng))
+        moments.append(Moment(numbers, elapsed, starts))
     return moments
 
 
@@ -216,6 +217,23 @@ def _numbers(
             parts.append(_normal(policy.normalizer, feature, size, rng))
         feature += size
     return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+
+
+def _rounded(space: spaces.Space[Any], numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the numbers that an observation of the space holds, such as whole ones."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    found, first = [], 0
+    for name, part in parts.items():
+        if isinstance(space, spaces.Dict) and name == ELAPSED_TIME:
+            continue
+        size = int(np.prod(part.shape or ()))
+        values = numbers[first : first + size]
+        if isinstance(part, spaces.Box) and part.dtype not in (np.float32, np.float64):
+            bounds = part.low.ravel(), part.high.ravel()
+            values = np.clip(values, *bounds).astype(part.dtype).astype(np.float32)
+        found.append(values)
+        first += size
+    return np.concatenate(found)
 
 
 def _normal(

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from liquid_control.policies.observations import ELAPSED_TIME
+
 KEPT = 0.8  # of the nominal return
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -177,15 +179,19 @@ def sensors_of(condition: Condition) -> list[dict[str, Any]]:
     ]
 
 
-def measure_returns(policy: Acting, env: VecEnv) -> NDArray[np.float64]:
+def measure_returns(
+    policy: Acting, env: VecEnv, trained_interval: tuple[float, float] = (0.0, np.inf)
+) -> NDArray[np.float64]:
     """Return the undiscounted return of the first episode of each environment, (envs,).
 
     A dropped observation is treated as in `ControlLoop`: the action is held, the state does not
-    change, and the next observation carries the whole elapsed time.
+    change, and the next observation carries the whole elapsed time, clamped to the intervals of the
+    training.
 
     Args:
         policy: of an agent, or `InC`.
         env: monitored tasks at a fixed interval, whose last sensors are those of `sensors_of`.
+        trained_interval: shortest and longest interval of the training, in seconds.
     """
     count = env.num_envs
     returns, running = np.zeros(count), np.ones(count, dtype=bool)
@@ -200,6 +206,8 @@ def measure_returns(policy: Acting, env: VecEnv) -> NDArray[np.float64]:
         if not running.any():
             return returns
         seen, ages = _without_ages(latest)
+        if ELAPSED_TIME in seen:
+            seen[ELAPSED_TIME] = np.clip(seen[ELAPSED_TIME], *trained_interval, dtype=np.float32)
         lost = ages[:, 1] > ages[:, 0]  # the age grows where the last observation is held
         chosen, after = policy.predict(seen, state, goes_on, deterministic=True)
         action, state = _where(lost, action, chosen), _where(lost, state, after)

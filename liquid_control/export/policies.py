@@ -166,12 +166,13 @@ def describe_parts(space: spaces.Space[Any]) -> Iterator[Part]:
 def _describe_part(name: str, space: spaces.Space[Any]) -> Part:
     if isinstance(space, spaces.Box):
         return Part(name, "box", space.shape)
+    start = getattr(space, "start", 0)
+    if np.any(start):
+        raise ExportError(
+            f"the observation {name!r} cannot be exported, because it counts from {start}; count "
+            "from 0 in an observation wrapper"
+        )
     if isinstance(space, spaces.Discrete):
-        if space.start != 0:
-            raise ExportError(
-                f"the observation {name!r} cannot be exported, because it counts from "
-                f"{space.start}; count from 0 in an observation wrapper"
-            )
         return Part(name, "discrete", (), (int(space.n),))
     if isinstance(space, spaces.MultiDiscrete):
         return Part(name, "multi_discrete", space.shape, tuple(map(int, space.nvec.ravel())))

@@ -138,6 +138,7 @@ class _Graph:
         self._stacked: dict[tuple[tuple[str, ...], int, int], str] = {}
         self._pending: dict[str, Callable[[], None]] = {}
         self._count = 0
+        self._taken = {part.name for part in description.parts}  # names of inputs
 
     def read_inputs(self) -> None:
         """Join the parts of the observation, and reset the state where episodes start."""
@@ -451,13 +452,15 @@ class _Graph:
             same = others.dtype == array.dtype and others.shape == array.shape
             if same and known.rstrip("_0123456789") == name and (others == array).all():
                 return known
-        unique = name if name not in self.constants else self._name(name)
+        unique = name if name not in {*self.constants, *self._taken} else self._name(name)
         self.constants[unique] = array
         return unique
 
     def _name(self, stem: str) -> str:
-        self._count += 1
-        return f"{stem}_{self._count}"
+        while True:
+            self._count += 1
+            if (name := f"{stem}_{self._count}") not in self._taken:
+                return name
 
     def _node(self, operator: str, *inputs: str, output: str | None = None, **options: Any) -> str:
         name = output or self._name(operator)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from liquid_control.deploy import ControlLoop, Metadata, read_log
+from liquid_control.deploy.control_loop import ENOUGH
 
 FACTS = Metadata(
     task="Test-v0",
@@ -105,6 +106,15 @@ def test_intervals_are_clamped_to_those_of_the_training_and_counted(
     np.testing.assert_allclose(loop.ring.rows()["elapsed"], [0.05, 0.001, 3.0, 0.1])
 
 
+def test_a_policy_without_elapsed_time_goes_on_after_a_pause(clock: Clock) -> None:
+    loop = ControlLoop(Recorder(replace(FACTS, is_timed=False)), clock=clock)
+    for gap in (0.05, 6.0, 0.05, -3.0, 0.05):
+        clock.now += gap
+        loop.step(SEEN)
+    assert loop.policy.elapsed == [0.05] * 5  # type: ignore[attr-defined]
+    assert not loop.events
+
+
 @pytest.mark.parametrize(("missing", "expected"), [("hold", [0.05, 1.0]), ("zero", [0.0, 0.5])])
 def test_without_a_usable_observation_it_holds_or_rests(
     missing: Any, expected: list[float], clock: Clock
@@ -169,6 +179,30 @@ def test_it_warns_by_name_when_it_leaves_the_box_of_the_certificate(
     with pytest.warns(UserWarning, match=name):
         act(boxed, clock, 3000, gap, delay, lost)
     assert boxed.events[name] == 2
+
+
+def test_the_edge_of_the_box_is_within_it(clock: Clock) -> None:
+    box = {"interval": (0.02, 0.05), "delay": (0.0, 0.0), "dropout": (0.0, 0.8)}
+    loop = ControlLoop(Recorder(replace(FACTS, certificate={"box": box})), clock=clock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        act(loop, clock, 50, 0.05002, 1e-5)
+    assert not loop.events
+
+
+def test_the_delay_is_that_of_accepted_observations(boxed: ControlLoop, clock: Clock) -> None:
+    for step in range(40):
+        clock.now += 0.05
+        seen = SEEN if step % 4 == 0 else np.full_like(SEEN, np.nan)
+        with nullcontext() if step != ENOUGH - 1 else pytest.warns(UserWarning, match="dropout"):
+            boxed.step(seen, measured_at=clock.now - 0.01)
+    assert boxed.ring.conditions()["delay"] == pytest.approx(0.01)
+
+
+def test_a_warning_says_how_long_the_steps_lasted(boxed: ControlLoop, clock: Clock) -> None:
+    act(boxed, clock, 3000, 0.05)
+    with pytest.warns(UserWarning, match="delay: 0.0\\d+ over the last 15\\d s"):
+        act(boxed, clock, 1500, 0.05, 0.05)
 
 
 def test_losses_and_pauses_between_episodes_are_no_long_interval(
@@ -352,6 +386,28 @@ def test_files_that_are_no_log_are_named(path: Path, clock: Clock) -> None:
         read_log(path)
 
 
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_log_that_would_fill_the_memory_is_refused(path: Path, compression: str) -> None:
+    from mcap.writer import CompressionType, Writer
+
+    with path.open("wb") as file:
+        kind = CompressionType[compression.upper()]
+        writer = Writer(file, chunk_size=1 << 30, compression=kind)
+        writer.start()
+        writer.add_metadata("liquid_control", {"policy": FACTS.to_json()})
+        schema = writer.register_schema("other", "jsonschema", b"{}")
+        channel = writer.register_channel("/step", "json", schema)
+        writer.add_message(channel, 0, b'{"now": ' + b" " * 200_000_000 + b"1}", 0)
+        writer.finish()
+    reason = {"zstd": "expands to 200 MB", "lz4": "compressed with lz4"}[compression]
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=reason):
+        read_log(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20_000_000
+
+
 def test_the_log_says_where_episodes_start(loop: ControlLoop, clock: Clock) -> None:
     for seen in (None, SEEN, None, SEEN):
         clock.now += 0.05
@@ -380,6 +436,39 @@ def test_a_log_that_cannot_be_written_is_an_error(path: Path, clock: Clock) -> N
     assert log.dropped == 2
     with pytest.raises(OSError, match="no space"):
         loop.close()
+
+
+def test_a_full_disk_does_not_replace_the_error_that_ended_the_loop(clock: Clock) -> None:
+    pytest.importorskip("mcap", reason="the extra `deploy` is not installed")
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    loop = ControlLoop(Recorder(), clock=clock, log=Path("/dev/full"))
+    loop.step(SEEN)
+    with pytest.warns(UserWarning, match="the log is incomplete"):
+        loop.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    loop = ControlLoop(Recorder(), clock=clock, log=Path("/dev/full"))
+    loop.step(SEEN)
+    with pytest.raises(OSError, match="space"):
+        loop.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("trained_interval", (0.0, 0.1), "trained_interval must be positive"),
+        ("trained_interval", (0.2, 0.1), "trained_interval must be positive, and in order"),
+        ("nominal_interval", 0.0, "nominal_interval must be positive"),
+        ("longest", 0.0001, "longest must be above 0.0005"),
+        ("state_size", -1, "state_size must not be negative"),
+        ("certificate", {"box": "wide"}, "the box of the certificate must be an object"),
+        ("certificate", {"box": {"delay": "short"}}, "certificate.box.delay"),
+    ],
+)
+def test_impossible_facts_are_refused(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Metadata.from_json(replace(FACTS, **{name: value}).to_json())
+    tiny = replace(FACTS, trained_interval=(1e-12, 0.1))
+    assert ControlLoop(Recorder(tiny)).ring.duration == 0.0
 
 
 def test_it_is_imported_quickly_and_without_pytorch() -> None:

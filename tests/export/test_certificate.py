@@ -53,7 +53,12 @@ class Watching:
 
 
 def watched(
-    policy: Watching, delay: float = 0.0, dropout: float = 0.0, envs: int = 2, **options: Any
+    policy: Watching,
+    delay: float = 0.0,
+    dropout: float = 0.0,
+    envs: int = 2,
+    trained_interval: tuple[float, float] = (0.0, np.inf),
+    **options: Any,
 ) -> Any:
     """Return the returns of HalfCheetah, whose episodes always last, at 20 Hz."""
     env = make_vec(
@@ -68,9 +73,17 @@ def watched(
         **options,
     )
     try:
-        return measure_returns(policy, env)
+        return measure_returns(policy, env, trained_interval)
     finally:
         env.close()
+
+
+def test_elapsed_times_are_clamped_as_in_the_control_loop() -> None:
+    whole, clamped = Watching(), Watching()
+    watched(whole, dropout=0.4)
+    watched(clamped, dropout=0.4, trained_interval=(0.02, 0.07))
+    assert np.max(whole.elapsed) >= 0.1
+    np.testing.assert_allclose(clamped.elapsed, np.clip(whole.elapsed, 0.02, 0.07))
 
 
 @pytest.mark.parametrize("steps", [0.5, 1, 3])

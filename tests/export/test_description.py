@@ -151,6 +151,9 @@ def test_what_cannot_be_exported_is_named() -> None:
     policy = cases.make_policy(observations=spaces.Discrete(3, start=1))
     with pytest.raises(ExportError, match="counts from 1"):
         describe_policy(policy)
+    policy = cases.make_policy(observations=spaces.MultiDiscrete([3, 4], start=[0, 2]))
+    with pytest.raises(ExportError, match=r"counts from \[0 2\]"):
+        describe_policy(policy)
     space = spaces.Dict({"motor": cases.VECTOR})
     with pytest.raises(ExportError, match="'motor' cannot be exported"):
         describe_policy(cases.make_policy(observations=space))

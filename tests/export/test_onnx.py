@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from liquid_control.export.facts import Signals, metadata_of
+from liquid_control.export.folder import export_policy
 from liquid_control.export.policies import describe_policy
 
 from . import cases
@@ -57,6 +59,20 @@ def test_every_kind_of_neuron_agrees_with_pytorch(name: str) -> None:
     steps = 200 if name.split(", ")[-1] in {"euler", "memory", "rk4"} else STEPS
     policy = cases.make_policy(encoder=[8], **cases.CIRCUITS[name])
     assert np.all(errors(policy, steps) <= TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.float16])
+def test_observations_of_other_numbers_are_exported(dtype: Any, tmp_path: Path) -> None:
+    policy = cases.make_policy(observations=spaces.Box(0, 200, (3,), dtype))
+    assert export_policy(policy, tmp_path / "it", ("onnx",))["onnx"].holds
+
+
+@pytest.mark.parametrize("name", ["scale", "low", "range", "constant", "Concat_1"])
+def test_an_observation_may_have_any_name(name: str, tmp_path: Path) -> None:
+    space = spaces.Dict({name: cases.VECTOR, "other": cases.VECTOR})
+    for number, make in enumerate((cases.make_policy, cases.soft_policy)):
+        folder = tmp_path / str(number)
+        assert export_policy(make(observations=space), folder, ("onnx",))["onnx"].holds
 
 
 @pytest.mark.parametrize("name", cases.SOFT_NAMES)
