@@ -55,9 +55,10 @@ def _check_device(name: torch.device | str) -> None:
             f"device must be 'auto', 'cpu', 'cuda' or another PyTorch device, got {name!r}"
         ) from error
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= gpus:
+    index = int(str(name).partition(":")[2] or 0)  # PyTorch keeps the last byte of it
+    if device.type == "cuda" and not 0 <= index < gpus:
         found = f"CUDA finds {gpus} GPUs here" if gpus else "CUDA finds no GPU here"
-        raise ValueError(f'device {str(device)!r} is missing: {found}; use "cpu" or "auto"')
+        raise ValueError(f'device {str(name)!r} is missing: {found}; use "cpu" or "auto"')
 
 
 def _check_text(name: str, value: float | str, prefix: str = "", least: float = -math.inf) -> None:

@@ -37,6 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
             _sync(each)
         partial.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        # Some errors have no path, and others that of the temporary file.
+        if error.errno is not None and str(partial) in str(error.filename or partial):
+            error.filename = str(path)
+        raise
     finally:
         _remove(partial)
 

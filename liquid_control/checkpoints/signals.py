@@ -21,7 +21,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Store the first SIGTERM or Ctrl-C in a request; the second one ends the process at once.
+    """Store the first Ctrl-C, SIGTERM or SIGHUP in a request; the second ends the process at once.
+
+    A terminal that is closed sends SIGHUP.
 
     Signals that the process ignores stay ignored. Only the main thread can handle signals; in
     others the request stays empty.
@@ -40,6 +42,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         restore_handlers()
 
     handled = [signal.SIGINT, signal.SIGTERM]
+    handled += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in handled}
     before = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
     for number in before:

@@ -91,10 +91,13 @@ def put_under_stress(
     """Evaluate a robot by a stress file; print the results, and write them into its run.
 
     Raises:
-        CommandError: a value or a change does not fit the task; nothing has been evaluated then.
+        CommandError: a value or a change does not fit the task.
     """
     _check(recipe, stress)
-    results = stressed(recipe, agent, stress, quiet=quiet)
+    try:
+        results = stressed(recipe, agent, stress, quiet=quiet)
+    except ValueError as error:  # of a policy that observes numbers beyond those of float32
+        raise CommandError(f"stress file: the robot cannot be evaluated: {error}") from error
     table = Table(*HEADER)
     for row in results.rows():
         table.add_row(*row.cells())

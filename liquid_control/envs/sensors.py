@@ -25,6 +25,8 @@ Counts: TypeAlias = NDArray[np.int64]
 _BLOCK = 512  # observations in a block of random numbers, at most
 _NUMBERS = 2048  # approximate number of random numbers in a block of long observations
 
+LARGEST = 1e30  # of noise, so that what is observed fits into single precision
+
 
 @dataclass(frozen=True)
 class Noise(Part):
@@ -45,8 +47,8 @@ class Noise(Part):
     relative: bool = False
 
     def __post_init__(self) -> None:
-        number(self, "std", 0.0)
-        number_or_range(self, "bias")
+        number(self, "std", 0.0, LARGEST)
+        number_or_range(self, "bias", -LARGEST, LARGEST)
         flag(self, "relative")
 
     @property

@@ -30,7 +30,6 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     StringConstraints,
     Tag,
     ValidationError,
@@ -95,7 +94,7 @@ Indices: TypeAlias = Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
 Ratios: TypeAlias = Annotated[tuple[PositiveFloat, ...], Field(strict=False, max_length=100)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 Steps: TypeAlias = Annotated[
-    PositiveInt,
+    Annotated[int, Field(gt=0, lt=2**63)],  # larger ones are no numbers in a file
     BeforeValidator(lambda value: int(value) if _is_whole(value) else value),
 ]
 """Control steps; 2e6 is one of the ways to write them."""

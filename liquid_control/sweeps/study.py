@@ -126,8 +126,11 @@ class Study:
             if path.stat().st_size > LARGEST:
                 raise CommandError(f"{path} is too large for the file of a study")
             text = path.read_text("utf-8")
-            version = json.loads(text)["version"]
-            if version != VERSION:
+            content = json.loads(text)
+            if not isinstance(content, dict):
+                raise TypeError("it holds no object")
+            version = content["version"]
+            if type(version) is not int or version != VERSION:
                 raise CommandError(
                     f"{path} is of version {cut(repr(version), 20)}, and this liquid_control reads "
                     f"version {VERSION}; use the one that began the study"

@@ -34,8 +34,9 @@ def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(
 def test_a_gpu_beyond_those_that_are_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match="'cuda:2' is missing: CUDA finds 2 GPUs here"):
-        LiquidPPO("LiquidPolicy", "InvertedPendulum-v5", device="cuda:2")
+    for device in ("cuda:2", "cuda:127", "cuda:128", "cuda:255", "cuda:256", "cuda:999"):
+        with pytest.raises(ValueError, match=f"'{device}' is missing: CUDA finds 2 GPUs here"):
+            LiquidPPO("LiquidPolicy", "InvertedPendulum-v5", device=device)
 
 
 def test_a_recipe_that_asks_for_a_gpu_fails_without_one(

@@ -12,7 +12,7 @@ import pytest
 
 from liquid_control.checkpoints.signals import stop_on_signals
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)

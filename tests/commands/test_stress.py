@@ -144,6 +144,7 @@ def test_what_does_not_fit_the_task_is_named_before_anything_is_evaluated(
         ("dropout: [0, 1.5]", "dropout: * probability must be below 1"),
         ("episodes: 3", "nothing to evaluate; give at least one of noise, dropout"),
         ("noise: []", "noise: Tuple should have at least 1 item"),
+        ("noise: [0, 1e39]", "noise: * std must be at most 1e+30"),
         ("noise: [-1]", "noise.0: Input should be greater than or equal to 0"),
         ("noises: [1]", "noises: unknown key; did you mean noise?"),
         ("changes: {fall: {gain: 0}}", "changes.fall: * lacks key 'at'"),

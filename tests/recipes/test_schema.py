@@ -191,6 +191,8 @@ def test_the_last_override_wins_and_opens_what_is_absent(recipe_file: Path) -> N
         ("seed=-1", ["seed: "]),
         ("seed=2026-99-99", ["seed: ", "'2026-99-99'"]),
         (f"seed={'9' * 5000}", ["seed: ", "integer"]),
+        ("checkpoint_every=1e20", ["checkpoint_every: ", "less than 9223372036854775808"]),
+        ("agent.total_timesteps=1e30", ["agent.total_timesteps: ", "less than"]),
         (f"seed=0x{'f' * 5000}", ["seed: ", "integer"]),
         ("seed=0b_", ["seed: ", "integer", "'0b_'"]),
         ("agent.stats_window_size=9223372036854775808", ["agent.stats_window_size: "]),
