@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import FloatSchedule, polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from liquid_control.agents.options import SACOptions
 from liquid_control.agents.soft_losses import SoftLosses, soft_losses
@@ -81,7 +80,9 @@ class LiquidSAC(SavedAgent, SAC):
     over the sequences and the step after them, and back-propagates through time.
 
     Gamma is per nominal control interval: a step of n intervals discounts by gamma ** n. The
-    entropy of an action is weighted by its duration; rewards are already integrated over time. A
+    entropy of an action is weighted by its duration; rewards are already integrated over time.
+    Where the policy chooses intervals, the entropy of a new action is weighted by the duration of
+    the stored one. A
     truncated episode is bootstrapped from its terminal observation, with the elapsed time of that
     observation.
 
@@ -462,7 +463,7 @@ class LiquidSAC(SavedAgent, SAC):
                         polyak_update(online.parameters(), target.parameters(), share)
                 for name, figure in figures.items():
                     statistics[name].append(figure.detach())
-        self._n_updates += gradient_steps
+                self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, series in statistics.items():
             self.logger.record(f"train/{name}", torch.stack(series).mean().item())
@@ -491,8 +492,8 @@ class LiquidSAC(SavedAgent, SAC):
         self.policy.optimizer.zero_grad()
         loss.backward()
         trained = list(self.policy.parameters())
-        norm = clip_grad_norm_(trained, math.inf)  # clips nothing
-        check_update("gradient", norm, self._n_updates, self.num_timesteps)
+        gradients = [weight.grad for weight in trained if weight.grad is not None]
+        check_update("gradient", get_total_norm(gradients), self._n_updates, self.num_timesteps)
         self.policy.optimizer.step()
         check_weights(_norm(trained), self._n_updates, self.num_timesteps)
         return self._figures(ent_coef, actor_loss, critic_loss, deficit)

@@ -25,7 +25,8 @@ class Step(NamedTuple):
     """One control step of every environment.
 
     Attributes:
-        transitions: fields (num_envs, ...), on the policy's device.
+        transitions: fields (num_envs, ...); rewards, ends and seconds are on the CPU, the rest on
+            the policy's device.
         observation: after the step; this and the rest are as in SB3's environments.
         rewards: (num_envs,).
         dones: (num_envs,).

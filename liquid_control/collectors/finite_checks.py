@@ -63,7 +63,7 @@ def check_each(name: str, values: NDArray[Any], step: int | None, timesteps: int
 
 
 def check_column(name: str, column: Tensor, timesteps: int) -> None:
-    """Raise a ValueError if a rollout's column (steps, num_envs, ...) holds NaN or infinity."""
+    """Raise `NotFinite` if a rollout's column (steps, num_envs, ...) holds NaN or infinity."""
     finite = torch.isfinite(column.reshape(*column.shape[:2], -1)).all(dim=-1)
     if not finite.all():
         step, env = (int(index) for index in torch.nonzero(~finite)[0])
@@ -71,7 +71,7 @@ def check_column(name: str, column: Tensor, timesteps: int) -> None:
 
 
 def check_step(name: str, values: Tensor, timesteps: int) -> None:
-    """Raise a ValueError if one step's values (num_envs, ...) hold NaN or infinity."""
+    """Raise `NotFinite` if one step's values (num_envs, ...) hold NaN or infinity."""
     finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=-1)
     if not finite.all():
         raise NotFinite(name, int(torch.nonzero(~finite)[0]), None, timesteps)

@@ -258,8 +258,8 @@ class BatchedVecEnv(SimulatedVecEnv):
 
         Returns:
             `task`, `seed`, the `state` before the step (mjSTATE_INTEGRATION), `action` and
-            `substeps`. Between a reset and the next step, the state is that after the reset and
-            there are 0 substeps.
+            `substeps`. Between a reset, or a loaded state, and the next step, the state is that
+            one and there are 0 substeps.
         """
         return {
             "task": type(self.task).__name__,
@@ -336,6 +336,8 @@ class BatchedVecEnv(SimulatedVecEnv):
             noted | kept for noted, kept in zip(self._attributes, attributes, strict=True)
         ]
         self.diverged, self._created = diverged, time.time() - seconds
+        self._state_before[...] = self.physics.memory["state"]
+        self._substeps = np.zeros_like(self._substeps)
         self._reset_seeds()  # those set since would start other episodes
         self._started = True
 

@@ -27,7 +27,8 @@ def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
     change, and the same reward as steps of single physics steps with the same action.
 
     Args:
-        env: The name of a task, or an env; it is reset, and its own rate is restored.
+        env: The name of a task, or an env; it is reset, and its own rate and time limits are
+            restored.
         tolerance: A share of the change of an observation, and of a reward.
 
     Raises:
@@ -48,15 +49,18 @@ def check_env(env: str | gym.Env[Any, Any], *, tolerance: float = 0.1) -> None:
             f"substep(action), and is not a MujocoEnv; see envs.StepFor"
         )
     rate = next((layer for layer in layers(stack) if isinstance(layer, VariableRate)), None)
-    rate = rate or VariableRate(stack)
-    check_gymnasium(robot, skip_render_check=True)
-    if rate.chosen is not None:
-        raise ValueError("check the env with an interval other than Chosen, such as None")
+    within = [(layer, layer.env) for layer in layers(stack) if isinstance(layer, gym.Wrapper)]
+    rate = rate or VariableRate(stack)  # which takes time limits out of the stack
     kept = rate.interval
     try:
+        check_gymnasium(robot, skip_render_check=True)
+        if rate.chosen is not None:
+            raise ValueError("check the env with an interval other than Chosen, such as None")
         _check(rate, type(robot).__name__, tolerance)
     finally:
         rate.interval = kept
+        for layer, inner in within:
+            layer.env = inner
 
 
 def _check(rate: VariableRate, name: str, tolerance: float) -> None:

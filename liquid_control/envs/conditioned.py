@@ -130,7 +130,7 @@ class Conditioned(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstructo
         """A name for each entry of the observation except the elapsed time; see `envs.names`."""
         names = observation_names(self._rate.env)
         ages = sum(isinstance(sensor, Age) for sensor in self.conditions.sensors)
-        return (*names, *("age", "age 2", "age 3", "age 4")[:ages])
+        return (*names, *(f"age {n}" if n > 1 else "age" for n in range(1, ages + 1)))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -106,7 +106,7 @@ def make(
         if not isinstance(env, gym.Env):
             raise TypeError(f"a wrapper must return an env; {wrapper} returned {env!r}")
     if seed is not None:
-        env.unwrapped.np_random = seeding.np_random(seed)[0]
+        env.unwrapped.np_random, env.unwrapped._np_random_seed = seeding.np_random(seed)
         env.action_space.seed(seed)
     return env
 

@@ -64,7 +64,7 @@ class LSTM(_GatedCircuit):
 
     Args:
         wiring: the neurons and their synapses; `dense` for the usual LSTM.
-        **options: as for `Circuit`, without `memory`; and `memory_gain`, as in `CfC`.
+        **options: as for `Circuit`, without `memory`; and `memory_gain`, as in `CTRNN`.
     """
 
     state_parts = 2
@@ -96,7 +96,7 @@ class GRU(_GatedCircuit):
 
     Args:
         wiring: the neurons and their synapses; `dense` for the usual GRU.
-        **options: as for `Circuit`, without `memory`; and `memory_gain`, as in `CfC`.
+        **options: as for `Circuit`, without `memory`; and `memory_gain`, as in `CTRNN`.
     """
 
     def __init__(self, wiring: Wiring, **options: Any) -> None:

@@ -20,6 +20,7 @@ GATES = {"default": 4, "no_gate": 4, "pure": 1}
 CANDIDATES = 2  # the gates g and h, which start with the wiring's polarity; the time gate follows
 SLOPES = {"default": (0.5, 0.5), "no_gate": (1.0, 0.5), "pure": (-1.0,)}
 GAINS = {"default": 1.7, "no_gate": 1.1, "pure": 1.0}  # see `weight_deviations`
+LEAK = 0.5  # initial |w| of mode "pure", per time scale
 BOUNDS = {"default": 1.0, "no_gate": 2.0, "pure": float("inf")}
 
 
@@ -60,7 +61,8 @@ class CfC(LayeredCircuit):
             "pure": self._pure,
         }[mode]
         if mode == "pure":
-            self.leak = nn.Parameter(torch.zeros(wiring.neuron_count))
+            # At zero |w| would have no gradient, and stay.
+            self.leak = nn.Parameter(torch.full((wiring.neuron_count,), LEAK))
             self.reversal = nn.Parameter(torch.ones(wiring.neuron_count))
         self._apply_plasticity()
 
@@ -116,14 +118,15 @@ class CfC(LayeredCircuit):
 
     @torch.no_grad()
     def synapse_strengths(self) -> tuple[Tensor, Tensor]:
-        """As in `LayeredCircuit`; mode "pure" scales its sum by the reversal."""
+        """As in `LayeredCircuit`; in mode "pure", after one time scale."""
         sensory, recurrent = super().synapse_strengths()
         if self.mode == "pure":
-            return sensory * self.reversal, recurrent * self.reversal
+            scale = self.reversal * torch.exp(-self.leak.abs())
+            return sensory * scale, recurrent * scale
         return sensory, recurrent
 
     def _decay(self, inputs: Tensor, activity: Tensor, past: Tensor) -> Tensor:
-        """Return |a|, as the time gate sigmoid(a t + b) replaces exp(-t / tau)."""
+        """Return |a|, as the time gate sigmoid(a t + b) replaces exp(-t / tau); or |w| + |g|."""
         if self.mode == "pure":
             return self.leak.abs() + self._gate_sum(0, inputs, activity, past).abs()
         return self._gate_sum(CANDIDATES, inputs, activity, past).abs()

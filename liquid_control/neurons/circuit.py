@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -50,14 +51,15 @@ class Circuit(nn.Module, ABC):
         input_mapping: None, "linear" (a gain for each sensory neuron) or "affine" (and an offset).
         output_mapping: the same for the motor neurons.
         memory: None, or "lstm" for the mixed memory of CfC-mmRNN (Lechner & Hasani 2020): an LSTM
-            along the same synapses updates the neurons before their own dynamics do.
+            along the same synapses updates the neurons before their own dynamics do. A CfC neuron
+            uses it where it sends a synapse to its own layer or an earlier one.
         plasticity: "full", or "readout" to freeze everything but the output mapping, which makes
             the circuit a liquid state machine (reservoir).
         backend: "auto" for the compiled kernels where they can unroll the circuit and PyTorch
             elsewhere, or "pytorch" for PyTorch only. The attribute can be changed at any time.
 
     Raises:
-        TypeError: If `wiring` is not a Wiring.
+        TypeError: If `wiring` is not a Wiring, or `time_scale` no number.
         ValueError: If an option has an unknown value, or `time_scale` is not positive and finite.
     """
 
@@ -84,6 +86,7 @@ class Circuit(nn.Module, ABC):
                 f"wiring must be a Wiring, got {type(wiring).__name__}; "
                 "create one with liquid_control.wiring"
             )
+        check_number("time_scale", time_scale)
         if not 0 < time_scale < float("inf"):
             raise ValueError(f"time_scale must be a positive number of seconds, got {time_scale}")
         check_option("input_mapping", input_mapping, MAPPINGS)
@@ -387,6 +390,12 @@ class Circuit(nn.Module, ABC):
 def _mismatch(name: str, value: Tensor, inputs: Tensor) -> ValueError:
     expected, got = tuple(inputs.shape[:2]), tuple(value.shape)
     return ValueError(f"{name} must be (time, batch) = {expected}, got {got}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise a TypeError unless a value is a number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def check_option(name: str, value: object, options: Sequence[object]) -> None:

@@ -30,7 +30,8 @@ class CTRNN(ContinuousCircuit):
         wiring: the neurons and their synapses.
         ode_steps: solver steps in each control step.
         solver: "semi_implicit" (order 1), "euler" (1) or "rk4" (4).
-        memory_gain: as in `CfC`.
+        memory_gain: initial strength of the synapses that carry the past, over that of others; a
+            neuron also keeps a part of its own state.
         **options: as for `Circuit`.
     """
 

@@ -24,7 +24,6 @@ from liquid_control.wiring import Wiring
 STEEPNESS = (2.0, 4.0)  # range of the initial values
 OPENING_OF_INPUTS = 0.36  # deviation of a synapse's opening from inputs of unit deviation
 OPENING_OF_NEURONS = 0.26  # the same for neurons, whose activity has a deviation of some 0.6
-DRIVE, FORGET, ELASTANCE = range(3)  # sums of a neuron, in the order of the kernels
 
 
 class _Synapses(SynapseList):

@@ -318,6 +318,8 @@ class FusedActor:
             return None
         parts, elapsed_time, is_batch = read
         before = None if episode_start is not None and episode_start.item() else state
+        if before is not None and not np.isfinite(before).all():
+            return None
         acted = self.act(parts, elapsed_time, before, deterministic)
         if acted is None or not is_batch:
             return acted

@@ -180,7 +180,7 @@ class CircuitOptions(Options):
         optimizer_kwargs: arguments of Adam besides the learning rate.
         image_layers: filters, kernel size and stride of the convolutions over each image, separate
             for actor and critic; by default those of SB3's NatureCNN.
-        image_features: tanh units after the convolutions, for each image.
+        image_features: tanh neurons after the convolutions, for each image.
     """
 
     neurons: str = "cfc"

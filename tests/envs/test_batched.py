@@ -435,3 +435,19 @@ def test_each_env_has_its_own_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_main_body_that_the_model_has_not_is_refused(body: int | str) -> None:
     with pytest.raises(ValueError, match=f"main_body {body!r} is not one of world, torso"):
         envs.make_vec("Ant-v5", 1, main_body=body)
+
+
+def test_a_loaded_step_can_be_reproduced() -> None:
+    first, second = (envs.make_vec("Hopper-v5", 2, seed=seed, threads=1) for seed in (1, 2))
+    for venv in (first, second):
+        venv.reset()
+        venv.step(np.ones((2, 3), np.float32))
+    second.load_state_dict(first.state_dict())
+    for index in range(2):
+        found = second.reproduction(index)
+        assert found["substeps"] == 0
+        assert found["state"] == first.physics.memory["state"][index].tolist()
+
+
+def test_the_seed_of_an_env_is_known() -> None:
+    assert envs.make("Hopper-v5", seed=5).unwrapped.np_random_seed == 5

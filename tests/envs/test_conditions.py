@@ -953,3 +953,10 @@ def test_pairs_of_geoms_rub_as_their_geoms_do(tmp_path: Path) -> None:
         np.testing.assert_allclose(model.pair_friction[0], expected)
     finally:
         gym.registry.pop("Pair-v0")
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_every_entry_of_an_observation_has_a_name(count: int) -> None:
+    env = envs.make("InvertedPendulum-v5", sensors=[envs.Age()] * count)
+    names = env.get_wrapper_attr("observation_names")
+    assert len(set(names)) == len(names) == env.observation_space["observation"].shape[0]  # type: ignore[index]

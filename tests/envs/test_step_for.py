@@ -10,10 +10,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.wrappers import RescaleAction
+from gymnasium.wrappers import RecordEpisodeStatistics, RescaleAction, TimeLimit
 
 from liquid_control import envs
 from liquid_control.checkpoints import env_state
+from liquid_control.envs.variable_rate import layers
 
 STEP, NOMINAL = 0.01, 0.05
 
@@ -397,3 +398,14 @@ def test_what_does_not_load_with_mujoco_4_is_known(name: str) -> None:
     gym.register_envs(pytest.importorskip("gymnasium_robotics"))
     with pytest.raises(AssertionError):
         envs.make(name)
+
+
+def test_a_check_leaves_the_env_as_it_was() -> None:
+    for wrap in (
+        lambda env: RescaleAction(env, np.float32(-1), np.float32(1)),
+        lambda env: RecordEpisodeStatistics(TimeLimit(env, 15)),
+    ):
+        env: Any = wrap(gym.make("InvertedPendulum-v5", max_episode_steps=20))
+        before = [*map(type, layers(env))]
+        envs.check_env(env)
+        assert [*map(type, layers(env))] == before

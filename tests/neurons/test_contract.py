@@ -163,6 +163,22 @@ def test_cfc_neuron_uses_its_own_synapses_only(mode: str) -> None:
     assert circuit.sensory.weight.shape == (gates, 2)
 
 
+def test_a_time_scale_is_a_number() -> None:
+    for wrong in ("0.05", True, None, [0.05]):
+        with pytest.raises(TypeError, match="time_scale must be a number, got"):
+            CfC(dense(2, 3, 1), time_scale=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["default", "pure", "no_gate"])
+def test_every_parameter_of_a_new_cfc_is_trained(mode: str) -> None:
+    circuit = CfC(dense(SENSORY, NEURONS, MOTOR), mode=mode, output_mapping="affine")
+    outputs, state = circuit(torch.randn(5, 8, SENSORY), None, torch.rand(5, 8))
+    (outputs.square().sum() + state.square().sum()).backward()
+    for name, parameter in circuit.named_parameters():
+        assert parameter.grad is not None
+        assert (parameter.grad != 0).all(), name
+
+
 def test_gradcheck(circuit: Circuit, sequence) -> None:
     inputs, elapsed, starts = sequence(3, 2)
     state = (0.1 * torch.randn(2, circuit.state_size, dtype=torch.float64)).requires_grad_()
