@@ -19,6 +19,7 @@ from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device, get_system_info
 from torch import Tensor
@@ -38,6 +39,7 @@ SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
 POLICY = "LiquidPolicy"  # alias of the agents' default policy
 MOST_ENVS = 2**16
+MOST_FEATURES = 10  # for each weight; an actor has more weights than it observes features
 COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
 NORMALIZES = "normalize_observations"
 ACTS_ONLY = "acts_only"  # in files without critics and optimizers
@@ -341,6 +343,10 @@ class SavedAgent(BaseAlgorithm):
                 raise CheckpointError(
                     f"it has {weights} weights, too few for {flatdim(action_space)} actions"
                 )
+            if (features := _least_features(observation_space)) > MOST_FEATURES * weights:
+                raise CheckpointError(
+                    f"it has {weights} weights, too few for {features} observations"
+                )
             n_envs = _count(described, "n_envs", 1, MOST_ENVS)
         if env is not None:
             env = cls._wrap_env(env)
@@ -516,6 +522,13 @@ def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
     if contents.kind != agent.__name__:
         raise CheckpointError(f"it holds a {contents.kind}, and this is {agent.__name__}")
     return contents
+
+
+def _least_features(space: spaces.Space[Any]) -> int:
+    """Return the number of features without images, and without what critics alone observe."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
+    seen = [part for name, part in parts.items() if name != "privileged"]
+    return sum(flatdim(part) for part in seen if not is_image_space(part))
 
 
 def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2**53) -> int:

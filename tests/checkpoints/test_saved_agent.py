@@ -159,6 +159,15 @@ def test_more_actions_than_weights_are_refused(space: dict[str, Any], tmp_path: 
         LiquidPPO.load(tmp_path / "agent.zip")
 
 
+@pytest.mark.parametrize("acts_only", [False, True])
+def test_far_more_observations_than_weights_are_refused(acts_only: bool, tmp_path: Path) -> None:
+    data = deepcopy(sac().state_dict(acts_only=acts_only))
+    data.data["agent"]["observation_space"] = {"kind": "discrete", "n": 2**24, "start": 0}
+    write(tmp_path / "agent.zip", data)
+    with pytest.raises(CheckpointError, match="too few for 16777216 observations"):
+        LiquidSAC.load(tmp_path / "agent.zip")
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape", "infinite"])
 def test_forged_weights_of_what_acts_are_refused(change: str, tmp_path: Path) -> None:
     contents = sac().state_dict(acts_only=True)

@@ -205,6 +205,14 @@ ODD: dict[str, tuple[Any, ...]] = {
     "swapped bytes": (np.arange(3.0).astype(">f8"), 0.05),
     "another state": (np.zeros(3), 0.05, np.zeros((1, 5), np.float32)),
     "a double state": (np.zeros(3), 0.05, np.zeros((1, 12))),
+    **{
+        f"a state with NaN at {place}": (
+            np.zeros(3),
+            0.05,
+            np.float32([[0] * place + [np.nan] + [0] * (11 - place)]),
+        )
+        for place in (0, 5, 11)
+    },
     "starts of two": (np.zeros(3), 0.05, None, np.array([True, False])),
     "starts in words": (np.zeros(3), 0.05, None, np.array(["False"])),
     "no start": (np.zeros(3), 0.05, None, np.array([None])),
