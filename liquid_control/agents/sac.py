@@ -80,11 +80,9 @@ class LiquidSAC(SavedAgent, SAC):
     over the sequences and the step after them, and back-propagates through time.
 
     Gamma is per nominal control interval: a step of n intervals discounts by gamma ** n. The
-    entropy of an action is weighted by its duration; rewards are already integrated over time.
-    Where the policy chooses intervals, the entropy of a new action is weighted by the duration of
-    the stored one. A
-    truncated episode is bootstrapped from its terminal observation, with the elapsed time of that
-    observation.
+    entropy of an action is weighted by its duration, or by that of the stored action where the
+    policy chooses intervals; rewards are already integrated over time. A truncated episode is
+    bootstrapped from its terminal observation, with the elapsed time of that observation.
 
     Constructor arguments are those of SB3's SAC and the ones below. The device "auto" is the CPU,
     where small circuits train fastest, unless observations have images. `batch_size` counts control

@@ -38,8 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:
-        # Some errors have no path, and others that of the temporary file.
-        if error.errno is not None and str(partial) in str(error.filename or partial):
+        # A full disk names no path, and other errors name the temporary one.
+        is_ours = error.filename is None or str(partial) in str(error.filename)
+        if error.errno is not None and is_ours:
             error.filename = str(path)
         raise
     finally:

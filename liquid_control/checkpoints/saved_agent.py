@@ -343,7 +343,7 @@ class SavedAgent(BaseAlgorithm):
                 raise CheckpointError(
                     f"it has {weights} weights, too few for {flatdim(action_space)} actions"
                 )
-            if (features := _least_features(observation_space)) > MOST_FEATURES * weights:
+            if (features := _feature_count(observation_space)) > MOST_FEATURES * weights:
                 raise CheckpointError(
                     f"it has {weights} weights, too few for {features} observations"
                 )
@@ -524,7 +524,7 @@ def _of_kind(contents: Contents, agent: type[SavedAgent]) -> Contents:
     return contents
 
 
-def _least_features(space: spaces.Space[Any]) -> int:
+def _feature_count(space: spaces.Space[Any]) -> int:
     """Return the number of features without images, and without what critics alone observe."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
     seen = [part for name, part in parts.items() if name != "privileged"]

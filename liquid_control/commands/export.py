@@ -55,7 +55,7 @@ from liquid_control.recipes import CommandError, Recipe, build_env
 LARGE_ROUNDING = 0.25  # of the actions' range
 DELAYS = (0.0, 0.5, 1.0)  # in nominal intervals
 DROPOUTS = (0.0, 0.1, 0.3)
-UNSEEN = 50  # below the factor 100 that policies refuse
+LONGEST = 50  # nominal intervals; policies refuse a hundred
 FORMATS = {"onnx": ("onnx",), "c": ("c",), "all": tuple(FILES)}
 
 
@@ -154,10 +154,10 @@ def measure_in(
 def trained_interval(recipe: Recipe, nominal: float) -> tuple[float, float]:
     """Return the shortest and the longest interval of the training, in seconds.
 
-    Dropped frames have no longest one; `UNSEEN` nominal intervals stand for it.
+    Dropped frames have no longest one; `LONGEST` nominal intervals stand for it.
     """
     low, high = recipe.env.rule.bounds(nominal)
-    return float(low), float(min(high, UNSEEN * nominal))
+    return float(low), float(min(high, LONGEST * nominal))
 
 
 def facts_of(run: Run, recipe: Recipe, nominal: float) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TOPIC = "/step"
 FACTS = "liquid_control"
 CHUNK = 1 << 16  # bytes of rows that are written at once; a process that is killed loses them
-LARGEST = 1 << 25  # bytes of a chunk that is read; other tools write larger ones
+LARGEST = 1 << 25  # bytes of a chunk that is read; other tools write more than `CHUNK`
 UNKNOWN = 2**64 - 1  # size of a chunk that was compressed as a stream
 MOST = 10_000  # queued rows; further ones are dropped
 VECTORS = Row._fields[NUMBERS:]
