@@ -15,19 +15,23 @@ _REMEDY = (
 )
 
 
+class Diverged(ValueError):  # noqa: N818  # reads well in tracebacks
+    """An update's loss or gradient, or the weights after it, are not finite."""
+
+
 def check_update(name: str, value: Tensor | float, update: int, timesteps: int) -> None:
-    """Raise a ValueError if an update's loss, or the norm of its gradient, is not finite."""
+    """Raise `Diverged` if an update's loss, or the norm of its gradient, is not finite."""
     if not math.isfinite(value):
-        raise ValueError(
+        raise Diverged(
             f"the {name} of update {update} is {float(value)}, after {timesteps} timesteps; no "
             f"weight was changed by it. {_REMEDY}"
         )
 
 
 def check_weights(norm: float, update: int, timesteps: int) -> None:
-    """Raise a ValueError if the norm of the weights is not finite after an update."""
+    """Raise `Diverged` if the norm of the weights is not finite after an update."""
     if not math.isfinite(norm):
-        raise ValueError(
+        raise Diverged(
             f"update {update} changed the norm of the weights to {norm}, after {timesteps} "
             f"timesteps. {_REMEDY}"
         )

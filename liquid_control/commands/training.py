@@ -10,12 +10,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from liquid_control.agents import LiquidPPO, LiquidSAC
+from liquid_control.agents.update_checks import Diverged
 from liquid_control.checkpoints.checkpoint_callback import ResumeCallback
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.logs import cut as cut_logs
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.signals import stop_on_signals
+from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.display import command, plan, summary, training_progress
 from liquid_control.commands.evaluate import examine, save_evaluation
@@ -33,7 +35,7 @@ from liquid_control.monitoring import (
     leaves,
     log_evaluations,
 )
-from liquid_control.recipes import AGENTS, Recipe, load_recipe
+from liquid_control.recipes import AGENTS, CommandError, Recipe, load_recipe
 
 NEVER = 2**62
 
@@ -53,6 +55,7 @@ def begin(
 
     Raises:
         RecipeError: The evaluation at the end is impossible.
+        CommandError: The training came to a number that is not finite.
     """
     check_rates(recipe, env)
     write_text(run.config, recipe.to_yaml())
@@ -114,8 +117,11 @@ def carry_out(
     finished = False
     try:
         finished = learn(recipe, agent, run, nominal, quiet=quiet)
-    except Exception:
+    except Exception as error:
         say(f"Training failed; resume it from the last checkpoint: {tool} resume {again}")
+        if isinstance(error, NotFinite | Diverged):  # not a fault of the program
+            notes = getattr(error, "__notes__", [])
+            raise CommandError(". ".join([str(error), *notes])) from error
         raise
     finally:
         agent.save(run.model)

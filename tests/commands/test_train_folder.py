@@ -111,6 +111,17 @@ def test_a_longer_training_extends_a_finished_one(run: Run, straight: Run, tmp_p
     assert_same(Run(once), Run(twice))
 
 
+def test_a_training_that_diverges_fails_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "agent.learning_rate=1e30") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: update 1 changed the norm of the weights to inf, after 64 ")
+    state = read_state(Run(tmp_path))
+    assert state is not None
+    assert state.status == "interrupted"
+
+
 def test_a_folder_in_use_or_that_is_none_is_refused(
     run: Run, tmp_path: Path, fails: Callable[..., str]
 ) -> None:
