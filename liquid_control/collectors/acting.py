@@ -77,7 +77,8 @@ def act(
         acted = None
         if in_one_call and number >= random_steps:
             assert fused is not None
-            features, elapsed_time = policy.split(obs_as_tensor(observation, state.device), *before)
+            tensors = obs_as_tensor(observation, state.device)
+            features, elapsed_time = policy.split(tensors, *before, precision=fused.precision)
             acted = fused.choose(features, elapsed_time, state, starts)
         if acted is not None:
             actions, bounded, state = acted

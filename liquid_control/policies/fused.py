@@ -42,7 +42,7 @@ class FusedPolicy:
     def __init__(self, policy: LiquidPolicy, module: ModuleType) -> None:
         self.policy, self.module = policy, module
         self._parameters = list(policy.parameters())
-        self._dtype = self._parameters[0].dtype
+        self.precision = self._parameters[0].dtype
         critic: Any = policy.critic
         self._actor = BodyPass(policy.actor, module)
         self._twin = BodyPass(critic.body, module) if isinstance(critic, TwinCritic) else None
@@ -127,7 +127,7 @@ class FusedPolicy:
             policy.log_std is None
             or space.dtype != np.float32
             or self._mapping is not None
-            or self._dtype is not torch.float32
+            or self.precision is not torch.float32
             or self._actor.is_derived
             or type(normalizer) not in (ObservationNormalizer, NoneType)
         ):
@@ -276,7 +276,7 @@ class FusedPolicy:
     def _in_kernels(self) -> Learner | None:
         """Return the policy in the kernels; None if they have no access to its parameters."""
         bodies = [each for each in (self._actor, self._twin) if each is not None]
-        if self._dtype is not torch.float32 or any(body.is_derived for body in bodies):
+        if self.precision is not torch.float32 or any(body.is_derived for body in bodies):
             return None
         log_std = self.policy.log_std
         is_trained = log_std is not None and log_std.requires_grad
@@ -299,7 +299,7 @@ class FusedPolicy:
             log_std.grad = memory.copy_(gradient)
 
     def _typed(self, tensor: Tensor) -> Tensor:
-        return tensor if tensor.dtype is self._dtype else tensor.to(self._dtype)
+        return tensor if tensor.dtype is self.precision else tensor.to(self.precision)
 
 
 def why_not_fused(policy: LiquidPolicy) -> str | None:

@@ -205,7 +205,8 @@ class Splitter:
             processed = preprocess_obs(part, space)
             assert isinstance(processed, Tensor)
             part = processed
-        return part.float().unsqueeze(-1).flatten(1)  # also of a single number
+        part = part.float()
+        return part if part.dim() == 2 else part.unsqueeze(-1).flatten(1)  # also of a number
 
 
 def bounds_of_elapsed_time(

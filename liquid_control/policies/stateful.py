@@ -220,9 +220,15 @@ class StatefulPolicy(BasePolicy):
         observation: Observation,
         previous: Tensor | None = None,
         episode_start: Tensor | None = None,
+        *,
+        precision: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Split observations as `observe` does, without its checks."""
-        precision = next(self.parameters()).dtype
+        """Split observations as `observe` does, without its checks.
+
+        `precision` is that of the parameters; None: it is looked up, which is slow.
+        """
+        if precision is None:
+            precision = next(self.parameters()).dtype
         parts = self._split(observation, self.nominal_interval)
         features, elapsed_time = (part.to(precision) for part in parts)
         return self.derivatives(features, elapsed_time, previous, episode_start), elapsed_time
