@@ -12,10 +12,11 @@ All learning rates but that of SB3's SAC fall to zero. Agents on policy train in
 of 16 steps, with an encoder and an MLP critic of 64 units. SB3's PPO and sb3-contrib's RecurrentPPO
 have VecNormalize and an MLP 64-64, or an LSTM of 64 units with a layer of 64. `stack` is an MLP
 over four stacked observations, `-d` stands for derivatives of the observation as further features,
-and `-p` for privileged critics, which see everything. LiquidSAC makes 4 updates of 1024 control
-steps after each step of its 16 environments, with critics of 128-128, circuits that learn at three
-tenths of its learning rate, and four times SB3's tau, as it makes a quarter of the updates; SB3's
-SAC has its defaults, an update for every control step.
+`-h` for critics that see three earlier observations and actions, and `-p` for privileged critics,
+which see everything. LiquidSAC makes 4 updates of 1024 control steps after each step of its 16
+environments, with critics of 128-128, circuits that learn at three tenths of its learning rate, and
+four times SB3's tau, as it makes a quarter of the updates; SB3's SAC has its defaults, an update
+for every control step.
 
 Each training runs in a process with one thread, and its row is appended to a table. Trainings that
 are in the table are not repeated, so that an interrupted comparison goes on. Seeds below 200 choose
@@ -82,6 +83,7 @@ CIRCUITS: dict[str, dict[str, Any]] = {
     "ltc": {"neurons": "ltc", "wiring": NCP, "neuron_kwargs": {"ode_steps": 3}},
     "ctrnn": {"neurons": "ctrnn", "wiring": NCP},
     "cfc-d": {"neurons": "cfc", "wiring": NCP, "derivatives": (0.0,)},
+    "cfc-h": {"neurons": "cfc", "wiring": NCP, "critic_history": (1, 2, 3)},
     "cfc-p": {"neurons": "cfc", "wiring": NCP},
     "lrc": {"neurons": "lrc", "wiring": NCP},
     "dense": {"neurons": "cfc", "wiring": DENSE},

@@ -24,7 +24,13 @@ from torch.optim import Optimizer
 
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import finish_rollout, states_of, unroll_sequences
+from liquid_control.agents.rollout import (
+    finish_rollout,
+    states_of,
+    unroll_sequences,
+    with_history,
+    with_next_history,
+)
 from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints import callback_state
@@ -224,6 +230,7 @@ class LiquidPPO(SavedAgent, PPO):
         self.rollout_buffer = rollout_buffer
         self.return_normalizer = ReturnNormalizer().to(self.device)
         self._state: Tensor | None = None
+        self._past: Tensor | None = None  # rows of `policy.history`
 
     def collect_rollouts(
         self,
@@ -238,6 +245,7 @@ class LiquidPPO(SavedAgent, PPO):
         callback.on_rollout_start()
         if self._state is None or len(self._state) != env.num_envs:
             self._state = self.policy.initial_actor_critic_state(env.num_envs)
+            self._past = self.policy.history.initial(self._state, env.num_envs)
         if isinstance(env, WorkerVecEnv):
             transitions, ends, goes_on = self._collect_on_workers(env, callback, n_rollout_steps)
         else:
@@ -245,6 +253,9 @@ class LiquidPPO(SavedAgent, PPO):
             if not goes_on:
                 return False
             transitions = rollout_buffer.stack(self.device)
+        assert self._past is not None
+        transitions, rows = with_history(self.policy, transitions, self._past)
+        self._past = rows[len(transitions.ended) :]
         states = states_of(self.policy, transitions, self._state, self.sequence_length)
         self._state = states[-1]
         if not goes_on:
@@ -256,6 +267,7 @@ class LiquidPPO(SavedAgent, PPO):
         features, elapsed_time = observe(
             self.policy, self._last_obs, transitions.features[-1], starts, *place
         )
+        features = with_next_history(self.policy, features, starts, self._past)
         rollout_buffer.states = states[:-1]
         rollout_buffer.rollout = finish_rollout(
             self.policy,
@@ -269,6 +281,7 @@ class LiquidPPO(SavedAgent, PPO):
             gae_lambda=self.gae_lambda,
             return_normalizer=self.return_normalizer if self.normalize_returns else None,
             timesteps=self.num_timesteps,
+            rows=rows,
         )
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -547,8 +560,10 @@ class LiquidPPO(SavedAgent, PPO):
         super().dump_logs(self.num_timesteps // (self.n_steps * self.n_envs))
 
     def training_state_dict(self) -> Groups:
-        """Return the recurrent states and discounted returns of the current episodes."""
+        """Return the states, discounted returns and latest steps of the current episodes."""
         parts = {"state": self._state, "discounted": self.return_normalizer.discounted}
+        if self.policy.history.size:
+            parts["past"] = self._past
         return {"episodes": {name: part for name, part in parts.items() if part is not None}}
 
     def load_training_state_dict(self, state: Groups) -> None:
@@ -558,12 +573,17 @@ class LiquidPPO(SavedAgent, PPO):
             CheckpointError: it does not fit this agent; nothing is changed then.
         """
         own = self.policy.initial_actor_critic_state(self.n_envs)
-        episodes = check_known(state, {"episodes": {"state": own, "discounted": own[:, 0]}})
+        past = self.policy.history.initial(own, self.n_envs)
+        known = {"state": own, "discounted": own[:, 0]}
+        if self.policy.history.size:
+            known["past"] = past
+        episodes = check_known(state, {"episodes": known})
         self._state = episodes["episodes"].get("state")
+        self._past = episodes["episodes"].get("past", past)
         self.return_normalizer.discounted = episodes["episodes"].get("discounted")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_state"]
+        return [*super()._excluded_save_params(), "_state", "_past"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

@@ -12,6 +12,7 @@ from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.collectors.finite_checks import check_column
 from liquid_control.collectors.transitions import EpisodeEnd, Place, Transitions, gather
 from liquid_control.policies import LiquidPolicy
+from liquid_control.policies.stateful import StatefulPolicy
 from liquid_control.storage.sequences import Rollout
 
 
@@ -68,6 +69,46 @@ def unroll_sequences(policy: LiquidPolicy, transitions: Transitions, states: Ten
     return Unrolled(values, log_prob, states)
 
 
+def with_history(
+    policy: StatefulPolicy, transitions: Transitions, past: Tensor
+) -> tuple[Transitions, Tensor]:
+    """Insert what critics see of earlier steps into the features of collected ones.
+
+    Args:
+        policy: that acted.
+        transitions: (steps, num_envs, ...).
+        past: rows of its `history` before the first step.
+
+    Returns:
+        the transitions, and the rows of the past and of all steps.
+    """
+    history = policy.history
+    if not history.size:
+        return transitions, past
+    features, _, starts, actions, *_ = transitions
+    rows = torch.cat([past, history.rows(features, actions, starts)])
+    features = policy.with_history(features, history.of(rows))
+    return transitions._replace(features=features), rows
+
+
+def with_next_history(
+    policy: StatefulPolicy, features: Tensor, episode_start: Tensor, past: Tensor
+) -> Tensor:
+    """Insert what critics see of earlier steps into features (num_envs, ...) that follow them.
+
+    Args:
+        policy: that acted.
+        features: from `observe`.
+        episode_start: (num_envs,).
+        past: rows of its `history` before them.
+    """
+    history = policy.history
+    if not history.size:
+        return features
+    now = history.rows(features[None], past.new_zeros(0), episode_start[None])
+    return policy.with_history(features, history.of(torch.cat([past, now]))[0])
+
+
 @torch.no_grad()
 def finish_rollout(
     policy: LiquidPolicy,
@@ -82,6 +123,7 @@ def finish_rollout(
     gae_lambda: float,
     return_normalizer: ReturnNormalizer | None,
     timesteps: int,
+    rows: Tensor | None = None,
 ) -> Rollout:
     """Compute durations, bootstrapped values, advantages and returns of collected steps.
 
@@ -97,6 +139,7 @@ def finish_rollout(
         gae_lambda: mixing of GAE, per nominal interval.
         return_normalizer: updated with the rollout's returns, then scales its rewards; or None.
         timesteps: of the training, for error messages.
+        rows: from `with_history`; not needed without `history`.
 
     Raises:
         NotFinite: a reward, duration, action or value is NaN or infinite. The normalizer is
@@ -116,8 +159,11 @@ def finish_rollout(
     if truncated := [end for end in ends if end.truncated]:
         place, last_seen = gather(policy, truncated, transitions.features)
         terminated[place] = False
+        seen, at_end = last_seen
+        if rows is not None and policy.history.size:
+            seen = policy.with_history(seen, policy.history.after(rows, *place))
         next_values[place] = _terminal_values(
-            policy, transitions, unrolled.states, length, place, *last_seen
+            policy, transitions, unrolled.states, length, place, seen, at_end
         )
     next_values = torch.where(terminated, 0.0, next_values)
 

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from liquid_control.agents.options import SACOptions
+from liquid_control.agents.rollout import with_history, with_next_history
 from liquid_control.agents.soft_losses import SoftLosses, soft_losses
 from liquid_control.agents.soft_updates import SoftUpdates
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
@@ -62,7 +63,7 @@ from liquid_control.kernels.torch_threads import one_torch_thread
 from liquid_control.policies.device import choose_device
 from liquid_control.policies.fused_soft import why_not_fused
 from liquid_control.policies.observations import carries_time
-from liquid_control.policies.options import check_seconds
+from liquid_control.policies.options import check_lags, check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
 
@@ -199,11 +200,14 @@ class LiquidSAC(SavedAgent, SAC):
             )
         derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives", ()))
         self.replay_buffer_kwargs["derivatives"] = len(derivatives)
+        lags = check_lags("critic_history", self.policy_kwargs.get("critic_history", ()))
+        self.replay_buffer_kwargs["critic_history"] = lags
         super()._setup_model()
         self._check_for_workers(self.env)
         self.policy_kwargs |= vars(self.policy.options)  # with the current defaults
         self._state: Tensor | None = None
         self._previous_step: Tensor | None = None
+        self._past: Tensor | None = None  # rows of `policy.history`
         self._updates_behind = 0  # the age of the weights that acted in the last round
         self._in_kernels = SoftUpdates()
 
@@ -236,16 +240,17 @@ class LiquidSAC(SavedAgent, SAC):
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Act on the last observations, and advance the states of both circuits."""
         policy = self.policy
-        if self._state is None or len(self._state) != n_envs:
-            self._state = policy.initial_actor_critic_state(n_envs)
-            self._previous_step = policy.initial_previous_step(n_envs)
+        self._ensure_states(n_envs)
+        assert self._state is not None
         assert self._previous_step is not None
+        assert self._past is not None
         starts = torch.as_tensor(self._last_episode_starts, device=self.device)
         before = policy.previous_of(self._previous_step, starts)
         features, elapsed_time = self._observe(self._last_obs, *before)
         previous = self._previous_step[:, : policy.action_size]
+        self._seen = seen = with_next_history(policy, features, starts, self._past)
         with torch.no_grad():
-            now = policy.signal(features[None], elapsed_time[None], starts[None], previous[None])
+            now = policy.signal(seen[None], elapsed_time[None], starts[None], previous[None])
             activity, _, state = policy.unroll(now, self._state)
             if self.num_timesteps < learning_starts:
                 sampled = np.stack([self.action_space.sample() for _ in range(n_envs)])
@@ -282,11 +287,27 @@ class LiquidSAC(SavedAgent, SAC):
         step = Transitions(*self._acted, rewards, ended, seconds)
         _, elapsed_time = self._observe(new_obs, step.features, ended)
         self._store(self._state, step, elapsed_time, find_episode_ends(0, dones, infos))
-        self.policy.update_normalizer(step.features)
-        self._state = self._state_after
+        self.policy.update_normalizer(self._seen)
+        self._state, self._past = self._state_after, self._past_after(step)
         self._previous_step = self.policy.previous_step(step.actions, step.features)
         self._last_obs = new_obs
         self._last_episode_starts = dones
+
+    def _ensure_states(self, count: int) -> None:
+        """Let `count` environments start, unless there are states of as many."""
+        if self._state is None or len(self._state) != count:
+            self._state = self.policy.initial_actor_critic_state(count)
+            self._previous_step = self.policy.initial_previous_step(count)
+            self._past = self.policy.history.initial(self._state, count)
+
+    def _past_after(self, step: Transitions) -> Tensor:
+        """Return the rows of the policy's `history` after a step, fields (num_envs, ...)."""
+        assert self._past is not None
+        history = self.policy.history
+        if not history.size:
+            return self._past
+        now = step.features[None], step.actions[None], step.episode_start[None]
+        return torch.cat([self._past[1:], history.rows(*now)])
 
     def _store(
         self,
@@ -368,11 +389,13 @@ class LiquidSAC(SavedAgent, SAC):
         starts = torch.as_tensor(collected.starts, device=self.device)
         features, actions = transitions.features[-1], transitions.actions[-1]
         _, last_time = self._observe(collected.observation, features, starts)
-        states = self._states_of(transitions)
-        self._state = states[-1]
+        assert self._past is not None
+        seen, rows = with_history(self.policy, transitions, self._past)
+        states = self._states_of(seen)
+        self._state, self._past = states[-1], rows[len(transitions.ended) :]
         self._previous_step = self.policy.previous_step(actions, features)
         self._last_obs, self._last_episode_starts = collected.observation, collected.starts
-        self.policy.update_normalizer(transitions.features)
+        self.policy.update_normalizer(seen.features)
         self._begin_round(env, steps, self.num_timesteps + steps * env.num_envs)
 
         elapsed_time = torch.cat([transitions.elapsed_time[1:], last_time[None]])
@@ -403,9 +426,8 @@ class LiquidSAC(SavedAgent, SAC):
     def _begin_round(self, env: WorkerVecEnv, steps: int, timesteps: int) -> None:
         """Begin a round of the workers, after `timesteps` control steps of the training."""
         policy, count = self.policy, env.num_envs
-        if self._state is None or len(self._state) != count:
-            self._state = policy.initial_actor_critic_state(count)
-            self._previous_step = policy.initial_previous_step(count)
+        self._ensure_states(count)
+        assert self._state is not None
         assert self._previous_step is not None
         assert self._last_episode_starts is not None
         own = self._state[:, : policy.actor_circuit.state_size]
@@ -585,8 +607,10 @@ class LiquidSAC(SavedAgent, SAC):
         super().dump_logs()
 
     def training_state_dict(self) -> Groups:
-        """Return the replay, and recurrent states and last actions of the current episodes."""
+        """Return the replay, and states, last actions and steps of the current episodes."""
         parts = {"state": self._state, "actions": self._previous_step}
+        if self.policy.history.size:
+            parts["past"] = self._past
         episodes = {name: part for name, part in parts.items() if part is not None}
         return {"episodes": episodes, "replay": self.replay_buffer.state_dict()}
 
@@ -598,9 +622,13 @@ class LiquidSAC(SavedAgent, SAC):
         """
         own = self.policy.initial_actor_critic_state(self.n_envs)
         actions = self.policy.initial_previous_step(self.n_envs)
+        past = self.policy.history.initial(own, self.n_envs)
+        known = {"state": own, "actions": actions}
+        if self.policy.history.size:
+            known["past"] = past
         rest = {name: group for name, group in state.items() if name != "replay"}
-        episodes = check_known(rest, {"episodes": {"state": own, "actions": actions}})
-        if len(episodes["episodes"]) == 1:
+        episodes = check_known(rest, {"episodes": known})
+        if len({"state", "actions"} & episodes["episodes"].keys()) == 1:
             raise CheckpointError("it holds only the states or only the last actions")
         noise = getattr(self.action_noise, "base_noise", self.action_noise)
         if type(noise) not in {type(None), NormalActionNoise}:
@@ -612,6 +640,7 @@ class LiquidSAC(SavedAgent, SAC):
         self.replay_buffer.load_state_dict(state["replay"], own.shape[-1])
         self._state = episodes["episodes"].get("state")
         self._previous_step = episodes["episodes"].get("actions")
+        self._past = episodes["episodes"].get("past", past)
 
     def save_replay_buffer(self, path: str | Path | io.BufferedIOBase) -> None:
         """Save the replay as NumPy arrays; `path` gets the suffix npz if it has none.
@@ -642,7 +671,15 @@ class LiquidSAC(SavedAgent, SAC):
         self._last_obs = None  # the next `learn` begins new episodes
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ["_state", "_previous_step", "_acted", "_state_after", "_in_kernels"]
+        ours = [
+            "_state",
+            "_previous_step",
+            "_past",
+            "_acted",
+            "_seen",
+            "_state_after",
+            "_in_kernels",
+        ]
         return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -36,7 +36,12 @@ LARGEST = torch.finfo(torch.float32).max
 CRITIC = "critic_layers"
 MOST_MISSING = 2**25  # weights of a critic that is not in the file, of at most `INPUTS` inputs
 INPUTS = 1024
-NO_SIZES = {"seed", "nominal_interval", "derivatives"}  # of a policy, though they may be integers
+NO_SIZES = {
+    "seed",
+    "nominal_interval",
+    "derivatives",
+    "critic_history",
+}  # of a policy, though they may be integers
 VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 

@@ -81,8 +81,8 @@ class LiquidPolicy(StatefulPolicy):
         features = self.observed + self.privileged
         if self.privileged and chosen.critic == "shared":
             raise ValueError(
-                "a critic='shared' observes only the actor's neurons, and nothing privileged; use "
-                "critic='twin' or 'mlp'"
+                "a critic='shared' observes only the actor's neurons, and nothing privileged, nor "
+                "a critic_history; use critic='twin' or 'mlp'"
             )
         layers = check_sizes("critic_layers", chosen.critic_layers)
         spec = CircuitSpec.of(chosen, chosen.wiring, self.images)

@@ -40,6 +40,8 @@ FiniteFloat: TypeAlias = Annotated[float, FINITE]
 
 CRITICS = ("twin", "shared", "mlp")
 MOST_DERIVATIVES = 8
+LONGEST_LAG = 1000  # control steps
+MOST_LAGS = 16
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
 
@@ -158,6 +160,23 @@ def check_seconds(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
+def check_lags(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return control steps ago as a tuple."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must list control steps ago, such as [1, 2, 4], got {values!r}")
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_LAG:
+            raise ValueError(
+                f"{name} must list control steps ago, such as [1, 2, 4], each from 1 to "
+                f"{LONGEST_LAG}, got {value!r}"
+            )
+    if len(values) > MOST_LAGS:
+        raise ValueError(f"{name} must list at most {MOST_LAGS} lags, got {len(values)}")
+    if len({*values}) < len(values):
+        raise ValueError(f"{name} must list each number of control steps once, got {list(values)}")
+    return tuple(values)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CircuitOptions(Options):
     """Options of every policy; all of them are JSON-able.
@@ -181,6 +200,8 @@ class CircuitOptions(Options):
         image_layers: filters, kernel size and stride of the convolutions over each image, separate
             for actor and critic; by default those of SB3's NatureCNN.
         image_features: tanh neurons after the convolutions, for each image.
+        critic_history: control steps ago, such as [1, 2, 4], of which critics see the observation
+            and the action besides. Nothing of it acts. Images have none.
     """
 
     neurons: str = "cfc"
@@ -195,6 +216,7 @@ class CircuitOptions(Options):
     optimizer_kwargs: Mapping[str, Any] | None = None
     image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
     image_features: PositiveInt = 64
+    critic_history: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,6 +232,11 @@ class CircuitOptions(Options):
             raise ValueError(
                 f"derivatives lists {len(self.derivatives)} time constants; give at most "
                 f"{MOST_DERIVATIVES}, since each has as many features as the observation"
+            )
+        if check_lags("critic_history", self.critic_history) and not self.normalize_observations:
+            raise ValueError(
+                "critic_history needs normalize_observations=True, since the scale of actions is "
+                "not that of the observations"
             )
         longest = FURTHEST * self.nominal_interval
         if not self.allow_any_interval and any(tau > longest for tau in self.derivatives):

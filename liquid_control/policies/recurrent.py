@@ -32,9 +32,9 @@ except ModuleNotFoundError as error:
         'LiquidRecurrentPolicy needs sb3-contrib; pip install "liquid-control[contrib]"'
     ) from error
 
-LEFT_TO_SB3 = ("normalize_observations", "derivatives")
+LEFT_OUT = ("normalize_observations", "derivatives", "critic_history")
 ARGUMENTS = tuple(
-    option.name for option in fields(LiquidPolicyOptions) if option.name not in LEFT_TO_SB3
+    option.name for option in fields(LiquidPolicyOptions) if option.name not in LEFT_OUT
 )
 
 States = tuple[Tensor, ...]
@@ -210,4 +210,4 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = self.liquid._get_constructor_parameters()
-        return {name: each for name, each in parameters.items() if name not in LEFT_TO_SB3}
+        return {name: each for name, each in parameters.items() if name not in LEFT_OUT}

@@ -81,7 +81,7 @@ class SoftLiquidPolicy(StatefulPolicy):
         if self.privileged and chosen.share_encoder:
             raise ValueError(
                 "share_encoder feeds the actor from the critics' encoder, which has privileged "
-                "inputs; leave it False"
+                "inputs or a critic_history; leave it False"
             )
         actor_layers = check_sizes("actor_layers", chosen.actor_layers)
         critic_layers = check_sizes("critic_layers", chosen.critic_layers)

@@ -17,6 +17,7 @@ from liquid_control.neurons import Circuit
 from liquid_control.policies.acting import ActingParts, FusedActor, Structure
 from liquid_control.policies.derivatives import Derivatives
 from liquid_control.policies.device import choose_device
+from liquid_control.policies.history import History
 from liquid_control.policies.images import Pixels, images_among
 from liquid_control.policies.masks import check_mask, mask_size, with_mask
 from liquid_control.policies.moments import ObservationNormalizer
@@ -55,9 +56,10 @@ class StatefulPolicy(BasePolicy):
         acting_space: of observations without privileged ones.
         derivatives: appends derivatives to the actor's observations.
         observed: number of the actor's features, which come first.
-        privileged: number of additional features for critics.
+        privileged: number of additional features for critics, those of `history` among them.
         masked: number of entries of the action mask, which come last; zero without one.
-        width: number of all of these, as `observe` returns them in training.
+        width: number of all of these without `history`, as `observe` returns them in training.
+        history: earlier observations and actions, which `with_history` inserts.
         pixels: place of the images among the features.
         images: the images and their convolutions, None without images.
     """
@@ -84,11 +86,15 @@ class StatefulPolicy(BasePolicy):
         found = feature_count(space, images=True)
         self.derivatives = Derivatives(found - self.privileged, options.derivatives)
         self.observed = self.derivatives.width
+        self.history = History(self.derivatives.observed, self.action_space, options.critic_history)
+        self.width = self.observed + self.privileged + self.masked
+        self.privileged += self.history.size
         features = self.observed + self.privileged
-        self.width = features + self.masked
         self.pixels = Pixels.of(space, features)
         if self.pixels.size and self.derivatives.size:
             raise ValueError("derivatives of images are not supported; leave out derivatives")
+        if self.pixels.size and self.history.size:
+            raise ValueError("a history of images is not supported; leave out critic_history")
         layers, size = options.image_layers, options.image_features
         self.images = images_among(space, self.pixels, layers, size)
         vectors = features - self.pixels.size
@@ -381,6 +387,14 @@ class StatefulPolicy(BasePolicy):
     def _for_actor(self, features: Tensor) -> Tensor:
         """Return features (..., features) without privileged ones, and without a mask."""
         return features[..., : self.observed] if features.shape[-1] > self.observed else features
+
+    def with_history(self, features: Tensor, history: Tensor) -> Tensor:
+        """Insert those of `history` (..., size) into the features (..., width) that it describes.
+
+        They come after privileged ones, and ahead of a mask.
+        """
+        own, mask = features.split((self.width - self.masked, self.masked), dim=-1)
+        return torch.cat([own, history, mask], dim=-1)
 
     def for_critic(self, features: Tensor) -> Tensor:
         """Return features (..., features), privileged ones among them, without a mask."""

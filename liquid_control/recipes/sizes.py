@@ -38,7 +38,9 @@ def check_sizes(recipe: Recipe, env: VecEnv) -> None:
             f"step, got {steps}"
         )
     features, actions = feature_count(env.observation_space, images=True), _size(env.action_space)
+    history = (features + actions) * len(recipe.policy.critic_history or ())
     features *= 1 + len(recipe.policy.derivatives or ())
+    features += history
     weights, activity = policy_size(recipe, features, actions)
     circuit = "policy.wiring, policy.encoder and layers"
     if weights > MOST_WEIGHTS:

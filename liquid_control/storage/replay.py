@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 from zipfile import BadZipFile
@@ -18,6 +18,7 @@ from torch import Tensor
 from liquid_control.checkpoints import CheckpointError
 from liquid_control.checkpoints.fields import Field, check_arrays
 from liquid_control.collectors.transitions import Transitions
+from liquid_control.policies.history import History
 from liquid_control.policies.images import Pixels, from_bytes, to_bytes
 from liquid_control.policies.observations import feature_count, privileged_count
 from liquid_control.storage.memory import gigabytes, memory_of_machine
@@ -31,7 +32,7 @@ class Sequences:
     the start, and the mask is 0 after the end.
 
     Attributes:
-        features: (S, B, features), raw.
+        features: (S, B, features), raw, those of the history among them.
         elapsed_time: (S, B) seconds.
         episode_start: (S, B).
         previous_actions: (S, B, actions); at an episode's start, of another episode.
@@ -82,6 +83,8 @@ class SequenceReplay:
         sequence_length: steps of a window, T.
         burn_in: steps before a window, at most T.
         derivatives: number stored with each feature, unless it is privileged.
+        critic_history: control steps ago of which samples have observations and actions besides,
+            see `History`; they come after the other features.
 
     Raises:
         ValueError: a number does not fit the others.
@@ -99,6 +102,7 @@ class SequenceReplay:
         sequence_length: int,
         burn_in: int,
         derivatives: int = 0,
+        critic_history: Sequence[int] = (),
     ) -> None:
         if optimize_memory_usage:
             raise ValueError(
@@ -123,10 +127,17 @@ class SequenceReplay:
         self.n_envs, self.device = n_envs, torch.device(device)
         self.rows = spans * sequence_length
         features = feature_count(observation_space, images=True)
+        observed = features - privileged_count(observation_space)
+        self.history = History(observed, action_space, critic_history)
+        if self.rows < 5 * sequence_length + self.history.span:
+            raise ValueError(
+                f"buffer_size must hold 5 sequences and the {self.history.span} steps of "
+                f"critic_history for each of {n_envs} environments, got {buffer_size}"
+            )
         self._images = images = Pixels.of(observation_space, features)
         vectors = features - images.size
         sizes = {
-            "features": vectors + derivatives * (features - privileged_count(observation_space)),
+            "features": vectors + derivatives * observed,
             "actions": math.prod(action_space.shape or ()),
             **dict.fromkeys(SINGLES, 1),
         }
@@ -204,16 +215,17 @@ class SequenceReplay:
 
     def _gather(self, chosen: NDArray[np.int64]) -> Sequences:
         """Return windows by their number, counted over all environments."""
-        length, burn_in = self.sequence_length, self.burn_in
+        length, burn_in, span = self.sequence_length, self.burn_in, self.history.span
         ends = np.cumsum(self._newest - self._oldest)
         env = np.searchsorted(ends, chosen, side="right")
         window = (chosen - ends[env] + self._newest[env]) % self.rows
         start = self._begin[window, env] - burn_in
-        # One more slot before the burn-in, for the previous action.
-        row = (start + np.arange(-1, burn_in + length + 1)[:, None]) % self.rows
+        # Slots before the burn-in: those of the history, and one more for the previous action.
+        row = (start + np.arange(-1 - span, burn_in + length + 1)[:, None]) % self.rows
         flat = torch.from_numpy(row * self.n_envs + env).flatten()
         slots = self._slots.flatten(0, 1).index_select(0, flat).to(self.device)
-        slots = slots.view(*row.shape, -1)
+        earlier = slots.view(*row.shape, -1)[1:]
+        slots = slots.view(*row.shape, -1)[span:]
         steps = np.arange(length)[:, None] < self._length[window, env]
 
         def column(name: str, first: int = 1, last: int | None = None) -> Tensor:
@@ -223,6 +235,11 @@ class SequenceReplay:
         if self._images.size:
             pixels = self._pixels.flatten(0, 1).index_select(0, flat).to(self.device)
             features = self._images.put(features, from_bytes(pixels.view(*row.shape, -1)[1:]))
+        if self.history.size:
+            names = "features", "actions", "episode_start"
+            seen, actions, starts = (earlier[..., self._columns[name]] for name in names)
+            rows = self.history.rows(seen, actions, starts.squeeze(-1))
+            features = torch.cat([features, self.history.of(rows)], dim=-1)
         trained = burn_in + 1
         return Sequences(
             features=features,
@@ -287,6 +304,7 @@ class SequenceReplay:
         """Drop windows whose slots or state will be overwritten next."""
         envs = np.arange(self.n_envs)
         needed = self._position - self.rows + self.sequence_length + self.burn_in
+        needed += self.history.span
         while True:
             stale = self._begin[self._oldest % self.rows, envs] < needed
             stale &= self._oldest < self._newest

@@ -33,7 +33,11 @@ from liquid_control.checkpoints.signals import StopRequest
 
 TASK = "InvertedPendulum-v5"
 CLOCKS = {"time/fps", "time/time_elapsed"}
-POLICY = {"wiring": {"kind": "auto_ncp", "neurons": 8}, "derivatives": [0.0, 0.1]}
+POLICY = {
+    "wiring": {"kind": "auto_ncp", "neurons": 8},
+    "derivatives": [0.0, 0.1],
+    "critic_history": [1, 3],
+}
 TIMES = (".started", ".seconds", ".episode_times")
 UNSEEDED = tuple(f"space.{number}" for number in range(1, 9))  # of observations
 TOTAL = 192

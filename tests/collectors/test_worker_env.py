@@ -41,7 +41,11 @@ TASK = "InvertedPendulum-v5"
 NUM_ENVS, BLOCK, SEED = 8, 2, 3
 CLOCKS = {"time/fps", "time/time_elapsed", "time/waiting_for_workers"}
 ELSEWHERE = {"workers/bytes_per_step", "workers/replaced"}  # of workers in other processes
-POLICY = {"wiring": {"kind": "auto_ncp", "neurons": 8}, "derivatives": [0.0]}
+POLICY = {
+    "wiring": {"kind": "auto_ncp", "neurons": 8},
+    "derivatives": [0.0],
+    "critic_history": [1, 3],
+}
 TIMES = (".started", ".seconds", ".episode_times")
 MAKE = partial(
     envs.make_vec,

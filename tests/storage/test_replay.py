@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,13 @@ def check_window(
     assert before in (0, burn_in)
     place = slice(burn_in - before, burn_in + steps + 1)
     part = labels[first - before : first + steps + 1]
-    assert_same(found.features[place, index], seen(part)[0])
+    assert_same(found.features[place, index, :2], seen(part)[0])
+    for at, remembered in enumerate(found.features[place, index, 2:], first - before):
+        expected = []
+        for lag in replay.history.lags:
+            label = episode.labels[max(at - lag, 0)]
+            expected += [label, -label, label + 0.25 if at >= lag else 0.0]
+        assert_same(remembered, torch.tensor(expected))
     assert_same(found.elapsed_time[place, index], part / 1024)
     starts = torch.zeros(len(part))
     starts[: 1 if first == before else 0] = 1
@@ -139,24 +146,25 @@ def check_window(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[dict[str, int], list[list[str]]]:
+def histories(draw: st.DrawFn) -> tuple[dict[str, Any], list[list[str]]]:
     length = draw(st.integers(1, 5))
     sizes = {
         "sequence_length": length,
         "burn_in": draw(st.integers(0, length)),
         "n_envs": draw(st.integers(1, 3)),
     }
+    lags = draw(st.lists(st.integers(1, 6), max_size=3, unique=True))
     rarely = draw(st.integers(1, 30))
     ending = st.sampled_from(["t", "c", "r", *[""] * rarely])
     steps = st.lists(ending, min_size=sizes["n_envs"], max_size=sizes["n_envs"])
-    sizes["spans"] = draw(st.integers(5, 9))
-    return sizes, draw(st.lists(steps, min_size=1, max_size=120))
+    sizes["spans"] = draw(st.integers(5, 9)) + max(lags, default=0)
+    return {**sizes, "critic_history": lags}, draw(st.lists(steps, min_size=1, max_size=120))
 
 
 @settings(max_examples=150, deadline=None)
 @given(histories())
 def test_it_holds_the_latest_windows_of_a_list_of_episodes(
-    history: tuple[dict[str, int], list[list[str]]],
+    history: tuple[dict[str, Any], list[list[str]]],
 ) -> None:
     sizes, steps = history
     size = sizes.pop("spans") * sizes["sequence_length"] * sizes["n_envs"]
@@ -181,7 +189,8 @@ def test_it_holds_the_latest_windows_of_a_list_of_episodes(
             kept = [label for label in sampled if written[label][0].env == env]
             assert sorted(kept) == sorted(own)[len(own) - len(kept) :]
             slots = replay._position[env]
-            if slots <= replay.rows - replay.sequence_length - replay.burn_in:
+            needed = replay.sequence_length + replay.burn_in + replay.history.span
+            if slots <= replay.rows - needed:
                 assert len(kept) == len(own)
             elif slots > 3 * replay.sequence_length:
                 assert kept or not own
