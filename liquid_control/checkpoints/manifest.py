@@ -127,7 +127,7 @@ def _finite(digits: str) -> float:
 
 
 def _of_64_bits(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**63:
+    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**64:  # also of uint64
         raise ValueError(f"{digits[:20]} is too large")
     return number
 

@@ -34,6 +34,7 @@ from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.sb3_json import UNKNOWN, space_from_json, space_to_json
 from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
+from liquid_control.wiring import make_wiring
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
@@ -265,6 +266,8 @@ class SavedAgent(BaseAlgorithm):
         if described.get(ACTS_ONLY):
             weights, own = contents.tensors["policy"], _acting_weights(self.policy)
             _check_weights(weights, own, "policy", exact_match=exact_match)
+            if exact_match:
+                _check_circuit(described, weights, self.policy)
             _load_weights(self.policy, weights)
             self.acts_only = self.acts_only or exact_match
             return
@@ -273,6 +276,8 @@ class SavedAgent(BaseAlgorithm):
         states = {}
         for name, module in modules.items():
             _check_weights(tensors[name], _weights(module), name, exact_match=exact_match)
+        if exact_match:
+            _check_circuit(described, tensors["policy"], self.policy)
         check_like(tensors["variables"], self._variables(), "variables")
         for name, optimizer in optimizers.items():
             states[name] = optimizer_state.torch_state_dict(
@@ -501,6 +506,29 @@ def _check_policy(described: Mapping[str, Any], name: str) -> None:
             f"it holds a policy of the class {saved}, and this is {name}; pass the class as "
             'custom_objects={"policy_class": ...}'
         )
+
+
+def _check_circuit(
+    described: Mapping[str, Any], weights: Mapping[str, Tensor], policy: Any
+) -> None:
+    """Reject weights of the same shapes that belong to other neurons, synapses or features."""
+    agent_arguments.check_numbers(
+        described["arguments"],
+        sum(tensor.numel() for tensor in weights.values()),
+        without_critics=bool(described.get(ACTS_ONLY)),
+    )
+    saved, own = described["arguments"]["policy_kwargs"], policy.options
+    if saved.get("neurons", own.neurons) != own.neurons:
+        raise CheckpointError(f"its neurons are {saved['neurons']}, and these are {own.neurons}")
+    if [*saved.get("derivatives", own.derivatives)] != [*own.derivatives]:
+        raise CheckpointError(
+            f"its derivatives are {saved['derivatives']}, and these are {[*own.derivatives]}"
+        )
+    wiring = policy.actor_circuit.wiring
+    sizes = {"sensory": wiring.sensory_count, "motor": wiring.motor_count}
+    given = saved.get("wiring")
+    if isinstance(given, Mapping) and make_wiring(given, **sizes) != wiring:
+        raise CheckpointError("its circuit has another wiring, though as many synapses")
 
 
 def _check_weights(

@@ -54,10 +54,18 @@ def seconds_of_steps(
     Args:
         infos: one for each environment.
         carry_time: whether observations carry an elapsed time.
+
+    Raises:
+        ValueError: an info has more than one number there.
     """
     if not carry_time:
         return np.full(len(infos), np.nan, np.float32)
-    return np.array([info.get(ELAPSED_TIME, np.nan) for info in infos], np.float32)
+    seconds = np.array([info.get(ELAPSED_TIME, np.nan) for info in infos], np.float32)
+    if seconds.size != len(infos):
+        raise ValueError(
+            f"info['elapsed_time'] must be one number of seconds, got arrays of {seconds.shape[1:]}"
+        )
+    return seconds.reshape(-1)
 
 
 def with_intervals(policy_kwargs: Mapping[str, Any], env: VecEnv) -> dict[str, Any]:

@@ -90,8 +90,15 @@ def continued(recipe: Recipe, env: VecEnv, run: Run, *, quiet: bool) -> int | No
     if state.status == "finished" and state.steps >= recipe.agent.total_timesteps:
         say(f"{run.folder}: this training is finished")
         return 0
-    if not CheckpointManager(run.checkpoints).paths():  # it ended before the first one
-        return None
+    if not CheckpointManager(run.checkpoints).paths():
+        had_some = recipe.checkpoint_every is not None and state.steps >= recipe.checkpoint_every
+        if run.model.exists() and (had_some or state.status == "finished"):
+            raise CommandError(
+                f"{run.folder} holds a policy after {state.steps:,} steps and no checkpoint to "
+                f"resume from; give another folder, with --init {quote(str(run.folder))} to start "
+                "with its weights"
+            )
+        return None  # it ended before the first one
     return go_on(recipe, env, run, quiet=quiet, init=state.init)
 
 

@@ -77,7 +77,12 @@ def export_policy(
     if folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder")
     files, metadata = build_files(policy, formats, weights, **facts)
-    agreements = check_files(files, policy, metadata)
+    try:
+        agreements = check_files(files, policy, metadata)
+    except ExportError:
+        raise
+    except ValueError as error:
+        raise ExportError(f"nothing is written, since the policy does not act: {error}") from error
     files |= pages
     for name, compared in agreements.items():
         if not compared.holds:

@@ -155,6 +155,11 @@ def describe_parts(space: spaces.Space[Any]) -> Iterator[Part]:
     for name, part in parts.items():
         if isinstance(space, spaces.Dict) and name == ELAPSED_TIME:
             continue
+        if isinstance(space, spaces.Dict) and not name:
+            raise ExportError(
+                "an observation's key '' cannot be exported, because the files name their inputs; "
+                "rename it in an observation wrapper"
+            )
         if name in RESERVED:
             raise ExportError(
                 f"the observation {name!r} cannot be exported, because the file has an input or an "

@@ -22,7 +22,7 @@ from liquid_control.sweeps.sources import Source
 from liquid_control.sweeps.study import Job, Study
 
 RETRIES = 2  # times that a run may fail without a new checkpoint before it is given up
-INVALID = 2  # exit code of a command that no retry can fix
+INVALID = 2  # exit code of an error that is reported in one line, such as an invalid recipe
 POLL = 0.5  # seconds
 
 State = Literal["waiting", "training", "elsewhere", "stopping", "finished", "failed", "pruned"]
@@ -192,7 +192,8 @@ class Driver:
         if newest_checkpoint(run.job.folder) != run.checkpoint:
             run.failures = 0
         run.failures += 1
-        if code == INVALID or run.failures > RETRIES:
+        refused = code == INVALID and run.progress.status is None  # before the training began
+        if refused or run.failures > RETRIES:
             self._end(run, "failed")
         else:
             run.state = "waiting"

@@ -647,6 +647,7 @@ def test_features_keep_the_order_of_their_space(
         {"policy_kwargs": {"wiring": {"kind": "dense", "neurons": np.int64(8), "motor": 4}}},
         {"batch_size": np.int64(16), "learning_rate": np.float32(1e-3), "sequence_length": 4},
         {"sequence_length": np.int32(4), "gamma": np.float64(0.9)},
+        {"policy_kwargs": {"critic_history": [1, 4]}},
     ],
 )
 def test_what_is_accepted_is_loaded(
@@ -658,6 +659,36 @@ def test_what_is_accepted_is_loaded(
     again = type(agent).load(tmp_path / "agent", env=agent.env)
     assert (again.batch_size, again.gamma) == (agent.batch_size, agent.gamma)
     again.learn(64)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({"wiring": {**WIRING, "seed": 5}}, "another wiring, though as many synapses"),
+        ({"derivatives": [0.3]}, r"its derivatives are \[0.0\], and these are \[0.3\]"),
+    ],
+)
+def test_weights_of_another_circuit_are_refused(
+    make: Callable[..., Any], others: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    own = {"wiring": WIRING, "derivatives": [0.0]}
+    make(policy_kwargs=own, seed=0).save(tmp_path / "agent")
+    agent = make(policy_kwargs={**own, **others}, seed=1)
+    before = {name: weight.clone() for name, weight in agent.policy.state_dict().items()}
+    with pytest.raises(CheckpointError, match=words):
+        agent.set_parameters(tmp_path / "agent")
+    assert all(weight.equal(before[name]) for name, weight in agent.policy.state_dict().items())
+    agent.set_parameters(tmp_path / "agent", exact_match=False)
+
+
+def test_observations_of_64_bits_are_loaded(tmp_path: Path) -> None:
+    class Large(gym.Env[Any, Any]):
+        observation_space = spaces.Box(0, 2**64 - 1, (2,), np.uint64)
+        action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    ppo(Large()).save(tmp_path / "agent")
+    assert LiquidPPO.load(tmp_path / "agent").observation_space == Large.observation_space
 
 
 def test_normalisation_cannot_be_taken_away(tmp_path: Path) -> None:

@@ -12,12 +12,22 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control.collectors.nominal_interval import seconds_of_steps
 
 AGENTS: dict[str, Any] = {
     "ppo": lambda env: LiquidPPO("LiquidPolicy", env, n_steps=128, batch_size=64, seed=7),
     "sac": lambda env: LiquidSAC("LiquidPolicy", env, learning_starts=32, seed=7),
 }
 agents = pytest.mark.parametrize("agent", AGENTS)
+
+
+def test_seconds_may_be_arrays_of_one_number() -> None:
+    infos = [{"elapsed_time": np.array([0.5], np.float32)}, {"elapsed_time": 0.25}]
+    for given in infos[:1], infos[1:]:
+        seconds = seconds_of_steps(2 * given, carry_time=True)
+        assert seconds.tolist() == [float(np.squeeze(given[0]["elapsed_time"]))] * 2
+    with pytest.raises(ValueError, match=r"must be one number of seconds, got arrays of \(2,\)"):
+        seconds_of_steps([{"elapsed_time": np.ones(2)}], carry_time=True)
 
 
 class NumbersForDones(VecEnvWrapper):

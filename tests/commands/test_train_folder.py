@@ -157,6 +157,20 @@ def test_what_a_training_would_overwrite_is_refused(
     assert (logs / "progress.csv").exists()
 
 
+def test_a_policy_without_checkpoints_is_not_replaced(run: Run, fails: Callable[..., str]) -> None:
+    """Of a finished training, and of one that was interrupted after its first checkpoint."""
+    arguments = ["--set", *TINY, *CHANGES, "agent.total_timesteps=192"]
+    for path in run.checkpoints.glob("step-*"):
+        shutil.rmtree(path)
+    for status in ("finished", "interrupted"):
+        state = json.loads(run.state.read_text())
+        run.state.write_text(json.dumps({**state, "status": status}))
+        before = files(run.folder)
+        line = fails("train", str(RECIPE), "--folder", str(run.folder), *arguments)
+        assert "no checkpoint to resume from; give another folder, with --init " in line
+        assert files(run.folder) == before
+
+
 def test_a_run_of_an_earlier_version_goes_on(run: Run, straight: Run) -> None:
     kill_before_step(run, 96)
     run.state.unlink()

@@ -155,6 +155,9 @@ def test_what_cannot_be_exported_is_named() -> None:
     with pytest.raises(ExportError, match=r"counts from \[0 2\]"):
         describe_policy(policy)
     space = spaces.Dict({"motor": cases.VECTOR})
+    unnamed = spaces.Dict({"": spaces.Box(-1.0, 1.0, (2,))})
+    with pytest.raises(ExportError, match="an observation's key '' cannot be exported"):
+        describe_policy(cases.make_policy(observations=unnamed))
     with pytest.raises(ExportError, match="'motor' cannot be exported"):
         describe_policy(cases.make_policy(observations=space))
     space = spaces.Box(-2, 2, (2,), np.int32)

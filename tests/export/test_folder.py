@@ -248,6 +248,13 @@ def test_nothing_is_written_unless_everything_can_be(
     monkeypatch.setattr(folder, "check_files", lambda *_: wrong)
     with pytest.raises(ExportError, match=r"nothing is written: policy in c differs .* by 0.001"):
         export_policy(policy, tmp_path / "new")
+
+    def diverges(*_: object) -> None:
+        raise ValueError("the next state of predict is not finite")
+
+    monkeypatch.setattr(folder, "check_files", diverges)
+    with pytest.raises(ExportError, match="nothing is written, since the policy does not act: the"):
+        export_policy(policy, tmp_path / "new")
     policy.actor.encoder[1] = torch.nn.ELU()
     with pytest.raises(ExportError, match="the encoder"):
         export_policy(policy, tmp_path / "new")

@@ -170,6 +170,18 @@ def test_a_run_that_cannot_work_is_given_up_at_once_and_the_others_go_on(sweep: 
     assert len(stage.started) == 3
 
 
+def test_a_run_that_fails_after_it_began_is_tried_again(sweep: Sweep) -> None:
+    """With the exit code of an invalid recipe, as when the disk is full."""
+
+    def begins(folder: Path) -> int:
+        (folder / "run.json").write_text(json.dumps({"status": "training", "steps": 0}))
+        return 2
+
+    runs, stage = sweep(lambda _, attempt: [begins if attempt == 1 else finishes])
+    assert runs[0].state == "finished"
+    assert len(stage.started) == 2
+
+
 def claimed(folder: Folder) -> FileLock:
     """The lock of another driver, which is about to start the run."""
     return FileLock(folder.folder / CLAIM)
