@@ -34,7 +34,6 @@ from liquid_control.checkpoints.logs import ResumableLogger
 from liquid_control.checkpoints.retention import CheckpointManager
 from liquid_control.checkpoints.sb3_json import UNKNOWN, space_from_json, space_to_json
 from liquid_control.checkpoints.training_state import Groups, load_training_state, training_state
-from liquid_control.wiring import make_wiring
 
 SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
@@ -517,18 +516,10 @@ def _check_circuit(
         sum(tensor.numel() for tensor in weights.values()),
         without_critics=bool(described.get(ACTS_ONLY)),
     )
-    saved, own = described["arguments"]["policy_kwargs"], policy.options
-    if saved.get("neurons", own.neurons) != own.neurons:
-        raise CheckpointError(f"its neurons are {saved['neurons']}, and these are {own.neurons}")
-    if [*saved.get("derivatives", own.derivatives)] != [*own.derivatives]:
-        raise CheckpointError(
-            f"its derivatives are {saved['derivatives']}, and these are {[*own.derivatives]}"
-        )
-    wiring = policy.actor_circuit.wiring
-    sizes = {"sensory": wiring.sensory_count, "motor": wiring.motor_count}
-    given = saved.get("wiring")
-    if isinstance(given, Mapping) and make_wiring(given, **sizes) != wiring:
-        raise CheckpointError("its circuit has another wiring, though as many synapses")
+    try:
+        policy.check_circuit(described["arguments"]["policy_kwargs"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _check_weights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +36,7 @@ from liquid_control.policies.observations import (
     without_mask,
 )
 from liquid_control.policies.options import CircuitOptions
+from liquid_control.wiring import make_wiring
 
 
 class StatefulPolicy(BasePolicy):
@@ -86,7 +88,9 @@ class StatefulPolicy(BasePolicy):
         found = feature_count(space, images=True)
         self.derivatives = Derivatives(found - self.privileged, options.derivatives)
         self.observed = self.derivatives.width
-        self.history = History(self.derivatives.observed, self.action_space, options.critic_history)
+        self.history = History(
+            self.derivatives.observed, self.action_space, options.critic_history or ()
+        )
         self.width = self.observed + self.privileged + self.masked
         self.privileged += self.history.size
         features = self.observed + self.privileged
@@ -175,6 +179,24 @@ class StatefulPolicy(BasePolicy):
     @abstractmethod
     def for_env(self, actions: Tensor) -> NDArray[Any]:
         """Return actions in the environment's shape and bounds."""
+
+    def check_circuit(self, options: Mapping[str, Any]) -> None:
+        """Check that weights of a policy with other options, of the same shapes, fit this one.
+
+        Raises:
+            ValueError: they belong to other neurons or synapses, or to other features.
+        """
+        own, wiring = self.options, self.actor_circuit.wiring
+        if options.get("neurons", own.neurons) != own.neurons:
+            raise ValueError(f"its neurons are {options['neurons']}, and these are {own.neurons}")
+        if [*options.get("derivatives", own.derivatives)] != [*own.derivatives]:
+            raise ValueError(
+                f"its derivatives are {options['derivatives']}, and these are {[*own.derivatives]}"
+            )
+        given = options.get("wiring")
+        sizes = {"sensory": wiring.sensory_count, "motor": wiring.motor_count}
+        if isinstance(given, Mapping) and make_wiring(given, **sizes) != wiring:
+            raise ValueError("its circuit has another wiring, though as many synapses")
 
     def acting_parts(self) -> ActingParts | None:
         """Return the parts that act; None if the policy is not made of such parts."""
