@@ -200,7 +200,7 @@ class LiquidSAC(SavedAgent, SAC):
             )
         derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives", ()))
         self.replay_buffer_kwargs["derivatives"] = len(derivatives)
-        lags = check_lags("critic_history", self.policy_kwargs.get("critic_history"))
+        lags = check_lags("critic_history", self.policy_kwargs.get("critic_history", ()))
         self.replay_buffer_kwargs["critic_history"] = lags
         super()._setup_model()
         self._check_for_workers(self.env)

@@ -160,9 +160,8 @@ def check_seconds(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def check_lags(name: str, values: Sequence[int] | None) -> tuple[int, ...]:
-    """Return control steps ago as a tuple; None means none."""
-    values = () if values is None else values
+def check_lags(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return control steps ago as a tuple."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{name} must list control steps ago, such as [1, 2, 4], got {values!r}")
     for value in values:
@@ -217,7 +216,7 @@ class CircuitOptions(Options):
     optimizer_kwargs: Mapping[str, Any] | None = None
     image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
     image_features: PositiveInt = 64
-    critic_history: Sequence[int] | None = None
+    critic_history: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

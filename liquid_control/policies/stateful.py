@@ -88,9 +88,7 @@ class StatefulPolicy(BasePolicy):
         found = feature_count(space, images=True)
         self.derivatives = Derivatives(found - self.privileged, options.derivatives)
         self.observed = self.derivatives.width
-        self.history = History(
-            self.derivatives.observed, self.action_space, options.critic_history or ()
-        )
+        self.history = History(self.derivatives.observed, self.action_space, options.critic_history)
         self.width = self.observed + self.privileged + self.masked
         self.privileged += self.history.size
         features = self.observed + self.privileged
