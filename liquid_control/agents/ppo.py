@@ -24,13 +24,7 @@ from torch.optim import Optimizer
 
 from liquid_control.agents.options import PPOOptions
 from liquid_control.agents.returns import ReturnNormalizer
-from liquid_control.agents.rollout import (
-    finish_rollout,
-    states_of,
-    unroll_sequences,
-    with_history,
-    with_next_history,
-)
+from liquid_control.agents.rollout import finish_rollout, states_of, unroll_sequences
 from liquid_control.agents.surrogate import Losses, surrogate
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
 from liquid_control.checkpoints import callback_state
@@ -42,7 +36,13 @@ from liquid_control.collectors.action_masks import VecActionMasks, with_action_m
 from liquid_control.collectors.faults import report_faults
 from liquid_control.collectors.finite_checks import NotFinite
 from liquid_control.collectors.nominal_interval import with_intervals, with_kept_keys
-from liquid_control.collectors.transitions import EpisodeEnd, Transitions, find_episode_ends
+from liquid_control.collectors.transitions import (
+    EpisodeEnd,
+    Transitions,
+    find_episode_ends,
+    with_history,
+    with_next_history,
+)
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.learner import Learner, Seen, Targets
 from liquid_control.kernels.learning import AdamMemory, Norms, SurrogateOptions

@@ -12,7 +12,6 @@ from liquid_control.agents.returns import ReturnNormalizer, gae, per_step
 from liquid_control.collectors.finite_checks import check_column
 from liquid_control.collectors.transitions import EpisodeEnd, Place, Transitions, gather
 from liquid_control.policies import LiquidPolicy
-from liquid_control.policies.stateful import StatefulPolicy
 from liquid_control.storage.sequences import Rollout
 
 
@@ -69,46 +68,6 @@ def unroll_sequences(policy: LiquidPolicy, transitions: Transitions, states: Ten
     return Unrolled(values, log_prob, states)
 
 
-def with_history(
-    policy: StatefulPolicy, transitions: Transitions, past: Tensor
-) -> tuple[Transitions, Tensor]:
-    """Insert what critics see of earlier steps into the features of collected ones.
-
-    Args:
-        policy: that acted.
-        transitions: (steps, num_envs, ...).
-        past: rows of its `history` before the first step.
-
-    Returns:
-        the transitions, and the rows of the past and of all steps.
-    """
-    history = policy.history
-    if not history.size:
-        return transitions, past
-    features, _, starts, actions, *_ = transitions
-    rows = torch.cat([past, history.rows(features, actions, starts)])
-    features = policy.with_history(features, history.of(rows))
-    return transitions._replace(features=features), rows
-
-
-def with_next_history(
-    policy: StatefulPolicy, features: Tensor, episode_start: Tensor, past: Tensor
-) -> Tensor:
-    """Insert what critics see of earlier steps into features (num_envs, ...) that follow them.
-
-    Args:
-        policy: that acted.
-        features: from `observe`.
-        episode_start: (num_envs,).
-        past: rows of its `history` before them.
-    """
-    history = policy.history
-    if not history.size:
-        return features
-    now = history.rows(features[None], past.new_zeros(0), episode_start[None])
-    return policy.with_history(features, history.of(torch.cat([past, now]))[0])
-
-
 @torch.no_grad()
 def finish_rollout(
     policy: LiquidPolicy,
@@ -139,7 +98,7 @@ def finish_rollout(
         gae_lambda: mixing of GAE, per nominal interval.
         return_normalizer: updated with the rollout's returns, then scales its rewards; or None.
         timesteps: of the training, for error messages.
-        rows: from `with_history`; not needed without `history`.
+        rows: from `transitions.with_history`; not needed without a history.
 
     Raises:
         NotFinite: a reward, duration, action or value is NaN or infinite. The normalizer is

@@ -34,7 +34,6 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from liquid_control.agents.options import SACOptions
-from liquid_control.agents.rollout import with_history, with_next_history
 from liquid_control.agents.soft_losses import SoftLosses, soft_losses
 from liquid_control.agents.soft_updates import SoftUpdates
 from liquid_control.agents.update_checks import check_update, check_weights, undone_on_error
@@ -56,6 +55,8 @@ from liquid_control.collectors.transitions import (
     Transitions,
     find_episode_ends,
     gather,
+    with_history,
+    with_next_history,
 )
 from liquid_control.collectors.worker_env import WorkerVecEnv
 from liquid_control.kernels.soft_learner import SoftSettings

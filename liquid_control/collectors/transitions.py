@@ -101,6 +101,46 @@ def gather(
     return (step, env), policy.split(observations, features[step, env])
 
 
+def with_history(
+    policy: StatefulPolicy, transitions: Transitions, past: Tensor
+) -> tuple[Transitions, Tensor]:
+    """Insert what critics see of earlier steps into the features of collected ones.
+
+    Args:
+        policy: that acted.
+        transitions: (steps, num_envs, ...).
+        past: rows of its `history` before the first step.
+
+    Returns:
+        the transitions, and the rows of the past and of all steps.
+    """
+    history = policy.history
+    if not history.size:
+        return transitions, past
+    features, _, starts, actions, *_ = transitions
+    rows = torch.cat([past, history.rows(features, actions, starts)])
+    features = policy.with_history(features, history.of(rows))
+    return transitions._replace(features=features), rows
+
+
+def with_next_history(
+    policy: StatefulPolicy, features: Tensor, episode_start: Tensor, past: Tensor
+) -> Tensor:
+    """Insert what critics see of earlier steps into features (num_envs, ...) that follow them.
+
+    Args:
+        policy: that acted.
+        features: from `observe`.
+        episode_start: (num_envs,).
+        past: rows of its `history` before them.
+    """
+    history = policy.history
+    if not history.size:
+        return features
+    now = history.rows(features[None], past.new_zeros(0), episode_start[None])
+    return policy.with_history(features, history.of(torch.cat([past, now]))[0])
+
+
 def combined(observations: Sequence[Any], join: Callable[[list[Any]], NDArray[Any]]) -> Any:
     """Join arrays with a function such as `np.stack`; those in dicts name by name."""
     if isinstance(observations[0], dict):

@@ -13,10 +13,10 @@ from torch.nn.functional import one_hot
 
 
 class History:
-    """What critics see of earlier control steps, beside what the actor sees now.
+    """Observations and actions of earlier control steps, for critics.
 
-    A feed-forward critic learns from it what a robot's velocity is, or its posture, where the
-    observation hides it. Nothing of it acts, so that an exported policy does not need it.
+    A critic may infer from them what the observation hides, such as a robot's velocities. The actor
+    does not see them, so that an exported policy does not need them.
 
     For each lag l, a step has the observation of l steps before and the action that followed it.
     Before an episode's first step, the observation is that of the first step and the action zero.
@@ -64,12 +64,10 @@ class History:
 
     def of(self, rows: Tensor) -> Tensor:
         """Return the features (time, batch, size) of all steps in `rows` but the first `span`."""
-        steps, batch = rows.shape[0] - self.span, rows.shape[1]
-        times = torch.arange(len(rows), device=rows.device)[:, None]
-        begin = torch.where(rows[..., -1] != 0, times, 0).cummax(dim=0).values[self.span :]
-        time = times[self.span :].expand(steps, batch)
-        env = torch.arange(batch, device=rows.device).expand(steps, batch)
-        return self.at(rows, time, env, begin)
+        begin = _episode_start(rows)[self.span :]
+        time = torch.arange(self.span, len(rows), device=rows.device)[:, None].expand_as(begin)
+        env = torch.arange(rows.shape[1], device=rows.device).expand_as(begin)
+        return self._at(rows, time, env, begin)
 
     def after(self, rows: Tensor, step: Tensor, env: Tensor) -> Tensor:
         """Return the features (count, size) of the observation that ended an episode.
@@ -79,12 +77,10 @@ class History:
             step: (count,), the last ones of their episodes, without the past.
             env: (count,), of these episodes.
         """
-        times = torch.arange(len(rows), device=rows.device)[:, None]
-        begin = torch.where(rows[..., -1] != 0, times, 0).cummax(dim=0).values
         last = step + self.span
-        return self.at(rows, last + 1, env, begin[last, env])
+        return self._at(rows, last + 1, env, _episode_start(rows)[last, env])
 
-    def at(self, rows: Tensor, time: Tensor, env: Tensor, begin: Tensor) -> Tensor:
+    def _at(self, rows: Tensor, time: Tensor, env: Tensor, begin: Tensor) -> Tensor:
         """Return the features (..., size) at places in `rows`.
 
         Args:
@@ -110,6 +106,12 @@ class History:
             parts = zip(actions.long().unbind(dim=-1), space.nvec.tolist(), strict=True)
             return torch.cat([one_hot(each, size) for each, size in parts], dim=-1)
         return actions.reshape(*actions.shape[:2], -1)
+
+
+def _episode_start(rows: Tensor) -> Tensor:
+    """Return the index of the row in which each row's episode starts, (time, batch), or 0."""
+    times = torch.arange(len(rows), device=rows.device)[:, None]
+    return torch.where(rows[..., -1] != 0, times, 0).cummax(dim=0).values
 
 
 def _action_size(space: spaces.Space[Any]) -> int:

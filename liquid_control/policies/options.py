@@ -200,8 +200,8 @@ class CircuitOptions(Options):
         image_layers: filters, kernel size and stride of the convolutions over each image, separate
             for actor and critic; by default those of SB3's NatureCNN.
         image_features: tanh neurons after the convolutions, for each image.
-        critic_history: control steps ago, such as [1, 2, 4], of which critics see the observation
-            and the action besides. Nothing of it acts. Images have none.
+        critic_history: lags in control steps, such as [1, 2, 4]; critics also see the observation
+            and the action of that many steps ago. Actors do not. Not for images.
     """
 
     neurons: str = "cfc"

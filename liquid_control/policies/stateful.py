@@ -187,10 +187,10 @@ class StatefulPolicy(BasePolicy):
         own, wiring = self.options, self.actor_circuit.wiring
         if options.get("neurons", own.neurons) != own.neurons:
             raise ValueError(f"its neurons are {options['neurons']}, and these are {own.neurons}")
-        if [*options.get("derivatives", own.derivatives)] != [*own.derivatives]:
-            raise ValueError(
-                f"its derivatives are {options['derivatives']}, and these are {[*own.derivatives]}"
-            )
+        for name in ("derivatives", "critic_history"):
+            theirs, ours = options.get(name), [*getattr(own, name)]
+            if theirs is not None and [*theirs] != ours:
+                raise ValueError(f"its {name}: {[*theirs]}, and here {ours}")
         given = options.get("wiring")
         sizes = {"sensory": wiring.sensory_count, "motor": wiring.motor_count}
         if isinstance(given, Mapping) and make_wiring(given, **sizes) != wiring:

@@ -83,8 +83,8 @@ class SequenceReplay:
         sequence_length: steps of a window, T.
         burn_in: steps before a window, at most T.
         derivatives: number stored with each feature, unless it is privileged.
-        critic_history: control steps ago of which samples have observations and actions besides,
-            see `History`; they come after the other features.
+        critic_history: lags in control steps; samples also have the observation and the action of
+            that many steps ago, see `History`, after the other features.
 
     Raises:
         ValueError: a number does not fit the others.

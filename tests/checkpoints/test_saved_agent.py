@@ -666,13 +666,14 @@ def test_what_is_accepted_is_loaded(
     ("others", "words"),
     [
         ({"wiring": {**WIRING, "seed": 5}}, "another wiring, though as many synapses"),
-        ({"derivatives": [0.3]}, r"its derivatives are \[0.0\], and these are \[0.3\]"),
+        ({"derivatives": [0.3]}, r"its derivatives: \[0.0\], and here \[0.3\]"),
+        ({"critic_history": [3]}, r"its critic_history: \[1\], and here \[3\]"),
     ],
 )
 def test_weights_of_another_circuit_are_refused(
     make: Callable[..., Any], others: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    own = {"wiring": WIRING, "derivatives": [0.0]}
+    own = {"wiring": WIRING, "derivatives": [0.0], "critic_history": [1]}
     make(policy_kwargs=own, seed=0).save(tmp_path / "agent")
     agent = make(policy_kwargs={**own, **others}, seed=1)
     before = {name: weight.clone() for name, weight in agent.policy.state_dict().items()}
