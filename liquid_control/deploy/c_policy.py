@@ -32,7 +32,10 @@ class CPolicy:
 
     Args:
         library: from `compile_c`.
-        metadata: of the export.
+        metadata: of the same export.
+
+    Raises:
+        ValueError: the library says that it is of a policy of other sizes.
     """
 
     def __init__(self, library: Path, metadata: Metadata) -> None:
@@ -43,10 +46,15 @@ class CPolicy:
         self._reset.argtypes, self._reset.restype = [pointer], None
         self._step.argtypes = [pointer, pointer, ctypes.c_float, pointer]
         self._step.restype = ctypes.c_int
-        size = metadata.state_size + metadata.action_size
-        self._memory = np.zeros(size, np.float32)
-        self._observation = np.zeros(metadata.observation_size, np.float32)
-        self._action = np.zeros(metadata.action_size, np.float32)
+        memory = metadata.state_size + metadata.action_size
+        sizes = (metadata.observation_size, metadata.action_size, memory)
+        if (found := _sizes(loaded)) not in (None, sizes):
+            raise ValueError(
+                f"{library} is a policy with an observation, an action and a state of {found} "
+                f"numbers, but the metadata are of one with {sizes}; compile policy.c of the same "
+                "export"
+            )
+        self._observation, self._action, self._memory = (np.zeros(n, np.float32) for n in sizes)
         self._pointers = [
             array.ctypes.data_as(pointer)
             for array in (self._memory, self._observation, self._action)
@@ -86,6 +94,14 @@ class CPolicy:
         if code:
             raise ValueError(MESSAGES.get(code, f"the policy returned {code}"))
         return self._action.copy()
+
+
+def _sizes(library: ctypes.CDLL) -> tuple[int, ...] | None:
+    """Return the sizes that a library says; None if it is of an early export, which says none."""
+    try:
+        return tuple((ctypes.c_int * 3).in_dll(library, "policy_sizes"))
+    except ValueError:  # there is no such name
+        return None
 
 
 def compile_c(

@@ -268,6 +268,18 @@ def test_a_changed_weight_is_found(tmp_path: Path) -> None:
         assert np.any(errors(policy, wrong, 100) > TOLERANCE), table
 
 
+def test_libraries_of_other_exports_are_refused(tmp_path: Path) -> None:
+    small, large = (
+        describe_policy(cases.make_policy(encoder=[8], wiring={"kind": "auto_ncp", "neurons": n}))
+        for n in (12, 20)
+    )
+    folder = tmp_path / "large"
+    folder.mkdir()
+    compilers.compiled(large, folder)
+    with pytest.raises(ValueError, match=r"compile policy\.c of the same export"):
+        compilers.CPolicy(folder / "policy.so", compilers.metadata_of(small))
+
+
 def test_literals_are_exact_in_every_locale() -> None:
     rng = np.random.default_rng(0)
     numbers = rng.integers(0, 2**32, 20000, dtype=np.uint32).view(np.float32)
