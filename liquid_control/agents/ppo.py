@@ -166,7 +166,7 @@ class LiquidPPO(SavedAgent, PPO):
         )
         length = options.sequence_length
         self.sequence_length = length or default_length(self.n_steps, self.batch_size)
-        self.recurrent_learning_rate = recurrent_learning_rate
+        self.recurrent_learning_rate = options.recurrent_learning_rate
         self.normalize_returns = normalize_returns
         if self.env is not None:
             self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
@@ -219,6 +219,7 @@ class LiquidPPO(SavedAgent, PPO):
         self.policy_kwargs["neuron_kwargs"] = self.policy.options.neuron_kwargs
 
     def _setup_model(self) -> None:
+        self._check_policy_class()
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
         if self.batch_size % self.sequence_length:
             raise ValueError(
@@ -310,7 +311,9 @@ class LiquidPPO(SavedAgent, PPO):
                 if not callback.on_step():
                     return ends, False
                 self._update_info_buffer(infos, dones)
-                rollout_buffer.add(transitions)
+                rollout_buffer.add(
+                    transitions._replace(rewards=torch.from_numpy(rewards.astype(np.float32)))
+                )
                 ends += find_episode_ends(step, dones, infos)
                 self._last_obs, self._last_episode_starts = new_obs, dones
             goes_on = True

@@ -180,7 +180,7 @@ class LiquidSAC(SavedAgent, SAC):
             _init_setup_model=False,
         )
         self.sequence_length, self.burn_in = options.sequence_length, options.burn_in
-        self.recurrent_learning_rate = recurrent_learning_rate
+        self.recurrent_learning_rate = options.recurrent_learning_rate
         if self.env is not None:
             self.policy_kwargs = with_intervals(self.policy_kwargs, self.env)
         self.policy_kwargs.setdefault("normalize_observations", normalize_observations)
@@ -194,6 +194,7 @@ class LiquidSAC(SavedAgent, SAC):
         return with_kept_keys(SAC._wrap_env(env, verbose, monitor_wrapper))
 
     def _setup_model(self) -> None:
+        self._check_policy_class()
         if self.batch_size % self.sequence_length:
             raise ValueError(
                 f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "

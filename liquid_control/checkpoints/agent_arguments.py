@@ -8,14 +8,18 @@ from inspect import Parameter, signature
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 
 from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.manifest import dumps
-from liquid_control.checkpoints.sb3_json import UNKNOWN, schedule_from_json, schedule_to_json
+from liquid_control.checkpoints.sb3_json import (
+    UNKNOWN,
+    schedule_from_json,
+    schedule_to_json,
+    without_numpy,
+)
 
 if TYPE_CHECKING:  # imported when a file is read: it takes a twentieth of PyTorch's time
     from pydantic import TypeAdapter
@@ -62,23 +66,11 @@ def to_json(value: Any) -> Any:
     """Return an argument as JSON, or `UNKNOWN` if that is impossible."""
     if isinstance(value, TrainFreq):
         return [value.frequency, value.unit.value]
-    value = _without_numpy(schedule_to_json(value))
+    value = without_numpy(schedule_to_json(value))
     try:
         dumps(value)
     except (TypeError, ValueError):
         return UNKNOWN
-    return value
-
-
-def _without_numpy(value: Any) -> Any:
-    """Return a value with Python's numbers for NumPy's."""
-    match value:
-        case np.generic():
-            return value.item()
-        case dict():
-            return {name: _without_numpy(part) for name, part in value.items()}
-        case list() | tuple():
-            return [*map(_without_numpy, value)]
     return value
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from liquid_control.checkpoints.errors import CheckpointError
 from liquid_control.checkpoints.fields import check_like
+from liquid_control.checkpoints.sb3_json import without_numpy
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter
 AMSGRAD = {"max_exp_avg_sq"}  # further ones
@@ -25,7 +26,7 @@ def state_dict(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, 
         for index, values in state["state"].items()
         for name, value in values.items()
     }
-    return tensors, state["param_groups"]
+    return tensors, without_numpy(state["param_groups"])
 
 
 def torch_state_dict(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ SelfAgent = TypeVar("SelfAgent", bound="SavedAgent")
 
 POLICY = "LiquidPolicy"  # alias of the agents' default policy
 MOST_ENVS = 2**16
+MOST_TIMESTEPS = 2**52  # of a `learn` without an end
 MOST_FEATURES = 10  # for each weight; an actor has more weights than it observes features
 COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
 NORMALIZES = "normalize_observations"
@@ -218,7 +220,7 @@ class SavedAgent(BaseAlgorithm):
                 "counters": self._counters(),
                 "observation_space": space_to_json(self.observation_space),
                 "action_space": space_to_json(self.action_space),
-                "n_envs": self.n_envs,
+                "n_envs": int(self.n_envs),
             },
             "optimizers": {},
         }
@@ -382,14 +384,26 @@ class SavedAgent(BaseAlgorithm):
         """Return the device that `name`, which may be "auto", stands for with such observations."""
         return get_device(name)
 
-    def _setup_learn(self, *arguments: Any, **options: Any) -> tuple[int, BaseCallback]:
+    def _check_policy_class(self) -> None:
+        """Raise a ValueError for a policy of another algorithm."""
+        known, kind = self.policy_aliases[POLICY], self.policy_class
+        if not issubclass(kind, known):
+            agent = type(self).__name__
+            raise ValueError(
+                f"{agent} trains a {known.__name__}, got a {kind.__name__}; use {POLICY!r}, or "
+                f"{kind.__name__} in its own algorithm"
+            )
+
+    def _setup_learn(
+        self, total_timesteps: float, *arguments: Any, **options: Any
+    ) -> tuple[int, BaseCallback]:
         if self.acts_only:
             raise ValueError(
                 "this agent acts, but cannot be trained: the file that it was loaded from holds no "
                 "critics and no optimizer. Train from a file that does, or give a new agent its "
                 "weights with set_parameters(..., exact_match=False)"
             )
-        return super()._setup_learn(*arguments, **options)
+        return super()._setup_learn(_whole(total_timesteps), *arguments, **options)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         self._callback = super()._init_callback(callback, progress_bar)
@@ -408,9 +422,9 @@ class SavedAgent(BaseAlgorithm):
 
     def _counters(self) -> dict[str, Any]:
         return {
-            "num_timesteps": self.num_timesteps,
-            "_total_timesteps": self._total_timesteps,
-            "_num_timesteps_at_start": self._num_timesteps_at_start,
+            "num_timesteps": int(self.num_timesteps),
+            "_total_timesteps": int(self._total_timesteps),
+            "_num_timesteps_at_start": int(self._num_timesteps_at_start),
             "_n_updates": self._n_updates,
             "_episode_num": self._episode_num,
             "_current_progress_remaining": self._current_progress_remaining,
@@ -418,6 +432,9 @@ class SavedAgent(BaseAlgorithm):
 
     def _load_counters(self, counters: Mapping[str, Any]) -> None:
         self.num_timesteps = _count(counters, "num_timesteps")
+        total = counters["_total_timesteps"]
+        if type(total) is float:  # of `learn(1e6)`, in files of before version 0.2
+            counters = {**counters, "_total_timesteps": _whole(total)}
         self._total_timesteps = _count(counters, "_total_timesteps")
         self._num_timesteps_at_start = _count(counters, "_num_timesteps_at_start")
         self._n_updates = _count(counters, "_n_updates")
@@ -555,6 +572,20 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
     if type(value) is not int or not least <= value <= most:
         raise CheckpointError(f"{name} is {value!r}; expected an integer from {least} to {most}")
     return value
+
+
+def _whole(timesteps: float) -> int:
+    """Return the whole number of timesteps after which `learn(timesteps)` stops.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is NaN.
+    """
+    if not isinstance(timesteps, Real) or isinstance(timesteps, bool):
+        raise TypeError(f"total_timesteps must be a number, got {timesteps!r}")
+    if math.isnan(timesteps):
+        raise ValueError("total_timesteps must be a number, got nan")
+    return math.ceil(min(max(timesteps, 0), MOST_TIMESTEPS))
 
 
 @contextmanager

@@ -139,3 +139,15 @@ def schedule_from_json(data: Any) -> Any:
     if isinstance(data, dict) and data.get("kind") == "linear":
         return LinearSchedule(float(data["start"]), float(data["end"]), float(data["end_fraction"]))
     return data
+
+
+def without_numpy(value: Any) -> Any:
+    """Return a value with Python's numbers for NumPy's."""
+    match value:
+        case np.generic():
+            return value.item()
+        case dict():
+            return {name: without_numpy(part) for name, part in value.items()}
+        case list() | tuple():
+            return [*map(without_numpy, value)]
+    return value

@@ -57,7 +57,8 @@ def check_observation(observation: Any, step: int | None, timesteps: int) -> Non
 
 def check_each(name: str, values: NDArray[Any], step: int | None, timesteps: int) -> None:
     """Raise a NotFinite if values (num_envs, ...) of environments are not finite as float32."""
-    finite = np.abs(values) <= _LARGEST
+    is_half = values.dtype == np.float16  # which cannot hold the bound
+    finite = np.isfinite(values) if is_half else np.abs(values) <= _LARGEST
     if not finite.all():
         raise NotFinite(name, int(np.argwhere(~finite)[0, 0]), step, timesteps)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
@@ -31,7 +34,9 @@ def nominal_interval(env: VecEnv) -> float:
     beside = "frame_skip" if carries_time(env.observation_space) else "dt"
     for name, other in (("nominal_interval", "nominal_interval"), ("dt", beside)):
         if env.has_attr(name) and env.has_attr(other):  # get_attr of none ends a subprocess
-            return float(env.get_attr(name, indices=[0])[0])
+            value = env.get_attr(name, indices=[0])[0]
+            if name != "dt" or _is_interval(value):
+                return float(value)
     if carries_time(env.observation_space):
         warnings.warn(
             "observations carry elapsed_time, but the environment has no nominal_interval; using "
@@ -40,6 +45,14 @@ def nominal_interval(env: VecEnv) -> float:
             stacklevel=3,
         )
     return 1.0
+
+
+def _is_interval(value: Any) -> bool:
+    """Return whether a value, which may mean something else, can be an interval in seconds."""
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 def seconds_of_steps(
@@ -102,4 +115,19 @@ def with_kept_keys(env: VecEnv) -> VecEnv:
                         "observations itself"
                     )
         layer = layer.venv
+    _warn_of_flattened_time(env)
     return env
+
+
+def _warn_of_flattened_time(env: VecEnv) -> None:
+    """Warn if Gymnasium's FlattenObservation makes a feature of the elapsed time."""
+    layer: Any = next(iter(getattr(env.unwrapped, "envs", ())), None)
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, FlattenObservation) and carries_time(layer.env.observation_space):
+            warnings.warn(
+                "FlattenObservation makes elapsed_time a feature like the others, so that neurons "
+                "and discounts take every step as one nominal interval; take it off, since agents "
+                "accept a dict of observations",
+                stacklevel=4,
+            )
+        layer = layer.env

@@ -97,6 +97,13 @@ class LiquidPolicy(StatefulPolicy):
         self.state_size = circuits + self.memory_size
         self.optimizer = self._new_optimizer(lr_schedule(1))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies, without the last tensors of the distribution and graph."""
+        state, fresh = super().__getstate__(), make_distribution(self.action_space)
+        if type(self.distribution) is type(fresh):  # not one of a subclass
+            state["distribution"] = fresh
+        return state
+
     def _new_optimizer(self, learning_rate: float) -> RecurrentAdam:
         circuits = [module for module in self.modules() if isinstance(module, Circuit)]
         lengths = [*chain.from_iterable(circuit.step_lengths() for circuit in circuits)]
@@ -159,9 +166,9 @@ class LiquidPolicy(StatefulPolicy):
     def forward(
         self,
         features: Tensor,
-        elapsed_time: Tensor,
-        state: Tensor,
-        episode_start: Tensor,
+        elapsed_time: Tensor | None = None,
+        state: Tensor | None = None,
+        episode_start: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Act for one control step, with the actor only.
@@ -175,7 +182,15 @@ class LiquidPolicy(StatefulPolicy):
 
         Returns:
             actions (batch, ...), and the actor's next state.
+
+        Raises:
+            TypeError: one of the first four is missing, as in agents that know no circuits.
         """
+        if elapsed_time is None or state is None or episode_start is None:
+            raise TypeError(
+                "LiquidPolicy acts on features, elapsed_time, state and episode_start, which SB3's "
+                "agents do not pass; use LiquidPPO, or LiquidExtractor in other agents"
+            )
         seen = self._normalize(self._for_actor(features))
         signal = Signal(seen[None], elapsed_time[None], episode_start[None])
         activity, after = self.actor(signal, self._actor_state(state))

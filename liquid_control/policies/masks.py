@@ -46,7 +46,8 @@ def choices(actions: spaces.Space[Any]) -> int:
     if not sizes:
         raise ValueError(
             f"an {ACTION_MASK} needs actions that are Discrete, MultiDiscrete or MultiBinary, got "
-            f"{actions}; clip or scale continuous actions in the environment, and leave out the key"
+            f"{actions}; clip or scale continuous actions in the environment, and leave out the "
+            "key, or the method for masks"
         )
     return sum(sizes)
 

@@ -71,6 +71,8 @@ def feature_count(space: spaces.Space[Any], *, images: bool = False) -> int:
                 "MultiDiscrete of one axis are supported, or a Dict of them; flatten it in an "
                 "observation wrapper"
             )
+    if empty := [key for key, part in parts.items() if not get_flattened_obs_dim(part)]:
+        raise ValueError(f"observation {empty[0] or 'space'!r} has no numbers; leave it out")
     if not parts.keys() - {PRIVILEGED}:
         hidden = " and privileged" if parts else ""
         raise ValueError(f"the observation space has only elapsed_time{hidden}; add an observation")
@@ -233,6 +235,8 @@ def check_elapsed_time(
         ValueError: one is zero, negative or not finite, or more than `FURTHEST` times longer or
             shorter than the nominal interval.
     """
+    if not elapsed_time.numel():
+        return
     low, high = bounds_of_elapsed_time(nominal_interval, allow_any_interval=allow_any_interval)
     shortest, longest = (bound.item() for bound in torch.aminmax(elapsed_time))
     if low < shortest and longest < high:  # false for NaN

@@ -141,11 +141,11 @@ def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
     if sizes is not None and not isinstance(sizes, Sequence):
         raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
     sizes = tuple(sizes or ())
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+    if not all(_is_number(size, Integral) and size > 0 for size in sizes):
         raise ValueError(
             f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"
         )
-    return sizes
+    return tuple(map(int, sizes))
 
 
 def check_seconds(name: str, values: Sequence[float]) -> tuple[float, ...]:
@@ -153,7 +153,7 @@ def check_seconds(name: str, values: Sequence[float]) -> tuple[float, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{name} must list seconds, such as [0.0], got {values!r}")
     for value in values:
-        if not (isinstance(value, int | float) and 0 <= value < math.inf):
+        if not (isinstance(value, Real) and 0 <= value < math.inf):
             raise ValueError(
                 f"{name} must list seconds of at least 0, such as [0.0], got {value!r}"
             )
@@ -165,7 +165,7 @@ def check_lags(name: str, values: Sequence[int]) -> tuple[int, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{name} must list control steps ago, such as [1, 2, 4], got {values!r}")
     for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_LAG:
+        if not _is_number(value, Integral) or not 1 <= value <= LONGEST_LAG:
             raise ValueError(
                 f"{name} must list control steps ago, such as [1, 2, 4], each from 1 to "
                 f"{LONGEST_LAG}, got {value!r}"
@@ -174,7 +174,7 @@ def check_lags(name: str, values: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(f"{name} must list at most {MOST_LAGS} lags, got {len(values)}")
     if len({*values}) < len(values):
         raise ValueError(f"{name} must list each number of control steps once, got {list(values)}")
-    return tuple(values)
+    return tuple(map(int, values))
 
 
 @dataclass(frozen=True, kw_only=True)

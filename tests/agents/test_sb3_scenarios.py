@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import HerReplayBuffer
+from gymnasium.wrappers import FlattenObservation
+from stable_baselines3 import PPO, HerReplayBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import (
     BaseCallback,
@@ -40,6 +42,7 @@ from stable_baselines3.common.noise import (
     OrnsteinUhlenbeckActionNoise,
     VectorizedActionNoise,
 )
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecFrameStack,
@@ -47,7 +50,7 @@ from stable_baselines3.common.vec_env import (
     is_vecenv_wrapped,
 )
 
-from liquid_control import LiquidPPO, LiquidSAC
+from liquid_control import LiquidPolicy, LiquidPPO, LiquidSAC, SoftLiquidPolicy
 from liquid_control.policies.stateful import StatefulPolicy
 from tests.agents.tasks import GradedClock
 
@@ -156,8 +159,63 @@ class TestSpaces:
         with pytest.raises(ValueError, match="Unexpected observation shape"):
             ppo().predict(np.zeros(3, np.float32))
 
+    def test_an_observation_without_numbers_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="'space' has no numbers"):
+            ppo(Random(spaces.Box(-1, 1, (0,)), CONTINUOUS))
+
+    @both
+    def test_infinity_in_half_precision_is_found(self, make: Any) -> None:
+        half = spaces.Box(-np.inf, np.inf, (3,), np.float16)
+        env = Random(half, CONTINUOUS)
+        env.reset = lambda **_: (np.full(3, np.inf, np.float16), {})  # type: ignore[method-assign]
+        model = make(env)
+        with pytest.raises(ValueError, match="observation of environment 0 not finite"):
+            model.learn(32)
+        assert model.policy.normalizer.mean.isfinite().all()
+
+    def test_flattened_time_is_reported(self) -> None:
+        with pytest.warns(UserWarning, match="FlattenObservation makes elapsed_time a feature"):
+            ppo(FlattenObservation(GradedClock()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ppo(FlattenObservation(Random(spaces.Dict({"a": BOX, "b": BOX}), CONTINUOUS)))
+
+    @pytest.mark.parametrize("value", [None, "1h", 0, -1.0, np.nan, [1, 2]])
+    def test_a_dt_that_is_no_interval_is_ignored(self, value: Any) -> None:
+        env = Random(BOX, CONTINUOUS)
+        env.dt = value  # type: ignore[attr-defined]
+        assert ppo(env).policy.nominal_interval == 1.0
+
 
 class TestOptions:
+    @both
+    def test_numbers_of_numpy_train_and_are_saved(self, make: Any, tmp_path: Path) -> None:
+        options = {"encoder": [np.int64(8)], "optimizer_kwargs": {"eps": np.float32(1e-5)}}
+        env = Random(BOX, CONTINUOUS)
+        rate = np.float32(1e-3)
+        policy = {"wiring": WIRING, **options}
+        model = make(env, recurrent_learning_rate=rate, policy_kwargs=policy).learn(32)
+        model.save(tmp_path / "agent")
+        assert type(model).load(tmp_path / "agent").policy.options.encoder == [8]
+
+    @pytest.mark.parametrize(
+        ("agent", "policy", "text"),
+        [
+            (LiquidPPO, SoftLiquidPolicy, "LiquidPPO trains a LiquidPolicy, got a SoftLiquidPoli"),
+            (LiquidPPO, ActorCriticPolicy, "use 'LiquidPolicy', or ActorCriticPolicy in its own"),
+            (LiquidSAC, LiquidPolicy, "LiquidSAC trains a SoftLiquidPolicy, got a LiquidPolicy"),
+        ],
+    )
+    def test_policies_of_other_algorithms_are_refused(
+        self, agent: Any, policy: Any, text: str
+    ) -> None:
+        with pytest.raises(ValueError, match=text):
+            agent(policy, "Pendulum-v1")
+
+    def test_agents_that_know_no_circuits_are_told_what_to_use(self) -> None:
+        with pytest.raises(TypeError, match="use LiquidPPO, or LiquidExtractor"):
+            PPO(LiquidPolicy, "Pendulum-v1", n_steps=16).learn(16)  # type: ignore[arg-type]
+
     @pytest.mark.parametrize(
         "options",
         [
@@ -319,8 +377,46 @@ class TestSaving:
         assert type(model).load(tmp_path / "agent").verbose == 0
         assert type(model).load(tmp_path / "agent", verbose=2).verbose == 2
 
+    @both
+    @pytest.mark.parametrize("timesteps", [32.0, 31.5, np.int64(32), np.float32(32), -5])
+    def test_any_number_of_timesteps_is_saved(
+        self, make: Any, timesteps: Any, tmp_path: Path
+    ) -> None:
+        model = make().learn(timesteps)
+        model.save(tmp_path / "agent")
+        again = type(model).load(tmp_path / "agent")
+        assert again._total_timesteps == model._total_timesteps == max(0, round(timesteps))
+        assert again.num_timesteps == model.num_timesteps
+
+    @both
+    def test_timesteps_without_an_end_are_saved(self, make: Any, tmp_path: Path) -> None:
+        model = make().learn(math.inf, callback=lambda names, _: names["self"].num_timesteps < 20)
+        model.save(tmp_path / "agent")
+        assert type(model).load(tmp_path / "agent").num_timesteps == 20
+
+    @pytest.mark.parametrize(("timesteps", "error"), [(math.nan, ValueError), ("5", TypeError)])
+    def test_timesteps_that_are_no_number_are_refused(
+        self, timesteps: Any, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match="total_timesteps must be a number"):
+            ppo().learn(timesteps)
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    @pytest.mark.parametrize("neurons", [{}, {"backend": "pytorch"}])
+    def test_a_policy_that_learned_is_copied(self, name: str, neurons: dict[str, Any]) -> None:
+        options = {"wiring": WIRING, "neuron_kwargs": neurons}
+        model = ppo(Random(BOX, ACTIONS[name]), policy_kwargs=options).learn(32)
+        policy = deepcopy(model.policy)
+        observation = BOX.sample()
+        acted = [each.predict(observation, deterministic=True)[0] for each in (policy, model)]
+        np.testing.assert_array_equal(*acted)
+
 
 class TestPredicting:
+    def test_no_observations_have_no_actions(self) -> None:
+        actions, _ = ppo(Random(BOX, CONTINUOUS)).predict(np.zeros((0, *BOX.shape), np.float32))
+        assert actions.shape == (0, *CONTINUOUS.shape)
+
     @both
     def test_vectors_and_batches(self, make: Any) -> None:
         model = make()
@@ -439,6 +535,14 @@ class Counter(BaseCallback):
 
 
 class TestCallbacks:
+    def test_rewards_may_be_changed_in_place(self) -> None:
+        def reward(names: dict[str, Any], _: Any) -> bool:
+            names["rewards"][:] = 5
+            return True
+
+        model = ppo(normalize_returns=False).learn(16, reward)
+        assert (model.rollout_buffer.rollout.transitions.rewards == 5).all()
+
     @both
     def test_of_every_kind(self, make: Any, tmp_path: Path) -> None:
         name = "CartPole-v1" if make is ppo else "Pendulum-v1"
