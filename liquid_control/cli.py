@@ -6,6 +6,7 @@ import errno
 import inspect
 import io
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -87,7 +88,7 @@ MODULES = {  # of `liquid_control.commands`, which execute the commands
 KERNELS = "start/install.md#with-and-without-a-compiler"  # the page on what goes wrong with them
 
 # Full disk, exceeded quota or size of a file, missing permission, a name that is impossible, or of
-# something else, a share that has gone, and too many open files.
+# something else, a file or a share that has gone, and too many open files.
 DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -100,6 +101,7 @@ DISK_ERRORS = {
     errno.EISDIR,
     errno.EEXIST,
     errno.ENOTEMPTY,
+    errno.ENOENT,
     errno.ELOOP,
     errno.ESTALE,
     errno.EMFILE,
@@ -223,14 +225,33 @@ def with_examples(verb: str) -> Any:
     return Union[tuple(described if each is named else each for each in MODULES)]  # noqa: UP007
 
 
+@contextmanager
+def ended_by_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end the process at once.
+
+    Libraries that are being imported turn its exception into others, or go on half loaded.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or handler is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def execute(command: Command) -> int:
     """Import what a command needs, which takes seconds, and execute it; return the exit code."""
-    from liquid_control.checkpoints import CheckpointError
-    from liquid_control.kernels import extension
-    from liquid_control.recipes import CommandError
-    from liquid_control.recipes.text import one_line
+    with ended_by_interrupts():
+        from liquid_control.checkpoints import CheckpointError
+        from liquid_control.kernels import extension
+        from liquid_control.recipes import CommandError
+        from liquid_control.recipes.text import one_line
 
-    module = import_module(f"liquid_control.commands.{MODULES[type(command)]}")
+        module = import_module(f"liquid_control.commands.{MODULES[type(command)]}")
     try:
         if not isinstance(command, Doctor):  # it reports problems with the kernels itself
             try:

@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
-from io import BytesIO
+from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from liquid_control import LiquidPPO, __version__, cli
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.commands import run_folder, run_loader
 from liquid_control.commands import train as training
+from liquid_control.commands.terminal import Notes
 from liquid_control.monitoring import figures
 from liquid_control.monitoring.report import inspection
 from liquid_control.monitoring.tensorboard import TensorBoardWriter
@@ -555,3 +558,36 @@ def test_missing_runs_are_one_line(
 ) -> None:
     assert cli.main(arguments) == 2
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+def test_notes_without_a_reader_do_not_end_a_command() -> None:
+    class Closed(StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    notes = Notes(file=Closed())
+    notes.print("unread")
+    assert notes.quiet
+
+
+def test_ctrl_c_ends_the_process_while_modules_are_imported() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler, during in (
+            (signal.default_int_handler, signal.SIG_DFL),
+            (signal.SIG_IGN, signal.SIG_IGN),  # of `nohup`
+        ):
+            signal.signal(signal.SIGINT, handler)
+            with cli.ended_by_interrupts():
+                assert signal.getsignal(signal.SIGINT) is during
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep a folder that is in use")
+def test_it_runs_in_a_folder_that_was_deleted(tmp_path: Path) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m liquid_control --version'
+    command = ["sh", "-c", script, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, __version__), done.stderr

@@ -90,5 +90,5 @@ def _sync(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         rmtree(path)
-    else:
+    elif os.path.lexists(path):  # on a read-only disk, removing nothing fails as well
         path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import torch
 
 from liquid_control.checkpoints import CheckpointError, Contents, read
 from liquid_control.commands.policy_package import agent_of, read_packed
-from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_folder import Run, check_newest
 from liquid_control.commands.run_source import packed_file
 from liquid_control.policies import Controller
 
@@ -44,6 +44,7 @@ def _contents(path: Path) -> Contents:
             raise FileNotFoundError(
                 f"{run.model}: no agent was saved in this run yet; pass one of its checkpoints"
             )
+        check_newest(run)
         return read(run.model)
     packed = packed_file(path)
     return read(path) if packed is None else read_packed(packed)

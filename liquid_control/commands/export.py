@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,9 @@ from liquid_control.commands.run_loader import (
 )
 from liquid_control.commands.terminal import note, say
 from liquid_control.deploy import CPolicy
+from liquid_control.deploy.c_policy import CompilerError
+from liquid_control.envs.conditions import conditions_from
+from liquid_control.envs.sensors import Dropout
 from liquid_control.envs.units import action_units, joint_names, observation_units
 from liquid_control.export import ExportError, describe_policy, export_policy
 from liquid_control.export.agreement import (
@@ -61,6 +65,8 @@ FORMATS = {"onnx": ("onnx",), "c": ("c",), "all": tuple(FILES)}
 
 def execute(arguments: Export) -> int:
     """Execute the command; return the exit code."""
+    if arguments.episodes < 0:
+        raise CommandError(f"--episodes must be at least 0, got {arguments.episodes}")
     trained_run, recipe, agent, nominal = load(arguments.folder, arguments.trust)
     folder = arguments.output or Path(f"{recipe.name}-{recipe.seed}-export")
     check_new(folder)  # before the certificate, which takes minutes
@@ -99,6 +105,11 @@ def execute(arguments: Export) -> int:
         )
     except (ExportError, FileExistsError) as error:
         raise CommandError(str(error)) from error
+    except CompilerError as error:
+        raise CommandError(
+            f"{error}; the C code is compiled here to be compared with the policy. Repair the "
+            "compiler, set TMPDIR to a folder whose programs may run, or give --format onnx"
+        ) from error
     except FileNotFoundError as error:
         raise CommandError(f"--quantize measures what rounding costs in C: {error}") from error
     except ImportError as error:
@@ -154,9 +165,13 @@ def measure_in(
 def trained_interval(recipe: Recipe, nominal: float) -> tuple[float, float]:
     """Return the shortest and the longest interval of the training, in seconds.
 
-    Dropped frames have no longest one; `LONGEST` nominal intervals stand for it.
+    Where frames are dropped or observations lost there is no longest one, and `LONGEST` nominal
+    intervals stand for it.
     """
     low, high = recipe.env.rule.bounds(nominal)
+    sensors = conditions_from(recipe.env.sensors).sensors
+    if any(isinstance(each, Dropout) and each.probability > 0 for each in sensors):
+        high = math.inf
     return float(low), float(min(high, LONGEST * nominal))
 
 

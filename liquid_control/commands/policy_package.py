@@ -28,13 +28,14 @@ from liquid_control.checkpoints.archive import (
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.checkpoints.manifest import opened, sealed
 from liquid_control.checkpoints.saved_agent import ACTS_ONLY
-from liquid_control.commands.run_folder import Run, plot_of, steps_of
+from liquid_control.commands.run_folder import Run, check_newest, plot_of, steps_of
 from liquid_control.commands.run_state import read_state
 from liquid_control.monitoring.report.page import visible
 from liquid_control.recipes import CommandError, Recipe
 
 FORMAT = "liquid_control policy"
 VERSION = 1
+SAVING = 60.0  # seconds; a copied or unpacked run's files are as old as each other
 CARD, POLICY = "README.md", "policy.zip"
 CARD_TEXT = """\
 ---
@@ -135,6 +136,7 @@ def pack(
         CheckpointError: the policy is damaged, or a file is a link.
         CommandError: an evaluation cannot be read, or `acts_only` is asked of a custom agent.
     """
+    check_newest(run)
     policy = _acting(run) if acts_only else read_file(run.model)
     steps, state = steps_of(run.model), read_state(run)
     evaluation, results = _asked_evaluation(run, recipe, steps)
@@ -375,6 +377,14 @@ def _places(run: Run) -> dict[str, Path]:
 
 
 def _film(run: Run) -> Path | None:
-    """Return the newest complete film of a run."""
-    films = run.videos.glob("[!.]*.mp4")
-    return max(films, key=lambda path: path.stat().st_mtime, default=None)
+    """Return the newest complete film of a run, but not of an agent that trained since."""
+    films = {path: path.stat().st_mtime for path in run.videos.glob("[!.]*.mp4")}
+    newest = max(films, key=films.__getitem__, default=None)
+    if newest is None or films[newest] > run.model.stat().st_mtime - SAVING:
+        return newest
+    warnings.warn(
+        f"{newest} is left out, since it was recorded before {run.model.name} was saved; record it "
+        "again",
+        stacklevel=3,
+    )
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -162,6 +163,17 @@ def newest_model(run: Run) -> Path:
     if not final and not newer:
         raise CommandError(f"{run.model}: no model was saved in this run")
     return newer[-1] if newer else run.model
+
+
+def check_newest(run: Run) -> None:
+    """Warn if a training went on after the agent was saved that stands for the run."""
+    newest = newest_model(run)
+    if newest != run.model:
+        warnings.warn(
+            f"{run.model} is older than {newest.name} of its training, which was interrupted; "
+            "resume it to its end for the agent after that",
+            stacklevel=3,
+        )
 
 
 def steps_of(model: Path) -> int:

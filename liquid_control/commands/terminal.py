@@ -11,8 +11,17 @@ from rich.markup import escape
 
 FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
+
+class Notes(Console):
+    """A console on stderr; without a reader it says no more, and the command goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more, where Rich would end the command."""
+        self.quiet = True
+
+
 console = Console()
-problems = Console(stderr=True)
+problems = Notes(stderr=True)
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 Quiet = Flag

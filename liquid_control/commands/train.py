@@ -133,7 +133,8 @@ def load_weights(agent: LiquidPPO | LiquidSAC, run: Run) -> str:
                 theirs = circuits.get(name)
                 if not (isinstance(theirs, type(circuit)) and theirs.wiring == circuit.wiring):
                     raise CheckpointError(f"its {name} has other neurons or another wiring")
-    except CheckpointError as error:
+        agent.policy.check_circuit(vars(other.policy.options))
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this recipe: {error}") from error
     agent.policy.load_state_dict(weights)
     name = "/".join(run.folder.absolute().parts[-2:])

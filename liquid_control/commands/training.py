@@ -132,15 +132,15 @@ def carry_out(
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
     try:
+        # Before the evaluation, whose end a signal may not await: to extend the training, too.
+        manager = CheckpointManager(run.checkpoints)
+        manager.save(agent.num_timesteps, agent.state_dict(training=True))
         evaluations = examine(recipe, agent, nominal, quiet=quiet)
         save_evaluation(run.evaluation, recipe, agent, evaluations)
         log_evaluations(agent.logger, evaluations, recipe.task, agent.num_timesteps)
     except BaseException:
         mark("interrupted")
         raise
-    finally:  # to extend the training, or to repeat an evaluation that failed
-        manager = CheckpointManager(run.checkpoints)
-        manager.save(agent.num_timesteps, agent.state_dict(training=True))
     mark("finished")
     env.close()
     say(f"Evaluate again: {tool} evaluate {again}\nInspect its neurons: {tool} inspect {again}")

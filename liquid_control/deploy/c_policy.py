@@ -27,6 +27,10 @@ MESSAGES = {
 }
 
 
+class CompilerError(RuntimeError):
+    """A C compiler fails, or what it made cannot be loaded."""
+
+
 class CPolicy:
     """A compiled policy and the state of one robot.
 
@@ -35,12 +39,16 @@ class CPolicy:
         metadata: of the same export.
 
     Raises:
+        CompilerError: the library cannot be loaded.
         ValueError: the library says that it is of a policy of other sizes.
     """
 
     def __init__(self, library: Path, metadata: Metadata) -> None:
         self.metadata = metadata
-        loaded: Any = ctypes.CDLL(str(library.resolve()))
+        try:
+            loaded: Any = ctypes.CDLL(str(library.resolve()))
+        except OSError as error:  # such as of a folder that is mounted with noexec
+            raise CompilerError(f"{library} cannot be loaded: {error}") from error
         self._reset, self._step = loaded.policy_reset, loaded.policy_step
         pointer = ctypes.POINTER(ctypes.c_float)
         self._reset.argtypes, self._reset.restype = [pointer], None
@@ -117,7 +125,7 @@ def compile_c(
 
     Raises:
         FileNotFoundError: there is no compiler.
-        RuntimeError: it fails; the message has its first lines.
+        CompilerError: it fails; the message has its first lines.
     """
     found = compiler or next(filter(shutil.which, COMPILERS), None)
     if found is None:
@@ -125,5 +133,5 @@ def compile_c(
     command = [found, "-std=c99", "-shared", "-fPIC", *flags, str(source), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{found} fails: " + " ".join(done.stderr.split()[:60]))
+        raise CompilerError(f"{found} fails: " + " ".join(done.stderr.split()[:60]))
     return library

@@ -109,7 +109,7 @@ class ControlLoop:
 
         Args:
             observation: raw numbers of all parts, (observation_size,); None if there is none.
-            measured_at: time of the measurement, in seconds of the clock, if known.
+            measured_at: time of the measurement, in seconds of the clock; None or NaN if unknown.
 
         Raises:
             ValueError: the observation has another size.
@@ -130,7 +130,9 @@ class ControlLoop:
             self._observed = now
         elif not self._holds:
             self._action = self._rest.copy()
-        delay = 0.0 if measured_at is None else now - measured_at
+        delay = 0.0
+        if measured_at is not None and math.isfinite(measured_at):
+            delay = now - measured_at
         latency = self._clock() - now
         state = self.policy.state
         row = Row(now, elapsed, latency, delay, acted, starts, seen, self._action, state)

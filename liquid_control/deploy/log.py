@@ -118,7 +118,7 @@ class LogWriter:
         self._thread.join()
         try:
             if self._error is not None:
-                raise self._error
+                raise OSError(f"a row could not be written: {self._error}") from self._error
             self._writer.finish()
         finally:
             self._file.close()
@@ -126,7 +126,7 @@ class LogWriter:
     def _work(self) -> None:
         try:
             while (row := self._rows.get()) is not None:
-                nanoseconds = round(row.now * 1e9)
+                nanoseconds = max(0, round(row.now * 1e9))  # MCAP knows no times before zero
                 self._writer.add_message(
                     self._channel, log_time=nanoseconds, publish_time=nanoseconds, data=_json(row)
                 )

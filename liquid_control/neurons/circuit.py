@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from inspect import Parameter, signature
 from numbers import Real
 from typing import Any
 
@@ -21,6 +22,7 @@ from liquid_control.wiring import Wiring
 MAPPINGS = (None, "linear", "affine")
 PLASTICITIES = ("full", "readout")
 BACKENDS = ("auto", "pytorch")
+WITHOUT_EFFECT = {"memory_gain", "plasticity", "backend"}  # on what a trained circuit computes
 SLOWEST = 1e6  # time scales; the effective time constant of a neuron that does not change over time
 
 
@@ -105,6 +107,19 @@ class Circuit(nn.Module, ABC):
         )
         self.memory = Memory(wiring) if memory else None
         self.state_size = (self.state_parts + (memory is not None)) * wiring.neuron_count
+
+    @classmethod
+    def acting_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what a circuit of these options computes by, with the defaults filled in.
+
+        Left out are options of the initial weights, of what is trained, and of how to compute.
+        """
+        complete = dict(options)
+        for kind in cls.__mro__:
+            for name, parameter in signature(kind).parameters.items():
+                if parameter.default is not Parameter.empty:
+                    complete.setdefault(name, parameter.default)
+        return {name: each for name, each in complete.items() if name not in WITHOUT_EFFECT}
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Return the state at the start of an episode: zeros (batch_size, state_size)."""

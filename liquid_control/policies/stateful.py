@@ -191,10 +191,23 @@ class StatefulPolicy(BasePolicy):
             theirs, ours = options.get(name), [*getattr(own, name)]
             if theirs is not None and [*theirs] != ours:
                 raise ValueError(f"its {name}: {[*theirs]}, and here {ours}")
-        given = options.get("wiring")
+        if "neuron_kwargs" in options:
+            given, here = map(self._neuron_options, (options["neuron_kwargs"], own.neuron_kwargs))
+            for name in sorted(given.keys() | here.keys()):
+                if given.get(name) != here.get(name):
+                    raise ValueError(
+                        f"its neuron_kwargs: {name}={given.get(name)!r}, and here "
+                        f"{name}={here.get(name)!r}"
+                    )
+        wired = options.get("wiring")
         sizes = {"sensory": wiring.sensory_count, "motor": wiring.motor_count}
-        if isinstance(given, Mapping) and make_wiring(given, **sizes) != wiring:
+        if isinstance(wired, Mapping) and make_wiring(wired, **sizes) != wiring:
             raise ValueError("its circuit has another wiring, though as many synapses")
+
+    def _neuron_options(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what circuits with these `neuron_kwargs` compute by."""
+        complete = {"time_scale": self.options.nominal_interval, **(given or {})}
+        return self.actor_circuit.acting_options(complete)
 
     def acting_parts(self) -> ActingParts | None:
         """Return the parts that act; None if the policy is not made of such parts."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from liquid_control.checkpoints.durable import write_text
@@ -104,12 +105,16 @@ class Study:
             if name in {RECIPES, FIGURES}:
                 raise CommandError(f"a recipe of a study cannot have the name {name!r}")
         path = folder / "study.json"
-        if path.exists():
-            file = _joined(cls.load(folder).file, file, path)
-        elif folder.exists() and any(folder.iterdir()):
-            raise CommandError(f"{folder} is not a study, and not empty; give another --name")
         try:
-            write_text(path, file.model_dump_json(indent=2) + "\n")
+            folder.mkdir(parents=True, exist_ok=True)
+            # Hidden files may be those of another driver that begins the study now.
+            is_used = any(not each.name.startswith(".") for each in folder.iterdir())
+            if is_used and not path.exists():
+                raise CommandError(f"{folder} is not a study, and not empty; give another --name")
+            with FileLock(folder / ".study.lock"):
+                if path.exists():
+                    file = _joined(cls.load(folder).file, file, path)
+                write_text(path, file.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise CommandError(f"{cut(str(path))}: {error.strerror}") from error
         return cls(folder, file)

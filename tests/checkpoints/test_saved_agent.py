@@ -668,6 +668,8 @@ def test_what_is_accepted_is_loaded(
         ({"wiring": {**WIRING, "seed": 5}}, "another wiring, though as many synapses"),
         ({"derivatives": [0.3]}, r"its derivatives: \[0.0\], and here \[0.3\]"),
         ({"critic_history": [3]}, r"its critic_history: \[1\], and here \[3\]"),
+        ({"neuron_kwargs": {"mode": "no_gate"}}, "mode='default', and here mode='no_gate'"),
+        ({"neuron_kwargs": {"time_scale": 7.0}}, r"time_scale=.*, and here time_scale=7\.0"),
     ],
 )
 def test_weights_of_another_circuit_are_refused(
@@ -681,6 +683,16 @@ def test_weights_of_another_circuit_are_refused(
         agent.set_parameters(tmp_path / "agent")
     assert all(weight.equal(before[name]) for name, weight in agent.policy.state_dict().items())
     agent.set_parameters(tmp_path / "agent", exact_match=False)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+@pytest.mark.parametrize("options", [{"mode": "default"}, {"memory_gain": 0.5}])
+def test_weights_of_circuits_that_compute_the_same_are_loaded(
+    make: Callable[..., Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    make(policy_kwargs={"wiring": WIRING}, seed=0).save(tmp_path / "agent")
+    agent = make(policy_kwargs={"wiring": WIRING, "neuron_kwargs": options}, seed=1)
+    agent.set_parameters(tmp_path / "agent")
 
 
 def test_observations_of_64_bits_are_loaded(tmp_path: Path) -> None:

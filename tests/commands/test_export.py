@@ -6,6 +6,7 @@ import contextlib
 import csv
 import errno
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `deploy` is not installed")
 
 from liquid_control import cli
+from liquid_control.commands.export import trained_interval
 from liquid_control.deploy import ControlLoop, OnnxPolicy
 from liquid_control.monitoring import figures
+from liquid_control.recipes import load_recipe
 
 RECIPE = """
 task: InvertedPendulum-v5
@@ -110,6 +113,29 @@ def test_what_cannot_be_verified_is_no_success(
     ):
         assert cli.main(["verify", str(tmp_path / name), "--against", str(run), "--quiet"]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_compiler_that_fails_is_one_line(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho no tools >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    export = ["export", str(run), "--output", str(tmp_path / "to"), "--episodes", "0", "--quiet"]
+    assert cli.main(export) == 2
+    assert "cc fails: no tools; the C code is compiled here" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+    assert cli.main([*export, "--format", "onnx"]) == 0
+    assert cli.main([*export, "--episodes", "-1"]) == 2
+    assert "--episodes must be at least 0, got -1" in capsys.readouterr().err
+
+
+def test_lost_observations_are_longer_intervals_of_the_training(run: Path) -> None:
+    lossy = "env.sensors=[{kind: dropout, probability: 0.3}]"
+    low, high = trained_interval(load_recipe(run / "config.yaml"), 0.04)
+    assert high < 0.5
+    assert trained_interval(load_recipe(run / "config.yaml", [lossy]), 0.04) == (low, 2.0)
 
 
 def test_weights_are_rounded_and_the_cost_is_measured(

@@ -20,6 +20,7 @@ import yaml
 from liquid_control import cli
 from liquid_control.checkpoints.archive import FORMAT, VERSION, pack_zip, unpack_zip
 from liquid_control.checkpoints.manifest import MANIFEST, dumps, sealed
+from liquid_control.commands.controller import load_controller
 from tests.checkpoints.test_archive import turn_a_bit
 from tests.commands.test_runs import fails as fails
 from tests.test_cli import RECIPE, TINY
@@ -106,6 +107,33 @@ def test_the_newest_film_goes_along(run: Path, tmp_path: Path) -> None:
         film.unlink()
     with zipfile.ZipFile(packed) as members:
         assert members.read("replay.mp4") == b"of the end of the training"
+
+
+def test_a_film_of_an_agent_that_trained_since_is_left_out(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied, packed = tmp_path / "run", tmp_path / "policy.zip"
+    shutil.copytree(run, copied)
+    (film,) = (copied / "videos").glob("*.mp4")
+    earlier = (copied / "checkpoints" / "final.zip").stat().st_mtime - 120
+    os.utime(film, (earlier, earlier))
+    assert cli.main(["pack", str(copied), "--output", str(packed), "--quiet"]) == 0
+    assert f"{film.name} is left out, since it was recorded before" in capsys.readouterr().err
+    with zipfile.ZipFile(packed) as members:
+        assert "replay.mp4" not in members.namelist()
+
+
+def test_an_agent_that_a_checkpoint_has_overtaken_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "checkpoints" / "step-000000999999").mkdir()
+    command = ["pack", str(copied), "--output", str(tmp_path / "policy.zip"), "--quiet"]
+    assert cli.main(command) == 0
+    assert "is older than step-000000999999 of its training" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="older than step-000000999999"):
+        load_controller(copied)
 
 
 def test_without_evaluation_and_film_it_is_packed_all_the_same(run: Path, tmp_path: Path) -> None:

@@ -183,6 +183,22 @@ def test_a_training_that_was_killed_in_its_evaluation_resumes(run: Run, trained:
     assert run.evaluation.read_text() == Run(trained).evaluation.read_text()
 
 
+def test_a_training_is_saved_before_its_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which a second signal may end at once."""
+    saved: list[str] = []
+
+    def examine(*_: Any, **__: Any) -> None:
+        saved.extend(path.name for path in tmp_path.glob("*/*/checkpoints/*"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("liquid_control.commands.training.examine", examine)
+    with pytest.raises(AssertionError):
+        train(tmp_path, "agent.total_timesteps=100", "checkpoint_every=null")
+    assert {"final.zip", "step-000000000128"} <= {*saved}
+
+
 def test_the_newest_weights_are_found(run: Run) -> None:
     assert newest_model(run) == run.model
     run.model.write_bytes((run.checkpoints / "best.zip").read_bytes())  # of 64 control steps
@@ -314,6 +330,7 @@ def test_a_training_may_start_with_the_weights_of_another(run: Run, tmp_path: Pa
             "actor.encoder.0.weight of its policy has shape [32, 5]; expected [",
         ),
         ("policy.wiring.seed=1", "its actor.circuit has other neurons or another wiring"),
+        ("policy.neuron_kwargs={mode: no_gate}", "its neuron_kwargs: mode='default', and here"),
         ("policy.neurons=ltc", "its policy differs in actor.circuit."),
         ("policy.critic=twin", "its policy differs in critic."),
     ],

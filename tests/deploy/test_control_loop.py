@@ -316,6 +316,27 @@ def test_an_infinite_measurement_ends_neither_the_loop_nor_the_log(
     np.testing.assert_array_equal(seen[:, 0], [1, np.nan, np.nan, 2])
 
 
+@pytest.mark.parametrize("start", [0.0, -5.0])
+def test_a_time_stamp_that_is_none_ends_neither_the_loop_nor_the_log(
+    start: float, path: Path, clock: Clock
+) -> None:
+    clock.now = start
+    with ControlLoop(Recorder(), clock=clock, log=path) as loop:
+        for measured_at in (start, np.nan, np.inf, start + 0.1):
+            clock.now += 0.05
+            loop.step(SEEN, measured_at=measured_at)
+    np.testing.assert_allclose(read_log(path)[1]["delay"], [0.05, 0, 0, 0.1])
+    np.testing.assert_allclose(loop.ring.rows()["delay"], [0.05, 0, 0, 0.1], rtol=1e-6)
+
+
+def test_a_row_that_cannot_be_written_as_json_is_an_os_error(path: Path, clock: Clock) -> None:
+    loop = ControlLoop(Recorder(), clock=clock, log=path)
+    clock.now = np.nan
+    loop.step(SEEN)
+    with pytest.raises(OSError, match="a row could not be written"):
+        loop.close()
+
+
 def test_a_log_with_flipped_bits_is_refused_and_never_another_log(path: Path, clock: Clock) -> None:
     with ControlLoop(Recorder(), clock=clock, log=path) as loop:
         for step in range(20):

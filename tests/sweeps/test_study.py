@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_another_folder_is_not_made_a_study(tmp_path: Path, recipe: Recipe) -> N
     with pytest.raises(CommandError, match="is not a study"):
         begin(tmp_path, a=recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_drivers_begin_a_study_at_once(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / ".study.json.host-1.partial").touch()  # of another one, which is killed now
+    with ThreadPoolExecutor(8) as drivers:
+        done = [drivers.submit(begin, tmp_path, (seed,), a=recipe) for seed in range(8)]
+    assert all(each.exception() is None for each in done)
+    assert {*Study.load(tmp_path).file.seeds} == {*range(8)}
 
 
 @pytest.mark.parametrize("name", ["recipes", "figures"])
