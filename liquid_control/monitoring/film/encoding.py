@@ -95,7 +95,7 @@ def _encode(pictures: Iterator[Picture], path: Path, fps: float) -> str:
     command += [
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"),
         *("-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
-        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", f"file:{path}"),
+        *("-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path.absolute())),
     ]
     with tempfile.TemporaryFile() as errors:
         # FFmpeg's message is more informative than the broken pipe.

@@ -218,6 +218,15 @@ def test_an_mp4_keeps_frames_size_and_speed(tmp_path: Path) -> None:
         assert np.abs(pictures[index] - film[index].astype(float)).mean() < 8
 
 
+@pytest.mark.parametrize("name", ["12:30/film.mp4", "-x/film.mp4", "http:/film.mp4"])
+def test_an_mp4_may_have_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    to_mp4(white_noise(3), Path(name), fps=10)
+    assert Path(name).stat().st_size > 0
+
+
 def test_an_mp4_that_cannot_be_written_raises_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     with pytest.raises(OSError, match=re.escape(f"could not write {path}: ")) as caught:
