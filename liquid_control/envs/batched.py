@@ -229,7 +229,7 @@ class BatchedVecEnv(SimulatedVecEnv):
         rewards = rewards * (substeps / self._nominal_substeps)
         if self._chosen is not None:
             rewards -= self._chosen.cost
-        terminated = task.terminated(simulations)
+        terminated = np.asarray(task.terminated(simulations), bool)
         if len(unstable):
             rewards[unstable] = 0.0
             terminated[unstable] = True

@@ -94,7 +94,7 @@ def make(
             env: gym.Env[Any, Any] = gym.make(task, disable_env_checker=True, **task_kwargs)
     except gym.error.UnregisteredEnv as error:
         raise ValueError(f"unknown task {task!r}: {error}") from error
-    if observe != "full":
+    if not (isinstance(observe, str) and observe == "full"):
         env = ObserveOnly(env, observe)
     conditions = conditions_from(sensors, actuators, bodies, events, privileged)
     if has_rate(env) or interval is not None or conditions:

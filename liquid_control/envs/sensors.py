@@ -343,7 +343,6 @@ class _Blocks:
         self._stream, self._fill = stream, fill
         self._length = max(4, min(_BLOCK, _NUMBERS // size))
         self._blocks: NDArray[Any] = np.zeros((num_envs, self._length, size), dtype)
-        self._flat = self._blocks.reshape(-1, size)
         self._current = np.full(num_envs, -1, np.int64)
         self._first = np.arange(num_envs) * self._length
         self._episodes: list[Episode | None] = [None] * num_envs
@@ -367,7 +366,7 @@ class _Blocks:
                 self._blocks[index] = self._fill(rng, self._length, index, number_of_block)
                 self._current[index] = number_of_block
         rows = _rows(self._first, which) + tick - block * self._length
-        return self._flat.take(rows, axis=0)
+        return self._blocks.reshape(-1, self._blocks.shape[2]).take(rows, axis=0)
 
 
 def _rows(array: NDArray[Any], which: Counts) -> NDArray[Any]:

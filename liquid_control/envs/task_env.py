@@ -67,6 +67,8 @@ class TaskEnv(MujocoEnv):
     metadata = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
 
     def __init__(self, task: Task, model: Path, frame_skip: int, **kwargs: Any) -> None:
+        if frame_skip < 1 or frame_skip % 1:
+            raise ValueError(f"frame_skip must be a whole number of at least 1, got {frame_skip!r}")
         try:
             super().__init__(str(model), frame_skip, observation_space=None, **kwargs)
         except ValueError as error:  # MuJoCo's error gives the line, but not the file
@@ -79,6 +81,11 @@ class TaskEnv(MujocoEnv):
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)
         if task.layout:
             self.observation_structure = dict(task.layout)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # NumPy's copies of views are arrays of their own.
+        self._simulations = Simulations.of(self.model, self.data, self.task.reads)
 
     def step(self, action: NDArray[Any]) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """Hold an action for `frame_skip` physics steps."""
@@ -95,6 +102,12 @@ class TaskEnv(MujocoEnv):
     def reset_model(self) -> Array:
         """Draw the initial state of an episode and return its observation."""
         start = self.task.start(self.np_random, self.init_qpos.copy(), self.init_qvel.copy())
+        shapes = [*map(np.shape, start)] if isinstance(start, tuple | list) else start
+        if shapes != [self.init_qpos.shape, self.init_qvel.shape]:
+            raise ValueError(
+                f"start of {type(self.task).__name__} must return qpos {self.init_qpos.shape} and "
+                f"qvel {self.init_qvel.shape}, got {shapes}"
+            )
         self.set_state(*start)  # type: ignore[no-untyped-call]
         return self._get_obs()
 

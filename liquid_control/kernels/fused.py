@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.autograd.function import once_differentiable
 
 from liquid_control.kernels import extension
 from liquid_control.kernels.program import Program
@@ -219,10 +218,14 @@ class _Unroll(torch.autograd.Function):
         return run_forward(call, tensors, trajectory.memory if trajectory else None, wants_time)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        is_asked = d_outputs is not None or d_last is not None
+        if is_asked and torch.is_grad_enabled():  # with create_graph=True
+            raise RuntimeError(
+                "the compiled kernels have no second derivatives; set circuit.backend = 'pytorch'"
+            )
         tensors = ctx.saved_tensors
         gradients = [
             torch.empty_like(tensor) if wanted else None

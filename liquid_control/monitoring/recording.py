@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import torch
 from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -91,6 +92,15 @@ class Recording:
     def total_reward(self) -> float:
         """Sum of the rewards."""
         return float(self.rewards.sum())
+
+
+def may_be_endless(env: gym.Env[Any, Any]) -> bool:
+    """Return whether an environment of `liquid_control.envs` has no limit on its episodes."""
+    layers = [env]
+    while isinstance(layers[-1], gym.Wrapper):
+        layers.append(layers[-1].env)
+    is_limited = any(isinstance(layer, TimeLimit) for layer in layers)
+    return not is_limited and any(getattr(each, "horizon_substeps", 0) is None for each in layers)
 
 
 def record(

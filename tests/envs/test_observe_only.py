@@ -94,6 +94,12 @@ def test_a_user_defined_structure_is_used() -> None:
     assert chosen(env, "velocities") == {0}
 
 
+@pytest.mark.parametrize("make", [envs.make, lambda task, **parts: envs.make_vec(task, 2, **parts)])
+def test_indices_may_be_an_array(make: Any) -> None:
+    env = make("Hopper-v5", observe=np.array([0, 1]))
+    assert env.observation_space["observation"].shape == (2,)
+
+
 def test_invalid_parts_raise() -> None:
     env = InvertedPendulumEnv()
     with pytest.raises(ValueError, match=r"observe 'poses' is unknown; use one of \('full'"):

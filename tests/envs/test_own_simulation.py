@@ -30,6 +30,12 @@ WITHIN: Mapping[str, Mapping[str, Any]] = {
     "delayed sensors": {"sensors": [envs.Delay(0.02)]},
 }
 
+WITHOUT: Mapping[str, Mapping[str, Any]] = {
+    "noise": {"sensors": [envs.Noise(0.1)]},
+    "relative noise": {"sensors": [envs.Noise(0.1, relative=True)]},
+    "lost observations": {"sensors": [envs.Dropout(0.5), envs.Age()]},
+}
+
 
 class Halved(InvertedPendulumEnv):
     """Gives the simulation half of the action."""
@@ -145,11 +151,12 @@ def rewards_of(env: VecEnv) -> np.ndarray[Any, Any]:
     return np.array(rows, np.float64)
 
 
-@pytest.mark.parametrize("name", WITHIN)
+@pytest.mark.parametrize("name", [*WITHIN, *WITHOUT])
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
 def test_a_copied_task_keeps_its_conditions(copied: Callable[[Any], Any], name: str) -> None:
-    env = envs.make("InvertedPendulum-v5", **WITHIN[name])
+    env = envs.make("InvertedPendulum-v5", **(WITHIN | WITHOUT)[name])
     env.reset(seed=0)
+    env.step(0.3 * ONE)
     other = copied(env)
     seen = []
     for each in (env, other):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,51 @@ def test_a_task_may_return_views_of_its_inputs(furuta: Any) -> None:
         moved = then["observation"] - first  # type: ignore[index,call-overload]
         np.testing.assert_allclose(rewards, moved[:, 0], rtol=1e-6)
         assert rewards.all()
+
+
+@pytest.mark.usefixtures("furuta")
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_simulates_on(copied: Callable[[Any], Any]) -> None:
+    env = envs.make(NAME, seed=0)
+    env.reset(seed=0)
+    other, rng = copied(env), np.random.default_rng(0)
+    for _ in range(5):
+        action = rng.uniform(-1, 1, 1).astype(np.float32)
+        ours, theirs = env.step(action), other.step(action)
+        np.testing.assert_equal(ours[0], theirs[0])
+        assert ours[1:4] == theirs[1:4]
+    np.testing.assert_equal(env.reset(seed=1)[0], other.reset(seed=1)[0])
+
+
+@pytest.mark.usefixtures("furuta")
+@pytest.mark.parametrize("frame_skip", [0, -1, 2.5])
+def test_a_control_step_has_whole_physics_steps(frame_skip: Any) -> None:
+    with pytest.raises(ValueError, match="frame_skip must be a whole number of at least 1"):
+        envs.make(NAME, frame_skip=frame_skip)
+
+
+@pytest.mark.parametrize("start", [None, (np.zeros(3), np.zeros(2)), (np.zeros(2),)])
+def test_a_start_of_another_shape_raises(furuta: Any, start: Any) -> None:
+    class Misplaced(furuta.FurutaPendulum):  # type: ignore[misc]
+        def start(self, *_: Any) -> Any:
+            return start
+
+    env = TaskEnv(Misplaced(), EXAMPLE.parent / "furuta_pendulum.xml", 4)
+    with pytest.raises(ValueError, match=r"start of Misplaced must return qpos \(2,\) and qvel"):
+        env.reset()
+
+
+def test_a_task_may_end_episodes_by_numbers(furuta: Any) -> None:
+    class Numbered(furuta.FurutaPendulum):  # type: ignore[misc]
+        def terminated(self, simulations: Any) -> Any:
+            return super().terminated(simulations).astype(float)
+
+    model = EXAMPLE.parent / "furuta_pendulum.xml"
+    envs.register("Numbered-v0", Numbered, model=model, frame_skip=4, max_episode_steps=50)
+    try:
+        venv = envs.make_vec("Numbered-v0", 2, seed=0)
+        venv.reset()
+        assert isinstance(venv, envs.BatchedVecEnv)
+        assert venv.step(np.ones((2, 1), np.float32))[2].dtype == bool
+    finally:
+        gym.registry.pop("Numbered-v0")

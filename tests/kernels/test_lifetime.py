@@ -222,3 +222,14 @@ def test_circuits_that_are_gone_leave_nothing_behind() -> None:
     del circuit
     gc.collect()
     assert [kind for kind, circuit in gone.items() if circuit() is not None] == []
+
+
+@each_kind
+def test_second_derivatives_are_refused_rather_than_left_out(kind: str) -> None:
+    circuit = build(kind)
+    shape, weight = (4, 2, circuit.wiring.sensory_count), next(circuit.parameters())
+    inputs = torch.randn(shape, dtype=weight.dtype, requires_grad=True)
+    outputs, _ = circuit(inputs)
+    torch.autograd.grad(outputs.sum(), inputs, retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"no second derivatives; set circuit\.backend"):
+        torch.autograd.grad(outputs.sum(), inputs, create_graph=True)

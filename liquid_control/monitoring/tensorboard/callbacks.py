@@ -26,6 +26,7 @@ from liquid_control.monitoring.recording import (
     check_seconds,
     check_spaces,
     circuit_of,
+    may_be_endless,
     record,
 )
 from liquid_control.monitoring.tensorboard.scalars import measure_cost
@@ -95,7 +96,8 @@ class EpisodeCallback(MonitoringCallback):
         env: One environment, as `liquid_control.envs.make` builds it, for the recording.
         every: Control steps, over all environments, between two episodes.
         folder: Folder for films; None writes no MP4.
-        film_seconds: Duration of film and figure, in simulated seconds.
+        film_seconds: Duration of film and figure, in simulated seconds; of the episode, too, if
+            `liquid_control.envs` built the environment without a limit.
         seed: Seed of the episodes, which then have the same initial state.
         brief: Before the end of the training, record only two seconds, and log only a film of them
             and their return, as `episode/return_of_2_s`. Four of these recordings cost less than
@@ -146,7 +148,8 @@ class EpisodeCallback(MonitoringCallback):
             if writer is not None:
                 self._write_brief(writer, step)
             return
-        recording = record(self.model, self.env, seed=self.seed)
+        most = self.film_seconds if may_be_endless(self.env) else None
+        recording = record(self.model, self.env, seed=self.seed, seconds=most)
         if writer is not None:
             self._show(recording, writer, step)
         if writer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from itertools import pairwise
@@ -276,6 +277,28 @@ def test_brief_recordings_show_a_film_and_a_return_before_the_whole_one(
     assert steps(films) == [32, 64, 96]
     with Image.open(BytesIO(films[0].encoded_image_string)) as gif:
         assert gif.n_frames > 1  # type: ignore[attr-defined]
+
+
+def test_an_episode_without_an_end_is_recorded_for_the_seconds_of_its_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lasted: list[float] = []
+
+    def record(*arguments: Any, **options: Any) -> Any:
+        recording = recorded(*arguments, **options)
+        lasted.append(recording.duration)
+        return recording
+
+    module = sys.modules[EpisodeCallback.__module__]
+    recorded = module.record
+    monkeypatch.setattr(module, "record", record)
+    endless = {"observe": "positions", "max_episode_steps": -1}
+    env = envs.make_vec("HalfCheetah-v5", 2, seed=0, **endless)
+    policy = {"wiring": {"kind": "auto_ncp", "neurons": 10}}
+    model = LiquidPPO("LiquidPolicy", env, n_steps=16, policy_kwargs=policy, seed=0)
+    robot = envs.make("HalfCheetah-v5", **endless)
+    model.learn(32, EpisodeCallback(robot, folder=tmp_path, film_seconds=0.2))
+    assert lasted == [pytest.approx(0.2)]
 
 
 def test_without_tensorboard_films_go_to_the_folder_alone(tmp_path: Path) -> None:
