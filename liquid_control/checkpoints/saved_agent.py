@@ -575,7 +575,7 @@ def _count(counters: Mapping[str, Any], name: str, least: int = 0, most: int = 2
 
 
 def _whole(timesteps: float) -> int:
-    """Return the whole number of timesteps after which `learn(timesteps)` stops.
+    """Return the timesteps of `learn(timesteps)`, such as 1e6, as a whole number.
 
     Raises:
         TypeError: it is no number.

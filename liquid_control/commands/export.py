@@ -25,8 +25,7 @@ from liquid_control.commands.run_loader import (
     unseen_robots,
 )
 from liquid_control.commands.terminal import note, say
-from liquid_control.deploy import CPolicy
-from liquid_control.deploy.c_policy import CompilerError
+from liquid_control.deploy import CompilerError, CPolicy
 from liquid_control.envs.conditions import conditions_from
 from liquid_control.envs.sensors import Dropout
 from liquid_control.envs.units import action_units, joint_names, observation_units

@@ -132,7 +132,7 @@ def carry_out(
         return INTERRUPTED
     say(f"Training finished; the model is saved: {run.model}")
     try:
-        # Before the evaluation, whose end a signal may not await: to extend the training, too.
+        # Saved first, since a signal may end the evaluation; and to extend the training.
         manager = CheckpointManager(run.checkpoints)
         manager.save(agent.num_timesteps, agent.state_dict(training=True))
         evaluations = examine(recipe, agent, nominal, quiet=quiet)

@@ -98,7 +98,7 @@ class LiquidPolicy(StatefulPolicy):
         self.optimizer = self._new_optimizer(lr_schedule(1))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state for copies, without the last tensors of the distribution and graph."""
+        """Return the state for copies, without the distribution of the last minibatch."""
         state, fresh = super().__getstate__(), make_distribution(self.action_space)
         if type(self.distribution) is type(fresh):  # not one of a subclass
             state["distribution"] = fresh
