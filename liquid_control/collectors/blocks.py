@@ -299,7 +299,7 @@ def check_blocks(num_envs: int, block: int, workers: int) -> None:
 
 
 def _check_count(name: str, number: int, least: int) -> None:
-    if not isinstance(number, int) or isinstance(number, bool):
+    if not isinstance(number, int | np.integer) or isinstance(number, bool):
         raise TypeError(f"{name} must be an integer, got {number!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")

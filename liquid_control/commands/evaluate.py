@@ -12,7 +12,14 @@ from liquid_control.checkpoints.durable import replacing
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Evaluate
 from liquid_control.commands.display import results
-from liquid_control.commands.run_folder import Run, naming, new_evaluation, plot_of, write_json
+from liquid_control.commands.run_folder import (
+    Run,
+    check_writable,
+    naming,
+    new_evaluation,
+    plot_of,
+    write_json,
+)
 from liquid_control.commands.run_loader import load_agent, open_run, rates, unseen_robots
 from liquid_control.commands.stress import put_under_stress
 from liquid_control.commands.terminal import console, say
@@ -30,6 +37,7 @@ def execute(arguments: Evaluate) -> int:
     }
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     run, recipe = open_run(arguments.folder, overrides, arguments.trust)
+    check_writable(run)
     stress = None if arguments.stress is None else load_stress(arguments.stress)
     if stress is not None and arguments.ratios is not None:
         raise CommandError("--ratios and --stress are two evaluations; give one of them at a time")

@@ -12,7 +12,7 @@ from liquid_control.checkpoints.durable import write_text
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Inspect
 from liquid_control.commands.evaluate import add_evaluation, examine
-from liquid_control.commands.run_folder import Run
+from liquid_control.commands.run_folder import Run, check_writable
 from liquid_control.commands.run_loader import (
     UNSEEN,
     load_agent,
@@ -40,6 +40,7 @@ def execute(arguments: Inspect) -> int:
     given = {"evaluation.episodes": arguments.episodes, "seed": arguments.seed}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     run, recipe = open_run(arguments.folder, overrides, arguments.trust)
+    check_writable(run)
     env = build_env(recipe)
     agent = load_agent(recipe, run, env)
     nominal = nominal_interval(env)

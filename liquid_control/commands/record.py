@@ -5,6 +5,7 @@ from __future__ import annotations
 from liquid_control.checkpoints.durable import replacing
 from liquid_control.collectors.nominal_interval import nominal_interval
 from liquid_control.commands.arguments import Record
+from liquid_control.commands.run_folder import check_writable
 from liquid_control.commands.run_loader import Rate, load_agent, open_run, unseen_robot
 from liquid_control.commands.terminal import say
 from liquid_control.monitoring import film, record
@@ -18,6 +19,7 @@ def execute(arguments: Record) -> int:
         raise CommandError(f"--seconds must be positive, got {arguments.seconds:g}")
     seed = () if arguments.seed is None else (f"seed={arguments.seed}",)
     run, recipe = open_run(arguments.folder, seed, arguments.trust)
+    check_writable(run)
     env = build_env(recipe)
     agent = load_agent(recipe, run, env)
     interval: Rate = (

@@ -134,6 +134,15 @@ def check_new(folder: Path) -> None:
         raise CommandError(f"{folder} cannot be created in {above}; choose another folder")
 
 
+def check_writable(run: Run) -> None:
+    """Raise a CommandError if no results can be added to a run, before the work for them."""
+    if not os.access(run.folder, os.W_OK | os.X_OK):
+        raise CommandError(
+            f"{run.folder} cannot be written to, and the results go there; copy the run to a "
+            "folder of your own"
+        )
+
+
 def set_aside_evaluation(run: Run) -> None:
     """Move the evaluation at the end of a training, which continues, to the others."""
     if run.evaluation.exists():

@@ -26,6 +26,7 @@ from liquid_control.envs.conditions import (
     SensorsLike,
     conditions_from,
 )
+from liquid_control.envs.counts import count
 from liquid_control.envs.intervals import IntervalLike
 from liquid_control.envs.observe_only import Observe, ObserveOnly
 from liquid_control.envs.variable_rate import VariableRate, has_rate
@@ -86,7 +87,7 @@ def make(
             that is not a MuJoCo task.
     """
     if seed is not None:
-        _check_count("seed", seed, least=0)
+        seed = count("seed", seed, least=0)
     if render_mode is not None:
         task_kwargs["render_mode"] = render_mode
     try:
@@ -156,11 +157,11 @@ def make_vec(
         ValueError, TypeError: As in `make`, and if `num_envs` is not a positive integer, at most
             1024 for a SerialVecEnv, or `threads` or `seed` not a non-negative one.
     """
-    _check_count("num_envs", num_envs, least=1)
+    num_envs = count("num_envs", num_envs, least=1)
     if threads is not None:
-        _check_count("threads", threads, least=0)
+        threads = count("threads", threads, least=0)
     if seed is not None:
-        _check_count("seed", seed, least=0)
+        seed = count("seed", seed, least=0)
     build = partial(
         make,
         task,
@@ -206,13 +207,6 @@ class SerialVecEnv(DummyVecEnv):
     def __init__(self, env_fns: list[Callable[[], gym.Env[Any, Any]]], reason: str) -> None:
         super().__init__(env_fns)
         self.reason = reason
-
-
-def _check_count(name: str, count: int, *, least: int) -> None:
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"{name} must be an integer, got {count!r}")
-    if count < least:
-        raise ValueError(f"{name} must be at least {least}, got {count}")
 
 
 def _processors() -> int:

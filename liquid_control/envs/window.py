@@ -14,6 +14,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from liquid_control.envs.counts import count
+
 Observations = dict[str, NDArray[Any]]
 
 
@@ -41,10 +43,7 @@ class VecWindow(VecEnvWrapper):
     """
 
     def __init__(self, env: VecEnv | gym.Env[Any, Any], length: int) -> None:
-        if not isinstance(length, int) or isinstance(length, bool):
-            raise TypeError(f"length must be an integer, got {length!r}")
-        if length < 1:
-            raise ValueError(f"length must be at least 1, got {length}")
+        length = count("length", length, least=1)
         venv = env if isinstance(env, VecEnv) else _vectorized(env)
         space = venv.observation_space
         parts = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}

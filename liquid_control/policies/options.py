@@ -223,6 +223,8 @@ class CircuitOptions(Options):
         fill_wiring(self.wiring)
         for name in ("neuron_kwargs", "optimizer_kwargs"):
             check_mapping(name, getattr(self, name))
+        if "lr" in (self.optimizer_kwargs or {}):
+            raise ValueError("optimizer_kwargs has no 'lr'; set the agent's learning_rate instead")
         if check_seconds("derivatives", self.derivatives) and not self.normalize_observations:
             raise ValueError(
                 "derivatives need normalize_observations=True, since their scale is not that of "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -113,19 +114,25 @@ class Wiring:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Wiring:
-        """Rebuild a wiring from `to_dict`; ValueError for unknown or missing keys."""
+        """Rebuild a wiring from `to_dict`.
+
+        Raises ValueError for unknown or missing keys and numbers that do not fit, TypeError for
+        values that are not lists as in `to_dict`.
+        """
         if set(content) != set(_KEYS):
             raise ValueError(
                 f"a wiring has the keys {', '.join(_KEYS)}; got {', '.join(map(str, content))}"
             )
-        sensory_names = tuple(content["sensory_names"])
-        neuron_names = tuple(content["neuron_names"])
+        sensory_names = tuple(_listed(content, "sensory_names", "different names"))
+        neuron_names = tuple(_listed(content, "neuron_names", "different names"))
         inputs, neurons = len(sensory_names), len(neuron_names)
         return cls(
-            sensory=_polarity_matrix(content["sensory_synapses"], (inputs, neurons)),
-            recurrent=_polarity_matrix(content["recurrent_synapses"], (neurons, neurons)),
+            sensory=_polarity_matrix(content, "sensory_synapses", (inputs, neurons)),
+            recurrent=_polarity_matrix(content, "recurrent_synapses", (neurons, neurons)),
             motor_count=content["motor_count"],
-            layers=tuple((name, size) for name, size in content["layers"]),
+            layers=tuple(
+                (name, size) for name, size in _listed(content, "layers", "[name, size]", 2)
+            ),
             sensory_names=sensory_names,
             neuron_names=neuron_names,
         )
@@ -245,9 +252,23 @@ def _synapse_list(polarities: Polarities) -> list[list[int]]:
     return [[int(number) for number in row] for row in zip(sources, targets, values, strict=True)]
 
 
-def _polarity_matrix(synapses: Sequence[Sequence[int]], shape: tuple[int, int]) -> Polarities:
+def _listed(content: Mapping[str, Any], key: str, what: str, columns: int = 0) -> Sequence[Any]:
+    """Return a list of a wiring's content, of rows of so many columns if there are any."""
+    rows = content[key]
+    if not isinstance(rows, list | tuple):
+        raise TypeError(f"{key} must list {what}, got {rows!r}")
+    for row in rows if columns else ():
+        if not isinstance(row, list | tuple) or len(row) != columns:
+            raise TypeError(f"{key} must list {what}, got {row!r} in it")
+    return rows
+
+
+def _polarity_matrix(content: Mapping[str, Any], key: str, shape: tuple[int, int]) -> Polarities:
     matrix = np.zeros(shape, dtype=np.int8)
-    for source, target, polarity in synapses:
+    for row in _listed(content, key, "[from, to, polarity]", 3):
+        if not all(isinstance(each, SupportsIndex) for each in row):
+            raise TypeError(f"{key} must hold whole numbers, got {row!r}")
+        source, target, polarity = map(operator.index, row)
         if not (0 <= source < shape[0] and 0 <= target < shape[1]):
             raise ValueError(f"synapse {source} -> {target} does not fit {shape} neurons")
         if polarity not in (-1, 1) or matrix[source, target]:

@@ -107,6 +107,13 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 @pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
+def test_the_learning_rate_is_the_agents(agent: type[LiquidPPO | LiquidSAC]) -> None:
+    policy_kwargs = {"optimizer_kwargs": {"lr": 1e-3}}
+    with pytest.raises(ValueError, match="set the agent's learning_rate instead"):
+        agent("LiquidPolicy", "Pendulum-v1", policy_kwargs=policy_kwargs)
+
+
+@pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
 def test_the_automatic_device_is_the_cpu_except_for_images(
     agent: type[LiquidPPO | LiquidSAC], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

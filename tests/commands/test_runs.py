@@ -421,6 +421,14 @@ def test_a_film_that_cannot_be_written_is_one_line(
     assert {path.name for path in run.folder.glob("videos/*")} <= {"film.mp4"}
 
 
+@pytest.mark.parametrize("command", ["evaluate", "record", "inspect"])
+def test_a_run_that_takes_no_results_is_refused_before_the_work(
+    command: str, run: Run, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liquid_control.commands.run_folder.os.access", lambda *_: False)
+    assert "run cannot be written to, and the results go there" in fails(command, str(run.folder))
+
+
 def test_paths_are_printed_as_they_are(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.folder.rename("[red]run")
     assert cli.main(["pack", "[red]run", "--output", "[b]x.zip"]) == 0

@@ -127,6 +127,16 @@ def test_a_task_without_mujoco_is_stepped_env_by_env() -> None:
         np.testing.assert_array_equal(info["terminal_observation"], step[0][:2])
 
 
+def test_counts_may_be_those_of_numpy() -> None:
+    counts: Any = {"num_envs": np.int64(2), "seed": np.int32(3), "threads": np.int8(1)}
+    venv = envs.make_vec("Reacher-v5", **counts)
+    assert venv.num_envs == 2
+    same: Any = envs.make_vec("Reacher-v5", 2, seed=3).reset()
+    observed: Any = venv.reset()
+    for name, part in observed.items():
+        np.testing.assert_array_equal(part, same[name])
+
+
 def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")

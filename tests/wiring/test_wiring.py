@@ -148,6 +148,21 @@ def test_files_with_wrong_content_are_refused(changes: dict[str, object], messag
         Wiring.from_dict(small().to_dict() | changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": None}, r"layers must list \[name, size\], got None"),
+        ({"layers": [["motor", 2, 1]]}, r"layers must list .*, got \['motor', 2, 1\] in it"),
+        ({"neuron_names": 3}, "neuron_names must list different names, got 3"),
+        ({"sensory_synapses": [[0, 1]]}, r"must list \[from, to, polarity\], got \[0, 1\] in it"),
+        ({"recurrent_synapses": [[0, 1.5, 1]]}, "recurrent_synapses must hold whole numbers"),
+    ],
+)
+def test_files_without_the_lists_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Wiring.from_dict(small().to_dict() | changes)
+
+
 def test_files_that_lack_a_key_are_refused() -> None:
     content = small().to_dict()
     del content["layers"]
