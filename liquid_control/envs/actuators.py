@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.envs.delay import Delay
-from liquid_control.envs.episode import Episode
+from liquid_control.envs.episode import Column, Episode
 from liquid_control.envs.parts import Part, number
 
 Array: TypeAlias = NDArray[np.float64]
@@ -67,7 +67,7 @@ class Actuation:
         latest: Number of commands in each simulation's episode, (num_envs,).
         current: The command in effect, (num_envs,), counted as `latest`; 0 is that of rest.
         levels: The output of each limit, (num_envs, limits, controls).
-        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
+        drawn: Columns of values drawn for the current episodes, by name.
         memory: The arrays that later steps depend on.
     """
 
@@ -81,7 +81,7 @@ class Actuation:
     ) -> None:
         self._timestep = timestep
         self._delays: list[tuple[Delay, str, Array]] = []
-        self.drawn: dict[str, NDArray[Any]] = {}
+        self.drawn: dict[str, Column] = {}
         longest = 0
         for index, actuator in enumerate(actuators):
             if isinstance(actuator, Delay):
@@ -89,7 +89,8 @@ class Actuation:
                 if most := actuator.most(timestep):
                     longest += most
                     stream = f"actuators.{actuator.kind}.{len(self._delays)}"
-                    seconds = self.drawn[f"actuators.{index}.delay"] = np.zeros(num_envs)
+                    seconds = np.zeros(num_envs)
+                    self.drawn[f"actuators.{index}.delay"] = Column(seconds)
                     self._delays.append((actuator, stream, seconds))
         limits = [each for each in actuators if isinstance(each, RateLimit)]
         self.is_idle = not longest and not limits

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from liquid_control.envs.episode import Episode
+from liquid_control.envs.episode import Column, Episode
 from liquid_control.envs.parts import Factors, Part, Range, draw, factors, ranges
 
 Array: TypeAlias = NDArray[np.float64]
@@ -198,7 +198,7 @@ class Drawing:
         num_envs: Number of simulations.
 
     Attributes:
-        drawn: The factors of the current episodes, (num_envs,) each, by name.
+        drawn: Columns of the factors of the current episodes, by name.
     """
 
     def __init__(self, part: Randomize, bodies: Bodies, num_envs: int) -> None:
@@ -207,8 +207,8 @@ class Drawing:
             (quantity, bodies.elements(quantity, name), bounds, np.ones(num_envs))
             for quantity, name, bounds in part.factors()
         ]
-        self.drawn: dict[str, NDArray[Any]] = {
-            ".".join(filter(None, ("bodies", quantity, name))): factor
+        self.drawn = {
+            ".".join(filter(None, ("bodies", quantity, name))): Column(factor)
             for (quantity, name, _), (*_, factor) in zip(part.factors(), self._factors, strict=True)
         }
 

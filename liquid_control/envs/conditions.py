@@ -98,7 +98,7 @@ class Situation:
         actuation: The actuators.
         bodies: The factors of the model's values.
         timeline: The events.
-        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
+        drawn: Columns of values drawn for the current episodes, by name.
 
     Raises:
         ValueError: If a part does not fit the task, or `privileged` asks for numbers and none are
@@ -168,11 +168,11 @@ class Situation:
 
     def info(self, index: int) -> dict[str, float]:
         """Return the values drawn for the episode of a simulation, by name."""
-        return {name: array.item(index) for name, array in self.drawn.items()}
+        return {name: column.item(index) for name, column in self.drawn.items()}
 
     def numbers(self, which: Counts) -> NDArray[np.float64]:
         """Return the values drawn for the episodes of some simulations, (which, names)."""
-        columns = [array[which] for array in self.drawn.values()]
+        columns = [column.of(which) for column in self.drawn.values()]
         return np.stack(columns, axis=1) if columns else np.empty((len(which), 0))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 _WORD = 2**64
+
+
+class Column(NamedTuple):
+    """A number of each simulation in an array (num_envs, ...), by name instead of a view.
+
+    Copies of an array and of its view are two arrays, and copies of this remain one.
+    """
+
+    array: NDArray[Any]
+    entry: tuple[int, ...] = ()
+
+    def item(self, index: int) -> Any:
+        """Return the number of a simulation."""
+        return self.array.item(index, *self.entry)
+
+    def of(self, which: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the numbers of some simulations, (which,)."""
+        numbers: NDArray[Any] = self.array[(which, *self.entry)]
+        return numbers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.envs.bodies import Bodies, Factored
-from liquid_control.envs.episode import Episode
+from liquid_control.envs.episode import Column, Episode
 from liquid_control.envs.parts import Part, Range, as_range, draw, number_or_range
 from liquid_control.envs.substeps import UNLIMITED_COUNT
 
@@ -93,7 +93,7 @@ class Timeline:
         pushed: The body of each `Push`, (pushes,).
         at: The physics step since the reset of its next push, (num_envs, pushes).
         force: The force during that step, (num_envs, pushes, 3).
-        drawn: Values drawn for the current episodes, (num_envs,) each, by name: of a `Change`
+        drawn: Columns of values drawn for the current episodes, by name: of a `Change`
             from the reset on, and whether it has happened; of a `Push` the last one, seconds since
             the reset and newton seconds, zeros before the first.
 
@@ -127,12 +127,12 @@ class Timeline:
                     f"use at least {timestep:g}"
                 )
             self._pushes.append((event, stream))
-        self.drawn = {name: array for each in self._changes for name, array in each.drawn.items()}
+        self.drawn = {name: column for each in self._changes for name, column in each.drawn.items()}
         places = [index for index, event in enumerate(events) if isinstance(event, Push)]
         self.past = np.zeros((num_envs, len(places), len(PAST)))
         for number, index in enumerate(places):
             for entry, name in enumerate(PAST):
-                self.drawn[f"events.{index}.{name}"] = self.past[:, number, entry]
+                self.drawn[f"events.{index}.{name}"] = Column(self.past, (number, entry))
         self.pushed = np.array(
             [
                 _body(model, push, f"events[{index}].body")
@@ -233,10 +233,10 @@ class _Changing:
         names = [".".join(filter(None, (prefix, *each[:2]))) for each in event.factors()]
         self.step = np.zeros(num_envs, np.int64)
         self._seconds, self._happened = np.zeros(num_envs), np.zeros(num_envs)
-        self.drawn: dict[str, NDArray[Any]] = {
-            f"{prefix}.at": self._seconds,
-            **{name: each[3] for name, each in zip(names, self._factors, strict=True)},
-            f"{prefix}.happened": self._happened,
+        self.drawn = {
+            f"{prefix}.at": Column(self._seconds),
+            **{name: Column(each[3]) for name, each in zip(names, self._factors, strict=True)},
+            f"{prefix}.happened": Column(self._happened),
         }
 
     def draw(self, index: int, episode: Episode, timestep: float) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.envs.delay import Delay
-from liquid_control.envs.episode import Episode
+from liquid_control.envs.episode import Column, Episode
 from liquid_control.envs.parts import Part, Range, as_range, draw, flag, number, number_or_range
 from liquid_control.envs.substeps import FURTHEST
 
@@ -171,7 +171,7 @@ class Sensing:
         size: Features of the sensors' output.
         longest_delay: The most physics steps between a measurement and its observation.
         changes_elapsed_time: Whether observations may be dropped.
-        drawn: Values drawn for the current episodes, (num_envs,) each, by name.
+        drawn: Columns of values drawn for the current episodes, by name.
         memory: The arrays that later observations depend on.
     """
 
@@ -185,7 +185,7 @@ class Sensing:
         self._delays: list[tuple[Delay, str, Counts, Array]] = []
         self.longest_delay = 0
         self.changes_elapsed_time = False
-        self.drawn: dict[str, NDArray[Any]] = {}
+        self.drawn: dict[str, Column] = {}
         self.memory: dict[str, NDArray[Any]] = {}
         shifts: list[tuple[int, Counts]] = []
         for index, sensor in enumerate(sensors):
@@ -199,7 +199,7 @@ class Sensing:
                     self._delays.append((sensor, stream, shift, seconds))
                     self.longest_delay += most
                     shifts.append((len(self._stages), shift))
-                    self.drawn[f"{name}.delay"] = seconds
+                    self.drawn[f"{name}.delay"] = Column(seconds)
                 continue
             stage = _stage(sensor, stream, num_envs, size, timestep)
             if stage is None:
@@ -210,7 +210,7 @@ class Sensing:
                 self.changes_elapsed_time = True
             if isinstance(sensor, Noise) and sensor.biases[0] < sensor.biases[1]:
                 assert isinstance(stage, _Noise)
-                self.drawn |= {f"{name}.bias.{i}": stage.bias[:, i] for i in range(size)}
+                self.drawn |= {f"{name}.bias.{i}": Column(stage.bias, (i,)) for i in range(size)}
             self._stages.append((stage, np.zeros(num_envs, np.int64)))
             self.memory |= {f"{name}.{key}": array for key, array in stage.memory.items()}
         self.size = size

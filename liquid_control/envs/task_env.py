@@ -82,6 +82,12 @@ class TaskEnv(MujocoEnv):
         if task.layout:
             self.observation_structure = dict(task.layout)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What acts within steps belongs to a wrapper, whose copy attaches its own.
+        return {
+            key: each for key, each in self.__dict__.items() if key != "_step_mujoco_simulation"
+        }
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # NumPy's copies of views are arrays of their own.

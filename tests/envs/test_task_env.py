@@ -22,6 +22,12 @@ from liquid_control.envs.task_env import TaskEnv
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "furuta_pendulum.py"
 NAME = "FurutaPendulum-v0"
+CONDITIONS = {
+    "sensors": [envs.Noise(0.01, bias=(-0.005, 0.005))],
+    "actuators": [envs.Delay(0.0, 0.02)],
+    "events": [envs.Push(every=(0.02, 0.03), impulse=(0.001, 0.002))],
+    "privileged": "drawn",
+}
 
 
 @pytest.fixture
@@ -161,9 +167,10 @@ def test_a_task_may_return_views_of_its_inputs(furuta: Any) -> None:
 
 
 @pytest.mark.usefixtures("furuta")
+@pytest.mark.parametrize("conditions", [{}, CONDITIONS], ids=["plain", "conditions"])
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-def test_a_copy_simulates_on(copied: Callable[[Any], Any]) -> None:
-    env = envs.make(NAME, seed=0)
+def test_a_copy_simulates_on(copied: Callable[[Any], Any], conditions: dict[str, Any]) -> None:
+    env = envs.make(NAME, seed=0, **conditions)
     env.reset(seed=0)
     other, rng = copied(env), np.random.default_rng(0)
     for _ in range(5):
@@ -171,7 +178,10 @@ def test_a_copy_simulates_on(copied: Callable[[Any], Any]) -> None:
         ours, theirs = env.step(action), other.step(action)
         np.testing.assert_equal(ours[0], theirs[0])
         assert ours[1:4] == theirs[1:4]
-    np.testing.assert_equal(env.reset(seed=1)[0], other.reset(seed=1)[0])
+        assert ours[4].get("drawn") == theirs[4].get("drawn")
+    (ours, info), (theirs, infos) = env.reset(seed=1), other.reset(seed=1)
+    np.testing.assert_equal(ours, theirs)
+    assert info.get("drawn") == infos.get("drawn")
 
 
 @pytest.mark.usefixtures("furuta")
