@@ -76,7 +76,8 @@ def make(
             an env.
         seed: Seeds the first episode, as `reset(seed=seed)` does, and the action space.
         render_mode: Gymnasium's render mode, such as "rgb_array".
-        **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`.
+        **task_kwargs: Arguments of the task's constructor, and `max_episode_steps`; -1 stands for
+            episodes without an end.
 
     Returns:
         An env wrapped in `VariableRate`, and in `Conditioned` where there are conditions.

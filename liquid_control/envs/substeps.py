@@ -18,6 +18,7 @@ FURTHEST = 100
 UNUSUAL = 10
 """Factor above or below the nominal interval beyond which a warning is given."""
 _LONGEST_HOLD = 10_000  # nominal intervals that one interval of an endless episode may last
+LONGEST_EPISODE = 10_000_000  # nominal intervals; all intervals of an episode are drawn at once
 UNLIMITED_COUNT = 4096
 """Number of intervals drawn for an episode without a horizon; then they repeat."""
 

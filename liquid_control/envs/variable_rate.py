@@ -18,6 +18,7 @@ from liquid_control.envs.intervals import Chosen, IntervalLike, interval_from
 from liquid_control.envs.names import action_names, observation_names
 from liquid_control.envs.step_for import StepFor, follows_protocol, with_step_for
 from liquid_control.envs.substeps import (
+    LONGEST_EPISODE,
     check_chosen,
     check_interval,
     check_schedule,
@@ -69,7 +70,7 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     Raises:
         TypeError: If the env is none of these.
         ValueError: If an interval is rejected, see `check_interval`, or the env is already wrapped
-            in VariableRate.
+            in VariableRate, or has a longer time limit than `LONGEST_EPISODE`.
     """
 
     def __init__(
@@ -107,6 +108,11 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
             allow_any_interval=allow_any_interval,
         )
 
+        if max_episode_steps is not None and max_episode_steps > LONGEST_EPISODE:
+            raise ValueError(
+                f"max_episode_steps must be at most {LONGEST_EPISODE:,}, got "
+                f"{max_episode_steps:,}; -1 stands for episodes without an end"
+            )
         self._max_episode_steps = max_episode_steps
         self.horizon_substeps = (
             None if max_episode_steps is None else max_episode_steps * self.nominal_substeps

@@ -283,8 +283,9 @@ def figure(certificate: Certificate, task: str) -> bytes:
 
 def _summary(certificate: Certificate) -> Iterator[str]:
     yield (
-        f"The mean return at the nominal interval is {certificate.nominal:.4g}, without delay and "
-        f"with all observations. Keeping {KEPT:.0%} of it means {certificate.needed:.4g}."
+        f"The mean return at the nominal interval is {certificate.nominal:.4g}, with the recipe's "
+        "sensors alone: delays and losses below come on top of theirs. Keeping "
+        f"{KEPT:.0%} of it means {certificate.needed:.4g}."
     )
     yield ""
     if certificate.box is None:

@@ -137,6 +137,12 @@ def test_counts_may_be_those_of_numpy() -> None:
         np.testing.assert_array_equal(part, same[name])
 
 
+def test_episodes_of_any_length_need_no_memory() -> None:
+    with pytest.raises(ValueError, match="at most 10,000,000, got 1,000,000,000; -1 stands for"):
+        envs.make_vec("Hopper-v5", 2, max_episode_steps=10**9)
+    envs.make_vec("Hopper-v5", 2, max_episode_steps=-1).reset()
+
+
 def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")
