@@ -24,6 +24,7 @@ from liquid_control.envs.substeps import (
     check_schedule,
     chosen_substeps,
     draw_substeps,
+    to_substeps,
 )
 
 TimedObservation = dict[str, Any]
@@ -36,7 +37,8 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
     and `elapsed_time`, (1,) float32 seconds since the previous observation; at the first
     observation of an episode it is the nominal interval. A step's reward is the task's reward times
     interval / nominal; the reward of a custom robot is not scaled, see `StepFor`. `info` also
-    contains `elapsed_time` and `physical_time`, the seconds since the reset.
+    contains `elapsed_time` and `physical_time`, the seconds since the reset. Films at a fixed
+    interval last as long as the episode: `metadata["render_fps"]` is one over the interval.
 
     An episode truncates after the same physical time at every rate, max_episode_steps nominal
     intervals; its last interval is shortened for this. The limit is taken from the `TimeLimit`
@@ -120,6 +122,10 @@ class VariableRate(gym.Wrapper[TimedObservation, Any, Any, Any], RecordConstruct
         self.horizon = (
             None if self.horizon_substeps is None else self.horizon_substeps * self.timestep
         )
+        shortest, longest = to_substeps(self.interval.bounds(self.nominal_interval), self.timestep)
+        if shortest == longest and "render_fps" in self.metadata:
+            fps = max(round(1 / (shortest * self.timestep)), 1)
+            self.metadata = {**self.metadata, "render_fps": fps}
         space: Any = env.observation_space
         self._is_dict = isinstance(space, gym.spaces.Dict)
         if self._is_dict and "elapsed_time" in space.spaces:

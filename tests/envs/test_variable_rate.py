@@ -312,3 +312,10 @@ def test_unsupported_envs_raise() -> None:
         VariableRate(envs.make("Reacher-v5"), Fixed())
     with pytest.raises(ValueError, match="shorter than one physics step"):
         envs.make("Reacher-v5", interval=0.001)
+
+
+@pytest.mark.parametrize(("interval", "fps"), [(None, 20), (0.1, 10), (Uniform(0.02, 0.1), 20)])
+def test_films_at_a_fixed_interval_last_as_long_as_the_episode(interval: Any, fps: int) -> None:
+    assert envs.make("HalfCheetah-v5", interval=interval).metadata["render_fps"] == fps
+    venv = envs.make_vec("HalfCheetah-v5", 2, interval=interval)
+    assert venv.metadata["render_fps"] == fps
