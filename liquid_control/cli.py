@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Annotated, Any, Union
 
@@ -210,7 +210,8 @@ def run(arguments: list[str]) -> int:
         print_error(f"{error}; set it to egl, osmesa or glfw, or unset it")
         return FAILED
     except KeyboardInterrupt:
-        problems.print("Interrupted.")
+        with suppress(KeyboardInterrupt):  # a second one, while the first is reported
+            problems.print("Interrupted.")
         return INTERRUPTED
 
 

@@ -226,6 +226,15 @@ def test_an_interval_off_the_physics_grid_is_noted_and_reported_as_used(
     assert (each["interval_s"], each["ratio"]) == (0.04, 1.0)
 
 
+def test_a_second_interrupt_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("liquid_control.commands.doctor.execute", interrupt)
+    monkeypatch.setattr("liquid_control.cli.problems.print", interrupt)
+    assert cli.main(["doctor"]) == 130
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )

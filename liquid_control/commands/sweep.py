@@ -164,7 +164,8 @@ def summary(study: Study, runs: Sequence[Run]) -> int:
     for run in runs:
         if run.state == "failed":
             say(f"Given up: {line(run)}; see {run.job.folder / 'output.log'}")
-    say(f"{study.folder}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say(f"{study.folder}: {states or 'all trials have ended; raise --trials for more'}")
     if any(run.state not in ENDED for run in runs):
         say("Interrupted; the same command resumes it")
         return INTERRUPTED

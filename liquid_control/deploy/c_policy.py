@@ -6,7 +6,9 @@ import ctypes
 import shutil
 import subprocess
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,7 @@ class CPolicy:
     def __init__(self, library: Path, metadata: Metadata) -> None:
         self.metadata = metadata
         try:
-            loaded: Any = ctypes.CDLL(str(library.resolve()))
+            loaded = _load(library.resolve())
         except OSError as error:  # such as of a folder that is mounted with noexec
             raise CompilerError(f"{library} cannot be loaded: {error}") from error
         self._reset, self._step = loaded.policy_reset, loaded.policy_step
@@ -102,6 +104,21 @@ class CPolicy:
         if code:
             raise ValueError(MESSAGES.get(code, f"the policy returned {code}"))
         return self._action.copy()
+
+
+_digests: dict[Path, bytes] = {}  # of the libraries that this process has loaded
+
+
+def _load(path: Path) -> Any:
+    """Load a library; one that was compiled again under the same path as a copy.
+
+    The system has loaded the earlier one under that name, and would return it again.
+    """
+    digest = sha256(path.read_bytes()).digest()
+    if _digests.setdefault(path, digest) == digest:
+        return ctypes.CDLL(str(path))
+    with TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:
+        return ctypes.CDLL(shutil.copy(path, folder))
 
 
 def _sizes(library: ctypes.CDLL) -> tuple[int, ...] | None:

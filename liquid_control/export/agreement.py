@@ -154,8 +154,8 @@ def errors_of(
 ) -> NDArray[np.float64]:
     """Return the differences of actions (steps, numbers), relative to the range of each number.
 
-    The range is that of the space, or the observed one without bounds. Numbers of a discrete kind
-    have a difference of 1 if they are not equal.
+    The range is that of the space, or the observed one without bounds and where they are equal.
+    Numbers of a discrete kind have a difference of 1 if they are not equal.
     """
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     errors: NDArray[np.float64]
@@ -164,7 +164,7 @@ def errors_of(
         return errors
     span = space.high.astype(np.float64).ravel() - space.low.ravel()
     used = np.maximum(1.0, np.abs(expected).max(axis=0))
-    span = np.where(np.isfinite(span), span, used)
+    span = np.where(np.isfinite(span) & (span > 0), span, used)
     errors = np.abs(expected - found) / span
     return errors
 

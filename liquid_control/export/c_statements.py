@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liquid_control.export.c_formulas import ATOM, Formulas
-from liquid_control.export.c_tables import Weights, add_table, packed
+from liquid_control.export.c_tables import Weights, add_table, comment, packed
 from liquid_control.export.description import (
     ArgMax,
     Assign,
@@ -74,7 +74,7 @@ class Writer:
 
     def _titled(self, title: str) -> Iterator[str]:
         if title != self._title:
-            yield self._line(f"/* {title} */")
+            yield self._line(f"/* {comment(title)} */")
         self._title = title
 
     def _line(self, text: str, deeper: int = 0) -> str:

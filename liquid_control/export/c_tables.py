@@ -120,3 +120,8 @@ def _wrapped(literals: Sequence[str]) -> Iterator[str]:
             line = "   "
         line += f" {literal},"
     yield line
+
+
+def comment(text: str) -> str:
+    """Return text that cannot end a comment or a line."""
+    return " ".join(text.replace("*/", "* /").replace("/*", "/ *").splitlines())

@@ -399,9 +399,13 @@ class _Network:
             mean = mean + exp(log_deviation) * Entry(NOISE)
         yield Map("the action in [-1, 1]", 0, size, ((PREVIOUS, tanh(mean)),))
         low, high = as_floats(self.action.low), as_floats(self.action.high)
-        scaled = constant("low", low) + (0.5 * (Entry(PREVIOUS) + 1.0)) * constant(
-            "range", high - low
-        )
+        with np.errstate(over="ignore"):
+            span = high - low
+        if not np.isfinite(span).all():
+            raise ExportError(
+                "bounds of actions are too far apart for single precision; rescale the actions"
+            )
+        scaled = constant("low", low) + (0.5 * (Entry(PREVIOUS) + 1.0)) * constant("range", span)
         bounded = clip(scaled, constant("low", low), constant("high", high))
         yield Map("the action", 0, size, ((ACTION, bounded),))
 

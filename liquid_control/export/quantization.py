@@ -81,8 +81,9 @@ def _rounded(statements: Sequence[Statement], most: int) -> Iterator[Statement]:
 
 
 def _scales(largest: Floats, most: int) -> Floats:
-    """Return a scale for each row, given its largest weight; arbitrary for zeros."""
-    return as_floats(np.where(largest > 0, largest / most, 1.0))
+    """Return a scale for each row, given its largest weight; arbitrary for (almost) zeros."""
+    scales = as_floats(largest / most)
+    return np.where(scales > 0, scales, np.float32(1.0))
 
 
 def _plain(statements: Sequence[Statement]) -> Iterator[Statement]:

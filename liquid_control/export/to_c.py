@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from liquid_control.export.c_functions import functions_text
 from liquid_control.export.c_statements import Writer
-from liquid_control.export.c_tables import number
+from liquid_control.export.c_tables import comment, number
 from liquid_control.export.description import Action, Description, ExportError, Part
 
 FIELDS = {
@@ -143,11 +143,6 @@ def _values(description: Description) -> dict[str, Any]:
         "resting": [(i, number(value)) for i, value in enumerate(resting) if value],
         "results": results,
     }
-
-
-def comment(text: str) -> str:
-    """Return text that cannot end a comment or a line."""
-    return " ".join(text.replace("*/", "* /").replace("/*", "/ *").splitlines())
 
 
 def _layout(part: Part) -> str:

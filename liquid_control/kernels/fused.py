@@ -66,8 +66,7 @@ def unroll(
         activity (time, batch, neurons from `first` on) and the last state; None where PyTorch is
         needed: for a circuit without a program, for other devices and dtypes, and for tracing.
     """
-    compiled = compile_circuit(circuit)
-    if compiled is None or is_traced():
+    if is_traced() or (compiled := compile_circuit(circuit)) is None:
         return None
     program = compiled.program
     if circuit.input_mapping is not None and not program.maps_inputs:
@@ -109,9 +108,13 @@ def compile_circuit(circuit: Unrollable) -> Compiled | None:
 
 
 def is_traced() -> bool:
-    """Whether tensors may have no values: in torch.compile, torch.func and forward-mode AD."""
+    """Whether tensors may have no values, or are recorded: what reads their memory must not run.
+
+    So in torch.compile and torch.export, torch.jit.trace, torch.func and forward-mode AD.
+    """
     return (
         torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )

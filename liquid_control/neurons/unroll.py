@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from liquid_control.kernels.fused import is_traced
+
 Step = Callable[..., Tensor]
 """(state, elapsed, *drives) -> state, one control step of a batch."""
 
@@ -17,12 +19,15 @@ Keep = Sequence[Tensor | None]
 def resets(episode_start: Tensor | None, steps: int) -> Keep:
     """Return which states are kept at each step.
 
-    Most steps reset no state. A None for them saves an operation per step in both directions.
+    Most steps reset no state. A None for them saves an operation per step in both directions,
+    but not in a trace, which would hold for these episodes alone.
     """
     if episode_start is None:
         return [None] * steps
-    anyone = episode_start.any(dim=1).tolist()
     keep = (episode_start == 0).unsqueeze(-1)
+    if is_traced():
+        return keep.unbind()
+    anyone = episode_start.any(dim=1).tolist()
     return [keep[t] if resetting else None for t, resetting in enumerate(anyone)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,11 +198,6 @@ class LiquidPolicy(StatefulPolicy):
         distribution = self.distribution_of(motor, self.mask_of(features))
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, self._with_memory(after, features)
-
-    @property
-    def lstm_actor(self) -> NoReturn:
-        """What sb3-contrib's RecurrentPPO looks for first; raises a TypeError."""
-        raise TypeError("RecurrentPPO trains a LiquidRecurrentPolicy, got a LiquidPolicy")
 
     def acting_state_dict(self) -> dict[str, Tensor]:
         """Return the part of `state_dict` that acting depends on: all but the critic's."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from filelock import FileLock
 
 from liquid_control.checkpoints.durable import write_text
 from liquid_control.recipes import CommandError, Recipe, RecipeError
@@ -21,6 +23,7 @@ from liquid_control.sweeps.study import Job, Study
 PRUNING_CHECKS = 20  # times that a trial may be pruned
 OUTCOME = "outcome.json"
 JOURNAL = "optuna.log"
+LOCK = ".optuna.lock"
 SAMPLING = timedelta(minutes=1)  # the longest that a driver takes to sample the values of a trial
 
 Outcome = Literal["finished", "failed", "pruned"]
@@ -100,15 +103,16 @@ class Trials:
         self._optuna, self._study, self._search = optuna, study, search
         self._seeds, self._count = tuple(seeds), count
         self._sampler_seed = sampler_seed
-        self._trials = optuna.create_study(
-            study_name="search",
-            storage=_storage(optuna, study.folder / JOURNAL),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=5, n_warmup_steps=PRUNING_CHECKS // 5
-            ),
-            direction="maximize",
-            load_if_exists=True,
-        )
+        with _reading(study.folder / JOURNAL):
+            self._trials = optuna.create_study(
+                study_name="search",
+                storage=_storage(optuna, study.folder / JOURNAL),
+                pruner=optuna.pruners.MedianPruner(
+                    n_startup_trials=5, n_warmup_steps=PRUNING_CHECKS // 5
+                ),
+                direction="maximize",
+                load_if_exists=True,
+            )
         self._states = optuna.trial.TrialState
         self._running: dict[str, Any] = {}  # Optuna's running trials, by name
         self._jobs: dict[str, list[Job]] = {}
@@ -224,21 +228,23 @@ class Trials:
 
 
 def _storage(optuna: Any, path: Path) -> Any:
-    """Return the journal of a search, which may lack the end of its last line.
+    """Return the journal of a search, whose last line may be broken.
 
-    Raises:
-        CommandError: It cannot be read.
+    Its lock ends with the process that holds it, unlike Optuna's own ones, which are files.
     """
-    journal = optuna.storages.journal
-    lock = journal.JournalFileSymlinkLock(str(path))
-    lock.acquire()  # so that no other driver is writing
-    try:
+    lock = FileLock(path.with_name(LOCK))
+    with lock:  # so that no other driver is writing
         if path.exists():
-            _drop_torn_line(path)
-    finally:
-        lock.release()
+            _drop_broken_line(path)
+    backend = optuna.storages.journal.JournalFileBackend(str(path), lock)
+    return optuna.storages.JournalStorage(backend)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise a CommandError if a journal cannot be read."""
     try:
-        return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
+        yield
     except (
         ValueError,
         LookupError,
@@ -253,9 +259,19 @@ def _storage(optuna: Any, path: Path) -> Any:
         ) from error
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Remove what follows the last whole line of a file: a full disk or a kill cut it off."""
+def _drop_broken_line(path: Path) -> None:
+    """Remove the last line of a journal unless it is a whole one.
+
+    A full disk or a kill cut it off, and another driver may have written on behind it.
+    """
     content = path.read_bytes()
-    if (whole := content.rfind(b"\n") + 1) < len(content):
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        last = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
+        try:
+            json.loads(content[last:whole] or b"{}")
+        except (ValueError, RecursionError):
+            whole = last
+    if whole < len(content):
         with path.open("rb+") as file:
             file.truncate(whole)

@@ -16,7 +16,6 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
-from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, HerReplayBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import (
@@ -216,8 +215,6 @@ class TestOptions:
     def test_agents_that_know_no_circuits_are_told_what_to_use(self) -> None:
         with pytest.raises(TypeError, match="use LiquidPPO, or LiquidExtractor"):
             PPO(LiquidPolicy, "Pendulum-v1", n_steps=16).learn(16)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="RecurrentPPO trains a LiquidRecurrentPolicy, got a L"):
-            RecurrentPPO(LiquidPolicy, "Pendulum-v1")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         "options",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from liquid_control.export.c_statements import GROUP, _groups
@@ -278,6 +279,46 @@ def test_libraries_of_other_exports_are_refused(tmp_path: Path) -> None:
     compilers.compiled(large, folder)
     with pytest.raises(ValueError, match=r"compile policy\.c of the same export"):
         compilers.CPolicy(folder / "policy.so", compilers.metadata_of(small))
+
+
+@compilers.HOST
+def test_a_library_that_is_compiled_again_acts_as_the_new_policy(tmp_path: Path) -> None:
+    observation = np.ones(5, np.float32)
+    for seed in range(3):
+        policy = cases.make_policy(seed=seed)
+        acting = compilers.compiled(describe_policy(policy), tmp_path)
+        timed = {"observation": observation, "elapsed_time": np.float32([cases.NOMINAL])}
+        expected = policy.predict(timed, None, np.array([True]), deterministic=True)[0]
+        np.testing.assert_allclose(acting.step(observation, cases.NOMINAL), expected, atol=1e-5)
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.c", "policy.h", "policy.so"}
+
+
+@compilers.HOST
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_weights_that_round_to_zero_are_zero(weights: str, tmp_path: Path) -> None:
+    policy = cases.make_policy()
+    with torch.no_grad():
+        policy.action_net.weight.fill_(1e-45)
+    acting = compilers.compiled(quantized(describe_policy(policy), weights), tmp_path)
+    action = acting.step(np.ones(5, np.float32), cases.NOMINAL)
+    bias = policy.action_net.bias.detach().numpy()
+    np.testing.assert_allclose(
+        action, np.clip(bias, cases.ACTIONS.low, cases.ACTIONS.high), rtol=1e-6
+    )
+
+
+@compilers.HOST
+def test_names_of_observations_end_no_comment(tmp_path: Path) -> None:
+    part = spaces.Box(-1.0, 1.0, (2,))
+    observations = spaces.Dict({'a */ #include "/etc/passwd" /*': part, "b": part})
+    policy = cases.make_policy(observations=observations)
+    compilers.compiled(describe_policy(policy), tmp_path)
+
+
+def test_bounds_beyond_single_precision_are_refused() -> None:
+    actions = spaces.Box(np.float32([-3e38, 1]), np.float32([3e38, 2]))
+    with pytest.raises(ExportError, match="too far apart for single precision"):
+        describe_policy(cases.soft_policy(actions=actions))
 
 
 def test_literals_are_exact_in_every_locale() -> None:

@@ -284,6 +284,14 @@ def test_rounded_weights_are_verified(weights: str, tmp_path: Path) -> None:
     assert not any(each.holds for each in verify_folder(path, policy).values())
 
 
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_actions_that_cannot_change_agree(weights: str, tmp_path: Path) -> None:
+    actions = spaces.Box(np.float32([-1, 1]), np.float32([1, 1]))
+    policy = cases.make_policy(actions=actions)
+    agreements = export_policy(policy, tmp_path / "robot", weights=weights)
+    assert all(each.holds for each in agreements.values())
+
+
 def test_nan_does_not_agree() -> None:
     assert not Agreement(1000, float("nan"), TOLERANCE).holds
 

@@ -172,11 +172,23 @@ def test_wrong_shapes_never_reach_the_kernels(kind: str) -> None:
 )
 def test_an_exported_step_runs_without_the_kernels(kind: str) -> None:
     circuit = build(kind).eval()
-    case = sequence(circuit, 1, 4)._replace(episode_start=None)
+    case = sequence(circuit, 6, 4)
     program = torch.export.export(circuit, tuple(case)).module()
     with torch.no_grad():
         found = dict(zip(("outputs", "last state"), program(*case), strict=True))
     assert_agree(values(circuit, case), found, relative=1e-12, absolute=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("with_gradients", [False, True])
+@each_kind
+def test_a_trace_holds_for_other_numbers_and_episodes(kind: str, with_gradients: bool) -> None:
+    circuit = build(kind).eval()
+    case, other = sequence(circuit, 6, 5), sequence(circuit, 6, 5, seed=1)
+    with torch.set_grad_enabled(with_gradients):
+        traced = torch.jit.trace(circuit, tuple(case), check_trace=False)
+        found = dict(zip(("outputs", "last state"), traced(*other), strict=True))
+    assert_agree(values(circuit, other), found, relative=1e-12, absolute=1e-12)
 
 
 @each_kind

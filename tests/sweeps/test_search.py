@@ -215,7 +215,12 @@ def cut_off(lines: list[str]) -> list[str]:
     return [*lines[:-1], lines[-1][:20]]
 
 
-@pytest.mark.parametrize("change", [without_the_last_value, cut_off])
+def written_over(lines: list[str]) -> list[str]:
+    """Return a journal as of a driver whose disk was full while another one wrote on."""
+    return [*lines[:-1], lines[-1][:20] + lines[-1]]
+
+
+@pytest.mark.parametrize("change", [without_the_last_value, cut_off, written_over])
 def test_a_search_goes_on_after_a_trial_that_was_being_sampled(
     study: Study, search: Search, change: Callable[[list[str]], list[str]], monkeypatch: Any
 ) -> None:
@@ -231,6 +236,13 @@ def test_a_search_goes_on_after_a_trial_that_was_being_sampled(
     finish(job, 1.0)
     again.ended(job, "finished")
     assert Trials(study, search, (0,), count=2).more() == []
+
+
+def test_what_a_killed_driver_left_locks_no_study(study: Study, search: Search) -> None:
+    Trials(study, search, (0,), count=2).more()
+    (study.folder / "optuna.log.lock").symlink_to("runs/elsewhere/optuna.log")  # Optuna's own lock
+    (study.folder / ".optuna.lock").write_text("")
+    assert Trials(study, search, (0,), count=2).more()
 
 
 @pytest.mark.parametrize("line", ["{]", "5", "{}", "[" * 100_000])
