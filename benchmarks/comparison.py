@@ -110,7 +110,7 @@ class Arguments:
     """Part of the observation that agents get."""
 
     rates: Rates = "nominal"
-    """The nominal interval, or intervals from half to twice as long, constant in half of the
+    """The nominal interval, or intervals from half (0.4) to twice as long, constant in half of the
     episodes."""
 
     clock: bool = True
@@ -194,7 +194,7 @@ class Robot:
         return float(steps * self.timestep)
 
     def varying(self) -> envs.PerEpisode:
-        """Return intervals from half to twice the nominal one, at a constant rate half the time."""
+        """Return intervals from half to twice the nominal one, constant in half of the episodes."""
         return envs.PerEpisode(envs.Uniform(self.interval(0.5), self.interval(2.0)), share=0.5)
 
     def conditions(self) -> dict[str, dict[str, Any]]:

@@ -40,7 +40,7 @@ def train(seed=0, timesteps=299_008):
         env,
         learning_rate=LinearSchedule(1e-3, 0, 1),
         n_steps=128,
-        batch_size=256,
+        batch_size=128,
         gamma=0.995,
         gae_lambda=0.98,
         policy_kwargs={

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 Rate = TypeVar("Rate")
 
@@ -67,16 +67,21 @@ def first_episodes(
     """Run the first episode of every environment, with deterministic actions.
 
     Each environment contributes one episode of any length, because taking the first episodes to
-    end would favour short ones.
+    end would favour short ones. An agent that was trained with `VecNormalize` observes as in
+    training: its statistics normalise the observations of environments that have no own ones.
 
     Yields:
         for each step the indices of the environments that are still in their first episode, and the
         results of `env.step`: rewards, episode ends and infos of all environments.
     """
-    observation, state = env.reset(), None
+    trained = getattr(model, "get_vec_normalize_env", lambda: None)()  # which policies lack
+    normalizer = None if unwrap_vec_normalize(env) else trained
+    observation: Any = env.reset()
+    state = None
     starts, running = np.ones(env.num_envs, dtype=bool), np.ones(env.num_envs, dtype=bool)
     while running.any():
-        action, state = model.predict(observation, state, starts, deterministic=True)  # type: ignore[arg-type]
+        seen = observation if normalizer is None else normalizer.normalize_obs(observation)
+        action, state = model.predict(seen, state, starts, deterministic=True)
         observation, rewards, starts, infos = env.step(action)
         yield np.flatnonzero(running), rewards, starts, infos
         running &= ~starts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,6 +51,7 @@ from liquid_control.policies import LiquidPolicy
 from liquid_control.policies.device import choose_device
 from liquid_control.policies.fused import FusedPolicy, why_not_fused
 from liquid_control.policies.optimizer import RecurrentAdam, clipped_step
+from liquid_control.policies.options import check_mapping
 from liquid_control.storage.sequences import (
     Minibatch,
     SequenceBuffer,
@@ -147,6 +149,7 @@ class LiquidPPO(SavedAgent, PPO):
                 "rollout_buffer_class and rollout_buffer_kwargs"
             )
         options = PPOOptions.among(locals())
+        check_mapping("policy_kwargs", policy_kwargs)
         made = maybe_make_env(env, verbose)
         if batch_size is None:
             batch_size = default_batch(n_steps * getattr(made, "num_envs", 1), sequence_length)
@@ -161,7 +164,7 @@ class LiquidPPO(SavedAgent, PPO):
             tensorboard_log=tensorboard_log,
             policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
-            seed=seed,
+            seed=None if seed is None else operator.index(seed),
             _init_setup_model=False,
         )
         length = options.sequence_length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ from liquid_control.kernels.torch_threads import one_torch_thread
 from liquid_control.policies.device import choose_device
 from liquid_control.policies.fused_soft import why_not_fused
 from liquid_control.policies.observations import carries_time
-from liquid_control.policies.options import check_lags, check_seconds
+from liquid_control.policies.options import check_lags, check_mapping, check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
 
@@ -158,6 +159,7 @@ class LiquidSAC(SavedAgent, SAC):
                 "and replay_buffer_kwargs, and set buffer_size, sequence_length and burn_in"
             )
         options = SACOptions.among(locals())
+        check_mapping("policy_kwargs", policy_kwargs)
         made = maybe_make_env(env, verbose)
         space = getattr(made, "observation_space", None)
         options = replace(options, device=self.choose_device(device, space))
@@ -176,7 +178,7 @@ class LiquidSAC(SavedAgent, SAC):
             tensorboard_log=tensorboard_log,
             policy_kwargs=dict(policy_kwargs or {}),  # completed below
             verbose=verbose,
-            seed=seed,
+            seed=None if seed is None else operator.index(seed),
             _init_setup_model=False,
         )
         self.sequence_length, self.burn_in = options.sequence_length, options.burn_in

@@ -45,6 +45,7 @@ MOST_FEATURES = 10  # for each weight; an actor has more weights than it observe
 COMPILED = "_orig_mod."  # inserted by torch.compile into the names of weights
 NORMALIZES = "normalize_observations"
 ACTS_ONLY = "acts_only"  # in files without critics and optimizers
+NORMALIZED = "vec_normalize"  # in files of agents that observed what a VecNormalize normalised
 
 
 class SavedAgent(BaseAlgorithm):
@@ -56,6 +57,7 @@ class SavedAgent(BaseAlgorithm):
 
     acts_only = False
     """Whether it cannot be trained, since the file that it was loaded from has no critics."""
+    _was_normalized = False  # where the file that it was loaded from was written
     _callback: BaseCallback | None = None  # of the last `learn`
     _resumed_callbacks: Arrays | None = None  # their state, until the next `learn`
 
@@ -127,7 +129,7 @@ class SavedAgent(BaseAlgorithm):
             get_system_info()
         if isinstance(path, io.IOBase):
             raise TypeError("load takes a path")
-        path = _found(path)
+        path = found(path)
         if unknown := kwargs.keys() - agent_arguments.names_of(cls) - {"policy_class"}:
             raise TypeError(f"{cls.__name__} has no argument {min(unknown)!r} to replace")
         replaced = {**(custom_objects or {}), **kwargs}
@@ -153,7 +155,7 @@ class SavedAgent(BaseAlgorithm):
             super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
             self.acts_only = self.acts_only and not exact_match
             return
-        path = _found(load_path_or_dict)
+        path = found(load_path_or_dict)
         contents = read(path)
         with _errors_name(f"{path} does not fit this agent"):
             self.load_state_dict(contents, exact_match=exact_match)
@@ -224,6 +226,8 @@ class SavedAgent(BaseAlgorithm):
             },
             "optimizers": {},
         }
+        if self._observes_normalized():
+            data["agent"][NORMALIZED] = True
         self._check_precision()
         if acts_only or self.acts_only:
             data["agent"][ACTS_ONLY] = True
@@ -270,8 +274,10 @@ class SavedAgent(BaseAlgorithm):
             if exact_match:
                 _check_circuit(described, weights, self.policy)
             _load_weights(self.policy, weights)
+            self._was_normalized = bool(described.get(NORMALIZED))
             self.acts_only = self.acts_only or exact_match
             return
+        self._was_normalized = bool(described.get(NORMALIZED))
         modules, optimizers = self._saved_parts()
         tensors, groups = contents.tensors, contents.data["optimizers"]
         states = {}
@@ -403,7 +409,19 @@ class SavedAgent(BaseAlgorithm):
                 "critics and no optimizer. Train from a file that does, or give a new agent its "
                 "weights with set_parameters(..., exact_match=False)"
             )
+        if self.env is None:
+            raise ValueError(
+                f"this {type(self).__name__} has no environment to train in; pass one to "
+                "load(path, env=...), or to set_env"
+            )
         return super()._setup_learn(_whole(total_timesteps), *arguments, **options)
+
+    def _observes_normalized(self) -> bool:
+        """Whether a VecNormalize around the environment normalises what the policy observes."""
+        if self.env is None:
+            return self._was_normalized
+        normalizer = self.get_vec_normalize_env()
+        return normalizer is not None and normalizer.norm_obs
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         self._callback = super()._init_callback(callback, progress_bar)
@@ -417,7 +435,7 @@ class SavedAgent(BaseAlgorithm):
         return {**vars(self), "_callback": None}
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ("acts_only", "_callback", "_resumed_callbacks")
+        ours = ("acts_only", "_was_normalized", "_callback", "_resumed_callbacks")
         return [*super()._excluded_save_params(), *ours]
 
     def _counters(self) -> dict[str, Any]:
@@ -610,7 +628,7 @@ def _zipped(path: Path) -> Path:
     return path.with_name(f"{path.name}.zip")
 
 
-def _found(path: str | Path) -> Path:
+def found(path: str | Path) -> Path:
     """Return the path of an agent, whose suffix zip may be left out."""
     path = Path(path)
     return path if path.is_file() or not _zipped(path).is_file() else _zipped(path)

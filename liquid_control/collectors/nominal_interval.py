@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import FlattenObservation
+from gymnasium.wrappers import FlattenObservation, MaxAndSkipObservation, RepeatAction
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
@@ -30,13 +30,20 @@ def nominal_interval(env: VecEnv) -> float:
     `dt` (Gymnasium's tasks), or else 1.0, with a warning if observations carry an elapsed time.
     Where they do, `dt` counts only beside a `frame_skip`, as in MuJoCo tasks: elsewhere it may be a
     physics step.
+
+    Raises:
+        ValueError: `nominal_interval` is not a positive number.
     """
     beside = "frame_skip" if carries_time(env.observation_space) else "dt"
     for name, other in (("nominal_interval", "nominal_interval"), ("dt", beside)):
         if env.has_attr(name) and env.has_attr(other):  # get_attr of none ends a subprocess
             value = env.get_attr(name, indices=[0])[0]
-            if name != "dt" or _is_interval(value):
+            if _is_interval(value):
                 return float(value)
+            if name != "dt":
+                raise ValueError(
+                    f"nominal_interval of the environment must be seconds above 0, got {value!r}"
+                )
     if carries_time(env.observation_space):
         warnings.warn(
             "observations carry elapsed_time, but the environment has no nominal_interval; using "
@@ -115,19 +122,27 @@ def with_kept_keys(env: VecEnv) -> VecEnv:
                         "observations itself"
                     )
         layer = layer.venv
-    _warn_of_flattened_time(env)
+    _warn_of_wrong_time(env)
     return env
 
 
-def _warn_of_flattened_time(env: VecEnv) -> None:
-    """Warn if Gymnasium's FlattenObservation makes a feature of the elapsed time."""
+def _warn_of_wrong_time(env: VecEnv) -> None:
+    """Warn if a wrapper of Gymnasium makes the elapsed time a feature, or another one."""
     layer: Any = next(iter(getattr(env.unwrapped, "envs", ())), None)
     while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, FlattenObservation) and carries_time(layer.env.observation_space):
-            warnings.warn(
-                "FlattenObservation makes elapsed_time a feature like the others, so that neurons "
-                "and discounts take every step as one nominal interval; take it off, since agents "
-                "accept a dict of observations",
-                stacklevel=4,
-            )
+        name = type(layer).__name__
+        if carries_time(layer.env.observation_space):
+            if isinstance(layer, FlattenObservation):
+                warnings.warn(
+                    f"{name} makes elapsed_time a feature like the others, so that neurons and "
+                    "discounts take every step as one nominal interval; take it off, since agents "
+                    "accept a dict of observations",
+                    stacklevel=4,
+                )
+            if isinstance(layer, RepeatAction | MaxAndSkipObservation):
+                warnings.warn(
+                    f"{name} makes several steps of one, and elapsed_time is that of the last of "
+                    "them; take it off, and hold actions for longer by an interval in seconds",
+                    stacklevel=4,
+                )
         layer = layer.env

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from liquid_control.checkpoints import CheckpointError, Contents, read
+from liquid_control.checkpoints.saved_agent import NORMALIZED, found
 from liquid_control.commands.policy_package import agent_of, read_packed
 from liquid_control.commands.run_folder import Run, check_newest
 from liquid_control.commands.run_source import packed_file
@@ -29,6 +30,12 @@ def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Con
     """
     contents = _contents(Path(path))
     agent = agent_of(contents, path, device)
+    if contents.data["agent"].get(NORMALIZED):
+        raise CheckpointError(
+            f"the agent of {path} was trained with VecNormalize, whose statistics are not in it; "
+            "train without, since policies normalise what they observe, or normalise yourself for "
+            f"Controller({contents.kind}.load(...).policy)"
+        )
     if agent is not None:
         return Controller(agent.policy)
     raise CheckpointError(
@@ -46,5 +53,5 @@ def _contents(path: Path) -> Contents:
             )
         check_newest(run)
         return read(run.model)
-    packed = packed_file(path)
+    packed = packed_file(path := found(path))
     return read(path) if packed is None else read_packed(packed)

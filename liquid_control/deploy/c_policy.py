@@ -45,10 +45,10 @@ class CPolicy:
         ValueError: the library says that it is of a policy of other sizes.
     """
 
-    def __init__(self, library: Path, metadata: Metadata) -> None:
+    def __init__(self, library: str | Path, metadata: Metadata) -> None:
         self.metadata = metadata
         try:
-            loaded = _load(library.resolve())
+            loaded = _load(Path(library).resolve())
         except OSError as error:  # such as of a folder that is mounted with noexec
             raise CompilerError(f"{library} cannot be loaded: {error}") from error
         self._reset, self._step = loaded.policy_reset, loaded.policy_step
@@ -130,7 +130,11 @@ def _sizes(library: ctypes.CDLL) -> tuple[int, ...] | None:
 
 
 def compile_c(
-    source: Path, library: Path, *, compiler: str | None = None, flags: Sequence[str] = ("-O2",)
+    source: str | Path,
+    library: str | Path,
+    *,
+    compiler: str | None = None,
+    flags: Sequence[str] = ("-O2",),
 ) -> Path:
     """Compile policy.c to a shared library; return its path.
 
@@ -151,4 +155,4 @@ def compile_c(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CompilerError(f"{found} fails: " + " ".join(done.stderr.split()[:60]))
-    return library
+    return Path(library)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -91,11 +91,7 @@ def make(
         seed = count("seed", seed, least=0)
     if render_mode is not None:
         task_kwargs["render_mode"] = render_mode
-    try:
-        with _without_known_warning():
-            env: gym.Env[Any, Any] = gym.make(task, disable_env_checker=True, **task_kwargs)
-    except gym.error.UnregisteredEnv as error:
-        raise ValueError(f"unknown task {task!r}: {error}") from error
+    env = _task(task, task_kwargs)
     if not (isinstance(observe, str) and observe == "full"):
         env = ObserveOnly(env, observe)
     conditions = conditions_from(sensors, actuators, bodies, events, privileged)
@@ -208,6 +204,16 @@ class SerialVecEnv(DummyVecEnv):
     def __init__(self, env_fns: list[Callable[[], gym.Env[Any, Any]]], reason: str) -> None:
         super().__init__(env_fns)
         self.reason = reason
+
+
+def _task(name: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    try:
+        with _without_known_warning():
+            return gym.make(name, disable_env_checker=True, **arguments)
+    except gym.error.Error as error:
+        if type(error) is gym.error.Error or isinstance(error, gym.error.UnregisteredEnv):
+            raise ValueError(f"unknown task {name!r}: {error}") from error
+        raise
 
 
 def _processors() -> int:

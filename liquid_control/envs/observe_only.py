@@ -105,7 +105,8 @@ def _layout(task: gym.Env[Any, Any], size: int) -> list[tuple[str, int]]:
     if described != size:
         raise ValueError(
             f"the layout of {type(task).__name__}'s observation is unknown: {described} of its "
-            f"{size} entries are described; give it an observation_structure, or pass indices"
+            f"{size} entries are described; give it an observation_structure, or pass indices, or "
+            "observe='full'"
         )
     return blocks
 

@@ -125,11 +125,13 @@ def record(
             episode, which must end.
 
     Raises:
-        TypeError: If the policy has no circuit.
+        TypeError: If the policy has no circuit, or the environment is a vectorised one.
         ValueError: If the environment's spaces differ from the model's, or `seconds` is not
             positive.
     """
     circuit = circuit_of(model)
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"env must be one environment of Gymnasium, got {type(env).__name__}")
     check_spaces(model, env)
     if seconds is not None:
         check_seconds("seconds", seconds)

@@ -13,7 +13,7 @@ from stable_baselines3.common.preprocessing import is_image_space, maybe_transpo
 from torch import Tensor
 
 from liquid_control.policies.acting import Acted
-from liquid_control.policies.observations import ELAPSED_TIME, carries_time
+from liquid_control.policies.observations import ELAPSED_TIME, bounds_of_elapsed_time, carries_time
 from liquid_control.policies.stateful import StatefulPolicy
 
 
@@ -131,6 +131,14 @@ class Controller:
         tensors = self._tensors(observation)
         if self._timed:
             assert isinstance(tensors, dict)
+            low, high = bounds_of_elapsed_time(
+                self.nominal_interval, allow_any_interval=self._policy.options.allow_any_interval
+            )
+            if not low < elapsed < high:
+                raise ValueError(
+                    f"{elapsed:.6g} s have passed since the previous observation, and the policy "
+                    f"acts after {low:.3g} to {high:.3g} s; call reset() after a pause"
+                )
             tensors[ELAPSED_TIME] = torch.tensor([[elapsed]], device=self._device)
         with torch.no_grad():
             before = torch.from_numpy(self._state).to(self._device)

@@ -68,7 +68,7 @@ class LiquidPolicy(StatefulPolicy):
     ) -> None:
         if use_sde:
             raise ValueError("use_sde is not supported by LiquidPolicy; leave it False")
-        chosen = LiquidPolicyOptions(**options)
+        chosen = LiquidPolicyOptions.of(type(self).__name__, options)
         super().__init__(
             observation_space,
             action_space,

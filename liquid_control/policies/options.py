@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
+    Self,
     TypeAlias,
     TypeVar,
     Union,
@@ -217,6 +219,16 @@ class CircuitOptions(Options):
     image_layers: Sequence[Sequence[int]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
     image_features: PositiveInt = 64
     critic_history: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, policy: str, options: Mapping[str, Any]) -> Self:
+        """Return the options of a policy; TypeError for one that it does not have."""
+        known = [each.name for each in fields(cls)]
+        for name in options.keys() - known:
+            nearest = [f"did you mean {each!r}?" for each in get_close_matches(name, known, 1)]
+            hint = nearest or [f"it takes {', '.join(known)}"]
+            raise TypeError(f"{policy} got an unexpected keyword argument {name!r}; {hint[0]}")
+        return cls(**options)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from liquid_control.policies.liquid import LiquidPolicy
 from liquid_control.policies.networks import Signal
 from liquid_control.policies.observations import (
     Observation,
+    carries_time,
     check_structure,
     privileged_count,
 )
@@ -89,6 +91,13 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
                 f"RecurrentPPO counts actions from 0, and those of {action_space} start elsewhere; "
                 "use LiquidPPO, or a space that starts at 0"
             )
+        if carries_time(observation_space) and "nominal_interval" not in arguments:
+            warnings.warn(
+                "observations carry elapsed_time, and the circuits' unit of time is taken as 1 "
+                "second; set nominal_interval in policy_kwargs, such as "
+                "env.get_attr('nominal_interval')[0]",
+                stacklevel=2,
+            )
         # Skips the parents' constructors, which build LSTMs and heads.
         super(ActorCriticPolicy, self).__init__(observation_space, action_space)
         self.liquid = LiquidPolicy(
@@ -110,15 +119,23 @@ class LiquidRecurrentPolicy(RecurrentActorCriticPolicy):
     def forward(  # type: ignore[override]  # sb3-contrib's signatures are not SB3's
         self,
         obs: Observation,
-        lstm_states: RNNStates,
-        episode_starts: Tensor,
+        lstm_states: RNNStates | None = None,
+        episode_starts: Tensor | None = None,
         deterministic: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
         """Act and evaluate; arguments as in sb3-contrib.
 
         Returns:
             actions (batch, ...), values (batch, 1), log-probabilities (batch,), the next states.
+
+        Raises:
+            TypeError: states or episode starts are missing, as in SB3's PPO.
         """
+        if lstm_states is None or episode_starts is None:
+            raise TypeError(
+                "LiquidRecurrentPolicy acts on states and episode_starts, which SB3's agents do "
+                "not pass; use sb3_contrib's RecurrentPPO, or LiquidPPO"
+            )
         observed = self.observe(obs)
         distribution, values, states = self._unroll(observed, lstm_states.pi, episode_starts)
         actions = distribution.get_actions(deterministic=deterministic)

@@ -64,7 +64,7 @@ class SoftLiquidPolicy(StatefulPolicy):
             raise ValueError("use_sde is not supported by SoftLiquidPolicy; leave it False")
         if not (isinstance(action_space, spaces.Box) and action_space.is_bounded()):
             raise ValueError(f"actions must be a Box with finite bounds, got {action_space}")
-        chosen = SoftLiquidPolicyOptions(**options)
+        chosen = SoftLiquidPolicyOptions.of(type(self).__name__, options)
         super().__init__(
             observation_space,
             action_space,

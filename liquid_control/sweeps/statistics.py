@@ -70,6 +70,21 @@ def estimate_iqm(scores: Sequence[Array]) -> Estimate:
     return Estimate(float(value), float(low), float(high), sum(map(len, scores)))
 
 
+def estimate_difference(ours: Sequence[Array], theirs: Sequence[Array]) -> Estimate:
+    """Return by how much the interquartile mean of all our scores is above that of all of theirs.
+
+    Args:
+        ours: Scores, (runs,) for each task.
+        theirs: Likewise; the runs of the two are independent of each other.
+    """
+
+    def gain(*drawn: Array) -> Array:
+        return iqm(np.concatenate(drawn[: len(ours)])) - iqm(np.concatenate(drawn[len(ours) :]))
+
+    value, low, high = _bootstrap(gain, [*ours, *theirs])
+    return Estimate(float(value), float(low), float(high), min(map(len, [*ours, *theirs])))
+
+
 def curve(scores: Array) -> tuple[Array, Array, Array]:
     """Return interquartile means of (runs, points), and both ends of their intervals, (points,).
 

@@ -62,7 +62,7 @@ def to_gif(frames: Iterable[Picture], fps: float) -> bytes:
     return file.getvalue()
 
 
-def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
+def to_mp4(frames: Iterable[Picture], path: str | Path, fps: float) -> None:
     """Write an MP4 video with H.264, which browsers and phones can play, atomically.
 
     Args:
@@ -74,7 +74,7 @@ def to_mp4(frames: Iterable[Picture], path: Path, fps: float) -> None:
         ValueError: If there are no frames.
         OSError: If FFmpeg is missing or fails, such as on a full disk.
     """
-    pictures = iter(frames)
+    pictures, path = iter(frames), Path(path)
     try:
         with replacing(path) as partial:
             if reason := _encode(pictures, partial, fps):
