@@ -34,11 +34,18 @@ def test_a_liquid_circuit_balances_the_pendulum_at_every_rate(recipe: str, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "floor"), [("hopper", 1100), ("walker2d", 600)])
-def test_robots_that_fall_learn_to_walk(task: str, floor: float, tmp_path: Path) -> None:
-    """They walk as trained and at the nominal rate, where standing still pays 1000."""
+@pytest.mark.parametrize(
+    ("task", "usual", "worst"), [("hopper", 2000, 1100), ("walker2d", 1100, 600)]
+)
+def test_robots_that_fall_learn_to_walk(
+    task: str, usual: float, worst: float, tmp_path: Path
+) -> None:
+    """They walk as trained and at the nominal rate, where standing still pays 1000.
+
+    Walker2d's floor is low, since a quarter of its trainings hardly walk.
+    """
     figures = figures_of(f"{task}/ncp_ppo_full", tmp_path, "monitoring.every=null")
     returns = [each["mean_return"] for each in (figures["trained"], *figures["intervals"])]
     trained, _, nominal, _ = returns
-    assert min(trained, nominal) >= 1100, figures
-    assert min(returns) >= floor, figures
+    assert min(trained, nominal) >= usual, figures
+    assert min(returns) >= worst, figures
