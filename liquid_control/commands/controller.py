@@ -25,23 +25,24 @@ def load_controller(path: str | Path, device: torch.device | str = "cpu") -> Con
     Raises:
         FileNotFoundError: there is no such file, or the run has no trained agent yet.
         CommandError: the Hub cannot be reached, or has no such policy.
-        CheckpointError: it is damaged or invalid, or its agent is a custom class; then use
-            `Controller(YourAgent.load(path).policy)`.
+        CheckpointError: it is damaged or invalid, was trained with `VecNormalize`, or its agent is
+            a custom class; then use `Controller(YourAgent.load(path).policy)`.
     """
     contents = _contents(Path(path))
     agent = agent_of(contents, path, device)
+    if agent is None:
+        raise CheckpointError(
+            f"{path} holds a {contents.kind}, and a controller is loaded of LiquidPPO and "
+            "LiquidSAC; use liquid_control.policies.Controller"
+            f"({contents.kind}.load(...).policy)"
+        )
     if contents.data["agent"].get(NORMALIZED):
         raise CheckpointError(
             f"the agent of {path} was trained with VecNormalize, whose statistics are not in it; "
             "train without, since policies normalise what they observe, or normalise yourself for "
             f"Controller({contents.kind}.load(...).policy)"
         )
-    if agent is not None:
-        return Controller(agent.policy)
-    raise CheckpointError(
-        f"{path} holds a {contents.kind}, and a controller is loaded of LiquidPPO and LiquidSAC; "
-        f"use liquid_control.policies.Controller({contents.kind}.load(...).policy)"
-    )
+    return Controller(agent.policy)
 
 
 def _contents(path: Path) -> Contents:

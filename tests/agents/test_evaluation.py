@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from liquid_control.agents.evaluation import Evaluation, evaluate, evaluate_rates
 
@@ -111,6 +111,26 @@ def test_each_rate_gets_environments_of_its_own() -> None:
         {"fast": 0.05, "slow": 0.2}
     )
     assert closed == [0.05, 0.2]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_observations_are_normalised_as_in_training(own: bool) -> None:
+    """By the statistics of the training, unless the environments have their own."""
+    training = VecNormalize(countdowns(1), norm_reward=False)
+    training.obs_rms.mean[:] = 3.0  # type: ignore[union-attr]
+
+    class Trained(Recorder):
+        def get_vec_normalize_env(self) -> VecNormalize:
+            return training
+
+        def predict(self, observation: Any, *rest: Any, **others: Any) -> tuple[Any, Any]:
+            seen.append(float(observation[0, 0]))
+            return super().predict(observation, *rest, **others)
+
+    seen: list[float] = []
+    env: VecEnv = countdowns(2)
+    evaluate(Trained(), VecNormalize(env, training=False) if own else env)  # type: ignore[arg-type]
+    assert seen == pytest.approx([0.0 if own else -3.0] * 2)
 
 
 def test_figures_are_plain_numbers() -> None:

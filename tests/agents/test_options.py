@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,31 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert model.n_steps == 64
     with pytest.raises(ValueError, match="gamma must be at most 1"):
         LiquidPPO("LiquidPolicy", "InvertedPendulum-v5", gamma=np.float32(1.5))
+
+
+@pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
+@pytest.mark.parametrize(
+    ("policy_kwargs", "message"),
+    [
+        ({"neuron": "cfc"}, "unexpected keyword argument 'neuron'; did you mean 'neurons'?"),
+        ({"net_arch": [64]}, "unexpected keyword argument 'net_arch'; it takes neurons, wiring, "),
+        ("neurons=cfc", "policy_kwargs must be a dict of arguments, got 'neurons=cfc'"),
+    ],
+)
+def test_options_that_policies_do_not_have_are_named(
+    agent: type[LiquidPPO | LiquidSAC], policy_kwargs: Any, message: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        agent("LiquidPolicy", "Pendulum-v1", policy_kwargs=policy_kwargs)
+
+
+@pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])
+def test_an_agent_without_an_environment_says_so(
+    agent: type[LiquidPPO | LiquidSAC], tmp_path: Path
+) -> None:
+    agent("LiquidPolicy", "Pendulum-v1", seed=np.int64(1)).save(tmp_path / "agent")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"this {agent.__name__} has no environment to train in"):
+        agent.load(tmp_path / "agent").learn(64)
 
 
 @pytest.mark.parametrize("agent", [LiquidPPO, LiquidSAC])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.wrappers import FlattenObservation
+from gymnasium.wrappers import FlattenObservation, RepeatAction
 from stable_baselines3 import PPO, HerReplayBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import (
@@ -50,7 +50,13 @@ from stable_baselines3.common.vec_env import (
     is_vecenv_wrapped,
 )
 
-from liquid_control import LiquidPolicy, LiquidPPO, LiquidSAC, SoftLiquidPolicy
+from liquid_control import (
+    LiquidPolicy,
+    LiquidPPO,
+    LiquidRecurrentPolicy,
+    LiquidSAC,
+    SoftLiquidPolicy,
+)
 from liquid_control.policies.stateful import StatefulPolicy
 from tests.agents.tasks import GradedClock
 
@@ -176,6 +182,8 @@ class TestSpaces:
     def test_flattened_time_is_reported(self) -> None:
         with pytest.warns(UserWarning, match="FlattenObservation makes elapsed_time a feature"):
             ppo(FlattenObservation(GradedClock()))
+        with pytest.warns(UserWarning, match="RepeatAction makes several steps of one"):
+            ppo(RepeatAction(GradedClock(), 2))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             ppo(FlattenObservation(Random(spaces.Dict({"a": BOX, "b": BOX}), CONTINUOUS)))
@@ -215,6 +223,8 @@ class TestOptions:
     def test_agents_that_know_no_circuits_are_told_what_to_use(self) -> None:
         with pytest.raises(TypeError, match="use LiquidPPO, or LiquidExtractor"):
             PPO(LiquidPolicy, "Pendulum-v1", n_steps=16).learn(16)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="use sb3_contrib's RecurrentPPO, or LiquidPPO"):
+            PPO(LiquidRecurrentPolicy, "Pendulum-v1", n_steps=16).learn(16)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         "options",

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import liquid_control
 from liquid_control import LiquidPPO, LiquidSAC
@@ -58,6 +60,18 @@ def test_a_soft_agent_is_loaded(tmp_path: Path) -> None:
     agent.save(tmp_path / "agent")
     controller = liquid_control.load_controller(str(tmp_path / "agent.zip"))
     np.testing.assert_array_equal(actions(controller), actions(Controller(agent.policy)))
+
+
+def test_an_agent_that_observes_what_another_normalises_is_refused(tmp_path: Path) -> None:
+    env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
+    agent = LiquidPPO("LiquidPolicy", VecNormalize(env), n_steps=32)
+    agent.save(tmp_path / "agent")
+    LiquidPPO.load(tmp_path / "agent").save(tmp_path / "again")
+    LiquidPPO("LiquidPolicy", VecNormalize(env, norm_obs=False), n_steps=32).save(tmp_path / "raw")
+    for name in ("agent", "again"):
+        with pytest.raises(CheckpointError, match="trained with VecNormalize, whose statistics"):
+            liquid_control.load_controller(tmp_path / name)
+    liquid_control.load_controller(tmp_path / "raw")
 
 
 def test_nothing_else_is_loaded(made: tuple[Any, Path], tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def test_episodes_of_any_length_need_no_memory() -> None:
 def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match=r"unknown task 'HalfCheeta-v5': .*HalfCheetah"):
         envs.make("HalfCheeta-v5")
+    with pytest.raises(ValueError, match="unknown task 'Half Cheetah': Malformed"):
+        envs.make("Half Cheetah")
     with pytest.raises(TypeError, match=r"needs a Gymnasium MujocoEnv.*got CartPoleEnv"):
         envs.make("CartPole-v1", interval=0.02)
     with pytest.raises(TypeError, match="frameskip"):

@@ -331,6 +331,12 @@ def test_policies_without_a_circuit_raise() -> None:
         record(model, Recall())
 
 
+def test_several_environments_are_refused(model: BaseAlgorithm) -> None:
+    env: Any = model.get_env()
+    with pytest.raises(TypeError, match=f"one environment of Gymnasium, got {type(env).__name__}"):
+        record(model, env)
+
+
 def test_another_environment_raises(model: BaseAlgorithm) -> None:
     with pytest.raises(ValueError, match=r"observation_space of the environment is .*; build"):
         record(model, envs.make(TASK, **(OPTIONS | {"observe": "full"})))

@@ -133,6 +133,15 @@ def test_other_observations_are_refused(observation: Any, text: str) -> None:
     refused(lambda controller: controller.step(observation, 1.0), text)
 
 
+def test_a_pause_is_named() -> None:
+    controller = Controller(make_policy(VECTOR))
+    controller.step(np.ones(3), 0.0)
+    with pytest.raises(ValueError, match=r"1000 s have passed .* call reset\(\) after a pause"):
+        controller.step(np.ones(3), 1000.0)
+    controller.reset()
+    controller.step(np.ones(3), 1000.0)
+
+
 def refused(step: Callable[[Controller], Any], text: str) -> None:
     """A step is refused, and what follows is as if it had not been tried."""
     policy = make_policy(VECTOR)

@@ -338,6 +338,11 @@ def test_sb3_contrib_is_optional_and_imported_once_it_is_asked_for() -> None:
     ]
 
 
+def test_a_missing_unit_of_time_is_said() -> None:
+    with pytest.warns(UserWarning, match="unit of time is taken as 1 second; set nominal_interval"):
+        LiquidRecurrentPolicy(TIMED, spaces.Box(-1, 1, (1,)), lambda _: 1e-3, wiring=WIRING)
+
+
 @pytest.mark.parametrize("package", [liquid_control, liquid_control.policies])
 def test_other_names_are_unknown(package: Any) -> None:
     with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'Solid'"):

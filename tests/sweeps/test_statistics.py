@@ -18,6 +18,7 @@ from liquid_control.sweeps import statistics
 from liquid_control.sweeps.statistics import (
     Estimate,
     curve,
+    estimate_difference,
     estimate_iqm,
     iqm,
     probabilities_of_improvement,
@@ -195,3 +196,14 @@ def test_without_rliable_the_remedy_is_named(
     with pytest.raises(CommandError, match=r'pip install "liquid-control\[sweep\]"') as caught:
         statistics.check_installed()
     assert str(error) in str(caught.value)
+
+
+def test_a_difference_is_that_of_interquartile_means_of_all_scores() -> None:
+    rng = np.random.default_rng(0)
+    theirs = [rng.normal(10.0, 1.0, 12), rng.normal(50.0, 1.0, 12)]
+    ours = [each + 5.0 for each in theirs]
+    found = estimate_difference(ours, theirs)
+    assert found.value == pytest.approx(5.0)
+    assert 3.0 < found.low < 5.0 < found.high < 7.0
+    assert found.runs == 12
+    assert estimate_difference(theirs, ours).high < 0
