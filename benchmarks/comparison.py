@@ -387,9 +387,12 @@ def seconds_per_decision(model: BaseAlgorithm, env: VecEnv) -> float:
 
 
 def commit() -> str:
-    """Return the commit of this file."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    """Return the commit of this file; "-dirty" if anything but results differs from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    found = subprocess.run([*git, "describe", "--always"], capture_output=True, check=False)
+    changed = [*git, "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)docs/results"]
+    is_dirty = subprocess.run(changed, capture_output=True, check=False).returncode == 1
+    return found.stdout.decode().strip() + "-dirty" * is_dirty
 
 
 def summary(results: Iterable[Result]) -> list[list[str]]:
