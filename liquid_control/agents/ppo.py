@@ -55,6 +55,7 @@ from liquid_control.policies.options import check_mapping
 from liquid_control.storage.sequences import (
     Minibatch,
     SequenceBuffer,
+    check_batch,
     default_batch,
     default_length,
 )
@@ -224,11 +225,7 @@ class LiquidPPO(SavedAgent, PPO):
     def _setup_model(self) -> None:
         self._check_policy_class()
         rollout_buffer = SequenceBuffer(self.n_steps, self.sequence_length)
-        if self.batch_size % self.sequence_length:
-            raise ValueError(
-                f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
-                f"a minibatch holds whole sequences, got {self.batch_size}"
-            )
+        check_batch(self.batch_size, self.sequence_length)
         super()._setup_model()
         self.policy_kwargs |= vars(self.policy.options)  # with the current defaults
         self.rollout_buffer = rollout_buffer

@@ -68,6 +68,7 @@ from liquid_control.policies.observations import carries_time
 from liquid_control.policies.options import check_lags, check_mapping, check_seconds
 from liquid_control.policies.soft import SoftLiquidPolicy
 from liquid_control.storage.replay import SequenceReplay, Sequences
+from liquid_control.storage.sequences import check_batch
 
 OWN_OPTIONS = {"sequence_length", "burn_in", "recurrent_learning_rate", "normalize_observations"}
 
@@ -197,11 +198,7 @@ class LiquidSAC(SavedAgent, SAC):
 
     def _setup_model(self) -> None:
         self._check_policy_class()
-        if self.batch_size % self.sequence_length:
-            raise ValueError(
-                f"batch_size must be a multiple of sequence_length = {self.sequence_length}, since "
-                f"a minibatch holds whole sequences, got {self.batch_size}"
-            )
+        check_batch(self.batch_size, self.sequence_length)
         derivatives = check_seconds("derivatives", self.policy_kwargs.get("derivatives", ()))
         self.replay_buffer_kwargs["derivatives"] = len(derivatives)
         lags = check_lags("critic_history", self.policy_kwargs.get("critic_history", ()))
@@ -675,16 +672,8 @@ class LiquidSAC(SavedAgent, SAC):
         self._last_obs = None  # the next `learn` begins new episodes
 
     def _excluded_save_params(self) -> list[str]:
-        ours = [
-            "_state",
-            "_previous_step",
-            "_past",
-            "_acted",
-            "_seen",
-            "_state_after",
-            "_in_kernels",
-        ]
-        return [*super()._excluded_save_params(), *ours]
+        ours = "_state _previous_step _past _acted _seen _state_after _in_kernels"
+        return [*super()._excluded_save_params(), *ours.split()]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, tensors = super()._get_torch_save_params()

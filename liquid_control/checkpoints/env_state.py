@@ -8,9 +8,10 @@ change. A layer of another class is included if the class itself defines
     def state_dict(self) -> dict[str, NDArray]
     def load_state_dict(self, state: dict[str, NDArray]) -> None  # ValueError, before any change
 
-A subclass must define them again, since it may have more state than its base. The attributes of
-other layers are not searched: a closure, a bound method or a space could hold state as well. So
-could a method set on an instance, unless that function has the attribute `stateless`.
+A task's generator `np_random` is saved beside them, since intervals, noise and delays are drawn
+from it. A subclass must define them again, since it may have more state than its base. The
+attributes of other layers are not searched: a closure, a bound method or a space could hold state
+as well. So could a method set on an instance, unless that function has the attribute `stateless`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from liquid_control.checkpoints.rng import GENERATOR, generator_state, load_gene
 
 LARGEST = 1e10  # MuJoCo's mjMAXVAL, beyond which it resets a simulation
 LONGEST = 10**7  # steps of an episode
+RANDOM = "liquid_control.generator"  # of a custom task, beside what its own state_dict returns
 # Results of mj_step that a task may read before its next step.
 OUTPUTS = """
     xpos xquat xmat xipos xiquat ximat xanchor xaxis geom_xpos geom_xmat site_xpos site_xmat
@@ -94,7 +96,10 @@ def load_state_dict(env: Any, state: Mapping[str, NDArray[Any]]) -> None:
     for path, layer in _paths(env):
         if _has_own(layer):
             keys = [key for key in rest if key.startswith(f"{path}.")]
-            own.append((layer, {key.removeprefix(f"{path}."): rest.pop(key) for key in keys}))
+            known = {f"{path}.{key}": each for key, each in _own_generator(layer).items()}
+            slots |= {key: each for key, each in known.items() if key in rest}
+            mine = [key for key in keys if key not in known]
+            own.append((layer, {key.removeprefix(f"{path}."): rest.pop(key) for key in mine}))
         else:
             slots |= {f"{path}.{key}": each for key, each in _slots(layer).items()}
     check_arrays(rest, {key: slot.field for key, slot in slots.items()}, "the environment")
@@ -129,7 +134,7 @@ def _read(layer: Any) -> Arrays:
                 f"state_dict of {name(layer)} returns {key!r} as {array.dtype}; return arrays of "
                 "numbers or booleans"
             )
-    return state
+    return state | {key: np.array(slot.read()) for key, slot in _own_generator(layer).items()}
 
 
 def _slots(layer: Any) -> dict[str, Slot]:
@@ -269,6 +274,15 @@ def _generator(env: Any) -> dict[str, Slot]:
             lambda array: load_generator_state(random, array),
         )
     }
+
+
+def _own_generator(layer: Any) -> dict[str, Slot]:
+    """The generator of a custom task, from which our wrappers draw as well."""
+    if isinstance(layer, gym.Wrapper) or not isinstance(layer, gym.Env):
+        return {}
+    if type(layer.np_random.bit_generator) is not np.random.PCG64:
+        return {}  # not from `reset(seed=seed)`, so a part of its own state
+    return {RANDOM: _generator(layer)["generator"]}
 
 
 def _task(**fields: Field) -> Adapter:

@@ -20,10 +20,11 @@ from rich.markup import escape
 
 from liquid_control.commands.arguments import Doctor
 from liquid_control.commands.display import paths
+from liquid_control.commands.policy_package import is_packed
 from liquid_control.commands.terminal import FAILED, say
 from liquid_control.commands.trust import search_working_directory
 from liquid_control.kernels import extension
-from liquid_control.recipes import build_agent, build_env, load_recipe
+from liquid_control.recipes import CommandError, build_agent, build_env, load_recipe
 
 REQUIRED = ("torch", "mujoco", "gymnasium", "stable-baselines3", "numpy", "tensorboard")
 OPTIONAL = {  # packages, and their extras
@@ -158,6 +159,11 @@ def processor() -> Iterator[Finding]:
 
 def training(path: Path) -> Iterator[Finding]:
     """Yield the implementations of updates and actions of a recipe's agent."""
+    if path.is_file() and is_packed(path):
+        raise CommandError(
+            f"{path} is a packed policy, and doctor takes a recipe; give the config.yaml in the "
+            "folder that `liquid-control unpack` makes of it"
+        )
     recipe = load_recipe(path)
     env = build_env(recipe)
     try:

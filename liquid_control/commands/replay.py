@@ -98,6 +98,9 @@ def check_policy(facts: Metadata, agent: LiquidPPO | LiquidSAC, arguments: Repla
         ("actions", facts.action_size, expected.action_size),
         ("a state", facts.state_size, expected.state_size),
         ("neurons", facts.neurons, expected.neurons),
+        ("a nominal interval", facts.nominal_interval, expected.nominal_interval),
+        ("a shortest interval", facts.shortest, expected.shortest),
+        ("a longest interval", facts.longest, expected.longest),
     ):
         if theirs != ours:
             raise CommandError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from liquid_control.commands.arguments import Report
-from liquid_control.commands.terminal import say
+from liquid_control.commands.terminal import note, say
 from liquid_control.recipes import CommandError
 from liquid_control.recipes.text import cut
 from liquid_control.sweeps.reading import read_study
@@ -19,6 +19,8 @@ def execute(arguments: Report) -> int:
     limits = limits_from(arguments.threshold)
     study = read_study(arguments.study)
     check_tasks(limits, study)
+    for problem in study.problems:
+        note(problem)
     report = report_on_study(study, limits)
     paths = write_report(study, report, arguments.output or arguments.study)
     for point in report.chapters[0].points:

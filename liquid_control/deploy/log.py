@@ -13,6 +13,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mcap.records import McapRecord
 
 TOPIC = "/step"
+HASH = "sha256"  # of the facts, which are outside of what MCAP checks
 FACTS = "liquid_control"
 CHUNK = 1 << 16  # bytes of rows that are written at once; a process that is killed loses them
 LARGEST = 1 << 25  # bytes of a chunk that is read; other tools write more than `CHUNK`
@@ -86,7 +88,8 @@ class LogWriter:
         self._channel = self._writer.register_channel(
             topic=TOPIC, message_encoding="json", schema_id=schema
         )
-        self._writer.add_metadata(FACTS, {"policy": facts.to_json()})
+        text = facts.to_json()
+        self._writer.add_metadata(FACTS, {"policy": text, HASH: sha256(text.encode()).hexdigest()})
         self._rows: SimpleQueue[Row | None] = SimpleQueue()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
@@ -143,12 +146,13 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
         ValueError: it is not a log of a control loop.
     """
     from mcap.exceptions import McapError
+    from mcap.stream_reader import CRCValidationError
     from zstandard import ZstdError
 
     with path.open("rb") as file:
         try:
             texts, steps = _contents(file)
-        except (*DAMAGES, McapError, ZstdError) as error:
+        except (*DAMAGES, McapError, CRCValidationError, ZstdError) as error:
             reason = str(error) or type(error).__name__  # an OSError: it is shorter than a footer
             raise ValueError(
                 f"{path} is not a complete MCAP file: {reason}; of one that was cut off, `mcap "
@@ -158,6 +162,9 @@ def read_log(path: Path) -> tuple[Metadata, dict[str, NDArray[Any]]]:
             raise ValueError(f"{path} is not a log of a control loop: {error}") from error
     if not steps or not texts:
         raise ValueError(f"{path} is not a log of a control loop: it has no steps")
+    text = texts[0].get("policy", "")
+    if texts[0].get(HASH, found := sha256(text.encode()).hexdigest()) != found:  # early logs: none
+        raise ValueError(f"{path} is damaged: the facts of its policy were changed")
     try:
         facts = Metadata.from_json(texts[0]["policy"])
         columns = dict(zip(KINDS, map(np.array, zip(*steps, strict=True)), strict=True))

@@ -405,7 +405,10 @@ def _read_trace(path: str) -> Seconds:
     """Return the intervals between a CSV's timestamps, read-only; see `Trace`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"trace file {path!r} does not exist; give the path of a CSV")
-    lines, timestamps = _read_timestamps(path)
+    try:
+        lines, timestamps = _read_timestamps(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"trace file {path!r} is no CSV in UTF-8: {error}") from error
     if len(timestamps) < 2:
         raise ValueError(
             f"trace file {path!r} holds {len(timestamps)} timestamps; an interval needs two"

@@ -134,6 +134,8 @@ class Frames:
         measured: Physics steps since the reset at which it was measured, (frames,).
         values: The observations, (frames, features).
         arrived: Whether they were not dropped, (frames,).
+        repeated: Whether it is the frame of the reset again, since a later delay shows no other
+            yet, (frames,).
     """
 
     which: Counts
@@ -142,6 +144,7 @@ class Frames:
     measured: Counts
     values: Array
     arrived: NDArray[np.bool_]
+    repeated: NDArray[np.bool_]
 
 
 class Stage(Protocol):
@@ -257,13 +260,15 @@ class Sensing:
         """
         measured = self.measured(which, now) if self._delays else now
         arrived = np.ones(len(which), bool)
-        frames = Frames(which, tick, now, measured, values, arrived)
+        never = np.zeros(len(which), bool)
+        frames = Frames(which, tick, now, measured, values, arrived, never)
         for (stage, after), shifts in zip(self._stages, self._later, strict=True):
             if shifts:
                 frames.now = np.maximum(now - _rows(after, which), 0)
                 frames.tick = tick * (frames.now > 0)
+                frames.repeated = (frames.now == 0) & (tick > 0)
             else:
-                frames.now, frames.tick = now, tick
+                frames.now, frames.tick, frames.repeated = now, tick, never
             stage(frames)
         self._arrived = frames.arrived
         return frames.values
@@ -405,7 +410,7 @@ class _Noise:
     def __call__(self, frames: Frames) -> None:
         noise = self._blocks.at(frames.which, frames.tick)
         if self._moments:
-            noise *= self._moments.deviation(frames.which, frames.values)
+            noise *= self._moments.deviation(frames)
         noise += frames.values
         frames.values = noise
 
@@ -423,15 +428,17 @@ class _Moments:
             "squares": self._squares,
         }
 
-    def deviation(self, which: Counts, values: Array) -> Array:
-        """Add observations, and return the deviations so far, (frames, size)."""
+    def deviation(self, frames: Frames) -> Array:
+        """Add observations once each, and return the deviations so far, (frames, size)."""
+        which, values = frames.which, frames.values
+        if frames.repeated.any():
+            which, values = which[~frames.repeated], values[~frames.repeated]
         self._count[which] += 1
-        count = self._count[which][:, None]
         before = values - self._mean[which]
-        mean = self._mean[which] + before / count
-        squares = self._squares[which] + before * (values - mean)
-        self._mean[which], self._squares[which] = mean, squares
-        return np.sqrt(squares / count)
+        self._mean[which] += before / self._count[which][:, None]
+        self._squares[which] += before * (values - self._mean[which])
+        deviation: Array = np.sqrt(self._squares[frames.which] / self._count[frames.which][:, None])
+        return deviation
 
 
 class _Dropout:

@@ -379,6 +379,10 @@ class Circuit(nn.Module, ABC):
         episode_start: Tensor | None,
     ) -> None:
         """Check the shapes against each other."""
+        given = {"inputs": inputs, "state": state, "elapsed_time": elapsed_time}
+        for name, value in {**given, "episode_start": episode_start}.items():
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {value!r}; use torch.as_tensor")
         sensory = self.wiring.sensory_count
         shape = inputs.shape
         if len(shape) != 3 or shape[2] != sensory or shape[0] == 0:

@@ -43,6 +43,7 @@ FiniteFloat: TypeAlias = Annotated[float, FINITE]
 CRITICS = ("twin", "shared", "mlp")
 MOST_DERIVATIVES = 8
 LONGEST_LAG = 1000  # control steps
+MOST_LAYERS = 64
 MOST_LAGS = 16
 DEFAULT_WIRING: Mapping[str, Any] = {"kind": "auto_ncp", "neurons": 64}
 
@@ -143,6 +144,8 @@ def check_sizes(name: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
     if sizes is not None and not isinstance(sizes, Sequence):
         raise TypeError(f"{name} must list layer sizes, such as [64, 64], got {sizes!r}")
     sizes = tuple(sizes or ())
+    if len(sizes) > MOST_LAYERS:
+        raise ValueError(f"{name} must list at most {MOST_LAYERS} layers, got {len(sizes)}")
     if not all(_is_number(size, Integral) and size > 0 for size in sizes):
         raise ValueError(
             f"{name} must list positive layer sizes, such as [64, 64], got {list(sizes)}"

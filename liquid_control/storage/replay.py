@@ -114,7 +114,7 @@ class SequenceReplay:
         if not 0 <= burn_in <= sequence_length:
             raise ValueError(
                 f"burn_in must be at least 0 and at most sequence_length = {sequence_length}, "
-                f"got {burn_in}"
+                f"got {burn_in}; set both"
             )
         spans = buffer_size // n_envs // sequence_length
         if spans < 5:

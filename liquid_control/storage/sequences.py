@@ -182,6 +182,15 @@ def default_batch(steps: int, sequence_length: int | None) -> int:
     return next((size for size in sizes if steps % size == 0), min(most, steps))
 
 
+def check_batch(batch_size: int, sequence_length: int) -> None:
+    """Raise a ValueError unless a minibatch holds whole sequences."""
+    if batch_size % sequence_length:
+        raise ValueError(
+            f"batch_size must be a multiple of sequence_length = {sequence_length}, since a "
+            f"minibatch holds whole sequences, got {batch_size}"
+        )
+
+
 def default_length(n_steps: int, batch_size: int) -> int:
     """Return the greatest common divisor, halved until it is at most 16 steps or odd.
 

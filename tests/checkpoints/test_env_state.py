@@ -63,6 +63,34 @@ class RandomGravity(gym.Wrapper):  # type: ignore[type-arg]
         np.copyto(model.body_mass, state["mass"])
 
 
+class Cart(gym.Env):  # type: ignore[type-arg]
+    """A robot of a user that saves all of its own state, and draws nothing itself."""
+
+    observation_space = gym.spaces.Box(-9, 9, (1,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+    nominal_interval, timestep = 0.05, 0.01
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.x = 0.0
+        return np.zeros(1, np.float32), {}
+
+    def substep(self, action: Any) -> Any:
+        self.x += 0.01 * float(action[0])
+        return np.array([self.x], np.float32), 0.2, False, False, {}
+
+    def step(self, action: Any) -> Any:
+        for _ in range(5):
+            result = self.substep(action)
+        return result[0], 1.0, False, False, {}
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {"x": np.array(self.x)}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        self.x = state["x"].item()
+
+
 class Picture(gym.ObservationWrapper):  # type: ignore[type-arg]
     """An observation as pixels, without a state."""
 
@@ -224,6 +252,27 @@ def test_an_environment_goes_on_where_it_was_saved(make: Callable[[], VecEnv], s
         for part in range(3):
             np.testing.assert_equal(theirs[part], mine[part])
         np.testing.assert_equal([*map(lasting, theirs[3])], [*map(lasting, mine[3])])
+
+
+def test_draws_of_our_wrappers_go_on_around_a_robot_of_the_user() -> None:
+    gym.register("Cart-v0", Cart, max_episode_steps=6)
+    options: Any = {"interval": envs.Uniform(0.02, 0.1), "sensors": [envs.Noise(0.1)]}
+    try:
+        one, other = (envs.make_vec("Cart-v0", 2, seed=seed, **options) for seed in (1, 2))
+    finally:
+        del gym.registry["Cart-v0"]
+    for env in (one, other):
+        env.reset()
+    for _ in range(3):
+        one.step(np.zeros((2, 1), np.float32))
+    state = {name: array.copy() for name, array in state_dict(one).items()}
+    load_state_dict(other, state)
+    for _ in range(30):
+        mine, theirs = (env.step(np.ones((2, 1), np.float32)) for env in (one, other))
+        for part in range(3):
+            np.testing.assert_equal(theirs[part], mine[part])
+    early = {name: each for name, each in state.items() if "liquid_control.generator" not in name}
+    load_state_dict(other, early)  # of before it was saved
 
 
 def test_each_wrapper_of_gymnasium_is_restored_or_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import pytest
 from liquid_control import __version__, cli
 from liquid_control.commands import doctor
 from liquid_control.commands.doctor import Finding
+from liquid_control.commands.policy_package import POLICY
 from liquid_control.kernels import extension
 from liquid_control.kernels.passes import WIDEST
 
@@ -184,6 +186,14 @@ def test_it_says_what_computes_the_agent_of_a_recipe(
     rows = {each.name: each.found for each in doctor.training(path)}
     assert rows["updates"].startswith(updates)
     assert rows["acting"].startswith(acting)
+
+
+def test_a_packed_policy_is_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(elsewhere / "policy.zip", "w") as members:
+        members.writestr(POLICY, "")
+    assert cli.main(["doctor", str(elsewhere / "policy.zip")]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "is a packed policy, and doctor takes a recipe; give the config.yaml" in error
 
 
 def test_a_recipe_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,13 @@ def test_a_study_is_reported_in_its_folder(capsys: pytest.CaptureFixture[str]) -
     assert len(read_results(Path("study/results.csv"))) == 8 * 4
 
 
+def test_a_damaged_plan_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(Path("study"), recipes=["a"], seeds=2)
+    Path("study/study.json").write_text("{")
+    assert cli.main(["report", "study"]) == 0
+    assert "note: study.json " in capsys.readouterr().err
+
+
 def test_output_and_threshold_are_those_given(capfd: pytest.CaptureFixture[str]) -> None:
     write_run(Path("study/ncp/0"))
     arguments = ["--threshold", "HalfCheetah-v5=300", "--output", "a/b", "--quiet"]

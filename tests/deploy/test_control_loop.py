@@ -342,18 +342,22 @@ def test_a_log_with_flipped_bits_is_refused_and_never_another_log(path: Path, cl
         for step in range(20):
             clock.now += 0.05
             loop.step(SEEN + step)
-    whole, (_, rows), refused = path.read_bytes(), read_log(path), 0
-    for place in range(0, len(whole), 11):
+    whole, (facts, rows) = path.read_bytes(), read_log(path)
+    named: list[bool] = []
+    start = whole.index(b'"trained_interval"')
+    for place in [*range(0, len(whole), 11), *range(start, start + 40)]:
         damaged = bytearray(whole)
         damaged[place] ^= 4
         path.write_bytes(damaged)
         try:
-            _, found = read_log(path)
-        except ValueError:
-            refused += 1
+            theirs, found = read_log(path)
+        except ValueError as error:
+            named.append(str(path) in str(error))
             continue
+        assert theirs == facts
         np.testing.assert_equal(found, rows)
-    assert refused > len(whole) / 11 / 2
+    assert all(named)
+    assert len(named) > len(whole) / 11 / 2
 
 
 def test_files_that_are_no_log_are_named(path: Path, clock: Clock) -> None:

@@ -431,6 +431,18 @@ def test_relative_noise_counts_in_running_deviations() -> None:
     np.testing.assert_allclose(biased[-1], 2.0 * deviation, rtol=1e-9)
 
 
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_late_frame_that_is_shown_again_is_the_same(threads: int) -> None:
+    sensors = [envs.Noise(0.5, relative=True), envs.Delay(0.1)]
+    options: Any = {"max_episode_steps": 30, "terminate_when_unhealthy": False}
+    env: Any = envs.make_vec("Walker2d-v5", 1, seed=3, sensors=sensors, threads=threads, **options)
+    env.reset()
+    frames = [env.step(np.zeros((1, 6), np.float32))[0]["observation"][0] for _ in range(45)]
+    second = frames[29:]  # from the reset of the second episode on
+    assert all((frame == second[0]).all() for frame in second[:12])
+    assert (second[-1] != second[0]).any()
+
+
 @pytest.mark.parametrize("probability", [0.1, 0.7])
 @pytest.mark.parametrize("hold", [True, False])
 def test_dropout_loses_its_share_and_holds_or_shows_zeros(probability: float, hold: bool) -> None:

@@ -169,6 +169,14 @@ def test_an_invalid_trace_raises_with_its_line(tmp_path: Path, lines: Any, messa
         Trace(path)
 
 
+@pytest.mark.parametrize("content", ["0\n1\n".encode("utf-16"), b"0\n" + b"1" * 200_000])
+def test_a_trace_that_is_no_csv_in_utf_8_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"trace file .*trace\.csv' is no CSV in UTF-8: "):
+        Trace(path)
+
+
 def test_a_missing_trace_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"'nowhere\.csv' does not exist"):
         Trace("nowhere.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -267,6 +269,13 @@ def test_wrong_shapes_are_named(shapes: dict[str, tuple[int, ...]], message: str
             arguments[name] = torch.zeros(shapes[name])
     with pytest.raises(ValueError, match=message):
         circuit(**arguments)
+
+
+@pytest.mark.parametrize("name", ["inputs", "state", "elapsed_time", "episode_start"])
+def test_what_is_no_tensor_is_named(name: str) -> None:
+    arguments: dict[str, Any] = {"inputs": torch.zeros(4, 2, SENSORY), name: 0.05}
+    with pytest.raises(TypeError, match=f"{name} must be a tensor, got 0.05; use torch.as_tensor"):
+        CfC(dense(SENSORY, NEURONS, MOTOR))(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -351,6 +351,7 @@ CLOCK = TIMED["elapsed_time"]
         ({"use_sde": True}, "use_sde is not supported"),
         ({"encoder": [8, 0]}, r"encoder must list positive layer sizes.*got \[8, 0\]"),
         ({"encoder": [True]}, "encoder must list positive layer sizes"),
+        ({"encoder": [1] * 65}, "encoder must list at most 64 layers, got 65"),
         ({"critic_layers": [2.5]}, r"critic_layers must list positive.*got \[2.5\]"),
         (
             {"critic": "mlp", "critic_wiring": {"kind": "dense"}},
