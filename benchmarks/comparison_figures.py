@@ -59,7 +59,7 @@ PAIRS = (
     ("LiquidPPO:cfc-h", "LiquidPPO:cfc"),
     ("LiquidPPO:cfc", "LiquidPPO:cfc, no clock"),
 )
-ENOUGH = 5  # seeds; with three, the interval is their range, and holds the truth in 77 % of cases
+ENOUGH = 5  # seeds; with three, the interval is their range, and holds the truth in 75 % of cases
 LEVEL = 0.25  # score from which an agent has learned something
 LOST = {"deterministic_return": 0.0, "lost_10": 10.0, "lost_30": 30.0, "lost_50": 50.0}
 

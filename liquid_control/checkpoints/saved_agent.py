@@ -442,7 +442,7 @@ class SavedAgent(BaseAlgorithm):
         return {
             "num_timesteps": int(self.num_timesteps),
             "_total_timesteps": int(self._total_timesteps),
-            "_num_timesteps_at_start": 0,  # which `learn` sets; it would tell how a training began
+            "_num_timesteps_at_start": 0,  # set by `learn`; depends on interruptions
             "_n_updates": self._n_updates,
             "_episode_num": self._episode_num,
             "_current_progress_remaining": self._current_progress_remaining,

@@ -13,9 +13,9 @@ _WORD = 2**64
 
 
 class Column(NamedTuple):
-    """A number of each simulation in an array (num_envs, ...), by name instead of a view.
+    """One number of each simulation, given by its place in an array (num_envs, ...).
 
-    Copies of an array and of its view are two arrays, and copies of this remain one.
+    A view of the array would be separate from it after a deep copy.
     """
 
     array: NDArray[Any]
